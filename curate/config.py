@@ -1,0 +1,328 @@
+"""The configuration: one frozen tree, read from YAML, checked before anything starts."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from curate import files
+from curate.errors import CurateError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Model(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Columns(Model):
+    """Names of the input's columns."""
+
+    url: str = "url"
+    caption: str = "caption"
+    uid: str | None = Field(None, description="128 bits as 32 hex digits; else from url + caption")
+
+
+class Input(Model):
+    """The pool."""
+
+    paths: tuple[str, ...] = Field(min_length=1, description="files, folders or globs")
+    format: Literal["auto", "parquet", "csv", "tsv", "jsonl"] = "auto"
+    columns: Columns = Columns()
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class Prepare(Model):
+    """Text: cleaning, language, entry matching."""
+
+    languages: tuple[str, ...] | None = Field(
+        None, description="keep captions in these (ISO codes); default: those with metadata, or all"
+    )
+    metadata: dict[str, str] = Field(
+        default_factory=dict, description="entry list of each language, one entry a line"
+    )
+
+
+class Download(Model):
+    """Fetching and encoding images."""
+
+    enabled: bool = True
+    timeout: float = Field(30.0, gt=0, description="seconds for one attempt, redirects included")
+    retries: int = Field(2, ge=0, description="further attempts after a transient failure")
+    concurrency: Positive = Field(128, description="requests in flight a worker")
+    per_host: Positive = Field(16, description="connections to one host a worker")
+    max_bytes: Positive = Field(50_000_000, description="largest body, bytes")
+    max_pixels: Positive = Field(89_478_484, description="largest image, pixels")
+    max_redirects: int = Field(5, ge=0)
+    user_agent: str = "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate)"
+    opt_out: tuple[str, ...] = Field(
+        ("noai", "noimageai", "noindex", "noimageindex"),
+        description="X-Robots-Tag directives that drop the image",
+    )
+    connect_to: dict[str, str] = Field(
+        default_factory=dict,
+        description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
+    )
+    image_size: Positive = 256
+    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = (
+        "keep_ratio"
+    )
+    only_if_bigger: bool = True
+    encode_format: Literal["jpg", "png", "webp"] = "jpg"
+    encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
+
+    @model_validator(mode="after")
+    def _png_level(self) -> "Download":
+        if self.encode_format == "png" and self.encode_quality > 9:
+            raise ValueError("encode_quality is a compression level from 0 to 9 for png")
+        return self
+
+
+class Dedup(Model):
+    """Which duplicates to drop, in this order; one pair of each cluster survives."""
+
+    enabled: bool = True
+    by: tuple[Literal["url", "image", "caption"], ...] = ("url", "image", "caption")
+    threshold: Fraction = Field(0.8, description="Jaccard similarity of two captions' shingles")
+    num_perm: Positive = Field(128, description="MinHash permutations")
+    ngram: Positive = Field(5, description="characters a shingle")
+
+
+class Score(Model):
+    """Image-text alignment by an open_clip model."""
+
+    model: str = Field(description="open_clip name, hf-hub: id, or the path of a model config")
+    pretrained: str | None = Field(None, description="open_clip tag or path of a checkpoint")
+    batch_size: Positive = 64
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, else fp16; fp32 on a CPU"
+    )
+    accelerator: str = Field(
+        "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
+    )
+    min_ram: str = Field("16GB", description="hint for the workers")
+
+
+class Rule(Model):
+    """Keep the pairs whose `column` satisfies all the conditions given."""
+
+    name: str = Field("", description="in the ledger; default: the column")
+    column: str
+    min: float | None = None
+    max: float | None = None
+    in_: tuple[str | int | float, ...] | None = Field(None, alias="in")
+    not_in: tuple[str | int | float, ...] | None = None
+    top_fraction: float | None = Field(
+        None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "Rule":
+        given = (self.min, self.max, self.in_, self.not_in, self.top_fraction)
+        if all(condition is None for condition in given):
+            raise ValueError("a rule needs one of min, max, in, not_in, top_fraction")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is over max {self.max:g}: nothing could be kept")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The rule's name in the ledger."""
+        return self.name or self.column
+
+
+class Balance(Model):
+    """MetaCLIP balancing: one of `t`, `p` and `size`."""
+
+    t: float | None = Field(None, gt=0, description="pairs an entry before it is sampled down")
+    p: Fraction | None = Field(None, description="share of the matches that lies in the tail")
+    size: Positive | None = Field(None, description="expected number of pairs to keep")
+    reference: str = Field("en", description="the language whose t is given; its p goes to others")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Balance":
+        if sum(x is not None for x in (self.t, self.p, self.size)) != 1:
+            raise ValueError("give exactly one of t, p and size")
+        return self
+
+
+class Shards(Model):
+    """WebDataset output."""
+
+    rows: Positive = Field(10_000, description="pairs a shard")
+
+
+class Beam(Model):
+    """The engine; nothing here changes the output."""
+
+    runner: str = "FnApiRunner"
+    workers: Positive = 1
+    options: tuple[str, ...] = Field((), description="further Beam options, as on a command line")
+
+
+class Config(Model):
+    """A whole run."""
+
+    input: Input
+    out: str | None = Field(None, description="the run directory, any fsspec URL")
+    seed: int = 0
+    part_rows: Positive = Field(10_000, description="pairs a part, the unit of work and of resume")
+    prepare: Prepare = Prepare()
+    download: Download = Download()
+    dedup: Dedup = Dedup()
+    score: Score | None = None
+    select: tuple[Rule, ...] = ()
+    balance: Balance | None = None
+    shards: Shards = Shards()
+    beam: Beam = Beam()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.balance and not self.prepare.metadata:
+            raise ValueError("balance needs prepare.metadata, an entry list to match captions with")
+        if self.balance and self.balance.reference not in self.prepare.metadata:
+            have = ", ".join(sorted(self.prepare.metadata))
+            raise ValueError(
+                f"balance.reference is {self.balance.reference!r} but prepare.metadata has only {have}"
+            )
+        for language in self.prepare.languages or ():
+            if self.prepare.metadata and language not in self.prepare.metadata:
+                raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
+        labels = [rule.label for rule in self.select]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two select rules are called {label!r}: give them a `name` each")
+        return self
+
+
+def parse_set(assignment: str) -> tuple[list[str], object]:
+    """``a.b=VALUE`` as its path and its YAML value."""
+    key, equals, value = assignment.partition("=")
+    if not equals or not key:
+        raise CurateError(f"--set {assignment}: expected key=value, as in --set balance.t=20")
+    return key.split("."), yaml.safe_load(value)
+
+
+def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) -> Config:
+    """The configuration in the YAML file at `path`, with ``key=value`` overrides on top.
+
+    Errors name the key, the file and the line.
+    """
+    text = files.read_bytes(path).decode("utf-8", errors="replace")
+    try:
+        document = yaml.safe_load(text)
+        node = yaml.compose(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise CurateError(f"{path}{line}: not YAML: {problem}") from None
+    if not isinstance(document, dict):
+        raise CurateError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
+    sources = {}
+    for assignment in overrides:
+        keys, value = parse_set(assignment)
+        branch = document
+        for key in keys[:-1]:
+            branch = branch.setdefault(key, {}) if branch.get(key) is not None else _branch(branch, key)
+            if not isinstance(branch, dict):
+                raise CurateError(f"--set {assignment}: {key} is not a mapping")
+        branch[keys[-1]] = value
+        sources[tuple(keys)] = f"--set {assignment}"
+    if out is not None:
+        document["out"] = out
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise CurateError(_explain(error, path=path, node=node, sources=sources)) from None
+
+
+def _branch(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    parent[key] = {}
+    branch: dict[str, Any] = parent[key]
+    return branch
+
+
+def _explain(
+    error: ValidationError,
+    *,
+    path: str,
+    node: yaml.Node | None,
+    sources: dict[tuple[str, ...], str],
+) -> str:
+    first = error.errors()[0]
+    loc = [part for part in first["loc"] if part != "[key]"]
+    place = sources.get(tuple(str(part) for part in loc))
+    if place is None:
+        place = f"{path}:{_line(node, loc)}" if loc else path
+    key = ".".join(str(part) for part in loc)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+        if near := _nearest(loc):
+            message += f", did you mean {near!r}?"
+    elif first["type"] == "missing":
+        message = "this key is required"
+    elif key:
+        message = message[0].lower() + message[1:]
+        if not isinstance(first["input"], dict | list):
+            message += f", not {first['input']!r}"
+    more = error.error_count() - 1
+    tail = f" (and {more} more)" if more else ""
+    return f"{place}: {key + ': ' if key else ''}{message}{tail}"
+
+
+def _line(node: yaml.Node | None, loc: list[Any]) -> int:
+    line = 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pairs = {k.value: (k, v) for k, v in node.value}
+            if str(part) not in pairs:
+                return line
+            key, node = pairs[str(part)]
+            line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _nearest(loc: list[Any]) -> str | None:
+    import difflib
+
+    known: Any = Config.model_json_schema()
+    definitions = known["$defs"]
+    for part in loc[:-1]:
+        known = known.get("properties", {}).get(part, {}) if isinstance(part, str) else known
+        known = known.get("items", known)
+        for option in (known, *known.get("anyOf", ()), *known.get("allOf", ())):
+            if "$ref" in option:
+                known = definitions[option["$ref"].rsplit("/", 1)[1]]
+                break
+    found = difflib.get_close_matches(str(loc[-1]), known.get("properties", {}), n=1)
+    return found[0] if found else None
+
+
+def dump(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load` reads back."""
+    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> str:
+    """The JSON schema of the configuration."""
+    return json.dumps(Config.model_json_schema(), indent=1)
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    return {path.stem: path for path in sorted(files.shipped("pipelines/recipes").glob("*.yaml"))}

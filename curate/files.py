@@ -1,0 +1,192 @@
+"""The one file-system layer: any fsspec URL, atomic writes, content digests, shipped files."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from curate.errors import CurateError
+
+TEMPORARY = ".tmp"
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of `url` and the path inside it."""
+    try:
+        fs, path = fsspec.core.url_to_fs(resolve(url))
+    except (ValueError, ImportError) as error:
+        raise CurateError(f"{url}: {error}") from None
+    return fs, path
+
+
+def join(url: str, *names: str) -> str:
+    """`url/name/name`, whatever the protocol."""
+    return "/".join((url.rstrip("/"), *names))
+
+
+def absolute(url: str) -> str:
+    """`url` as workers with another working folder can open it."""
+    return url if "://" in url or "::" in url else os.path.abspath(os.path.expanduser(url))
+
+
+def exists(url: str) -> bool:
+    """Whether a file or folder stands at `url`."""
+    fs, path = file_system(url)
+    return bool(fs.exists(path))
+
+
+def expand(pattern: str) -> list[str]:
+    """The files at `pattern` (a file, a folder or a glob), sorted; empty where there are none."""
+    fs, path = file_system(pattern)
+    if fs.isdir(path):
+        found = [f for f in fs.find(path) if not os.path.basename(f).startswith((".", "_"))]
+    elif any(c in path for c in "*?["):
+        found = [f for f in fs.glob(path) if fs.isfile(f)]
+    else:
+        found = [path] if fs.exists(path) else []
+    return sorted(str(fs.unstrip_protocol(f)) if not _is_local(fs) else f for f in found)
+
+
+def names(folder: str) -> list[str]:
+    """Base names of the files in `folder`, sorted; none where it does not exist."""
+    fs, path = file_system(folder)
+    fs.invalidate_cache(path)
+    try:
+        listed = fs.ls(path, detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(os.path.basename(f.rstrip("/")) for f in listed)
+
+
+def remove(url: str) -> None:
+    """Remove the file or folder at `url`, if there is one."""
+    fs, path = file_system(url)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def _is_local(fs: Any) -> bool:
+    return isinstance(fs, LocalFileSystem)
+
+
+@contextmanager
+def atomic_write(url: str) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `url` when the block ends, and never where it raises.
+
+    Local and memory files are written under a temporary name and renamed. On object stores an
+    upload becomes visible when it is complete, so nothing needs renaming there.
+    """
+    fs, path = file_system(url)
+    renames = isinstance(fs, LocalFileSystem | MemoryFileSystem)
+    target = f"{path}.{secrets.token_hex(4)}{TEMPORARY}" if renames else path
+    if renames:
+        fs.makedirs(os.path.dirname(path), exist_ok=True)
+    file = fs.open(target, "wb")
+    try:
+        yield file
+    except BaseException:
+        if renames:
+            file.close()
+            fs.rm(target)
+        elif hasattr(file, "discard"):
+            file.discard()
+        raise
+    file.close()
+    if _is_local(fs):
+        os.replace(target, path)
+    elif renames:
+        fs.mv(target, path)
+
+
+@contextmanager
+def open_read(url: str, *, compression: str | None = None) -> Iterator[IO[bytes]]:
+    """A seekable binary file; `compression="infer"` unpacks by the name's ending."""
+    try:
+        with fsspec.open(resolve(url), "rb", compression=compression) as file:
+            yield file
+    except FileNotFoundError:
+        raise CurateError(f"{url}: no such file") from None
+
+
+def read_bytes(url: str) -> bytes:
+    """The content of the file at `url`."""
+    with open_read(url) as file:
+        return file.read()
+
+
+def write_bytes(url: str, content: bytes) -> None:
+    """Write `content` to `url`, atomically."""
+    with atomic_write(url) as file:
+        file.write(content)
+
+
+def read_json(url: str) -> Any:
+    """The JSON document at `url`."""
+    return json.loads(read_bytes(url))
+
+
+def write_json(url: str, document: object) -> None:
+    """Write `document` to `url` as indented JSON, atomically."""
+    write_bytes(url, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_table(url: str, **options: Any) -> pa.Table:
+    """The parquet file at `url`."""
+    with open_read(url) as file:
+        return pq.read_table(file, **options)
+
+
+def write_table(url: str, table: pa.Table) -> None:
+    """Write `table` to `url` as parquet, atomically."""
+    with atomic_write(url) as file:
+        pq.write_table(table, file, compression="zstd", compression_level=1)
+
+
+def content_digest(url: str) -> str:
+    """SHA-256 (hex) of a local or memory file's bytes; of the store's checksum for a remote one."""
+    fs, path = file_system(url)
+    if not isinstance(fs, LocalFileSystem | MemoryFileSystem):
+        return hashlib.sha256(str(fs.checksum(path)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with open_read(url) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of(*things: object) -> str:
+    """A short stable digest of JSON-like values."""
+    text = json.dumps(things, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SHIPPED = "shipped://"
+
+
+@lru_cache
+def shipped(name: str) -> Path:
+    """Path of a file that travels with the project, such as ``pipelines/demo.yaml``.
+
+    In an installed wheel these stand inside the package, in a checkout at its top level.
+    """
+    package = Path(__file__).parent
+    for root in (package / "shipped", package.parent):
+        if (root / name).exists():
+            return root / name
+    raise CurateError(f"{SHIPPED}{name}: this installation does not ship such a file")
+
+
+def resolve(url: str) -> str:
+    """`url` with ``shipped://NAME`` replaced by where the project's own file stands."""
+    return str(shipped(url.removeprefix(SHIPPED))) if url.startswith(SHIPPED) else url

@@ -1,0 +1,148 @@
+"""The whole pipeline on one screen: a plan becomes one Beam graph.
+
+    parts -> prepare -> download -> dedup -> score -> balance -> shards
+                        fetch,      (all     annotate, (all       (all
+                        select      parts)   select    parts)     parts)
+
+An element is a part; what a stage makes travels through the part's files.
+"""
+
+from typing import Any
+
+import apache_beam as beam
+
+from curate import files
+from curate.config import Config
+from curate.ops.fetch import FetchPolicy
+from curate.ops.images import ImageEncoder
+from curate.plan import Plan, pool_format
+from curate.run import ANNOTATED
+from curate.schema import Stage
+from curate.stages.balance import Balance, BalanceStep, Target
+from curate.stages.dedup import Dedup, DedupRule, DedupStep
+from curate.stages.download import FetchStep
+from curate.stages.part import TakePart
+from curate.stages.prepare import PrepareStep
+from curate.stages.score import ScoreStep
+from curate.stages.select import Select, SelectDownload, SelectScore
+from curate.stages.shards import Shards, ShardStep
+
+LOCAL_RUNNER = "FnApiRunner"
+
+
+def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> None:
+    """Add the graph of `plan` to `pipeline`.
+
+    `clustered` says that dedup's table of clusters stands and need not be computed.
+    """
+    stages = plan.stages
+    parts: Any = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
+    parts |= "Prepare" >> beam.ParDo(TakePart(prepare_step(plan)))
+    if Stage.DOWNLOAD in stages:
+        parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
+        parts |= "Select images" >> Select(select_step(plan, Stage.DOWNLOAD))
+    if Stage.DEDUP in stages:
+        parts |= "Dedup" >> Dedup(dedup_step(plan), clustered=clustered)
+    if Stage.SCORE in stages:
+        parts |= "Score" >> hinted(beam.ParDo(TakePart(score_step(plan))), plan.config)
+        parts |= "Select scores" >> Select(select_step(plan, Stage.SCORE))
+    if Stage.BALANCE in stages:
+        parts, _ = parts | "Balance" >> Balance(balance_step(plan))
+    if Stage.SHARDS in stages:
+        _ = parts | "Shards" >> Shards(shard_step(plan))
+
+
+def hinted(transform: Any, config: Config) -> Any:
+    """Ask for an accelerator, for this transform alone, wherever workers are rented.
+
+    The local runner would start a second set of worker processes for a step with hints.
+    """
+    if config.score is None or config.beam.runner == LOCAL_RUNNER:
+        return transform
+    return transform.with_resource_hints(
+        accelerator=config.score.accelerator,
+        min_ram=config.score.min_ram,
+        max_active_bundles_per_worker="1",
+    )
+
+
+def _common(plan: Plan, stage: Stage, folder: str | None = None) -> dict[str, Any]:
+    digest = plan.digests[folder or stage]
+    return {
+        "run": plan.run, "reads": plan.upstream(stage), "digest": digest.chain, "own": digest.own,
+    }  # fmt: skip
+
+
+def prepare_step(plan: Plan) -> PrepareStep:
+    """The step that reads the pool."""
+    prepare = plan.config.prepare
+    metadata = {x: files.absolute(path) for x, path in prepare.metadata.items()}
+    return PrepareStep(
+        **_common(plan, Stage.PREPARE),
+        pool=pool_format(plan.config),
+        languages=prepare.languages,
+        metadata=metadata,
+        rules=plan.rules(Stage.PREPARE),
+    )
+
+
+def fetch_step(plan: Plan) -> FetchStep:
+    """The step that fetches images."""
+    download = plan.config.download
+    return FetchStep(
+        **_common(plan, Stage.DOWNLOAD, files.join(Stage.DOWNLOAD, ANNOTATED)),
+        policy=FetchPolicy(**download.model_dump(include=set(FetchPolicy.__dataclass_fields__))),
+        encoder=ImageEncoder(**download.model_dump(include=set(ImageEncoder.__dataclass_fields__))),
+    )
+
+
+def select_step(plan: Plan, stage: Stage) -> SelectDownload | SelectScore:
+    """The step that applies the rules of `stage`."""
+    step = SelectDownload if stage is Stage.DOWNLOAD else SelectScore
+    return step(**_common(plan, stage), rules=plan.rules(stage), columns=plan.columns(stage))
+
+
+def dedup_step(plan: Plan) -> DedupStep:
+    """The step that drops duplicates."""
+    dedup = plan.config.dedup
+    return DedupStep(
+        **_common(plan, Stage.DEDUP),
+        rule=DedupRule(**dedup.model_dump(exclude={"enabled"})),
+        columns=plan.columns(Stage.DEDUP),
+    )
+
+
+def score_step(plan: Plan) -> ScoreStep:
+    """The step that runs the model."""
+    if plan.config.score is None:
+        raise AssertionError("score is not configured")
+    keys = {"model", "pretrained", "precision", "batch_size"}
+    return ScoreStep(
+        **_common(plan, Stage.SCORE, files.join(Stage.SCORE, ANNOTATED)),
+        **plan.config.score.model_dump(include=keys),
+        encode_format=plan.config.download.encode_format,
+    )
+
+
+def balance_step(plan: Plan) -> BalanceStep:
+    """The step that samples."""
+    if plan.config.balance is None:
+        raise AssertionError("balance is not configured")
+    return BalanceStep(
+        **_common(plan, Stage.BALANCE),
+        target=Target(**plan.config.balance.model_dump()),
+        metadata={x: files.absolute(p) for x, p in plan.config.prepare.metadata.items()},
+        seed=plan.config.seed,
+        columns=plan.columns(Stage.BALANCE),
+    )
+
+
+def shard_step(plan: Plan) -> ShardStep:
+    """The step that writes shards."""
+    return ShardStep(
+        run=plan.run,
+        reads=plan.upstream(Stage.SHARDS),
+        digest=plan.digests[Stage.SHARDS].chain,
+        rows=plan.config.shards.rows,
+        encode_format=plan.config.download.encode_format,
+    )

@@ -1,0 +1,64 @@
+"""Tar files whose bytes depend on their members alone, and the place of each member in them."""
+
+import hashlib
+import io
+import tarfile
+from typing import IO
+
+_BLOCK = 512
+
+
+class TarWriter:
+    """Appends members with a fixed owner, mode and time; `end` closes the archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._at = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, content: bytes) -> int:
+        """Append a member; the offset of its first content byte."""
+        header = tarfile.TarInfo(name)
+        header.size = len(content)
+        header.mode = 0o644
+        self._write(header.tobuf(tarfile.USTAR_FORMAT))
+        offset = self._at
+        self._write(content)
+        self._write(bytes(-len(content) % _BLOCK))
+        return offset
+
+    def end(self) -> str:
+        """Write the end of the archive; the SHA-256 (hex) of all its bytes."""
+        self._write(bytes(2 * _BLOCK))
+        self._write(bytes(-self._at % tarfile.RECORDSIZE))
+        return self._digest.hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._at
+
+    def _write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._digest.update(content)
+        self._at += len(content)
+
+
+def read_member(file: IO[bytes], *, name: str, offset: int, size: int) -> bytes:
+    """The content of the member `name`, whose content stands at `offset`.
+
+    The header in front of it must name the member: a tar that does not belong to its table is found
+    out instead of giving another pair's image.
+    """
+    file.seek(offset - _BLOCK)
+    block = file.read(_BLOCK + size)
+    found = tarfile.TarInfo.frombuf(block[:_BLOCK], "utf-8", "strict").name if block else ""
+    if found != name or len(block) != _BLOCK + size:
+        raise tarfile.ReadError(f"expected {name} at offset {offset}, found {found or 'nothing'}")
+    return block[_BLOCK:]
+
+
+def members(content: bytes) -> dict[str, bytes]:
+    """All members of a small tar by name."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return {m.name: file.read() for m in archive if (file := archive.extractfile(m))}

@@ -1,0 +1,33 @@
+"""One spelling for URLs that name the same thing."""
+
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+TRACKING = frozenset(
+    {"fbclid", "gclid", "dclid", "msclkid", "yclid", "mc_cid", "mc_eid", "igshid", "ref_src"}
+)
+"""Query parameters, beside every ``utm_…``, that follow a visitor and do not change the image."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def normalise_url(url: str) -> str:
+    """Lower-case scheme and host; no default port, fragment or tracking parameter.
+
+    >>> normalise_url("HTTP://Example.org:80/a.jpg?utm_source=x&w=2#top")
+    'http://example.org/a.jpg?w=2'
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url
+    scheme, host = parts.scheme.lower(), (parts.hostname or "")
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and port != _PORTS.get(scheme):
+        netloc += f":{port}"
+    query = parts.query
+    if query:
+        pairs = parse_qsl(query, keep_blank_values=True)
+        wanted = [(k, v) for k, v in pairs if k not in TRACKING and not k.startswith("utm_")]
+        query = query if len(wanted) == len(pairs) else urlencode(wanted)
+    return urlunsplit((scheme, netloc, parts.path or "/", query, ""))

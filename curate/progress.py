@@ -1,0 +1,136 @@
+"""What a person sees while a run goes on and when it ends."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from curate import files
+from curate.plan import Plan
+from curate.reasons import RULE_PREFIX
+from curate.resume import Standing
+from curate.run import ANNOTATED, PART_STAGES, Run
+from curate.schema import Stage
+
+_POLL = 0.5  # seconds
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        if not task.elapsed or not task.fields["pairs"]:
+            return Text("")
+        return Text(f"{task.fields['pairs'] / task.elapsed:,.0f} pairs/s", style="dim")
+
+
+def announce(console: Console, plan: Plan, standing: Standing) -> None:
+    """One line on what stands already and what is done again, if there is anything to say."""
+    if standing.is_fresh:
+        return
+    total = len(plan.parts)
+    done = [f"{x} {n}/{total}" for x, n in standing.valid.items() if n and not x.endswith(ANNOTATED)]
+    if done:
+        console.print(f"Going on: parts that stand and are skipped: {', '.join(done)}")
+    redo = [x for x, n in standing.stale.items() if n]
+    if redo:
+        console.print(f"Done again, because what they depend on changed: {', '.join(redo)}")
+
+
+@contextmanager
+def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
+    """A bar a stage while the block runs: parts done, pairs a second, time left.
+
+    The bars follow the records in the run directory, so they are true on any runner.
+    """
+    if not console.is_terminal:
+        yield
+        return
+    folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
+    stop = threading.Event()
+    columns = (
+        TextColumn("{task.description:<18}"), BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} parts"), _Rate(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks = {
+            folder: progress.add_task(
+                folder.replace(f"/{ANNOTATED}", ": fetch" if "down" in folder else ": model"),
+                total=len(plan.parts), pairs=0, start=False,
+            )
+            for folder in folders
+        }  # fmt: skip
+        seen: dict[str, set[int]] = {folder: set() for folder in folders}
+        earlier = {folder: standing.valid.get(folder, 0) for folder in folders}
+
+        def poll() -> None:
+            while not stop.wait(_POLL):
+                _advance(progress, tasks, seen, earlier, plan)
+
+        thread = threading.Thread(target=poll, daemon=True, name="progress")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _advance(
+    progress: Progress, tasks: dict[str, Any], seen: dict[str, set[int]], earlier: dict[str, int],
+    plan: Plan,
+) -> None:  # fmt: skip
+    for folder, task in tasks.items():
+        if len(seen[folder]) == len(plan.parts):
+            continue
+        new = 0
+        for index in set(plan.run.done(folder)) - seen[folder]:
+            record = plan.run.record(folder, index)
+            if record is None or record.digest != plan.digests[folder].chain:
+                continue
+            seen[folder].add(index)
+            if len(seen[folder]) > earlier[folder]:
+                new += record.rows
+        if seen[folder]:
+            progress.start_task(task)
+        pairs = progress.tasks[task].fields["pairs"] + new
+        progress.update(task, completed=len(seen[folder]), pairs=pairs)
+
+
+def funnel(stages: dict[str, Any]) -> Table:
+    """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("stage", "in", "kept", "dropped", "dead", "seconds"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    table.add_column("why", style="dim")
+    for stage in (str(s) for s in PART_STAGES if s in stages):
+        counts = stages[stage]
+        dropped, dead = counts["dropped"], counts["dead"]
+        reasons = sorted({**dropped, **dead}.items(), key=lambda pair: (-pair[1], pair[0]))
+        why = ", ".join(f"{reason.removeprefix(RULE_PREFIX)} {n:,}" for reason, n in reasons[:6])
+        if len(reasons) > 6:
+            why += f", {len(reasons) - 6} more"
+        table.add_row(
+            stage, f"{counts['rows']:,}", f"{counts['kept']:,}", f"{sum(dropped.values()):,}",
+            f"{sum(dead.values()):,}", f"{counts['seconds']:,.1f}", why,
+        )  # fmt: skip
+    return table
+
+
+def summary(console: Console, run: Run, *, report: str, started: float) -> None:
+    """The funnel, and where the shards and the report are."""
+    state = run.state()
+    console.print(funnel(state["stages"]))
+    manifest = run.path(Stage.SHARDS, "manifest.json")
+    if files.exists(manifest):
+        found = files.read_json(manifest)
+        n, pairs, size = len(found["shards"]), found["pairs"], found["bytes"] / 1e6
+        console.print(f"shards  {run.path('shards')}  ({n:,} shards, {pairs:,} pairs, {size:,.1f} MB)")
+    else:
+        console.print(f"kept    {run.path(str(Stage.BALANCE))}")
+    console.print(f"report  {report}")
+    console.print(f"done in {time.monotonic() - started:,.1f} s")

@@ -1,0 +1,65 @@
+"""Why a pair left the pipeline: the closed vocabularies of the ledger and of the dead records.
+
+A *drop* is policy: the pair was understood and is not wanted. A *dead* record could not be handled.
+Anything that is neither (a full disk, a killed worker) is raised, and nothing is lost.
+"""
+
+from enum import StrEnum
+
+
+class DropReason(StrEnum):
+    """Why a pair was dropped; ``rule:NAME`` (see :func:`rule_reason`) joins these for select rules."""
+
+    # prepare
+    EMPTY_CAPTION = "empty_caption"
+    BAD_URL = "bad_url"
+    LANGUAGE = "language"
+    NO_MATCH = "no_match"
+    # download: the outcome of the fetch
+    DNS = "dns"
+    REFUSED = "refused"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    PROTOCOL = "protocol"
+    HTTP_403 = "http_403"
+    HTTP_404 = "http_404"
+    HTTP_410 = "http_410"
+    HTTP_429 = "http_429"
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    HTTP_OTHER = "http_other"
+    REDIRECTS = "redirects"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    OPTED_OUT = "opted_out"
+    EMPTY_BODY = "empty_body"
+    TOO_LARGE = "too_large"
+    # download: the content
+    HTML_PAGE = "html_page"
+    NOT_AN_IMAGE = "not_an_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TRUNCATED = "truncated"
+    UNDECODABLE = "undecodable"
+    # dedup
+    DUPLICATE_URL = "duplicate_url"
+    DUPLICATE_IMAGE = "duplicate_image"
+    DUPLICATE_CAPTION = "duplicate_caption"
+    # balance
+    SAMPLED_OUT = "sampled_out"
+
+
+class ErrorCode(StrEnum):
+    """Why a record is dead."""
+
+    NULL_URL = "null_url"
+    BAD_UID = "bad_uid"
+    DECODER_FAILED = "decoder_failed"
+    SCORE_NOT_FINITE = "score_not_finite"
+
+
+RULE_PREFIX = "rule:"
+
+
+def rule_reason(name: str) -> str:
+    """The ledger's reason for the select rule called `name`: ``rule:NAME``."""
+    return RULE_PREFIX + name

@@ -1,0 +1,1 @@
+"""The report of a run: numbers, figures, a page for people and cards for machines."""

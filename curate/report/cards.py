@@ -1,0 +1,139 @@
+"""The data card of a set: ``datacard.md``."""
+
+import re
+from collections.abc import Iterable
+
+from curate.config import Config
+from curate.report.croissant import COLUMNS, RIGHTS, json_fields
+from curate.report.facts import Facts
+from curate.report.page import number, percent, significant, size, verdict
+from curate.report.wording import STAGES, conditions
+from curate.schema import Stage
+
+ROWS = 20
+"""Rows of a table in the data card."""
+
+
+def datacard(facts: Facts, *, config: Config, name: str) -> str:
+    """The data card of the set `name`, in Markdown."""
+    lines = [f"# {name}", "", verdict(facts), "", *_summary(facts, config)]
+    lines += ["", "## How it was made", ""]
+    lines += _table(
+        ("stage", "what it does", "in", "kept", "dropped", "dead"),
+        [
+            (s.stage, STAGES[Stage(s.stage)], s.rows, s.kept, s.dropped, s.dead)
+            for s in facts.funnel
+        ],
+    )
+    if config.select:
+        lines += ["", "Rules:", "", *(f"- `{r.label}`: {conditions(r)}" for r in config.select)]
+    if facts.dropped:
+        lines += ["", "## Why pairs were dropped", ""]
+        lines += _table(
+            ("stage", "reason", "pairs", "of the pool", "meaning"),
+            [
+                (r.stage, f"`{r.reason}`", r.pairs, percent(r.share), r.explanation)
+                for r in (*facts.dropped, *facts.dead)
+            ],
+        )
+    lines += _balance(facts)
+    lines += ["", "## Languages", ""]
+    lines += _table(
+        ("language", "pairs", "share"),
+        [(o.language, o.kept, percent(o.kept / facts.kept)) for o in facts.languages if o.kept],
+    )
+    if facts.shards:
+        lines += ["", "## Files", "", *_files(facts, config)]
+    lines += ["", "## Limits", "", *_limits(facts)]
+    lines += ["", "## Making it again", "", *_again(facts)]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(facts: Facts, config: Config) -> list[str]:
+    lines = []
+    if facts.shards:
+        form = (
+            f"{config.shards.rows:,} pairs a shard, images at {config.download.image_size} pixels"
+        )
+        lines.append(f"- Form: WebDataset, {form} ({config.download.resize_mode})")
+        lines.append(f"- Size: {size(sum(shard.bytes for shard in facts.shards))}")
+    captions = facts.captions
+    lines.append(f"- Caption length, median: {significant(captions.words.median_after)} words")
+    if facts.images:
+        side = facts.images.smaller_side.median_after
+        lines.append(f"- Smaller side of the originals, median: {significant(side)} pixels")
+    if facts.scores and config.score:
+        median = significant(facts.scores.clip_score.median_after, 3)
+        lines.append(f"- clip_score, median: {median} ({config.score.model})")
+    return lines
+
+
+def _balance(facts: Facts) -> list[str]:
+    if not facts.balance:
+        return []
+    columns = ("language", "t", "tail share p", "matches", "kept", "head", "tail", "never matched")
+    rows = [
+        (o.language, significant(o.t), percent(o.p), o.matches, o.kept_matches, o.head, o.tail,
+         o.unmatched)
+        for o in facts.balance.languages
+    ]  # fmt: skip
+    text = (
+        "MetaCLIP balancing: an entry that more than t pairs match is sampled down, each of its"
+        " pairs being kept for it with probability t / count; a pair stays if any of its entries"
+        " keeps it."
+    )
+    return ["", "## Balance", "", text, "", *_table(columns, rows)]
+
+
+def _files(facts: Facts, config: Config) -> list[str]:
+    ending = config.download.encode_format
+    columns = [f"- `{field.name}`: {COLUMNS.get(field.name, '')}" for field in json_fields(facts)]
+    text = (
+        f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
+        " beside it stands a parquet file with the same columns:"
+    )
+    return [text, "", *columns]
+
+
+def _limits(facts: Facts) -> list[str]:
+    lines = [
+        f"- {RIGHTS}",
+        "- Nothing here removes personal, offensive or unsafe content unless a rule says so.",
+        "- The language is a guess from a short text, and wrong more often the shorter it is.",
+    ]
+    if facts.scores:
+        lines.append("- Selecting by a model's score keeps what that model knows.")
+    if facts.images:
+        lines.append("- URLs decay: fetching the pool again gives another set.")
+    return lines
+
+
+def _again(facts: Facts) -> list[str]:
+    origin = facts.origin
+    lines = ["`curate run config.yaml`, with the file of that name in the run directory.", ""]
+    lines.append(f"- Seed: {origin.seed}")
+    if origin.config_digest:
+        lines.append(f"- Digest of the configuration: `{origin.config_digest}`")
+    if origin.versions:
+        found = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
+        lines.append(f"- Versions: {found}")
+    return lines
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str | int, ...]]) -> list[str]:
+    """A Markdown table: numbers to the right, no more than `ROWS` rows."""
+    rows = list(rows)
+    shown = rows[:ROWS]
+    right = [all(_is_number(row[i]) for row in shown) for i in range(len(columns))]
+    lines = ["| " + " | ".join(columns) + " |"]
+    lines.append("|" + "|".join("--:" if numeric else "---" for numeric in right) + "|")
+    for row in shown:
+        cells = [number(x) if isinstance(x, int) else x.replace("|", "\\|") for x in row]
+        lines.append("| " + " | ".join(cells) + " |")
+    if len(rows) > ROWS:
+        lines += ["", f"And {len(rows) - ROWS:,} more, in report.json."]
+    return lines
+
+
+def _is_number(x: str | int) -> bool:
+    return isinstance(x, int) or re.fullmatch(r"<?[\d.,]+%?", x) is not None

@@ -1,0 +1,150 @@
+"""What balancing did to the entries: head and tail, before and after.
+
+The figures are those of the MetaCLIP paper (arXiv 2309.16671, section 3): entries by rank, and the
+cumulative number of matches with entries sorted from tail to head.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate import files
+from curate.run import Run
+from curate.schema import Stage
+
+HEAD = 25
+"""Entries in the table of the most frequent ones."""
+
+CURVES = 4
+"""Languages, those with most matches first, that get curves."""
+
+_POINTS = 160
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of both curves of a figure."""
+
+    x: int  # a rank from 1, or a number of entries
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class HeadEntry:
+    """One of the most frequent entries."""
+
+    language: str
+    entry: str
+    count: int  # pairs that match it
+    probability: float
+    kept: int  # of these pairs, sampled
+
+
+@dataclass(frozen=True)
+class LanguageBalance:
+    """Threshold and entries of one language."""
+
+    language: str
+    t: float
+    p: float
+    pairs: int  # that reached the balance
+    kept_pairs: int
+    matches: int
+    kept_matches: int
+    entries: int
+    head: int  # entries with count >= t
+    tail: int  # entries with 0 < count < t
+    unmatched: int
+    ranks: tuple[Point, ...]  # counts by rank, each curve sorted on its own
+    cumulative: tuple[Point, ...]  # matches of the x least frequent matched entries
+
+
+@dataclass(frozen=True)
+class Balance:
+    """All languages, most matches first, and the most frequent entries."""
+
+    languages: tuple[LanguageBalance, ...]
+    head: tuple[HeadEntry, ...]
+
+
+def balance(run: Run, *, kept_pairs: dict[str, int]) -> Balance:
+    """Read ``balance/entries.parquet`` and ``thresholds.json``; `kept_pairs` by language."""
+    thresholds = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))
+    counts, head = _read(run.path(Stage.BALANCE, "entries.parquet"))
+    languages = []
+    for name, (before, after) in counts.items():
+        t = float(thresholds[name]["t"])
+        matched = before > 0
+        languages.append(
+            LanguageBalance(
+                language=name,
+                t=t,
+                p=float(thresholds[name]["p"]),
+                pairs=int(thresholds[name]["pairs"]),
+                kept_pairs=kept_pairs.get(name, 0),
+                matches=int(before.sum()),
+                kept_matches=int(after.sum()),
+                entries=len(before),
+                head=int((matched & (before >= t)).sum()),
+                tail=int((matched & (before < t)).sum()),
+                unmatched=int((~matched).sum()),
+                ranks=_ranks(before, after),
+                cumulative=_cumulative(before, after),
+            )
+        )
+    languages.sort(key=lambda one: (-one.matches, one.language))
+    rest = [replace(one, ranks=(), cumulative=()) for one in languages[CURVES:]]
+    return Balance(languages=(*languages[:CURVES], *rest), head=tuple(head))
+
+
+def _read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry]]:
+    """Counts before and after of each language's entries, and the `HEAD` most frequent entries."""
+    pieces: dict[str, list[tuple[Counts, Counts]]] = {}
+    top: list[pa.Table] = []
+    keys = [("count", "descending"), ("language", "ascending"), ("entry_id", "ascending")]
+    with files.open_read(url) as file:
+        for batch in pq.ParquetFile(file).iter_batches():
+            table = pa.table(batch)
+            for name in pc.unique(table["language"]).to_pylist():
+                rows = table.filter(pc.equal(table["language"], name))
+                found = (rows["count"].to_numpy(), rows["kept"].to_numpy())
+                pieces.setdefault(name, []).append(found)
+            best = pa.concat_tables([*top, table.filter(pc.greater(table["count"], 0))])
+            top = [best.take(pc.sort_indices(best, sort_keys=keys)[:HEAD])]
+    counts = {
+        name: (np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts]))
+        for name, parts in sorted(pieces.items())
+    }
+    columns = ["language", "entry", "count", "probability", "kept"]
+    head = [HeadEntry(**row) for table in top for row in table.select(columns).to_pylist()]
+    return counts, head
+
+
+def _ranks(before: Counts, after: Counts) -> tuple[Point, ...]:
+    """Counts by rank at ranks evenly spaced in the logarithm; each side sorted on its own."""
+    before, after = np.sort(before[before > 0])[::-1], np.sort(after[before > 0])[::-1]
+    if not len(before):
+        return ()
+    spaced = np.geomspace(1, len(before), _POINTS).round().astype(np.int64)
+    return tuple(Point(int(r), int(before[r - 1]), int(after[r - 1])) for r in np.unique(spaced))
+
+
+def _cumulative(before: Counts, after: Counts) -> tuple[Point, ...]:
+    """Matches of the x least frequent matched entries, at even and at steep places."""
+    order = np.argsort(before[before > 0], kind="stable")
+    if not len(order):
+        return ()
+    sums = np.cumsum(before[before > 0][order])
+    sums_after = np.cumsum(after[before > 0][order])
+    even = np.linspace(0, len(order) - 1, _POINTS).round().astype(np.int64)
+    steep = np.searchsorted(sums, np.linspace(0, sums[-1], _POINTS))
+    places = np.unique(np.concatenate([even, steep]))
+    points = [Point(int(i) + 1, int(sums[i]), int(sums_after[i])) for i in places]
+    return (Point(0, 0, 0), *points)

@@ -1,0 +1,227 @@
+"""The numbers of a run: all that the page, the figures and the cards say, and nothing else.
+
+Facts are a function of the run's files, collected a part at a time; the seconds stand apart from
+the rest because they alone differ between two runs of the same configuration.
+"""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate import files
+from curate.config import Config
+from curate.plan import enabled_stages
+from curate.report import distributions, entries, ledger
+from curate.run import PART_STAGES, Run, totals
+from curate.schema import Stage
+
+SHOWN = 12
+"""Kept pairs shown."""
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """Counts of one stage."""
+
+    stage: str
+    parts: int
+    rows: int  # pairs that came in
+    kept: int
+    dropped: int
+    dead: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """An equation that has to hold if no pair was lost."""
+
+    stage: str
+    claim: str
+    left: int
+    right: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether both sides are equal."""
+        return self.left == self.right
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar of the output."""
+
+    name: str
+    pairs: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file."""
+
+    path: str
+    rows: int
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the run was made from."""
+
+    state: str
+    seed: int
+    config_digest: str
+    versions: dict[str, str]
+    inputs: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run in numbers; what did not run is None or empty."""
+
+    pairs: int  # in the pool
+    kept: int
+    shards: tuple[Shard, ...] | None
+    origin: Origin
+    funnel: tuple[StageFacts, ...]
+    checks: tuple[Check, ...]
+    dropped: tuple[ledger.Reason, ...]
+    dead: tuple[ledger.Reason, ...]
+    languages: tuple[distributions.Language, ...]
+    captions: distributions.Captions
+    images: distributions.Images | None
+    duplicates: ledger.Duplicates | None
+    scores: distributions.Scores | None
+    balance: entries.Balance | None
+    examples: tuple[ledger.Example, ...]  # kept pairs
+    seconds: dict[str, float]  # of work, over all workers, by stage
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as a JSON document."""
+        document = asdict(self)
+        for check, one in zip(document["checks"], self.checks, strict=True):
+            check["holds"] = one.holds
+        return document
+
+
+def ran(run: Run, config: Config) -> list[Stage]:
+    """The part stages that the configuration asks for and that have done parts, in flow order."""
+    enabled = enabled_stages(config)
+    return [stage for stage in PART_STAGES if stage in enabled and run.done(stage)]
+
+
+def collect(run: Run, config: Config) -> Facts:
+    """The facts of the run, read from its files a part at a time."""
+    stages = ran(run, config) or [Stage.PREPARE]
+    counts = {stage: totals(run, stage) for stage in stages}
+    pool, final = counts[stages[0]]["rows"], stages[-1]
+    dropped, in_ledger = ledger.reasons(
+        run, {s: counts[s]["dropped"] for s in stages}, pool=pool, kind="dropped", config=config
+    )
+    dead, in_dead = ledger.reasons(
+        run, {s: counts[s]["dead"] for s in stages}, pool=pool, kind="dead", config=config
+    )
+    unwanted = Counter[str]()
+    for _, table in ledger.rows_left(run, Stage.PREPARE, kind="dropped"):
+        unwanted.update(distributions.unwanted_languages(table))
+    captions, languages = distributions.captions_and_languages(run, final, unwanted=unwanted)
+    funnel = [
+        StageFacts(
+            stage=stage,
+            parts=one["parts"],
+            rows=one["rows"],
+            kept=one["kept"],
+            dropped=sum(one["dropped"].values()),
+            dead=sum(one["dead"].values()),
+        )
+        for stage, one in counts.items()
+    ]
+    shards = _shards(run) if config.download.enabled else None
+    if shards is not None:
+        kept = sum(shard.pairs for shard in shards)
+        funnel.append(StageFacts(Stage.SHARDS, len(shards), counts[final]["kept"], kept, 0, 0))
+    origin = _origin(run, config)
+    has_balance = Stage.BALANCE in stages
+    return Facts(
+        pairs=pool,
+        kept=funnel[-1].kept,
+        shards=shards,
+        origin=origin,
+        funnel=tuple(funnel),
+        checks=_checks(funnel, origin, in_ledger, in_dead),
+        dropped=dropped,
+        dead=dead,
+        languages=languages,
+        captions=captions,
+        images=distributions.images(run, final) if Stage.DOWNLOAD in stages else None,
+        duplicates=ledger.duplicates(run) if Stage.DEDUP in stages else None,
+        scores=distributions.scores(run, config) if Stage.SCORE in stages else None,
+        balance=entries.balance(run, kept_pairs={one.language: one.kept for one in languages})
+        if has_balance
+        else None,
+        examples=ledger.kept_examples(run, final, n=SHOWN),
+        seconds=_seconds(run, counts),
+    )
+
+
+def _checks(
+    funnel: list[StageFacts],
+    origin: Origin,
+    in_ledger: dict[Stage, int],
+    in_dead: dict[Stage, int],
+) -> tuple[Check, ...]:
+    checks = []
+    if origin.inputs:
+        rows = sum(source.rows for source in origin.inputs)
+        checks.append(Check(funnel[0].stage, "rows of the input = pairs in", rows, funnel[0].rows))
+    for before, stage in zip([None, *funnel[:-1]], funnel, strict=True):
+        if before:
+            claim = f"kept by {before.stage} = pairs in"
+            checks.append(Check(stage.stage, claim, before.kept, stage.rows))
+        gone = stage.dropped + stage.dead
+        claim = "pairs in = kept + dropped + dead"
+        checks.append(Check(stage.stage, claim, stage.rows, stage.kept + gone))
+        if stage.stage in in_ledger:
+            found = in_ledger[Stage(stage.stage)] + in_dead[Stage(stage.stage)]
+            claim = "rows in the ledger = dropped + dead"
+            checks.append(Check(stage.stage, claim, found, gone))
+    return tuple(checks)
+
+
+def _shards(run: Run) -> tuple[Shard, ...] | None:
+    url = run.path(Stage.SHARDS, "manifest.json")
+    if not files.exists(url):
+        return None
+    return tuple(
+        Shard(one["name"], int(one["pairs"]), int(one["bytes"]), one["sha256"])
+        for one in files.read_json(url)["shards"]
+    )
+
+
+def _origin(run: Run, config: Config) -> Origin:
+    state = run.state()
+    return Origin(
+        state=str(state.get("state", "")),
+        seed=int(state.get("seed", config.seed)),
+        config_digest=str(state.get("config_digest", "")),
+        versions=dict(state.get("versions", {})),
+        inputs=tuple(
+            Source(
+                path=str(one.get("path", "")),
+                rows=int(one.get("rows", 0)),
+                bytes=int(one.get("bytes", 0)),
+                digest=str(one.get("digest", "")),
+            )
+            for one in state.get("inputs", ())
+        ),
+    )
+
+
+def _seconds(run: Run, counts: dict[Stage, dict[str, Any]]) -> dict[str, float]:
+    seconds = {str(stage): float(one["seconds"]) for stage, one in counts.items()}
+    shards = run.state().get("stages", {}).get(Stage.SHARDS, {})
+    if "seconds" in shards:
+        seconds[str(Stage.SHARDS)] = float(shards["seconds"])
+    return seconds

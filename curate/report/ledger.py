@@ -1,0 +1,210 @@
+"""Why pairs left: reasons with examples, and clusters of duplicates, a part at a time."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files
+from curate.config import Config
+from curate.report.wording import explain
+from curate.run import Run
+from curate.schema import Stage
+
+EXAMPLES = 4
+"""Pairs shown for each reason."""
+
+CLUSTERS = 6
+"""Clusters of duplicates shown."""
+
+MEMBERS = 5
+"""Dropped pairs shown for each of them."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pair, and the part in which its image may be found."""
+
+    part: int
+    uid: str
+    url: str
+    caption: str
+    reason: str = ""
+    value: str = ""  # what the decision rested on
+
+
+@dataclass(frozen=True)
+class Reason:
+    """All pairs that left a stage for one reason."""
+
+    stage: str
+    reason: str
+    pairs: int
+    share: float  # of the pool
+    explanation: str
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """Clusters of `smallest` to `largest` pairs, the survivor included."""
+
+    smallest: int
+    largest: int
+    clusters: int
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A survivor and some of the pairs that were dropped for it."""
+
+    size: int  # pairs, the survivor included
+    survivor: Example
+    dropped: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Clusters of more than one pair."""
+
+    clusters: int
+    pairs: int  # in these clusters, the survivors included
+    sizes: tuple[SizeClass, ...]
+    largest: tuple[Cluster, ...]
+
+
+def rows_left(run: Run, stage: Stage, *, kind: str) -> Iterator[tuple[int, pa.Table]]:
+    """Index and rows of each ledger part of `stage`; `kind` is ``dropped`` or ``dead``."""
+    present = set(files.names(run.path(kind, stage)))
+    for index in run.done(stage):
+        if f"part-{index:05d}.parquet" in present:
+            url = run.ledger(stage, index) if kind == "dropped" else run.dead(stage, index)
+            yield index, files.read_table(url)
+
+
+def smallest(table: pa.Table, *, part: int, n: int, reason: str, value: str) -> list[Example]:
+    """The `n` pairs of `table` with the smallest uids.
+
+    `reason` and `value` are the names of the columns that fill these fields, or empty.
+    """
+    keys = [(name, "ascending") for name in ("uid", "url", "caption")]
+    first = pc.sort_indices(table, sort_keys=keys)[:n]
+    wanted = ["uid", "url", "caption", *filter(None, (reason, value))]
+    return [
+        Example(
+            part=part,
+            uid=row["uid"] or "",
+            url=row["url"] or "",
+            caption=row["caption"] or "",
+            reason=row.get(reason) or "",
+            value=row.get(value) or "",
+        )
+        for row in table.select(wanted).take(first).to_pylist()
+    ]
+
+
+def merged(examples: Iterable[Example], *, n: int) -> list[Example]:
+    """The `n` examples with the smallest uids."""
+    return sorted(examples, key=lambda e: (e.uid, e.part, e.url, e.caption))[:n]
+
+
+def reasons(
+    run: Run, counts: dict[Stage, dict[str, int]], *, pool: int, kind: str, config: Config
+) -> tuple[tuple[Reason, ...], dict[Stage, int]]:
+    """Reasons, most frequent first, and the rows that each stage's ledger holds.
+
+    `counts` are the pairs of each reason by stage, from the records; `kind` is ``dropped`` or
+    ``dead``.
+    """
+    column, value = ("reason", "value") if kind == "dropped" else ("error", "detail")
+    found = []
+    ledgered = {}
+    for stage, by_reason in counts.items():
+        examples: dict[str, list[Example]] = {}
+        ledgered[stage] = 0
+        for index, table in rows_left(run, stage, kind=kind):
+            ledgered[stage] += len(table)
+            for reason in pc.unique(table[column]).to_pylist():
+                rows = table.filter(pc.equal(table[column], reason))
+                more = smallest(rows, part=index, n=EXAMPLES, reason=column, value=value)
+                examples[reason] = merged([*examples.get(reason, []), *more], n=EXAMPLES)
+        found += [
+            Reason(
+                stage=stage,
+                reason=reason,
+                pairs=pairs,
+                share=pairs / pool if pool else 0.0,
+                explanation=explain(reason, config=config),
+                examples=tuple(examples.get(reason, ())),
+            )
+            for reason, pairs in by_reason.items()
+        ]
+    found.sort(key=lambda r: (-r.pairs, list(Stage).index(Stage(r.stage)), r.reason))
+    return tuple(found), ledgered
+
+
+def kept_examples(run: Run, stage: Stage, *, n: int) -> tuple[Example, ...]:
+    """The `n` pairs with the smallest uids among those that `stage` kept."""
+    examples: list[Example] = []
+    for index in run.done(stage):
+        table = files.read_table(run.part(stage, index), columns=["uid", "url", "caption"])
+        examples = merged([*examples, *smallest(table, part=index, n=n, reason="", value="")], n=n)
+    return tuple(examples)
+
+
+def duplicates(run: Run) -> Duplicates:
+    """Sizes of the clusters of the dedup stage, and the largest of them with their pairs."""
+    counts = np.zeros(2, np.int64)  # clusters of each size
+    top: list[tuple[int, Example]] = []
+    for index in run.done(Stage.DEDUP):
+        columns = ["uid", "url", "caption", "cluster_size"]
+        table = files.read_table(run.part(Stage.DEDUP, index), columns=columns)
+        sizes = table["cluster_size"].to_numpy()
+        more = np.bincount(sizes, minlength=len(counts)).astype(np.int64)
+        more[: len(counts)] += counts
+        counts = more
+        keys = [("cluster_size", "descending"), ("uid", "ascending")]
+        rows = table.filter(pc.greater(table["cluster_size"], 1))
+        first = rows.take(pc.sort_indices(rows, sort_keys=keys)[:CLUSTERS])
+        for row in first.to_pylist():
+            pair = Example(index, row["uid"], row["url"], row["caption"])
+            top.append((row["cluster_size"], pair))
+        top = sorted(top, key=lambda one: (-one[0], one[1].uid))[:CLUSTERS]
+    members = _members(run, [survivor.uid for _, survivor in top])
+    counts[:2] = 0
+    return Duplicates(
+        clusters=int(counts.sum()),
+        pairs=int((counts * np.arange(len(counts))).sum()),
+        sizes=_classes(counts),
+        largest=tuple(
+            Cluster(size, survivor, tuple(members[survivor.uid])) for size, survivor in top
+        ),
+    )
+
+
+def _members(run: Run, survivors: list[str]) -> dict[str, list[Example]]:
+    members: dict[str, list[Example]] = {uid: [] for uid in survivors}
+    for index, table in rows_left(run, Stage.DEDUP, kind="dropped"):
+        ours = table.filter(pc.is_in(table["value"], value_set=pa.array(survivors, pa.string())))
+        for uid in pc.unique(ours["value"]).to_pylist():
+            rows = ours.filter(pc.equal(ours["value"], uid))
+            more = smallest(rows, part=index, n=MEMBERS, reason="reason", value="value")
+            members[uid] = merged([*members[uid], *more], n=MEMBERS)
+    return members
+
+
+def _classes(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[SizeClass, ...]:
+    """Classes 2, 3, 4, then doubling: 5 to 8, 9 to 16, ...; up to the largest that is not empty."""
+    classes = []
+    first, last = 2, 2
+    while first < len(counts):
+        inside = counts[first : last + 1]
+        pairs = int((inside * np.arange(first, first + len(inside))).sum())
+        classes.append(SizeClass(first, last, int(inside.sum()), pairs))
+        first, last = last + 1, last + 1 if last < 4 else 2 * last
+    while classes and not classes[-1].clusters:
+        classes.pop()
+    return tuple(classes)

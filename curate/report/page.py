@@ -1,0 +1,131 @@
+"""The page: facts, figures and thumbnails as one HTML file that asks nothing of the network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from curate.config import Config, dump
+from curate.report.facts import Facts
+from curate.report.figures import GRID, INK, Figure
+from curate.report.ledger import Example
+from curate.report.wording import STAGES
+
+LANGUAGES = 40
+"""Rows of a table of languages."""
+
+_TEMPLATE = "page.html.jinja"
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def examples(facts: Facts) -> list[Example]:
+    """Every pair that the page shows."""
+    shown = [*facts.examples]
+    for reason in (*facts.dropped, *facts.dead):
+        shown += reason.examples
+    for cluster in facts.duplicates.largest if facts.duplicates else ():
+        shown += [cluster.survivor, *cluster.dropped]
+    return shown
+
+
+def render(
+    facts: Facts, *, figures: Mapping[str, Figure], thumbnails: Mapping[str, str], config: Config
+) -> str:
+    """The page as HTML; `thumbnails` are data: URIs by uid."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "n": number, "percent": percent, "size": size, "time": duration, "sig": significant,
+        "svg": lambda figure: Markup(figure.svg), "web": is_web,
+    }  # fmt: skip
+    return environment.get_template(_TEMPLATE).render(
+        facts=facts,
+        verdict=verdict(facts),
+        figures=figures,
+        thumbnails=thumbnails,
+        config=dump(config),
+        stages=STAGES,
+        ink=INK,
+        grid=GRID,
+        most_languages=LANGUAGES,
+    )
+
+
+def verdict(facts: Facts) -> str:
+    """The run in one sentence."""
+    if not facts.pairs:
+        return "The pool was empty."
+    into = ""
+    if facts.shards is not None:
+        into = f" in {len(facts.shards):,} {'shard' if len(facts.shards) == 1 else 'shards'}"
+    return f"{facts.pairs:,} pairs in, {facts.kept:,} kept{into}."
+
+
+def number(x: int) -> str:
+    """With thousands separators.
+
+    >>> number(1234567)
+    '1,234,567'
+    """
+    return f"{x:,}"
+
+
+def significant(x: float | None, digits: int = 4) -> str:
+    """With a few significant digits and thousands separators; a dash for None.
+
+    >>> significant(20_000.0), significant(0.123456)
+    ('20,000', '0.1235')
+    """
+    if x is None:
+        return "–"
+    return f"{x:,.0f}" if abs(x) >= 10**digits else f"{x:,.{digits}g}"
+
+
+def percent(share: float) -> str:
+    """In percent, with one decimal; 0 and 100 only where they are exact.
+
+    >>> percent(0.5), percent(0.0004), percent(0.0), percent(0.9999), percent(1.0)
+    ('50.0%', '<0.1%', '0%', '>99.9%', '100%')
+    """
+    if share in (0, 1):
+        return f"{share:.0%}"
+    if share < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if share >= 0.9995 else f"{share:.1%}"
+
+
+def size(n: float) -> str:
+    """Bytes in decimal units.
+
+    >>> size(999), size(12_345_678)
+    ('999 bytes', '12.3 MB')
+    """
+    power = 0
+    while n >= 1000 and power < len(_UNITS) - 1:
+        n, power = n / 1000, power + 1
+    return f"{n:.3g} {_UNITS[power]}" if n < 100 else f"{n:.0f} {_UNITS[power]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(0.25), duration(75), duration(7300)
+    ('0.2 s', '1 min 15 s', '2 h 02 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def is_web(url: str) -> bool:
+    """Whether `url` is safe as the target of a link."""
+    return url.startswith(("http://", "https://"))

@@ -1,0 +1,58 @@
+"""Small pictures for the page, as data: URIs."""
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files
+from curate.report.ledger import Example
+from curate.run import ANNOTATED, Run
+from curate.schema import Stage
+
+SIDE = 96
+"""Largest side, pixels."""
+
+_QUALITY = 72
+
+
+def thumbnails(run: Run, examples: Iterable[Example]) -> dict[str, str]:
+    """The picture of each example whose image is stored, by uid."""
+    wanted: dict[int, set[str]] = {}
+    for example in examples:
+        wanted.setdefault(example.part, set()).add(example.uid)
+    folder = files.join(Stage.DOWNLOAD, ANNOTATED)
+    done = set(run.done(folder))
+    found: dict[str, str] = {}
+    for part in sorted(done & wanted.keys()):
+        columns = ["uid", "tar_offset", "tar_size"]
+        table = files.read_table(run.part(folder, part), columns=columns)
+        ours = pc.is_in(table["uid"], value_set=pa.array(sorted(wanted[part]), pa.string()))
+        rows = table.filter(pc.and_(ours, pc.is_valid(table["tar_offset"]))).to_pylist()
+        if not rows:
+            continue
+        with files.open_read(run.part(Stage.DOWNLOAD, part, "tar")) as tar:
+            for row in rows:
+                tar.seek(row["tar_offset"])
+                if uri := _data_uri(tar.read(row["tar_size"])):
+                    found[row["uid"]] = uri
+    return found
+
+
+def _data_uri(content: bytes) -> str | None:
+    """The image `content` at no more than `SIDE` pixels, as WebP; None if it does not decode."""
+    import cv2
+
+    pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        return None
+    height, width = pixels.shape[:2]
+    scale = SIDE / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1]
+    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()

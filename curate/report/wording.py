@@ -1,0 +1,89 @@
+"""Reasons, errors and stages in plain words."""
+
+from curate.config import Config, Rule
+from curate.reasons import RULE_PREFIX, DropReason, ErrorCode
+from curate.schema import Stage
+
+STAGES: dict[Stage, str] = {
+    Stage.PREPARE: "clean the text, find its language, match it with the entry list",
+    Stage.DOWNLOAD: "fetch, check and resize the images",
+    Stage.DEDUP: "keep one pair of each cluster of duplicates",
+    Stage.SCORE: "score how well image and caption agree",
+    Stage.BALANCE: "sample down the pairs whose entries are all frequent",
+    Stage.SHARDS: "write the shards",
+}
+
+REASONS: dict[str, str] = {
+    DropReason.EMPTY_CAPTION: "Nothing is left of the caption once it is cleaned.",
+    DropReason.BAD_URL: "The URL is not one that an image can be fetched from over HTTP.",
+    DropReason.LANGUAGE: "The caption is in a language that was not asked for; the value is the"
+    " language found.",
+    DropReason.NO_MATCH: "No entry of the list occurs in the caption, so it could not be balanced."
+    " About half of a raw web pool goes here.",
+    DropReason.DNS: "The host's name has no address: the site is gone, or the URL was never valid.",
+    DropReason.REFUSED: "The host answered, but does not take connections.",
+    DropReason.RESET: "The host closed the connection before the image was complete.",
+    DropReason.TIMEOUT: "The host did not send the image within the time allowed.",
+    DropReason.TLS: "No secure connection could be made, for example with an expired certificate.",
+    DropReason.PROTOCOL: "What the host sent was not valid HTTP.",
+    DropReason.HTTP_403: "The host forbids access to the image (status 403).",
+    DropReason.HTTP_404: "The image is not there any more (status 404).",
+    DropReason.HTTP_410: "The image was removed for good (status 410).",
+    DropReason.HTTP_429: "The host asked for fewer requests and did not relent (status 429).",
+    DropReason.HTTP_4XX: "The host rejected the request with another status from 400 to 499.",
+    DropReason.HTTP_5XX: "The host failed, on every attempt (status 500 to 599).",
+    DropReason.HTTP_OTHER: "The host answered with a status that carries no image.",
+    DropReason.REDIRECTS: "Too many redirects, or one that leads nowhere.",
+    DropReason.FORBIDDEN_ADDRESS: "The URL leads to a private or local address, which is never"
+    " fetched.",
+    DropReason.OPTED_OUT: "The host asks that the image is not used (X-Robots-Tag).",
+    DropReason.EMPTY_BODY: "The host answered with no content.",
+    DropReason.TOO_LARGE: "The file is larger than the limit in bytes.",
+    DropReason.HTML_PAGE: "The host sent a web page in place of the image.",
+    DropReason.NOT_AN_IMAGE: "The file is not in an image format that is decoded here.",
+    DropReason.TOO_MANY_PIXELS: "The image has more pixels than the limit.",
+    DropReason.TRUNCATED: "The file ends before its format says so.",
+    DropReason.UNDECODABLE: "The file looks like an image but cannot be decoded.",
+    DropReason.DUPLICATE_URL: "Another pair has the same URL; the value is the pair that stays.",
+    DropReason.DUPLICATE_IMAGE: "Another pair has the same or nearly the same image; the value is"
+    " the pair that stays.",
+    DropReason.DUPLICATE_CAPTION: "Another pair has nearly the same caption; the value is the pair"
+    " that stays.",
+    DropReason.SAMPLED_OUT: "Balancing: all entries of the caption are frequent, and chance was"
+    " against the pair; the value is its probability of being kept.",
+    ErrorCode.NULL_URL: "The input has no URL in this row.",
+    ErrorCode.BAD_UID: "The input's uid is not 32 hexadecimal digits.",
+    ErrorCode.DECODER_FAILED: "The image decoder itself failed on this file.",
+    ErrorCode.SCORE_NOT_FINITE: "The model gave a score that is not a number.",
+}
+
+
+def explain(reason: str, *, config: Config) -> str:
+    """A ledger's reason or a dead record's error as a sentence; the reason itself if unknown."""
+    label = reason.removeprefix(RULE_PREFIX)
+    if label != reason:
+        for rule in config.select:
+            if rule.label == label:
+                return f"A rule of the configuration: {conditions(rule)}."
+        return "A rule of the configuration."
+    return REASONS.get(reason, reason)
+
+
+def conditions(rule: Rule) -> str:
+    """What `rule` asks for.
+
+    >>> conditions(Rule(column="smaller_side", min=200))
+    'smaller_side has to be at least 200'
+    """
+    asked = []
+    if rule.min is not None:
+        asked.append(f"at least {rule.min:g}")
+    if rule.max is not None:
+        asked.append(f"at most {rule.max:g}")
+    if rule.in_ is not None:
+        asked.append("one of " + ", ".join(map(str, rule.in_)))
+    if rule.not_in is not None:
+        asked.append("none of " + ", ".join(map(str, rule.not_in)))
+    if rule.top_fraction is not None:
+        asked.append(f"among the highest {rule.top_fraction:.4g} of all")
+    return f"{rule.column} has to be " + " and ".join(asked)

@@ -1,0 +1,83 @@
+"""Making a run directory fit its plan: what stands and is valid stays, the rest is done again.
+
+A part is valid at a step if its record has the step's digest and the step before is valid for it;
+behind a barrier (dedup, a quantile, balance, shards) the step before must be valid for every part.
+"""
+
+from dataclasses import dataclass, replace
+
+from curate import files
+from curate.plan import Plan
+from curate.run import ANNOTATED, PART_STAGES
+from curate.schema import Stage
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How much of a plan stands already."""
+
+    valid: dict[str, int]  # parts done a step, by folder
+    stale: dict[str, int]  # parts done under other settings, by folder
+    clustered: bool  # whether dedup's table of clusters stands
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was done before."""
+        return not any(self.valid.values()) and not any(self.stale.values())
+
+
+def settle(plan: Plan) -> Standing:
+    """Remove what an interrupted or differently configured run left invalid; say what stands."""
+    run = plan.run
+    folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
+    run.sweep([*plan.digests, *(f"{kind}/{s}" for kind in ("dropped", "dead") for s in PART_STAGES)])
+    for stage in (*PART_STAGES, Stage.SHARDS):
+        if stage not in plan.stages:
+            for folder in (str(stage), f"dropped/{stage}", f"dead/{stage}"):
+                files.remove(run.path(folder))
+    valid: dict[str, int] = {}
+    stale: dict[str, int] = {}
+    before = {part.index for part in plan.parts}
+    everything = len(before)
+    clustered = False
+    for folder in folders:
+        digest = plan.digests[folder].chain
+        whole = len(before) == everything
+        barrier = folder in (Stage.DEDUP, Stage.BALANCE) or any(
+            rule.top_fraction is not None for rule in _rules(plan, folder)
+        )
+        now = set()
+        for index, record in run.records(folder):
+            if record.digest != digest:
+                stale[folder] = stale.get(folder, 0) + 1
+            elif index in before and (whole or not barrier):
+                now.add(index)
+            else:
+                stale[folder] = stale.get(folder, 0) + 1
+                if folder.endswith(ANNOTATED):
+                    run.write_record(folder, index, replace(record, digest=""))
+                else:
+                    files.remove(run.part(folder, index, "json"))
+        valid[folder] = len(now)
+        if folder == Stage.DEDUP:
+            clustered = _clusters_stand(plan, digest, whole=whole)
+        before = now
+    if Stage.SHARDS in plan.stages and len(before) < everything:
+        for name in files.names(run.path(Stage.SHARDS)):
+            if name.endswith(".json"):
+                files.remove(run.path(Stage.SHARDS, name))
+    return Standing(valid, stale, clustered)
+
+
+def _rules(plan: Plan, folder: str) -> tuple[object, ...]:
+    return plan.rules(Stage(folder)) if ANNOTATED not in folder else ()
+
+
+def _clusters_stand(plan: Plan, digest: str, *, whole: bool) -> bool:
+    url = plan.run.path(Stage.DEDUP, "clusters.json")
+    if not files.exists(url):
+        return False
+    if whole and files.read_json(url)["digest"] == digest:
+        return True
+    files.remove(url)
+    return False

@@ -1,0 +1,185 @@
+"""The run directory: where everything is, what is done, and what an interrupted run has left.
+
+RUN/
+  run.json  config.yaml
+  input/                           pool files that had to be cut into parts first, and parts.json
+  prepare/ dedup/ score/ balance/ download/
+     part-00000.parquet            rows kept after this stage, this stage's columns added
+     part-00000.tar                (download only) the images
+     part-00000.json               a PartRecord, written last: the part is done when it exists
+  download/annotated/ score/annotated/
+     part-00000.parquet            what was fetched or scored, every row that came in, before rules
+  dropped/<stage>/part-00000.parquet   the ledger
+  dead/<stage>/part-00000.parquet
+  dedup/clusters.parquet  balance/entries.parquet  balance/thresholds.json  <stage>/quantiles.json
+  shards/00000.tar 00000.parquet 00000_stats.json manifest.json
+  report/
+
+The annotated files are there so that a changed rule repeats neither a download nor a model pass.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+
+from curate import files, schema
+from curate.errors import CurateError
+from curate.schema import Stage
+
+ANNOTATED = "annotated"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A slice of one input file: the element that travels through Beam."""
+
+    index: int
+    path: str
+    start: int  # first row
+    rows: int
+    staged: bool = False  # whether `path` is a copy under RUN/input with the columns of schema.POOL
+    kept: int = 0  # rows that the latest stage kept
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What became of a part at a step: the content of its JSON."""
+
+    digest: str  # of everything that the part's content depends on
+    own: str  # of the step's own settings alone: rows made under the same ones can be reused
+    rows: int  # rows that came in
+    kept: int
+    dropped: dict[str, int] = field(default_factory=dict)  # by reason
+    dead: dict[str, int] = field(default_factory=dict)  # by error
+    figures: dict[str, float] = field(default_factory=dict)  # what else the step counted
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        gone = sum(self.dropped.values()) + sum(self.dead.values())
+        if self.rows != self.kept + gone:
+            raise AssertionError(
+                f"pairs are lost: {self.rows} in, {self.kept} kept, {gone} dropped or dead"
+            )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory at any fsspec URL."""
+
+    root: str
+
+    def path(self, *names: str) -> str:
+        """The URL of a file in the run."""
+        return files.join(self.root, *names)
+
+    def part(self, folder: str, index: int, ending: str = "parquet") -> str:
+        """The URL of a part's file: `folder` is a stage, or ``STAGE/annotated``."""
+        return self.path(folder, f"part-{index:05d}.{ending}")
+
+    def ledger(self, stage: Stage, index: int) -> str:
+        """The URL of the rows that `stage` dropped from a part."""
+        return self.path("dropped", stage, f"part-{index:05d}.parquet")
+
+    def dead(self, stage: Stage, index: int) -> str:
+        """The URL of the rows of a part that `stage` could not handle."""
+        return self.path("dead", stage, f"part-{index:05d}.parquet")
+
+    def record(self, folder: str, index: int) -> PartRecord | None:
+        """The record of a part at a step, if the part was done."""
+        try:
+            return PartRecord(**files.read_json(self.part(folder, index, "json")))
+        except (CurateError, FileNotFoundError):
+            return None
+        except (json.JSONDecodeError, TypeError, AssertionError):
+            return None  # written by another version: done again
+
+    def write_record(self, folder: str, index: int, record: PartRecord) -> None:
+        """Mark a part done at a step; every other file of it must stand already."""
+        files.write_json(self.part(folder, index, "json"), asdict(record))
+
+    def done(self, folder: str) -> list[int]:
+        """Indices of the parts that have a record at a step, ascending."""
+        found = files.names(self.path(folder))
+        return [
+            int(name[5:-5]) for name in found if name.startswith("part-") and name.endswith(".json")
+        ]
+
+    def records(self, folder: str) -> Iterator[tuple[int, PartRecord]]:
+        """Index and record of each part done at a step, ascending."""
+        for index in self.done(folder):
+            if record := self.record(folder, index):
+                yield index, record
+
+    def tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of a stage, a part at a time, in order."""
+        for index in self.done(folder):
+            yield files.read_table(self.part(folder, index), columns=columns)
+
+    def state(self) -> dict[str, Any]:
+        """The content of run.json; empty where there is none."""
+        url = self.path("run.json")
+        if not files.exists(url):
+            return {}
+        state: dict[str, Any] = files.read_json(url)
+        return state
+
+    def update(self, **values: object) -> None:
+        """Set keys of run.json."""
+        files.write_json(self.path("run.json"), {**self.state(), **values})
+
+    def sweep(self, folders: Iterable[str]) -> None:
+        """Remove the temporary files that a killed run left in `folders`."""
+        for folder in folders:
+            for name in files.names(self.path(folder)):
+                if name.endswith(files.TEMPORARY):
+                    files.remove(self.path(folder, name))
+
+
+def totals(run: Run, stage: Stage) -> dict[str, Any]:
+    """Counts of a stage over all its parts: rows, kept, dropped, dead, seconds, figures."""
+    rows = kept = parts = 0
+    seconds = 0.0
+    dropped: dict[str, int] = {}
+    dead: dict[str, int] = {}
+    figures: dict[str, float] = {}
+    folders = (files.join(stage, ANNOTATED), stage)
+    for folder in folders:
+        for _, record in run.records(folder):
+            seconds += record.seconds
+            for counts, more in ((dropped, record.dropped), (dead, record.dead)):
+                for reason, n in more.items():
+                    counts[reason] = counts.get(reason, 0) + n
+            for name, value in record.figures.items():
+                figures[name] = figures.get(name, 0) + value
+            if folder == stage:
+                parts, rows, kept = parts + 1, rows + record.rows, kept + record.kept
+    return {
+        "parts": parts,
+        "rows": rows,
+        "kept": kept,
+        "dropped": dict(sorted(dropped.items())),
+        "dead": dict(sorted(dead.items())),
+        "figures": dict(sorted(figures.items())),
+        "seconds": round(seconds, 3),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's output depends on."""
+    names = ("curate", "apache-beam", "pyarrow", "numpy", "open_clip_torch", "torch",
+             "opencv-python-headless", "fasttext-community")  # fmt: skip
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+PART_STAGES = tuple(schema.ADDED)
+"""The stages whose output is parts."""

@@ -1,0 +1,141 @@
+"""The stages in flow order, and the Arrow columns that each adds.
+
+A part's table after a stage holds the columns of all enabled stages up to it, in this order.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import pyarrow as pa
+
+from curate.errors import CurateError
+
+
+class Stage(StrEnum):
+    """The stages, cheapest first."""
+
+    PREPARE = "prepare"
+    DOWNLOAD = "download"
+    DEDUP = "dedup"
+    SCORE = "score"
+    BALANCE = "balance"
+    SHARDS = "shards"
+    REPORT = "report"
+
+
+POOL = pa.schema([("url", pa.string()), ("caption", pa.string()), ("uid", pa.string())])
+"""What every reader yields; `uid` is null where the input has none."""
+
+PREPARE = pa.schema(
+    [
+        ("uid", pa.string()),  # 32 hex digits
+        ("url", pa.string()),
+        ("caption", pa.string()),  # cleaned
+        ("language", pa.string()),  # ISO code of fastText lid.176, top 1
+        ("caption_chars", pa.int32()),  # Unicode code points
+        ("caption_words", pa.int32()),  # white-space separated
+        ("matches", pa.list_(pa.field("element", pa.int32()))),  # ascending entry ids
+    ]
+)
+
+FETCHED = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("outcome", pa.string()),  # `success`, a DropReason or an ErrorCode
+        ("detail", pa.string()),  # what the outcome was about: a status code, a size
+        ("width", pa.int32()),  # of the stored image, pixels
+        ("height", pa.int32()),
+        ("original_width", pa.int32()),  # of the image that the server sent, pixels
+        ("original_height", pa.int32()),
+        ("smaller_side", pa.int32()),  # of the original
+        ("aspect", pa.float64()),  # larger over smaller side of the original
+        ("image_bytes", pa.int64()),  # of the original
+        ("sha256", pa.string()),  # of the original, hex
+        ("tar_offset", pa.int64()),  # of the stored image inside the part's tar, bytes
+        ("tar_size", pa.int64()),
+    ]
+)
+"""Every row that was fetched, whatever came of it: `download/annotated/`."""
+
+DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in ("uid", "outcome", "detail")])
+
+DEDUP = pa.schema(
+    [
+        ("cluster", pa.string()),  # uid of the survivor; its own where the pair is alone
+        ("cluster_size", pa.int32()),  # pairs in the cluster, the survivor included
+    ]
+)
+
+SCORED = pa.schema([("uid", pa.string()), ("clip_score", pa.float32())])
+"""Every row that was scored: `score/annotated/`."""
+
+SCORE = pa.schema([("clip_score", pa.float32())])
+
+BALANCE = pa.schema([("keep_probability", pa.float64())])
+
+LEDGER = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("url", pa.string()),
+        ("caption", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),  # DropReason or rule:NAME
+        ("value", pa.string()),  # what the decision rested on: a score, a language, a survivor
+    ]
+)
+
+DEAD = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("url", pa.string()),
+        ("caption", pa.string()),
+        ("stage", pa.string()),
+        ("error", pa.string()),  # ErrorCode
+        ("detail", pa.string()),
+    ]
+)
+
+ENTRIES = pa.schema(
+    [
+        ("language", pa.string()),
+        ("entry_id", pa.int32()),
+        ("entry", pa.string()),
+        ("count", pa.int64()),
+        ("probability", pa.float64()),
+        ("kept", pa.int64()),
+    ]
+)
+"""`balance/entries.parquet`: an entry a row, `kept` counted over the sampled pairs."""
+
+ADDED = {
+    Stage.PREPARE: PREPARE,
+    Stage.DOWNLOAD: DOWNLOAD,
+    Stage.DEDUP: DEDUP,
+    Stage.SCORE: SCORE,
+    Stage.BALANCE: BALANCE,
+}
+
+
+def after(stage: Stage, *, enabled: Iterable[Stage]) -> pa.Schema:
+    """The columns of a part after `stage`, given the stages that run."""
+    enabled = set(enabled)
+    fields: list[pa.Field] = []
+    for upstream, added in ADDED.items():
+        if upstream in enabled:
+            fields += list(added)
+        if upstream is stage:
+            break
+    return pa.schema(fields)
+
+
+def check(table: pa.Table, schema: pa.Schema, *, where: str) -> pa.Table:
+    """`table` unchanged if its columns are those of `schema`; the difference as an error if not."""
+    if table.schema.remove_metadata().equals(schema):
+        return table
+    found, wanted = set(table.schema.names), set(schema.names)
+    if found == wanted:
+        return table.select(schema.names).cast(schema)
+    raise CurateError(
+        f"{where}: columns {sorted(wanted - found)} are missing and {sorted(found - wanted)} are not"
+        " expected; this part was written by another version: delete it and run again"
+    )

@@ -1,0 +1,277 @@
+"""balance: matched entries of all pairs -> counts -> t and p a language -> the pairs that are kept.
+
+May drop: a pair that the sampling leaves out. Counts are sums over packed arrays, a part at a time;
+sampling is ``uniform(uid, seed) < P(keep)``, so a retry keeps the same pairs.
+
+The reference language has the given t (or the t that the given p or size leads to); every other
+language has the t that gives the same p (Meta CLIP 2).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate import files, schema
+from curate.ops import balancing
+from curate.ops.hashing import uniform
+from curate.ops.tables import read_entries
+from curate.reasons import DropReason
+from curate.run import Part, Run
+from curate.schema import Stage
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+
+Ts = dict[str, float]
+"""t a language."""
+
+
+class LanguageCounts(NamedTuple):
+    """How often the entries of one language match."""
+
+    pairs: int
+    counts: NDArray[np.int64]  # (entries,)
+
+
+Counts = dict[str, LanguageCounts]
+
+
+def by_language(table: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """(language, rows) for each language in a part, in alphabetical order."""
+    codes = np.asarray(table["language"].to_pylist(), object)
+    for language in sorted(set(codes)):
+        yield language, np.flatnonzero(codes == language)
+
+
+class CountEntries(beam.DoFn):
+    """Part -> {language: (pairs, matched ids, how often)}."""
+
+    def __init__(self, run: Run, reads: str) -> None:
+        self._run, self._reads = run, reads
+
+    def process(self, part: Part) -> Iterator[dict[str, Any]]:
+        """Count the matches of one part."""
+        columns = ["language", "matches"]
+        table = files.read_table(self._run.part(self._reads, part.index), columns=columns)
+        found = {}
+        for language, rows in by_language(table):
+            ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
+            found[language] = (len(rows), *np.unique(ids, return_counts=True))
+        yield found
+
+
+class SumCounts(beam.CombineFn):
+    """Sums the counts of parts into one dense array a language, `sizes` entries long."""
+
+    def __init__(self, sizes: dict[str, int]) -> None:
+        self._sizes = sizes
+
+    def create_accumulator(self) -> Counts:
+        """No pairs, no matches."""
+        return {x: LanguageCounts(0, np.zeros(n, np.int64)) for x, n in self._sizes.items()}
+
+    def add_input(self, total: Counts, found: dict[str, Any]) -> Counts:
+        """Add the counts of one part."""
+        for language, (pairs, ids, counts) in found.items():
+            total[language].counts[ids] += counts
+            total[language] = total[language]._replace(pairs=total[language].pairs + pairs)
+        return total
+
+    def merge_accumulators(self, totals: Iterable[Counts]) -> Counts:
+        """Add up totals."""
+        merged = self.create_accumulator()
+        for total in totals:
+            for language, (pairs, counts) in total.items():
+                sum_ = merged[language]
+                merged[language] = LanguageCounts(sum_.pairs + pairs, sum_.counts + counts)
+        return merged
+
+    def extract_output(self, total: Counts) -> Counts:
+        """The total itself."""
+        return total
+
+
+def carry(counts: Counts, *, t: float, reference: str) -> Ts:
+    """t of every language, given that of the reference: the one with the same p."""
+    p = balancing.t_to_p(counts[reference].counts, t=t)
+    return {
+        language: t if language == reference else float(balancing.p_to_t(found.counts, p=p))
+        for language, found in counts.items()
+    }
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the balance aims at; the fields are those of `config.Balance`."""
+
+    t: float | None
+    p: float | None
+    size: int | None
+    reference: str
+
+    def ts(self, counts: Counts) -> Ts:
+        """t of every language, for a target of t or p."""
+        if self.p is not None:
+            return {
+                language: float(balancing.p_to_t(found.counts, p=self.p))
+                for language, found in counts.items()
+            }
+        if self.t is None:
+            raise AssertionError("a target size is reached by SizeSearch")
+        return carry(counts, t=self.t, reference=self.reference)
+
+
+class Sizes(beam.DoFn):
+    """Part -> (index, expected number of kept pairs at each t of a grid)."""
+
+    def __init__(self, run: Run, reads: str, reference: str) -> None:
+        self._run, self._reads, self._reference = run, reads, reference
+
+    def process(self, part: Part, counts: Counts, grid: Any) -> Iterator[tuple[int, Any]]:
+        """The expected sizes of one part."""
+        columns = ["language", "matches"]
+        table = files.read_table(self._run.part(self._reads, part.index), columns=columns)
+        sizes = np.zeros(len(grid))
+        rows = [(x, table["matches"].take(pa.array(r))) for x, r in by_language(table)]
+        for k, t in enumerate(grid):
+            ts = carry(counts, t=t, reference=self._reference)
+            for language, matches in rows:
+                probs = balancing.entry_probs(counts[language].counts, t=ts[language])
+                sizes[k] += balancing.keep_probability(matches, probs).sum()
+        yield part.index, sizes
+
+
+def _total(sizes: Iterable[tuple[int, Any]]) -> Any:
+    """Sizes of all parts, summed in the order of the parts: floating sums depend on the order."""
+    return np.sum([found for _, found in sorted(sizes, key=lambda x: x[0])], axis=0)
+
+
+class SizeSearch(beam.PTransform):
+    """Parts and counts -> t of every language for a target size: two rounds over a grid of t."""
+
+    def __init__(self, run: Run, reads: str, target: Target) -> None:
+        super().__init__()
+        self._sizes, self._target = Sizes(run, reads, target.reference), target
+
+    def expand(self, inputs: tuple[Any, Any]) -> Any:
+        """`inputs` are the parts and the counts (a side input)."""
+        parts, counts = inputs
+        target = self._target
+        grid = parts.pipeline | "First grid" >> beam.Create([None]) | "Span" >> beam.Map(
+            lambda _, found: balancing.candidate_ts(
+                balancing.SMALLEST_T, float(max(found[target.reference].counts.max(initial=1), 1))
+            ),
+            counts,
+        )
+        for step in ("Coarse", "Fine"):
+            side = beam.pvalue.AsSingleton(grid)
+            sizes = (
+                parts
+                | f"{step} sizes" >> beam.ParDo(self._sizes, counts, side)
+                | f"{step} list" >> beam.combiners.ToList()
+                | f"{step} total" >> beam.Map(_total)
+            )
+            refine = _refine if step == "Coarse" else _settle
+            grid = sizes | f"{step} t" >> beam.Map(refine, side, size=float(target.size or 0))
+        return grid | "Carry" >> beam.Map(
+            lambda t, found: carry(found, t=t, reference=target.reference), counts
+        )
+
+
+def _refine(sizes: Any, grid: Any, *, size: float) -> Any:
+    low, high = balancing.bracket(grid, sizes, size=size)
+    return balancing.candidate_ts(grid[low], grid[high])
+
+
+def _settle(sizes: Any, grid: Any, *, size: float) -> float:
+    return balancing.interpolate_t(grid, sizes, size=size)
+
+
+@dataclass(frozen=True)
+class BalanceStep(PartStep):
+    """Samples the pairs of one part."""
+
+    stage: ClassVar[Stage] = Stage.BALANCE
+
+    target: Target
+    metadata: dict[str, str]
+    seed: int
+    columns: pa.Schema
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """`sides` are the counts and the t of each language."""
+        counts, ts = sides
+        table = self.incoming(part)
+        keep = np.zeros(len(table))
+        for language, rows in by_language(table):
+            probs = balancing.entry_probs(counts[language].counts, t=ts[language])
+            keep[rows] = balancing.keep_probability(table["matches"].take(pa.array(rows)), probs)
+        table = table.append_column("keep_probability", pa.array(keep))
+        sieve = Sieve(table, stage=self.stage)
+        left_out = uniform(table["uid"], seed=self.seed) >= keep
+        value = table["keep_probability"]
+        sieve.remove(left_out, reason=DropReason.SAMPLED_OUT, value=value)
+        return sieve.output(columns=self.columns)
+
+
+@lru_cache(maxsize=256)
+def _entries(path: str) -> list[str]:
+    return read_entries(path)
+
+
+def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) -> str:
+    """``balance/entries.parquet`` and ``thresholds.json`` from the counts before and after."""
+    tables, thresholds = [schema.ENTRIES.empty_table()], {}
+    for language in sorted(counts):
+        pairs, found = counts[language]
+        t = ts[language]
+        n = len(found)
+        columns = [
+            pa.array([language] * n), pa.array(np.arange(n, dtype=np.int32)),
+            pa.array(_entries(step.metadata[language])), pa.array(found),
+            pa.array(balancing.entry_probs(found, t=t)), pa.array(kept[language].counts),
+        ]  # fmt: skip
+        tables.append(pa.table(columns, schema=schema.ENTRIES))
+        thresholds[language] = {
+            "t": t, "p": balancing.t_to_p(found, t=t), "pairs": pairs,
+            "matches": int(found.sum()), "entries": n,
+        }  # fmt: skip
+    files.write_table(step.run.path(Stage.BALANCE, "entries.parquet"), pa.concat_tables(tables))
+    target = step.run.path(Stage.BALANCE, "thresholds.json")
+    files.write_json(target, thresholds)
+    return target
+
+
+class Balance(beam.PTransform):
+    """Parts -> (parts that are sampled, the URL of thresholds.json); a barrier."""
+
+    def __init__(self, step: BalanceStep) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, parts: Any) -> Any:
+        """Count, settle t, sample, count again."""
+        step = self._step
+        sizes = {language: len(_entries(path)) for language, path in step.metadata.items()}
+        counts = beam.pvalue.AsSingleton(self._count(parts, "Count", step.reads, sizes))
+        if step.target.size is not None:
+            ts = (parts, counts) | "Search" >> SizeSearch(step.run, step.reads, step.target)
+        else:
+            once = parts.pipeline | "Once" >> beam.Create([None])
+            ts = once | "Settle" >> beam.Map(lambda _, found: step.target.ts(found), counts)
+        side = beam.pvalue.AsSingleton(ts)
+        sampled = parts | "Sample" >> beam.ParDo(TakePart(step), counts, side)
+        kept = self._count(sampled, "Count kept", step.folder, sizes)
+        written = kept | "Entries" >> beam.Map(write_entries, counts, side, step=step)
+        return sampled, written
+
+    def _count(self, parts: Any, label: str, reads: str, sizes: dict[str, int]) -> Any:
+        return (
+            parts
+            | label >> beam.ParDo(CountEntries(self._step.run, reads))
+            | f"{label}: sum" >> beam.CombineGlobally(SumCounts(sizes))
+        )

@@ -1,0 +1,173 @@
+"""The one DoFn that takes a part through a step: read, run, write, count, and skip what is done.
+
+A step is a frozen dataclass with a pure-looking `process`: a part in, a `PartOutput` out. This module
+owns the rest: the order of the writes (the record last), the conservation of pairs, the ledger, the
+reuse of rows that an earlier configuration made. A retry, or a second worker on the same part, writes
+the same bytes to the same names, so both are safe.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files, schema
+from curate.reasons import ErrorCode
+from curate.run import ANNOTATED, Part, PartRecord, Run
+from curate.schema import Stage
+
+
+@dataclass(frozen=True)
+class PartOutput:
+    """The rows of a part after a step, and those that left there."""
+
+    kept: pa.Table
+    dropped: pa.Table = field(default_factory=schema.LEDGER.empty_table)
+    dead: pa.Table = field(default_factory=schema.DEAD.empty_table)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Sieve:
+    """A part's rows while a stage takes some out, each with its reason."""
+
+    def __init__(self, table: pa.Table, *, stage: Stage) -> None:
+        self.table = table
+        self._stage = stage
+        self._dropped: list[pa.Table] = []
+        self._dead: list[pa.Table] = []
+
+    def remove(self, rows: Any, *, reason: str, value: Any = None) -> None:
+        """Take out the rows where the mask `rows` is true.
+
+        `reason` is a DropReason, a rule's reason or an ErrorCode; `value` a string, or a column of
+        the table's length that is written as text.
+        """
+        mask = np.asarray(rows)
+        if not mask.any():
+            return
+        gone = self.table.filter(pa.array(mask))
+        n = len(gone)
+        if value is None or isinstance(value, str):
+            values = pa.array([value] * n, pa.string())
+        else:
+            values = as_text(value.filter(pa.array(mask)))
+        is_dead = reason in frozenset(ErrorCode)
+        columns = [
+            gone["uid"], gone["url"], gone["caption"],
+            pa.array([str(self._stage)] * n), pa.array([str(reason)] * n), values,
+        ]  # fmt: skip
+        kind = schema.DEAD if is_dead else schema.LEDGER
+        (self._dead if is_dead else self._dropped).append(pa.table(columns, schema=kind))
+        self.table = self.table.filter(pa.array(~mask))
+
+    def output(self, *, columns: pa.Schema, figures: dict[str, float] | None = None) -> PartOutput:
+        """What is left, as the given columns, and what was taken out."""
+        return PartOutput(
+            kept=self.table.select(columns.names).cast(columns),
+            dropped=pa.concat_tables([schema.LEDGER.empty_table(), *self._dropped]),
+            dead=pa.concat_tables([schema.DEAD.empty_table(), *self._dead]),
+            figures=figures or {},
+        )
+
+
+def as_text(column: Any) -> Any:
+    """A column as strings, numbers in at most six digits."""
+    if pa.types.is_floating(column.type):
+        return pa.array(
+            [None if x is None else f"{x:.6g}" for x in column.to_pylist()], pa.string()
+        )
+    return pc.cast(column, pa.string())
+
+
+@dataclass(frozen=True)
+class PartStep(ABC):
+    """A step that a part goes through.
+
+    `stage` is where its rows are counted; an `annotates` step writes a column for every row under
+    ``STAGE/annotated`` and drops none, any other writes the stage's parts and ledger.
+    """
+
+    stage: ClassVar[Stage]
+    annotates: ClassVar[bool] = False
+
+    run: Run
+    reads: str  # the folder of the parts that come in
+    digest: str
+    own: str
+
+    @property
+    def folder(self) -> str:
+        """Where the step's parts stand in the run."""
+        return files.join(self.stage, ANNOTATED) if self.annotates else str(self.stage)
+
+    def incoming(self, part: Part) -> pa.Table:
+        """The rows that come in."""
+        return files.read_table(self.run.part(self.reads, part.index))
+
+    def reusable(self, part: Part) -> pa.Table | None:
+        """The part as an earlier run of this step under the same settings of its own left it."""
+        record = self.run.record(self.folder, part.index)
+        if record is None or record.own != self.own:
+            return None
+        return files.read_table(self.run.part(self.folder, part.index))
+
+    @abstractmethod
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """Run the step on a part; `sides` are the side inputs that the stage wires in."""
+
+
+class TakePart(beam.DoFn):
+    """Takes each part through a step, and yields it with the number of rows kept."""
+
+    def __init__(self, step: PartStep) -> None:
+        self._step = step
+
+    def process(self, part: Part, *sides: Any) -> Iterator[Part]:
+        """Skip the part if its record stands under this digest; else run, write, record."""
+        step = self._step
+        record = step.run.record(step.folder, part.index)
+        if record is None or record.digest != step.digest:
+            started = time.monotonic()
+            output = step.process(part, *sides)
+            record = _commit(step, part, output, seconds=time.monotonic() - started)
+        yield replace(part, kept=record.kept)
+
+
+def _commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) -> PartRecord:
+    run = step.run
+    gone = len(output.dropped) + len(output.dead)
+    record = PartRecord(
+        digest=step.digest,
+        own=step.own,
+        rows=_rows_in(step, part),
+        kept=len(output.kept),
+        dropped=dict(sorted(Counter(output.dropped["reason"].to_pylist()).items())),
+        dead=dict(sorted(Counter(output.dead["error"].to_pylist()).items())),
+        figures=output.figures,
+        seconds=round(seconds, 3),
+    )
+    if not step.annotates:
+        files.write_table(run.ledger(step.stage, part.index), output.dropped)
+        files.write_table(run.dead(step.stage, part.index), output.dead)
+    elif gone:
+        raise AssertionError(f"{step.folder} dropped {gone} rows; only a select step may")
+    files.write_table(run.part(step.folder, part.index), output.kept)
+    run.write_record(step.folder, part.index, record)
+    return record
+
+
+def _rows_in(step: PartStep, part: Part) -> int:
+    """Rows that came in by the word of whoever wrote them, not by what the step made of them."""
+    if step.stage is Stage.PREPARE:
+        return part.rows
+    record = step.run.record(step.reads, part.index)
+    if record is None:
+        raise AssertionError(f"{step.reads} of part {part.index} vanished while {step.folder} ran")
+    return record.kept

@@ -1,0 +1,134 @@
+"""prepare: raw (url, caption) rows -> cleaned pairs with uid, language and matched entries.
+
+May drop: an empty caption, a URL that is not http(s), a language that is not wanted, what the text
+rules drop, a caption that matches no entry. A retry is safe.
+
+Cleaning: control characters and line breaks become a space each, outer white space is cut off.
+Nothing else changes; spaces inside are kept as they are, because matching looks at them.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import schema
+from curate.config import Rule
+from curate.ops.hashing import pair_uids
+from curate.ops.language import identify
+from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
+from curate.ops.rules import keeps
+from curate.ops.tables import STAGED, PoolFormat, read_entries, read_slice
+from curate.reasons import DropReason, ErrorCode, rule_reason
+from curate.run import Part
+from curate.schema import Stage
+from curate.stages.part import PartOutput, PartStep, Sieve
+
+_CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
+_WEB_URL = r"(?i)^https?://[^\s/?#]+"
+_UID = r"^[0-9a-f]{32}$"
+
+
+def clean(captions: Any) -> Any:
+    """Captions with control characters as spaces and no outer white space; a null becomes empty."""
+    texts = pc.fill_null(captions, "")
+    if pc.any(pc.match_substring_regex(texts, _CONTROLS)).as_py():
+        texts = pc.replace_substring_regex(texts, _CONTROLS, " ")
+    return pc.utf8_trim_whitespace(texts)
+
+
+def word_count(captions: Any) -> Any:
+    """White-space separated words of each caption that has no outer white space, int32."""
+    words = pc.list_value_length(pc.utf8_split_whitespace(captions))
+    return pc.if_else(pc.equal(captions, ""), pa.scalar(0, pa.int32()), words)
+
+
+@lru_cache(maxsize=256)
+def load_matcher(path: str, language: str) -> Matcher:
+    """The matcher of an entry list, built once a process."""
+    return Matcher(read_entries(path), no_space=language in NO_SPACE_LANGUAGES)
+
+
+def match_by_language(captions: Any, languages: Any, *, metadata: dict[str, str]) -> Any:
+    """The matched ids of each caption in the list of its language; none where there is no list."""
+    found = [pa.array([], schema.PREPARE.field("matches").type)]
+    places = []
+    codes = np.asarray(languages.to_numpy(zero_copy_only=False), object)
+    rest = np.ones(len(captions), np.bool_)
+    for language, path in sorted(metadata.items()):
+        rows = np.flatnonzero(codes == language)
+        rest[rows] = False
+        if len(rows):
+            chosen = captions if len(rows) == len(captions) else captions.take(pa.array(rows))
+            found.append(load_matcher(path, language).match(chosen))
+            places.append(rows)
+    left = np.flatnonzero(rest)
+    empty = pa.array(np.zeros(len(left) + 1, np.int32))
+    found.append(pa.ListArray.from_arrays(empty, pa.array([], pa.int32()), type=found[0].type))
+    back = np.empty(len(captions), np.int64)
+    back[np.concatenate([*places, left])] = np.arange(len(captions))
+    return pa.concat_arrays(found).take(pa.array(back))
+
+
+@dataclass(frozen=True)
+class PrepareStep(PartStep):
+    """Cleaning, language, matching and text rules on one part."""
+
+    stage: ClassVar[Stage] = Stage.PREPARE
+
+    pool: PoolFormat
+    languages: tuple[str, ...] | None
+    metadata: dict[str, str]
+    rules: tuple[Rule, ...]
+
+    def incoming(self, part: Part) -> pa.Table:
+        """The part's slice of the pool."""
+        pool = STAGED if part.staged else self.pool
+        return read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """Cheapest checks first, so that later ones see fewer rows."""
+        table = self.incoming(part)
+        raw_uid, caption = table["uid"], clean(table["caption"])
+        uid = pair_uids(table["url"], caption)
+        if self.pool.uid:
+            valid = pc.fill_null(pc.match_substring_regex(raw_uid, _UID), False)
+        table = pa.table({"uid": uid, "url": table["url"], "caption": caption})
+        sieve = Sieve(table, stage=self.stage)
+        if self.pool.uid:
+            sieve.table = sieve.table.set_column(0, "uid", raw_uid)
+            sieve.remove(pc.invert(valid), reason=ErrorCode.BAD_UID, value=raw_uid)
+        sieve.remove(pc.is_null(sieve.table["url"]), reason=ErrorCode.NULL_URL)
+        sieve.remove(pc.equal(sieve.table["caption"], ""), reason=DropReason.EMPTY_CAPTION)
+        url = sieve.table["url"]
+        is_web = pc.match_substring_regex(url, _WEB_URL)
+        sieve.remove(pc.invert(is_web), reason=DropReason.BAD_URL, value=url)
+        self._text_columns(sieve)
+        for rule in self.rules:
+            rows = ~keeps(sieve.table, rule)
+            sieve.remove(rows, reason=rule_reason(rule.label), value=sieve.table[rule.column])
+        if self.metadata:
+            lengths = pc.list_value_length(sieve.table["matches"])
+            sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
+        matches = pc.sum(pc.list_value_length(sieve.table["matches"])).as_py() or 0
+        return sieve.output(columns=schema.PREPARE, figures={"matches": matches})
+
+    def _text_columns(self, sieve: Sieve) -> None:
+        captions = sieve.table["caption"].combine_chunks()
+        languages = identify(captions)
+        sieve.table = sieve.table.append_column("language", languages)
+        wanted = self.languages or tuple(sorted(self.metadata)) or None
+        if wanted is not None:
+            others = pc.invert(pc.is_in(languages, pa.array(wanted)))
+            sieve.remove(others, reason=DropReason.LANGUAGE, value=sieve.table["language"])
+        captions = sieve.table["caption"].combine_chunks()
+        languages = sieve.table["language"].combine_chunks()
+        for name, column in (
+            ("caption_chars", pc.utf8_length(captions)),
+            ("caption_words", word_count(captions)),
+            ("matches", match_by_language(captions, languages, metadata=self.metadata)),
+        ):
+            sieve.table = sieve.table.append_column(name, column)

@@ -1,0 +1,181 @@
+"""shards: kept rows and their images -> WebDataset shards, beside each a parquet and its statistics.
+
+A shard is a run of `rows` kept pairs in the order of the pool, so shard k is a function of the parts
+and k. Keys are img2dataset's: shard and index, zero-padded. A retry writes the same bytes.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+
+from curate import files
+from curate.ops.tar import TarWriter
+from curate.run import Part, Run
+from curate.schema import Stage
+from curate.stages.download import SUCCESS, read_images
+
+_SHARD_DIGITS = 5
+
+
+class Slice(NamedTuple):
+    """Consecutive kept rows of one part."""
+
+    part: int
+    start: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which rows go into a shard."""
+
+    index: int
+    slices: tuple[Slice, ...]
+
+    @property
+    def name(self) -> str:
+        """The file name without its ending."""
+        return f"{self.index:0{_SHARD_DIGITS}d}"
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What a shard holds: an element of the manifest."""
+
+    name: str
+    pairs: int
+    bytes: int
+    sha256: str  # of the tar
+
+
+def cut(parts: Iterable[Part], *, rows: int) -> Iterator[Shard]:
+    """The shards of `rows` pairs that the kept rows of `parts`, in order, make up."""
+    slices: list[Slice] = []
+    free, index = rows, 0
+    for part in sorted(parts, key=lambda part: part.index):
+        start = 0
+        while start < part.kept:
+            n = min(free, part.kept - start)
+            slices.append(Slice(part.index, start, n))
+            start, free = start + n, free - n
+            if not free:
+                yield Shard(index, tuple(slices))
+                slices, free, index = [], rows, index + 1
+    if slices:
+        yield Shard(index, tuple(slices))
+
+
+@dataclass(frozen=True)
+class ShardStep:
+    """Writes one shard."""
+
+    run: Run
+    reads: str
+    digest: str
+    rows: int
+    encode_format: str
+
+    def path(self, name: str) -> str:
+        """The URL of a file among the shards."""
+        return self.run.path(Stage.SHARDS, name)
+
+    def write(self, shard: Shard) -> ShardRecord:
+        """Write tar, parquet and, last, statistics; a shard that stands is left alone."""
+        stats = self.path(f"{shard.name}_stats.json")
+        if files.exists(stats):
+            found = files.read_json(stats)
+            if found["digest"] == self.digest and found["slices"] == _plain(shard.slices):
+                return ShardRecord(shard.name, found["count"], found["bytes"], found["sha256"])
+        digits = max(1, math.ceil(math.log10(self.rows)))
+        tables, count = [], 0
+        with files.atomic_write(self.path(f"{shard.name}.tar")) as file:
+            tar = TarWriter(file)
+            for slice_ in shard.slices:
+                table = files.read_table(self.run.part(self.reads, slice_.part))
+                table = table.slice(slice_.start, slice_.rows)
+                keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
+                table = _with_status(table, keys)
+                tables.append(table)
+                self._add(tar, slice_.part, table)
+                count += len(table)
+            digest = tar.end()
+        files.write_table(self.path(f"{shard.name}.parquet"), pa.concat_tables(tables))
+        record = ShardRecord(shard.name, count, tar.size, digest)
+        files.write_json(
+            stats,
+            {
+                "count": count, "successes": count, "failed_to_download": 0, "failed_to_resize": 0,
+                "status_dict": {SUCCESS: count}, "bytes": tar.size, "sha256": digest,
+                "digest": self.digest, "slices": _plain(shard.slices),
+            },
+        )  # fmt: skip
+        return record
+
+    def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
+        images = read_images(self.run, part, table, encode_format=self.encode_format)
+        hidden = {"tar_offset", "tar_size", "matches"}
+        visible = table.select([name for name in table.column_names if name not in hidden])
+        for columns, image in zip(visible.to_pylist(), images, strict=True):
+            key = columns["key"]
+            document = json.dumps(columns, ensure_ascii=False)
+            tar.add(f"{key}.{self.encode_format}", image)
+            tar.add(f"{key}.txt", columns["caption"].encode())
+            tar.add(f"{key}.json", document.encode())
+
+    def manifest(self, records: Iterable[ShardRecord]) -> str:
+        """Write ``shards/manifest.json`` and remove what an earlier configuration left; its URL."""
+        shards = sorted(records, key=lambda record: record.name)
+        endings = (".tar", ".parquet", "_stats.json")
+        wanted = {record.name + ending for record in shards for ending in endings}
+        for name in files.names(self.run.path(Stage.SHARDS)):
+            if name not in wanted:
+                files.remove(self.path(name))
+        target = self.path("manifest.json")
+        files.write_json(
+            target,
+            {
+                "pairs": sum(record.pairs for record in shards),
+                "bytes": sum(record.bytes for record in shards),
+                "digest": self.digest,
+                "shards": [asdict(record) for record in shards],
+            },
+        )
+        return target
+
+
+def _plain(slices: tuple[Slice, ...]) -> list[list[int]]:
+    return [list(slice_) for slice_ in slices]
+
+
+def _with_status(table: pa.Table, keys: list[str]) -> pa.Table:
+    """The table with the columns that img2dataset's users expect in front."""
+    n = len(table)
+    table = table.add_column(0, "key", pa.array(keys, pa.string()))
+    table = table.add_column(1, "status", pa.array([SUCCESS] * n, pa.string()))
+    return table.add_column(2, "error_message", pa.nulls(n, pa.string()))
+
+
+class Shards(beam.PTransform):
+    """Parts -> the URL of the manifest; a barrier, because a shard may begin in any part."""
+
+    def __init__(self, step: ShardStep) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, parts: Any) -> Any:
+        """Cut, write, list."""
+        step = self._step
+        return (
+            parts
+            | "Parts" >> beam.combiners.ToList()
+            | "Cut" >> beam.FlatMap(cut, rows=step.rows)
+            | "Spread" >> beam.Reshuffle()
+            | "Write" >> beam.Map(step.write)
+            | "All" >> beam.combiners.ToList()
+            | "Manifest" >> beam.Map(step.manifest)
+        )
