@@ -39,7 +39,9 @@ Set = Annotated[
 
 @app.callback()
 def _common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and engine logs.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and engine logs.")
+    ] = False,
 ) -> None:
     os.environ["CURATE_DEBUG"] = "1" if debug else ""
     if not debug:
@@ -104,9 +106,7 @@ def _with_workers(config: Config, workers: int | None) -> Config:
         return config
     if workers < 1:
         raise CurateError(f"--workers {workers}: expected 1 or more")
-    return config.model_copy(
-        update={"beam": config.beam.model_copy(update={"workers": workers})}
-    )
+    return config.model_copy(update={"beam": config.beam.model_copy(update={"workers": workers})})
 
 
 @app.command(context_settings={"allow_extra_args": True})

@@ -233,7 +233,9 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
         keys, value = parse_set(assignment)
         branch = document
         for key in keys[:-1]:
-            branch = branch.setdefault(key, {}) if branch.get(key) is not None else _branch(branch, key)
+            branch = (
+                branch.setdefault(key, {}) if branch.get(key) is not None else _branch(branch, key)
+            )
             if not isinstance(branch, dict):
                 raise CurateError(f"--set {assignment}: {key} is not a mapping")
         branch[keys[-1]] = value

@@ -63,7 +63,11 @@ class _Pictures(BaseHTTPRequestHandler):
         elif folder == "reserved":
             headers["X-Robots-Tag"] = "noai"
         self.send_response(status)
-        for key, value in {**headers, "Content-Type": kind, "Content-Length": str(len(body))}.items():
+        for key, value in {
+            **headers,
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+        }.items():
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(body)
@@ -83,7 +87,9 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def serve() -> Iterator[dict[str, str]]:
     """Serve the demo's pictures while the block runs; HOST: ADDRESS:PORT of its two hosts."""
-    handler = type("Pictures", (_Pictures,), {"images": files.shipped("pipelines/demo/pool/images")})
+    handler = type(
+        "Pictures", (_Pictures,), {"images": files.shipped("pipelines/demo/pool/images")}
+    )
     server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True, name="pictures").start()
     with socket.socket() as closed:
@@ -98,9 +104,7 @@ def serve() -> Iterator[dict[str, str]]:
             server.server_close()
 
 
-def demo_config(
-    addresses: dict[str, str], *, out: str, overrides: tuple[str, ...] = ()
-) -> Config:
+def demo_config(addresses: dict[str, str], *, out: str, overrides: tuple[str, ...] = ()) -> Config:
     """The configuration in ``pipelines/demo.yaml``, connected to the demo's server."""
     config = configuration.load(
         str(files.shipped("pipelines/demo.yaml")), overrides=overrides, out=out

@@ -81,7 +81,7 @@ def execute(plan: Plan, standing: Standing, *, extra: Sequence[str] = ()) -> Non
     try:
         result = pipeline.run()
         state = result.wait_until_finish()
-    except Exception as error:
+    except RuntimeError as error:
         if found := _OURS.findall(str(error)):
             raise CurateError(found[-1]) from None
         raise

@@ -149,8 +149,12 @@ def _check_assets(config: Config) -> dict[str, str]:
     """Digests of the files beside the input that the output depends on."""
     digests = {}
     for language, path in sorted(config.prepare.metadata.items()):
-        read_entries(files.absolute(path))
-        digests[language] = files.content_digest(files.absolute(path))
+        url = files.absolute(path)
+        try:
+            read_entries(url)
+        except CurateError as error:
+            raise CurateError(f"prepare.metadata.{language}: {error}") from None
+        digests[language] = files.content_digest(url)
     if config.score is not None and config.download.enabled:
         for key in ("model", "pretrained"):
             value = getattr(config.score, key)

@@ -33,7 +33,9 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     if standing.is_fresh:
         return
     total = len(plan.parts)
-    done = [f"{x} {n}/{total}" for x, n in standing.valid.items() if n and not x.endswith(ANNOTATED)]
+    done = [
+        f"{x} {n}/{total}" for x, n in standing.valid.items() if n and not x.endswith(ANNOTATED)
+    ]
     if done:
         console.print(f"Going on: parts that stand and are skipped: {', '.join(done)}")
     redo = [x for x, n in standing.stale.items() if n]
@@ -129,7 +131,9 @@ def summary(console: Console, run: Run, *, report: str, started: float) -> None:
     if files.exists(manifest):
         found = files.read_json(manifest)
         n, pairs, size = len(found["shards"]), found["pairs"], found["bytes"] / 1e6
-        console.print(f"shards  {run.path('shards')}  ({n:,} shards, {pairs:,} pairs, {size:,.1f} MB)")
+        console.print(
+            f"shards  {run.path('shards')}  ({n:,} shards, {pairs:,} pairs, {size:,.1f} MB)"
+        )
     else:
         console.print(f"kept    {run.path(str(Stage.BALANCE))}")
     console.print(f"report  {report}")

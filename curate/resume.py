@@ -7,6 +7,7 @@ behind a barrier (dedup, a quantile, balance, shards) the step before must be va
 from dataclasses import dataclass, replace
 
 from curate import files
+from curate.config import Rule
 from curate.plan import Plan
 from curate.run import ANNOTATED, PART_STAGES
 from curate.schema import Stage
@@ -30,7 +31,9 @@ def settle(plan: Plan) -> Standing:
     """Remove what an interrupted or differently configured run left invalid; say what stands."""
     run = plan.run
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
-    run.sweep([*plan.digests, *(f"{kind}/{s}" for kind in ("dropped", "dead") for s in PART_STAGES)])
+    run.sweep(
+        [*plan.digests, *(f"{kind}/{s}" for kind in ("dropped", "dead") for s in PART_STAGES)]
+    )
     for stage in (*PART_STAGES, Stage.SHARDS):
         if stage not in plan.stages:
             for folder in (str(stage), f"dropped/{stage}", f"dead/{stage}"):
@@ -69,7 +72,7 @@ def settle(plan: Plan) -> Standing:
     return Standing(valid, stale, clustered)
 
 
-def _rules(plan: Plan, folder: str) -> tuple[object, ...]:
+def _rules(plan: Plan, folder: str) -> tuple[Rule, ...]:
     return plan.rules(Stage(folder)) if ANNOTATED not in folder else ()
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numba as nb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -18,30 +19,49 @@ def components(left: NDArray[Any], right: NDArray[Any], *, n: int) -> NDArray[np
     return labels
 
 
-def bucket_edges(hashes: NDArray[np.uint64], rows: NDArray[np.int64], *, exact: bool) -> NDArray[np.int64]:
-    """Edges between rows that share a hash, shape (k, 2), unique.
+@nb.njit(cache=True, nogil=True)
+def _bucket_pairs(hashes: Any, rows: Any, exact: bool, out: Any) -> int:
+    """Write the edges of each bucket of the sorted `hashes` to `out`, if it has room; how many."""
+    fill = len(out) > 0
+    n = start = 0
+    while start < len(hashes):
+        stop = start + 1
+        while stop < len(hashes) and hashes[stop] == hashes[start]:
+            stop += 1
+        full = not exact and stop - start <= _ALL_PAIRS
+        for i in range(start, stop):
+            for j in range(i + 1, stop):
+                if full or i == start or (not exact and j == i + 1):
+                    if rows[i] != rows[j]:
+                        if fill:
+                            out[n, 0], out[n, 1] = rows[i], rows[j]
+                        n += 1
+                elif not full:
+                    break
+        start = stop
+    return n
+
+
+def bucket_edges(
+    hashes: NDArray[np.uint64], rows: NDArray[np.int64], *, exact: bool
+) -> NDArray[np.int64]:
+    """Edges between rows that share a hash, shape (k, 2), the smaller row first.
 
     For an `exact` key each row is joined to the first of its bucket. Else every pair of a bucket is
     a candidate; buckets of more than 64 rows give each row's pairs with the first and the next.
     """
     order = np.lexsort((rows, hashes))
     hashes, rows = hashes[order], rows[order]
-    starts = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]]) if len(hashes) else np.empty(0, int)
-    sizes = np.diff(np.r_[starts, len(hashes)])
-    edges = []
-    for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
-        members = rows[start : start + size]
-        if exact or size > _ALL_PAIRS:
-            edges.append(np.stack([np.repeat(members[0], size - 1), members[1:]], axis=1))
-            if not exact:
-                edges.append(np.stack([members[1:-1], members[2:]], axis=1))
-        else:
-            first, second = np.triu_indices(size, k=1)
-            edges.append(np.stack([members[first], members[second]], axis=1))
-    if not edges:
-        return np.empty((0, 2), np.int64)
-    found = np.concatenate(edges)
-    return np.unique(found[found[:, 0] != found[:, 1]], axis=0)
+    edges = np.empty((_bucket_pairs(hashes, rows, exact, np.empty((0, 2), np.int64)), 2), np.int64)
+    _bucket_pairs(hashes, rows, exact, edges)
+    return edges
+
+
+def unique_edges(edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Edges between positions below 2**32, each once, without loops, ordered, shape (k, 2)."""
+    left, right = edges.min(axis=1), edges.max(axis=1)
+    packed = np.unique(((left << 32) | right)[left != right])
+    return np.stack([packed >> 32, packed & 0xFFFFFFFF], axis=1)
 
 
 def rank(candidates: pa.Table) -> NDArray[np.int64]:
@@ -58,7 +78,11 @@ def rank(candidates: pa.Table) -> NDArray[np.int64]:
 
 
 def absorb(
-    survivor: NDArray[np.int64], left: NDArray[Any], right: NDArray[Any], *, place: NDArray[np.int64]
+    survivor: NDArray[np.int64],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    *,
+    place: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Join clusters along edges, in place; which nodes stop being survivors, shape (n,).
 
@@ -75,7 +99,8 @@ def absorb(
     by_place[place] = np.arange(n)
     chosen = np.where(alive, by_place[best[labels]], survivor)
     survivor[:] = chosen[chosen]
-    return alive & (chosen != np.arange(n))
+    gone: NDArray[np.bool_] = alive & (chosen != np.arange(n))
+    return gone
 
 
 def contract(
@@ -94,4 +119,4 @@ def contract(
     within = np.stack([head[labels[living]], living], axis=1)
     across = head[labels[near]]
     edges = np.concatenate([within, across[(across >= 0).all(axis=1)]])
-    return edges[edges[:, 0] != edges[:, 1]]
+    return unique_edges(edges)

@@ -156,4 +156,5 @@ def uniform(uids: Any, *, seed: int) -> NDArray[np.float64]:
 
     It depends on nothing else, so a pair that is kept at some probability is kept at any higher one.
     """
-    return (hash64(uids, seed=seed & 0xFFFFFFFFFFFFFFFF) >> np.uint64(11)) * 2.0**-53
+    top = hash64(uids, seed=seed & 0xFFFFFFFFFFFFFFFF) >> np.uint64(11)
+    return top.astype(np.float64) * 2.0**-53

@@ -23,7 +23,9 @@ def identify(captions: Any) -> pa.Array:
     A caption must not hold a line feed. An empty one has no language: null.
     """
     texts = captions.to_pylist()
-    labels = _model().f.multilinePredict([(text or "") + "\n" for text in texts], 1, 0.0, "strict")[0]
+    labels = _model().f.multilinePredict([(text or "") + "\n" for text in texts], 1, 0.0, "strict")[
+        0
+    ]
     codes = [
         found[0].removeprefix(_LABEL) if found and text else None
         for found, text in zip(labels, texts, strict=True)

@@ -30,7 +30,7 @@ _U = np.uint64
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)
 _NO_ENTRY = np.int32(-1)
 
-NO_SPACE_LANGUAGES = frozenset("bo dz ja km lo my ryu th zh".split())
+NO_SPACE_LANGUAGES = frozenset({"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"})
 """Languages written without spaces (Meta CLIP 2)."""
 
 _NO_SPACE_RANGES = (
@@ -67,7 +67,7 @@ def _mix(h: Any, byte: Any) -> Any:
 
 
 @nb.njit(cache=True)
-def _slot_of(keys: Any, h: Any) -> int:
+def _slot_of(keys: Any, h: Any) -> Any:
     """The slot that holds `h`, or the free one where it belongs; key 0 is free."""
     mask = len(keys) - 1
     slot = np.int64(h >> _U(20)) & mask
@@ -76,8 +76,8 @@ def _slot_of(keys: Any, h: Any) -> int:
     return slot
 
 
-@nb.njit(inline="always")
-def _is_step(content: Any, at: int, stop: int, by_character: bool) -> bool:
+@nb.njit(cache=True)
+def _is_step(content: Any, at: int, stop: int, by_character: bool) -> Any:
     """Whether a prefix may end at `at`: before a space or at the end; before any character."""
     if at == stop:
         return True
@@ -86,9 +86,9 @@ def _is_step(content: Any, at: int, stop: int, by_character: bool) -> bool:
     return content[at] == _SPACE
 
 
-@nb.njit(inline="always")
+@nb.njit(cache=True)
 def _same(entries: Any, first: int, last: int, text: Any, at: int) -> bool:
-    for k in range(last - first):
+    for k in range(last - first):  # noqa: SIM110 - a generator does not compile
         if entries[first + k] != text[at + k]:
             return False
     return True
@@ -136,7 +136,7 @@ def _build(
     return deepest
 
 
-@nb.njit(inline="always")
+@nb.njit(cache=True)
 def _space(content: Any, start: int, stop: int, kind: Any, out: Any) -> int:
     """Write the spaced caption into `out`; its length."""
     out[0] = _SPACE
@@ -159,7 +159,7 @@ def _space(content: Any, start: int, stop: int, kind: Any, out: Any) -> int:
     return n + 1
 
 
-@nb.njit(inline="always")
+@nb.njit(cache=True)
 def _extend(
     text: Any, at: int, end: int, by_character: bool, seed: Any, table: Any, entries: Any, free: Any,
     found: Any, n: int,
@@ -183,7 +183,11 @@ def _extend(
             bounded = not by_character or (
                 (free[i] & 1 or text[at - 1] == _SPACE) and (free[i] & 2 or text[stop] == _SPACE)
             )
-            if bounded and length == stop - at and _same(content, offsets[i], offsets[i + 1], text, at):
+            if (
+                bounded
+                and length == stop - at
+                and _same(content, offsets[i], offsets[i + 1], text, at)
+            ):
                 found[n] = i
                 n += 1
         if not more[slot]:
@@ -245,9 +249,7 @@ class _Table(NamedTuple):
 
     @classmethod
     def of(cls, slots: int) -> "_Table":
-        return cls(
-            np.zeros(slots, np.uint64), np.full(slots, _NO_ENTRY), np.zeros(slots, np.bool_)
-        )
+        return cls(np.zeros(slots, np.uint64), np.full(slots, _NO_ENTRY), np.zeros(slots, np.bool_))
 
 
 class Matcher:
@@ -296,9 +298,7 @@ class Matcher:
                 return
         raise ValueError("no seed separates these entries")
 
-    def _fill(
-        self, chosen: NDArray[np.int64], *, by_character: bool
-    ) -> tuple[_Table, int] | None:
+    def _fill(self, chosen: NDArray[np.int64], *, by_character: bool) -> tuple[_Table, int] | None:
         slots = 1 << max(4, int(len(chosen) * 2).bit_length()) if len(chosen) else 0
         while True:
             table = _Table.of(slots)

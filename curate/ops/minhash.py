@@ -150,35 +150,72 @@ def _shingle_set(content: Any, start: int, stop: int, ngram: int) -> Any:
     return np.unique(hashes)
 
 
+@nb.njit(cache=True)
+def _similarity(x: Any, y: Any) -> float:
+    common = m = n = 0
+    while m < len(x) and n < len(y):
+        if x[m] == y[n]:
+            common += 1
+            m += 1
+            n += 1
+        elif x[m] < y[n]:
+            m += 1
+        else:
+            n += 1
+    union = len(x) + len(y) - common
+    return common / union if union else 1.0
+
+
+@nb.njit(cache=True)
+def _root(parent: Any, node: int) -> Any:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
 @nb.njit(cache=True, nogil=True)
-def _similarities(content: Any, offsets: Any, left: Any, right: Any, ngram: int) -> Any:
-    out = np.empty(len(left), np.float64)
+def _joining(
+    content: Any, offsets: Any, left: Any, right: Any, threshold: float, ngram: int
+) -> Any:
+    parent = np.arange(len(offsets) - 1)
+    joins = np.zeros(len(left), np.bool_)
+    held = -1
+    x = np.empty(0, np.uint64)
     for k in range(len(left)):
         i, j = left[k], right[k]
-        x = _shingle_set(content, offsets[i], offsets[i + 1], ngram)
+        a, b = _root(parent, i), _root(parent, j)
+        if a == b:
+            continue
+        if held != i:
+            x = _shingle_set(content, offsets[i], offsets[i + 1], ngram)
+            held = i
         y = _shingle_set(content, offsets[j], offsets[j + 1], ngram)
-        common = m = n = 0
-        while m < len(x) and n < len(y):
-            if x[m] == y[n]:
-                common += 1
-                m += 1
-                n += 1
-            elif x[m] < y[n]:
-                m += 1
-            else:
-                n += 1
-        union = len(x) + len(y) - common
-        out[k] = common / union if union else 1.0
-    return out
+        if _similarity(x, y) >= threshold:
+            parent[max(a, b)] = min(a, b)
+            joins[k] = True
+    return joins
 
 
-def jaccard(
-    captions: Any, left: NDArray[np.int64], right: NDArray[np.int64], *, ngram: int = 5
-) -> NDArray[np.float64]:
-    """Jaccard similarity of the character shingles of captions `left[k]` and `right[k]`, (k,).
+def joining_edges(
+    captions: Any, edges: NDArray[np.int64], *, threshold: float, ngram: int = 5
+) -> NDArray[np.int64]:
+    """Of candidate `edges`, (k, 2) positions, enough true ones to connect what true ones connect.
 
-    Shingles are compared by their XXH64.
+    True is a Jaccard similarity of the two captions' character shingles (compared by their XXH64)
+    of at least `threshold`. An edge within a cluster that is connected already is not looked at,
+    which leaves the components, whatever the order, as they are.
     """
     content, offsets = buffers(captions)
-    similarities: NDArray[np.float64] = _similarities(content, offsets, left, right, ngram)
-    return similarities
+    joins = _joining(content, offsets, edges[:, 0], edges[:, 1], threshold, ngram)
+    true: NDArray[np.int64] = edges[joins]
+    return true
+
+
+def jaccard(left: str, right: str, *, ngram: int = 5) -> float:
+    """Jaccard similarity of the character shingles of two captions, compared by their XXH64."""
+    sets = []
+    for caption in (left, right):
+        content = np.frombuffer(caption.encode(), np.uint8)
+        sets.append(_shingle_set(content, 0, len(content), ngram))
+    return float(_similarity(*sets))

@@ -91,7 +91,8 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
     """Rows `start` to `start + rows` of a parquet file as a table of `schema.POOL`."""
     with _readable(path, "parquet"), files.open_read(path) as file:
         source = pq.ParquetFile(file)
-        wanted, first, position = [], 0, 0
+        wanted: list[int] = []
+        first = position = 0
         for group in range(source.num_row_groups):
             size = source.metadata.row_group(group).num_rows
             if position < start + rows and position + size > start:
@@ -100,7 +101,9 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
             position += size
         table = source.read_row_groups(wanted, columns=pool.columns)
         batches = table.slice(start - first, rows).combine_chunks().to_batches()
-        return pa.concat_tables([pool.normalise(batch) for batch in batches] or [POOL.empty_table()])
+        return pa.concat_tables(
+            [pool.normalise(batch) for batch in batches] or [POOL.empty_table()]
+        )
 
 
 def read_batches(path: str, *, pool: PoolFormat, block_bytes: int = 8 << 20) -> Iterator[pa.Table]:

@@ -1,6 +1,11 @@
 """One spelling for URLs that name the same thing."""
 
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 TRACKING = frozenset(
     {"fbclid", "gclid", "dclid", "msclkid", "yclid", "mc_cid", "mc_eid", "igshid", "ref_src"}
@@ -31,3 +36,19 @@ def normalise_url(url: str) -> str:
         wanted = [(k, v) for k, v in pairs if k not in TRACKING and not k.startswith("utm_")]
         query = query if len(wanted) == len(pairs) else urlencode(wanted)
     return urlunsplit((scheme, netloc, parts.path or "/", query, ""))
+
+
+_NORMAL = r"^https?://[a-z0-9.-]+/[^?#\x00-\x20]*$"
+
+
+def normalise_urls(urls: Any) -> pa.Array:
+    """`normalise_url` of each of the `urls`, a StringArray; most are in that form and only copied."""
+    if isinstance(urls, pa.ChunkedArray):
+        urls = pa.concat_arrays(urls.chunks) if urls.num_chunks else pa.array([], urls.type)
+    odd = np.flatnonzero(~np.asarray(pc.match_substring_regex(urls, _NORMAL)))
+    if not len(odd):
+        return urls
+    mask = np.zeros(len(urls), np.bool_)
+    mask[odd] = True
+    mended = [normalise_url(url) for url in urls.take(pa.array(odd)).to_pylist()]
+    return pc.replace_with_mask(urls, pa.array(mask), pa.array(mended, urls.type))

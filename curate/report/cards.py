@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable
 
+from curate import schema
 from curate.config import Config
-from curate.report.croissant import COLUMNS, RIGHTS, json_fields
+from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict
 from curate.report.wording import STAGES, conditions
@@ -12,6 +13,32 @@ from curate.schema import Stage
 
 ROWS = 20
 """Rows of a table in the data card."""
+
+
+HIDDEN = frozenset({"tar_offset", "tar_size", "matches"})
+"""Columns that the shards' JSON files leave out."""
+
+COLUMNS = {
+    "key": "shard and index in it, zero-padded; the name of the pair's files",
+    "uid": "128-bit hash of URL and caption, 32 hex digits, unless the input brought its own",
+    "url": "where the image was fetched from",
+    "caption": "the cleaned caption",
+    "language": "of the caption, by fastText lid.176",
+    "caption_chars": "length of the caption in code points",
+    "caption_words": "length of the caption in words",
+    "width": "of the stored image, pixels",
+    "height": "of the stored image, pixels",
+    "original_width": "of the image as fetched, pixels",
+    "original_height": "of the image as fetched, pixels",
+    "smaller_side": "of the image as fetched, pixels",
+    "aspect": "larger over smaller side of the image as fetched",
+    "image_bytes": "size of the image as fetched",
+    "sha256": "of the image as fetched, hex",
+    "cluster": "uid of the pair that stands for the cluster of duplicates",
+    "cluster_size": "pairs in that cluster",
+    "clip_score": "cosine similarity of image and caption under the scoring model",
+    "keep_probability": "probability with which balancing kept the pair",
+}
 
 
 def datacard(facts: Facts, *, config: Config, name: str) -> str:
@@ -87,7 +114,9 @@ def _balance(facts: Facts) -> list[str]:
 
 def _files(facts: Facts, config: Config) -> list[str]:
     ending = config.download.encode_format
-    columns = [f"- `{field.name}`: {COLUMNS.get(field.name, '')}" for field in json_fields(facts)]
+    stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
+    names = ["key", *schema.after(stages[-1], enabled=stages).names]
+    columns = [f"- `{name}`: {COLUMNS.get(name, '')}" for name in names if name not in HIDDEN]
     text = (
         f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
         " beside it stands a parquet file with the same columns:"

@@ -17,7 +17,7 @@ from curate.config import Config
 from curate.run import ANNOTATED, Run
 from curate.schema import Stage
 
-BARS = 32
+BARS = 40
 """Most bars of a histogram."""
 
 _ENDINGS = {"jpeg": "jpg", "tiff": "tif"} | {

@@ -43,8 +43,8 @@ def _figures(facts: Facts) -> Iterator[Figure]:
     yield _figure("funnel", "Pairs through the stages", "", _funnel(facts))
     captions = facts.captions
     after = "left by prepare", "in the final set"
-    yield _bars("caption_chars", "Caption length", "characters", captions.chars, after)
-    yield _bars("caption_words", "Caption length", "words", captions.words, after)
+    yield _bars("caption_chars", "Length of the captions", "characters", captions.chars, after)
+    yield _bars("caption_words", "Words in the captions", "words", captions.words, after)
     if facts.images and facts.images.stored:
         after = "all stored images", "in the final set"
         side, aspect = facts.images.smaller_side, facts.images.aspect
@@ -71,6 +71,7 @@ def _figure(name: str, title: str, note: str, chart: Any) -> Figure:
         )
         .configure_legend(
             labelColor=INK, labelFontSize=11, orient="top", title=None, offset=6, padding=0,
+            columnPadding=28,
         )
         .to_dict()
     )  # fmt: skip
@@ -86,10 +87,16 @@ def _inline(svg: str, *, name: str) -> str:
     return re.sub(r'(id="|url\(#|href="#)(?=[a-z])', rf"\g<1>{name}-", svg)
 
 
+def _short(**options: Any) -> alt.Axis:
+    """An axis whose labels read 0, 500, 1k, 20k, 3M."""
+    label = "format(datum.value, abs(datum.value) < 1000 ? '~r' : '~s')"
+    return alt.Axis(labelExpr=label, tickCount=5, **options)
+
+
 def _rows(**columns: Any) -> Any:
     names = list(columns)
     values = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return alt.Data(values=values)
+    return alt.InlineData(values=values)
 
 
 def _legend(*names_and_colours: str) -> Any:
@@ -143,13 +150,14 @@ def _bars(name: str, title: str, unit: str, spread: Spread, legend: tuple[str, s
         pairs=shape.before + shape.after,
         set=[legend[0]] * len(shape.before) + [legend[1]] * len(shape.after),
     )
+    cells = alt.Axis(format=",~r", grid=False, tickCount=8, labelOverlap="greedy")
     chart = (
         alt.Chart(source)
         .mark_bar(binSpacing=1)
         .encode(
-            x=alt.X("low:Q", bin="binned", title=unit, axis=alt.Axis(format=",~g", grid=False)),
+            x=alt.X("low:Q", bin="binned", title=unit, axis=cells),
             x2="high:Q",
-            y=alt.Y("pairs:Q", stack=None, title="pairs", axis=alt.Axis(format=",~s", tickCount=5)),
+            y=alt.Y("pairs:Q", stack=None, title="pairs", axis=_short()),
             color=alt.Color("set:N", scale=_legend(legend[0], BEFORE, legend[1], KEPT)),
         )
         .properties(width=_WIDTH, height=_HEIGHT)
@@ -167,26 +175,43 @@ def _scores(scores: Scores) -> Figure:
         set=["kept"] * len(dropped) + ["dropped"] * len(dropped),
         order=[0] * len(dropped) + [1] * len(dropped),
     )
+    cells = alt.Axis(grid=False, tickCount=10, format=".2~f", values=_ticks(shape.edges))
+    room = alt.Scale(domain=[0, 1.25 * max(shape.before)], nice=False)  # for the labels
     bars = (
         alt.Chart(source)
         .mark_bar(binSpacing=1)
         .encode(
-            x=alt.X("low:Q", bin="binned", title="clip_score", axis=alt.Axis(grid=False)),
+            x=alt.X("low:Q", bin="binned", title="clip_score", axis=cells),
             x2="high:Q",
-            y=alt.Y("pairs:Q", title="pairs", axis=alt.Axis(format=",~s", tickCount=5)),
+            y=alt.Y("pairs:Q", title="pairs", axis=_short(), scale=room),
             color=alt.Color("set:N", scale=_legend("kept", KEPT, "dropped", DROPPED)),
             order="order:Q",
         )
     )
+    thresholds = sorted(scores.thresholds, key=lambda cut: cut.value)
     cuts = _rows(
-        cut=[cut.value for cut in scores.thresholds],
-        label=[f"{cut.rule}: {cut.value:.3g}" for cut in scores.thresholds],
+        cut=[cut.value for cut in thresholds],
+        label=[f"{cut.rule}: {cut.value:.3g}" for cut in thresholds],
+        y=[8 + 15 * i for i in range(len(thresholds))],
     )
     lines = alt.Chart(cuts).mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5)
-    names = alt.Chart(cuts).mark_text(color=MARK, align="left", dx=5, y=8, fontSize=11)
-    chart = bars + lines.encode(x="cut:Q") + names.encode(x="cut:Q", text="label:N")
+    text = alt.Chart(cuts).encode(x="cut:Q", y=alt.Y("y:Q", scale=None), text="label:N")
+    lowest = text.transform_filter("datum.y === 8").mark_text(
+        color=MARK, align="right", dx=-5, fontSize=11
+    )
+    others = text.transform_filter("datum.y !== 8").mark_text(
+        color=MARK, align="left", dx=5, fontSize=11
+    )
+    chart = bars + lines.encode(x="cut:Q") + lowest + others
     sized = chart.properties(width=_WIDTH * 2, height=_HEIGHT)
     return _figure("clip_score", "Agreement of image and caption", "", sized)
+
+
+def _ticks(edges: tuple[float, ...]) -> list[float]:
+    """Round values from the first to the last edge, about ten of them."""
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if 12 * s >= edges[-1] - edges[0])
+    first, last = round(edges[0] / step), round(edges[-1] / step)
+    return [round(i * step, 2) for i in range(first, last + 1)]
 
 
 def _clusters(facts: Facts) -> Any:
@@ -198,7 +223,7 @@ def _clusters(facts: Facts) -> Any:
     source = _rows(size=names, clusters=[s.clusters for s in sizes])
     base = alt.Chart(source).encode(
         x=alt.X("size:N", sort=names, title="pairs in the cluster", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("clusters:Q", title="clusters", axis=alt.Axis(format=",~s", tickCount=5)),
+        y=alt.Y("clusters:Q", title="clusters", axis=_short()),
     )
     bars = base.mark_bar(color=DROPPED, width={"band": 0.7})
     labels = base.mark_text(color=INK, dy=-7, fontSize=11).encode(
@@ -221,7 +246,8 @@ def _ranks(one: LanguageBalance) -> Figure:
     points = one.ranks
     source = _curves([p.x for p in points], [p.before for p in points], [p.after for p in points])
     log = alt.Scale(type="log", nice=False)
-    axis = alt.Axis(format=",~s", tickCount=5)
+    tens = [10**power for power in range(12) if 10**power <= max(points[0].before, points[-1].x)]
+    axis = _short(values=tens) if len(tens) > 2 else _short()
     lines = (
         alt.Chart(source)
         .transform_filter("datum.y > 0")
@@ -249,10 +275,10 @@ def _cumulative(one: LanguageBalance) -> Figure:
         .mark_line(strokeWidth=2)
         .encode(
             x=alt.X(
-                "x:Q", axis=alt.Axis(format=",~s", tickCount=5), scale=alt.Scale(nice=False),
+                "x:Q", axis=_short(), scale=alt.Scale(nice=False),
                 title="matched entries, from tail to head",
             ),
-            y=alt.Y("y:Q", axis=alt.Axis(format=",~s", tickCount=5), title="matches, cumulative"),
+            y=alt.Y("y:Q", axis=_short(), title="matches, cumulative"),
             color=alt.Color("side:N", scale=_SIDES, legend=alt.Legend(symbolType="stroke")),
             order="i:Q",
         )

@@ -44,9 +44,10 @@ REASONS: dict[str, str] = {
     DropReason.TOO_MANY_PIXELS: "The image has more pixels than the limit.",
     DropReason.TRUNCATED: "The file ends before its format says so.",
     DropReason.UNDECODABLE: "The file looks like an image but cannot be decoded.",
-    DropReason.DUPLICATE_URL: "Another pair has the same URL; the value is the pair that stays.",
-    DropReason.DUPLICATE_IMAGE: "Another pair has the same or nearly the same image; the value is"
-    " the pair that stays.",
+    DropReason.DUPLICATE_URL: "Another pair has the same URL, once both are written the same way;"
+    " the value is the pair that stays.",
+    DropReason.DUPLICATE_IMAGE: "Another pair has the same image file; the value is the pair"
+    " that stays.",
     DropReason.DUPLICATE_CAPTION: "Another pair has nearly the same caption; the value is the pair"
     " that stays.",
     DropReason.SAMPLED_OUT: "Balancing: all entries of the caption are frequent, and chance was"
@@ -85,5 +86,5 @@ def conditions(rule: Rule) -> str:
     if rule.not_in is not None:
         asked.append("none of " + ", ".join(map(str, rule.not_in)))
     if rule.top_fraction is not None:
-        asked.append(f"among the highest {rule.top_fraction:.4g} of all")
+        asked.append(f"among the highest {100 * rule.top_fraction:.4g}%")
     return f"{rule.column} has to be " + " and ".join(asked)

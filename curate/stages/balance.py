@@ -161,11 +161,17 @@ class SizeSearch(beam.PTransform):
         """`inputs` are the parts and the counts (a side input)."""
         parts, counts = inputs
         target = self._target
-        grid = parts.pipeline | "First grid" >> beam.Create([None]) | "Span" >> beam.Map(
-            lambda _, found: balancing.candidate_ts(
-                balancing.SMALLEST_T, float(max(found[target.reference].counts.max(initial=1), 1))
-            ),
-            counts,
+        grid = (
+            parts.pipeline
+            | "First grid" >> beam.Create([None])
+            | "Span"
+            >> beam.Map(
+                lambda _, found: balancing.candidate_ts(
+                    balancing.SMALLEST_T,
+                    float(max(found[target.reference].counts.max(initial=1), 1)),
+                ),
+                counts,
+            )
         )
         for step in ("Coarse", "Fine"):
             side = beam.pvalue.AsSingleton(grid)

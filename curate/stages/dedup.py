@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.ops import components, minhash
 from curate.ops.hashing import hash64
-from curate.ops.urls import normalise_url
+from curate.ops.urls import normalise_urls
 from curate.reasons import DropReason
 from curate.run import Part, Run
 from curate.schema import Stage
@@ -65,8 +65,7 @@ def keys_of(table: pa.Table, rule: DedupRule) -> Iterator[tuple[str, Any, Any]]:
     """
     rows = np.arange(len(table))
     if "url" in rule.by:
-        urls = pa.array([normalise_url(url) for url in table["url"].to_pylist()], pa.large_string())
-        yield "url", hash64(urls), rows
+        yield "url", hash64(normalise_urls(table["url"])), rows
     if "image" in rule.by and "sha256" in table.column_names:
         yield "image", hash64(table["sha256"]), rows
     if "caption" in rule.by:
@@ -117,16 +116,17 @@ def _candidates(run: Run, reads: str, rows: NDArray[np.int64]) -> pa.Table:
         has_image = "sha256" in chosen.column_names
         pixels = (
             pc.multiply(
-                chosen["original_width"].cast(pa.int64()), chosen["original_height"].cast(pa.int64())
+                chosen["original_width"].cast(pa.int64()),
+                chosen["original_height"].cast(pa.int64()),
             )
             if has_image
             else pa.array(np.zeros(len(chosen), np.int64))
         )
-        urls = [normalise_url(url) for url in chosen["url"].to_pylist()]
+        urls = normalise_urls(chosen["url"])
         tables.append(
             pa.table(
                 {
-                    "uid": chosen["uid"], "url": pa.array(urls, pa.string()),
+                    "uid": chosen["uid"], "url": urls,
                     "caption": chosen["caption"], "caption_chars": chosen["caption_chars"],
                     "sha256": chosen["sha256"] if has_image else blank, "pixels": pixels,
                 }
@@ -149,10 +149,9 @@ def resolve(edges: dict[str, NDArray[np.int64]], table: pa.Table, rule: DedupRul
         column = table[{"url": "url", "image": "sha256", "caption": "caption"}[by]]
         found = _equal(column, edges.get("text" if by == "caption" else by, none))
         if by == "caption":
-            left, right = edges.get("band", none).T
-            alike = minhash.jaccard(column, left, right, ngram=rule.ngram) >= rule.threshold
-            near = np.stack([left[alike], right[alike]], axis=1)
+            near = edges.get("band", none)
             found = components.contract(found, near, alive=survivor == np.arange(n))
+            found = minhash.joining_edges(column, found, threshold=rule.threshold, ngram=rule.ngram)
         gone = components.absorb(survivor, found[:, 0], found[:, 1], place=place)
         reason[gone] = str(_REASONS[by])
     return survivor, reason
@@ -162,7 +161,8 @@ def _equal(column: Any, edges: NDArray[np.int64]) -> NDArray[np.int64]:
     """The edges whose two ends hold the same value; a null equals nothing."""
     left, right = edges.T
     same = pc.equal(column.take(pa.array(left)), column.take(pa.array(right)))
-    return edges[np.asarray(pc.fill_null(same, False))]
+    equal: NDArray[np.int64] = edges[np.asarray(pc.fill_null(same, False))]
+    return equal
 
 
 def find_clusters(
@@ -172,14 +172,19 @@ def find_clusters(
     rows_of: dict[str, list[Any]] = {}
     for kind, content in packed:
         rows_of.setdefault(kind, []).append(np.frombuffer(content, np.int64).reshape(-1, 2))
-    pairs = {kind: np.unique(np.concatenate(found), axis=0) for kind, found in rows_of.items()}
+    pairs = {kind: np.concatenate(found) for kind, found in rows_of.items()}
+    del rows_of
     rows = np.unique(np.concatenate([np.empty(0, np.int64), *(x.ravel() for x in pairs.values())]))
     target = run.path(Stage.DEDUP, "clusters.parquet")
     if not len(rows):
         files.write_table(target, CLUSTERS.empty_table())
     else:
         table = _candidates(run, reads, rows)
-        places = {kind: np.searchsorted(rows, found) for kind, found in pairs.items()}
+        places = {
+            kind: components.unique_edges(np.searchsorted(rows, found))
+            for kind, found in pairs.items()
+        }
+        del pairs
         survivor, reason = resolve(places, table, rule)
         size = np.bincount(survivor, minlength=len(rows))[survivor]
         found = pa.table(
@@ -218,7 +223,9 @@ class DedupStep(PartStep):
         reason[rows] = [found or "" for found in clusters["reason"].to_pylist()]
         table = table.append_column("cluster", pa.array(survivor, pa.string()))
         table = table.append_column("cluster_size", pa.array(size))
-        sieve = Sieve(table.append_column("reason", pa.array(reason, pa.string())), stage=self.stage)
+        sieve = Sieve(
+            table.append_column("reason", pa.array(reason, pa.string())), stage=self.stage
+        )
         for by in self.rule.by:
             why = _REASONS[by]
             duplicate = pc.equal(sieve.table["reason"], str(why))

@@ -38,7 +38,9 @@ class SelectStep(PartStep):
         folder = files.join(self.stage, ANNOTATED)
         annotated = files.read_table(self.run.part(folder, part.index))
         if not annotated["uid"].equals(table["uid"]):
-            raise AssertionError(f"{folder} of part {part.index} is not of the rows of {self.reads}")
+            raise AssertionError(
+                f"{folder} of part {part.index} is not of the rows of {self.reads}"
+            )
         for name in annotated.column_names:
             if name != "uid":
                 table = table.append_column(name, annotated[name])

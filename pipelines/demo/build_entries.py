@@ -24,6 +24,7 @@ MIN_ZIPF_PHRASE = 3.5
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Build the list as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--wordnet", type=Path, required=True, help="holds data.noun and others")
     parser.add_argument("--openclipart", type=Path, required=True, help="holds png/ and svg/")

@@ -52,6 +52,7 @@ MIN_SIDE = 48
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Build the pool as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--openclipart", type=Path, required=True, help="holds png/ and svg/")
     parser.add_argument("--wordnet", type=Path, required=True, help="holds data.noun and others")

@@ -47,6 +47,7 @@ class Drawing:
 
     @property
     def folder(self) -> str:
+        """Folder of the drawing in the collection."""
         return self.key.rpartition("/")[0]
 
     @property

@@ -39,7 +39,7 @@ def neighbours(pairs: list[dict[str, str]]) -> list[dict[str, str]]:
     rows += [(f"{HOST}/moved/{path}", f"Moved: {text}") for path, text in some(3)]
     rows += [
         (f"{HOST}/images/{path}", blank)
-        for (path, _), blank in zip(some(4), ("", " ", "\n", "\t "))
+        for (path, _), blank in zip(some(4), ("", " ", "\n", "\t "), strict=True)
     ]
     rows += [(f"ftp://pictures.example/{path}", text) for path, text in some(2)]
     rows += [(f"{HOST}/images/{path}", "zzkq 00x81c vvbn") for path, _ in some(3)]
@@ -57,7 +57,7 @@ def with_near_captions(pairs: list[dict[str, str]], *, n: int = 8) -> list[dict[
 
 
 def with_wrong_captions(pairs: list[dict[str, str]], *, every: int = 14) -> list[dict[str, str]]:
-    """Every 14th pair in the second half has the caption of the one 14 later: real, but not of it."""
+    """Every 14th pair in the second half has the caption of the one 14 later: not of its picture."""
     rows = list(pairs)
     places = list(range(len(pairs) // 2, len(pairs) - 20, every))
     for here, there in zip(places, places[1:] + places[:1], strict=True):

@@ -99,3 +99,14 @@ def encode_tokens(model: CLIP, tokens: torch.Tensor) -> torch.Tensor:
     states = model.transformer(states, attn_mask=model.attn_mask[:length, :length])
     last = model.ln_final(states)[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
     return functional.normalize(last @ model.text_projection, dim=-1)
+
+
+def encode_rows(model: CLIP, rows: torch.Tensor, *, corpus: Corpus) -> torch.Tensor:
+    """Unit vectors of the corpus rows `rows`, in their order.
+
+    Texts of like length are computed together: a batch costs what its longest text costs.
+    """
+    order = corpus.lengths[rows].argsort()
+    parts = torch.tensor_split(corpus.tokens[rows[order]], 4)
+    vectors = torch.cat([encode_tokens(model, part) for part in parts])
+    return vectors[order.argsort()]

