@@ -53,7 +53,6 @@ class ErrorCode(StrEnum):
 
     NULL_URL = "null_url"
     BAD_UID = "bad_uid"
-    DECODER_FAILED = "decoder_failed"
     SCORE_NOT_FINITE = "score_not_finite"
 
 

@@ -6,9 +6,8 @@ each image, which is not safe beside other threads, and importing it takes secon
 """
 
 import hashlib
-import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +68,8 @@ _DECODED = frozenset({"jpeg", "png", "webp", "bmp", "tiff"})
 def is_truncated(content: bytes, kind: str) -> bool:
     """Whether the file ends before its format says so (decoders pad such images with grey)."""
     if kind == "jpeg":
-        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+        last = max((at for _, at in _jpeg_segments(content)), default=2)
+        return content.find(b"\xff\xd9", last) < 0
     if kind == "png":
         return b"IEND" not in content[-64:] and b"IEND\xaeB`\x82" not in content
     if kind == "webp":
@@ -110,19 +110,29 @@ def _webp_size(content: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg_size(content: bytes) -> tuple[int, int] | None:
+_SCAN = 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """The marker of each segment up to the first scan, and the offset of what follows it."""
     at = 2
-    while at + 9 < len(content):
-        if content[at] != 0xFF:
-            return None
+    while at + 4 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]
         if marker == 0xFF:
             at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", content[at + 5 : at + 9])
+            continue
+        yield marker, at + 2
+        if marker == _SCAN:
+            return
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int] | None:
+    for marker, at in _jpeg_segments(content):
+        if marker in _FRAMES:
+            height, width = struct.unpack(">HH", content[at + 3 : at + 7])
             return width, height
-        else:
-            at += 2 + int(struct.unpack(">H", content[at + 2 : at + 4])[0])
     return None
 
 
@@ -144,16 +154,21 @@ class ImageEncoder:
             return Refusal(DropReason.HTML_PAGE)
         if kind not in _DECODED:
             return Refusal(DropReason.NOT_AN_IMAGE, kind or content[:4].hex())
-        stated = header_size(content, kind)
-        if stated and stated[0] * stated[1] > self.max_pixels:
-            return Refusal(DropReason.TOO_MANY_PIXELS, f"{stated[0]}x{stated[1]}")
+        if too_many := self._too_many_pixels(header_size(content, kind)):
+            return too_many
         if is_truncated(content, kind):
             return Refusal(DropReason.TRUNCATED, f"{kind}, {len(content)} bytes")
         pixels = self._decode(content)
         if pixels is None:
             return Refusal(DropReason.UNDECODABLE, kind)
         height, width = pixels.shape[:2]
-        encoded, stored = self._encode(pixels)
+        if too_many := self._too_many_pixels((width, height)):
+            return too_many
+        stored = self._resize(pixels)
+        encoded = self._encode(stored)
+        if not encoded:
+            size = f"{stored.shape[1]}x{stored.shape[0]}"
+            return Refusal(DropReason.UNDECODABLE, f"{size} is no {self.encode_format}")
         return StoredImage(
             content=encoded,
             width=stored.shape[1],
@@ -163,6 +178,11 @@ class ImageEncoder:
             image_bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
         )
+
+    def _too_many_pixels(self, size: tuple[int, int] | None) -> Refusal | None:
+        if size is None or size[0] * size[1] <= self.max_pixels:
+            return None
+        return Refusal(DropReason.TOO_MANY_PIXELS, f"{size[0]}x{size[1]}")
 
     def _decode(self, content: bytes) -> Any:
         import cv2
@@ -180,7 +200,8 @@ class ImageEncoder:
             pixels = np.rint(on_white.clip(min=0, max=255)).astype(np.uint8)
         return pixels
 
-    def _encode(self, pixels: Any) -> tuple[bytes, Any]:
+    def _encode(self, stored: Any) -> bytes:
+        """The encoded image; empty where the format has no room for it."""
         import cv2
 
         options = {
@@ -188,10 +209,12 @@ class ImageEncoder:
             "png": cv2.IMWRITE_PNG_COMPRESSION,
             "webp": cv2.IMWRITE_WEBP_QUALITY,
         }
-        stored = self._resize(pixels)
         flags = [int(options[self.encode_format]), self.encode_quality]
-        encoded = cv2.imencode(f".{self.encode_format}", stored, params=flags)[1]
-        return encoded.tobytes(), stored
+        try:
+            done, encoded = cv2.imencode(f".{self.encode_format}", stored, params=flags)
+        except cv2.error:
+            return b""
+        return bytes(encoded.tobytes()) if done else b""
 
     def _resize(self, pixels: Any) -> Any:
         if self.resize_mode == "no":
@@ -211,7 +234,7 @@ class ImageEncoder:
             return pixels
         height, width = pixels.shape[:2]
         scale = self.image_size / side
-        size = (max(1, _round(width * scale)), max(1, _round(height * scale)))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
         how = cv2.INTER_AREA if bigger else cv2.INTER_LANCZOS4
         return cv2.resize(pixels, size, interpolation=how)
 
@@ -229,7 +252,3 @@ class ImageEncoder:
             white = [255, 255, 255]
             return cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_CONSTANT, value=white)
         return pixels
-
-
-def _round(x: float) -> int:
-    return math.floor(x) + 1 if x - math.floor(x) == 0.5 else round(x)

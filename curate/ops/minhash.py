@@ -99,9 +99,9 @@ def minhash_signatures(
 ) -> NDArray[np.uint32]:
     """The MinHash signature of each caption, shape (n, num_perm).
 
-    A shingle is the UTF-8 of `ngram` consecutive characters, or of as many words (the text between
-    spaces) joined by one space; a shorter caption is one shingle, an empty one has none and its
-    signature is all ones.
+    A shingle is the UTF-8 of `ngram` consecutive characters, or of the text from the first to the
+    last of as many words (what stands between spaces); a shorter caption is one shingle, an empty
+    one has none and its signature is all ones.
 
     Source: Broder 1997; datasketch 2 (`affine32`), bit for bit with `hashfunc=shingle_hash`.
     """

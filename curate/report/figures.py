@@ -52,7 +52,7 @@ def _figures(facts: Facts) -> Iterator[Figure]:
         yield _bars("aspect", "Aspect", "larger side over smaller side", aspect, after)
     if facts.scores and facts.scores.scored:
         yield _scores(facts.scores)
-    if facts.duplicates and facts.duplicates.clusters:
+    if facts.duplicates and len(facts.duplicates.sizes) > 1:
         yield _figure("clusters", "Clusters by size", "", _clusters(facts))
     for language in facts.balance.languages if facts.balance else ():
         if language.ranks:
@@ -175,7 +175,7 @@ def _scores(scores: Scores) -> Figure:
         set=["kept"] * len(dropped) + ["dropped"] * len(dropped),
         order=[0] * len(dropped) + [1] * len(dropped),
     )
-    cells = alt.Axis(grid=False, tickCount=10, format=".2~f", values=_ticks(shape.edges))
+    cells = alt.Axis(grid=False, labelOverlap=False, format=".2~f", values=_ticks(shape.edges))
     room = alt.Scale(domain=[0, 1.25 * max(shape.before)], nice=False)  # for the labels
     bars = (
         alt.Chart(source)

@@ -54,7 +54,6 @@ REASONS: dict[str, str] = {
     " against the pair; the value is its probability of being kept.",
     ErrorCode.NULL_URL: "The input has no URL in this row.",
     ErrorCode.BAD_UID: "The input's uid is not 32 hexadecimal digits.",
-    ErrorCode.DECODER_FAILED: "The image decoder itself failed on this file.",
     ErrorCode.SCORE_NOT_FINITE: "The model gave a score that is not a number.",
 }
 
