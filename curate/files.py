@@ -46,6 +46,12 @@ def exists(url: str) -> bool:
     return bool(fs.exists(path))
 
 
+def size(url: str) -> int:
+    """Bytes of the file at `url`."""
+    fs, path = file_system(url)
+    return int(fs.size(path))
+
+
 def expand(pattern: str) -> list[str]:
     """The files at `pattern` (a file, a folder or a glob), sorted; empty where there are none."""
     fs, path = file_system(pattern)

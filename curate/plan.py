@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from curate import files, schema
@@ -131,7 +132,8 @@ def make_plan(config: Config) -> Plan:
         [x["digest"] for x in inputs], config.part_rows, asdict(pool) | {"format": None}
     )
     _check_out(run, input_digest)
-    parts = _load_parts(run, input_digest) or _cut_parts(run, inputs, config, input_digest)
+    parts, rows = _load_parts(run, input_digest) or _cut_parts(run, inputs, config, input_digest)
+    inputs = tuple({**found, "rows": n} for found, n in zip(inputs, rows, strict=True))
     plan = Plan(config, run, parts, stages, {}, inputs, input_digest)
     return replace(plan, digests=_digests(plan, assets))
 
@@ -142,7 +144,9 @@ def _inputs(config: Config) -> Iterator[dict[str, Any]]:
         if not found:
             raise CurateError(f"input.paths: {pattern}: no such file, folder or match")
         for path in found:
-            yield {"path": path, "digest": files.content_digest(path)}
+            yield {
+                "path": path, "bytes": files.size(path), "digest": files.content_digest(path)
+            }  # fmt: skip
 
 
 def _check_assets(config: Config) -> dict[str, str]:
@@ -189,24 +193,30 @@ def _check_out(run: Run, input_digest: str) -> None:
         raise CurateError(f"{run.root} is not empty and holds no run; give another --out")
 
 
-def _load_parts(run: Run, input_digest: str) -> tuple[Part, ...]:
+Cut = tuple[tuple[Part, ...], list[int]]
+"""The parts, and the rows of each input file."""
+
+
+def _load_parts(run: Run, input_digest: str) -> Cut | None:
     url = run.path("input", "parts.json")
     if not files.exists(url):
-        return ()
+        return None
     found = files.read_json(url)
     if found["digest"] != input_digest:
-        return ()
-    return tuple(Part(**part) for part in found["parts"])
+        return None
+    return tuple(Part(**part) for part in found["parts"]), found["rows"]
 
 
 def _cut_parts(
     run: Run, inputs: tuple[dict[str, Any], ...], config: Config, input_digest: str
-) -> tuple[Part, ...]:
+) -> Cut:
     """A part never spans two files. Files without a way into their middle are copied in slices."""
     pool = pool_format(config)
     size = config.part_rows
     parts: list[Part] = []
+    counts = []
     for number, path in enumerate(x["path"] for x in inputs):
+        counts.append(sum(part.rows for part in parts))
         groups = parquet_row_groups(path, pool=pool) if pool.of(path) == "parquet" else None
         if groups is not None and max(groups, default=0) <= 4 * size:
             rows = sum(groups)
@@ -221,9 +231,13 @@ def _cut_parts(
         raise CurateError(f"input.paths: {inputs[0]['path']}: the input holds no rows")
     files.write_json(
         run.path("input", "parts.json"),
-        {"digest": input_digest, "parts": [asdict(part) for part in parts]},
+        {
+            "digest": input_digest,
+            "rows": (rows := np.diff([*counts, sum(part.rows for part in parts)]).tolist()),
+            "parts": [asdict(part) for part in parts],
+        },
     )
-    return tuple(parts)
+    return tuple(parts), rows
 
 
 def _rechunk(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:

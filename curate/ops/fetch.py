@@ -33,6 +33,8 @@ TRANSIENT = frozenset(
 )  # fmt: skip
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
            429: DropReason.HTTP_429}  # fmt: skip
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
@@ -67,11 +69,14 @@ class _ForbiddenAddressError(OSError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address may be dialled: global, not multicast, not a mapped private one."""
+    """Whether an IP address may be dialled: global and unicast, as is an IPv4 address within it."""
     ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.is_site_local:
+            return False
+        last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        ip = ip.ipv4_mapped or ip.sixtofour or (last if ip in _NAT64 else ip)
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 class _Dialler(aiohttp.abc.AbstractResolver):
@@ -89,7 +94,11 @@ class _Dialler(aiohttp.abc.AbstractResolver):
     ) -> list[aiohttp.abc.ResolveResult]:
         mapped = self._mapped.get(f"{host}:{port}") or self._mapped.get(host)
         if mapped is None:
-            return await self._system.resolve(host, port, family)
+            found = await self._system.resolve(host, port, family)
+            allowed = [answer for answer in found if self._may_dial(answer["host"], answer["port"])]
+            if not allowed:
+                raise _ForbiddenAddressError(f"{found[0]['host']} is not a public address")
+            return allowed
         address, port = mapped
         kind = socket.AF_INET6 if ":" in address else socket.AF_INET
         return [
@@ -104,23 +113,30 @@ class _Dialler(aiohttp.abc.AbstractResolver):
     def open_socket(self, address_info: Any) -> socket.socket:
         """The socket for an address that is about to be dialled."""
         family, kind, protocol, _, (address, port, *_) = address_info
-        if not is_public(address) and (address, port) not in self._mapped.values():
+        if not self._may_dial(address, port):
             raise _ForbiddenAddressError(f"{address} is not a public address")
         return socket.socket(family, kind, protocol)
+
+    def _may_dial(self, address: str, port: int) -> bool:
+        return is_public(address) or (address, port) in self._mapped.values()
 
 
 def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -> str | None:
     """The first of `directives` in X-Robots-Tag header `values` that applies to `agent`, if any.
 
-    A value may begin with a user agent and a colon; it applies to that agent alone.
+    What follows a user agent and a colon applies to that agent alone, up to the next one. Some
+    directives have a colon and a value of their own.
     """
     for value in values:
-        scope, colon, listed = value.lower().rpartition(":")
-        if colon and scope.strip() != agent.lower():
-            continue
-        for directive in listed.split(","):
-            if directive.strip() in directives:
-                return directive.strip()
+        applies = True
+        for part in value.lower().split(","):
+            name, colon, rest = (word.strip() for word in part.partition(":"))
+            scoped = bool(colon) and " " not in name and name not in _VALUED
+            if scoped:
+                applies = name == agent.lower()
+            directive = rest if scoped else name
+            if applies and directive in directives:
+                return directive
     return None
 
 
@@ -143,7 +159,7 @@ class _Session:
 
     async def fetch(self, index: int, url: str, uid: str) -> Fetched:
         """All the attempts at one URL; the slot of the last one stays taken."""
-        host = urlsplit(url).netloc.lower()
+        host = _host(url)
         attempt = 0
         while True:
             async with self.hosts[host]:
@@ -169,6 +185,8 @@ class _Session:
         except aiohttp.ClientConnectorCertificateError as error:
             return failed(DropReason.TLS, error.certificate_error)
         except aiohttp.ClientConnectorDNSError as error:
+            if isinstance(error.os_error, _ForbiddenAddressError):
+                return failed(DropReason.FORBIDDEN_ADDRESS, error.os_error)
             return failed(DropReason.DNS, error.host)
         except aiohttp.ClientSSLError as error:
             return failed(DropReason.TLS, error)
@@ -216,12 +234,19 @@ class _Session:
         return Fetched(index, content=bytes(content))
 
 
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
+
+
 def _refused(index: int, response: aiohttp.ClientResponse) -> Fetched:
     status = response.status
     by_class = {4: DropReason.HTTP_4XX, 5: DropReason.HTTP_5XX}
     reason = _STATUS.get(status) or by_class.get(status // 100, DropReason.HTTP_OTHER)
     after = response.headers.get("Retry-After", "")
-    wait = float(after) if after.isdigit() else 0.0
+    wait = float(after) if after.isascii() and after.isdigit() else 0.0
     return Fetched(index, reason=reason, detail=str(status), retry_after=wait)
 
 

@@ -1,14 +1,17 @@
 """Reading a pool: any of the formats as record batches of (url, caption, uid) strings."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from lzma import LZMAError
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
+from zstandard import ZstdError
 
 from curate import files
 from curate.errors import CurateError
@@ -69,12 +72,16 @@ STAGED = PoolFormat(format="parquet", url="url", caption="caption", uid="uid")
 """The format of the copies that a run makes of files which cannot be read from the middle."""
 
 
+_BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, EOFError, LZMAError, zlib.error,
+           ZstdError)  # fmt: skip
+
+
 @contextmanager
 def _readable(path: str, kind: str) -> Iterator[None]:
     """Turn what Arrow says of a broken file into one line that names it."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except _BROKEN as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CurateError(f"{path}: cannot be read as {kind}: {reason}") from None
 
@@ -130,8 +137,8 @@ def read_batches(path: str, *, pool: PoolFormat, block_bytes: int = 8 << 20) -> 
             for batch in reader:
                 yield pool.normalise(batch)
         else:
-            first = file.readline()
-            file.seek(0)
+            with files.open_read(path, compression="infer") as head:  # not every codec can seek
+                first = head.read(block_bytes).partition(b"\n")[0]
             pool.check(path, list(json.loads(first or b"{}")))
             reader = pa.json.open_json(
                 file,
@@ -149,7 +156,7 @@ def read_entries(path: str) -> list[str]:
     """The entry list at `path`: UTF-8, one entry a line; blank lines and repeats are left out."""
     text = files.read_bytes(path)
     try:
-        lines = text.decode("utf-8").split("\n")
+        lines = text.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
         raise CurateError(f"{path}:{line}: not UTF-8") from None

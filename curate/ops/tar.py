@@ -47,14 +47,21 @@ class TarWriter:
 def read_member(file: IO[bytes], *, name: str, offset: int, size: int) -> bytes:
     """The content of the member `name`, whose content stands at `offset`.
 
-    The header in front of it must name the member: a tar that does not belong to its table is found
-    out instead of giving another pair's image.
+    The header in front of it must name the member and its size: a tar that does not belong to its
+    table is found out instead of giving another pair's image.
     """
     file.seek(offset - _BLOCK)
     block = file.read(_BLOCK + size)
-    found = tarfile.TarInfo.frombuf(block[:_BLOCK], "utf-8", "strict").name if block else ""
-    if found != name or len(block) != _BLOCK + size:
-        raise tarfile.ReadError(f"expected {name} at offset {offset}, found {found or 'nothing'}")
+    try:
+        header = tarfile.TarInfo.frombuf(block[:_BLOCK], "utf-8", "strict")
+        found = f"{header.name} of {header.size} bytes"
+    except tarfile.HeaderError:
+        found = "nothing"
+    wanted = f"{name} of {size} bytes"
+    if found == wanted and len(block) < _BLOCK + size:
+        found = f"{len(block) - _BLOCK} of them"
+    if found != wanted:
+        raise tarfile.ReadError(f"expected {wanted} at offset {offset}, found {found}")
     return block[_BLOCK:]
 
 

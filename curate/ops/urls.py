@@ -1,7 +1,7 @@
 """One spelling for URLs that name the same thing."""
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pyarrow as pa
@@ -30,12 +30,13 @@ def normalise_url(url: str) -> str:
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _PORTS.get(scheme):
         netloc += f":{port}"
-    query = parts.query
-    if query:
-        pairs = parse_qsl(query, keep_blank_values=True)
-        wanted = [(k, v) for k, v in pairs if k not in TRACKING and not k.startswith("utm_")]
-        query = query if len(wanted) == len(pairs) else urlencode(wanted)
+    query = "&".join(field for field in parts.query.split("&") if not _tracks(field))
     return urlunsplit((scheme, netloc, parts.path or "/", query, ""))
+
+
+def _tracks(field: str) -> bool:
+    name = field.partition("=")[0]
+    return name in TRACKING or name.startswith("utm_")
 
 
 _NORMAL = r"^https?://[a-z0-9.-]+/[^?#\x00-\x20]*$"

@@ -76,14 +76,13 @@ FILES = {"one.jpg": b"1" * 700, "two.jpg": b"2" * 100}
 @pytest.mark.parametrize(
     ("name", "offset", "size", "found"),
     [
-        ("two.jpg", 512, 700, "one.jpg"),  # another member stands there
+        ("two.jpg", 512, 700, "one.jpg of 700 bytes"),  # another member stands there
         ("one.jpg", 512, 699, "one.jpg of 700 bytes"),  # the same name in another run's tar
         ("one.jpg", 512, 701, "one.jpg of 700 bytes"),
         ("one.jpg", 1024, 100, "nothing"),  # in the middle of a content
         ("one.jpg", 10 * 10240, 100, "nothing"),  # behind the end
         ("one.jpg", 20480, 1, "nothing"),
         ("one.jpg", 4096, 1, "nothing"),  # zeros at the end
-        ("one.jpg", 0, 1, "nothing"),  # before the beginning
     ],
 )
 def test_a_table_that_does_not_belong_to_the_tar_is_found_out(
@@ -98,5 +97,5 @@ def test_a_table_that_does_not_belong_to_the_tar_is_found_out(
 
 def test_a_tar_that_ends_inside_the_member_is_found_out() -> None:
     tar, _, _ = written(FILES)
-    with pytest.raises(tarfile.ReadError, match=r"^expected two\.jpg of 100 bytes at offset 2048"):
+    with pytest.raises(tarfile.ReadError, match="2048, found 50 of them$"):
         read_member(io.BytesIO(tar[: 2048 + 50]), name="two.jpg", offset=2048, size=100)

@@ -1,0 +1,67 @@
+"""The demo, run once through the command line; tests that change it work on copies."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def curate() -> Command:
+    """Run `curate ARGUMENTS` in a process of its own."""
+
+    def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "curate.cli", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=cwd,
+            env={**os.environ, "COLUMNS": "160"},
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_run(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a whole demo."""
+    out = tmp_path_factory.mktemp("demo") / "run"
+    done = curate("demo", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    (out.parent / "stdout").write_text(done.stdout)
+    return out
+
+
+@pytest.fixture
+def downloaded(demo_run: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies of the demo's run with everything after the download taken away."""
+
+    def copy(name: str) -> Path:
+        out = tmp_path / name
+        shutil.copytree(demo_run, out)
+        for stage in ("dedup", "score", "balance", "shards", "report"):
+            shutil.rmtree(out / stage)
+        return out
+
+    return copy
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document at `path`."""
+    return json.loads(path.read_text())
+
+
+def output_bytes(run: Path) -> dict[str, bytes]:
+    """The files whose bytes a run promises: the shards and the entries."""
+    found = [*(run / "shards").iterdir(), run / "balance" / "entries.parquet"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in found}

@@ -1,0 +1,127 @@
+"""Bad input: one line that names the thing, exit code 1, and nothing half-written."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.e2e.conftest import Command
+
+CONFIG = """\
+input:
+  paths: pool.parquet
+prepare:
+  metadata: {en: entries.txt}
+download:
+  enabled: false
+balance:
+  t: 5
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("errors")
+    pool = {"url": ["http://a.example/1.jpg"], "caption": ["a red fox"]}
+    pq.write_table(pa.table(pool), path / "pool.parquet")
+    pq.write_table(pa.table({"url": ["http://a.example/"], "text": ["a"]}), path / "text.parquet")
+    pq.write_table(pa.table(pool).slice(0, 0), path / "none.parquet")
+    (path / "broken.parquet").write_bytes(b"PAR1 this is not parquet PAR1")
+    (path / "entries.txt").write_text("fox\n")
+    (path / "blank.txt").write_text("\n\n")
+    (path / "c.yaml").write_text(CONFIG)
+    (path / "typo.yaml").write_text(CONFIG.replace("metadata", "metdata"))
+    (path / "other").mkdir()
+    (path / "other" / "notes.txt").write_text("mine")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["c.yaml", "--set", "input.paths=gone.parquet"], "gone.parquet: no such file"),
+        (["c.yaml", "--set", "input.paths=broken.parquet"], "broken.parquet: cannot be read"),
+        (["c.yaml", "--set", "input.paths=text.parquet"], "no column 'caption' among url, text"),
+        (["c.yaml", "--set", "input.paths=none.parquet"], "the input holds no rows"),
+        (["typo.yaml"], "typo.yaml:4: prepare.metdata: unknown key, did you mean 'metadata'?"),
+        (["c.yaml", "--set", "balance.t=0"], "balance.t: input should be greater than 0"),
+        (["c.yaml", "--set", "balance.p=0.5"], "exactly one of t, p and size"),
+        (
+            ["c.yaml", "--set", "download.enabled=true", "--set", "score={model: ViT-B-23}"],
+            "open_clip has no model 'ViT-B-23'; nearest: ViT-B-32",
+        ),
+        (
+            ["c.yaml", "--set", "download.enabled=true", "--set",
+             "score={model: ViT-B-32, pretrained: ./gone.pt}"],
+            "score.pretrained: ./gone.pt: no such file",
+        ),
+        (
+            ["c.yaml", "--set", "prepare.metadata.en=gone.txt"],
+            "prepare.metadata.en",
+        ),
+        (["c.yaml", "--set", "prepare.metadata.en=blank.txt"], "the entry list is empty"),
+        (["c.yaml", "--set", "select=[{column: colour, min: 1}]"], "no column 'colour'"),
+        (["c.yaml", "--workers", "0"], "--workers 0"),
+    ],
+)  # fmt: skip
+def test_one_line_and_nothing_written(
+    arguments: list[str], message: str, folder: Path, curate: Command
+) -> None:
+    done = curate("run", *arguments, "--out", "out", cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not (folder / "out").exists()
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(folder: Path, curate: Command) -> None:
+    done = curate("run", "c.yaml", "--out", "other", cwd=folder)
+    assert done.returncode == 1
+    assert "other is not empty and holds no run" in done.stderr
+    assert [path.name for path in (folder / "other").iterdir()] == ["notes.txt"]
+
+
+def test_the_folder_of_another_run_is_left_alone(
+    demo_run: Path, folder: Path, curate: Command
+) -> None:
+    before = (demo_run / "run.json").read_bytes()
+    done = curate("run", "c.yaml", "--out", str(demo_run), cwd=folder)
+    assert done.returncode == 1
+    assert "holds a run over another input" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (demo_run / "run.json").read_bytes() == before
+
+
+def test_report_of_no_run(folder: Path, curate: Command) -> None:
+    done = curate("report", str(folder / "other"))
+    assert done.returncode == 1
+    assert "no run here" in done.stderr
+
+
+def test_a_checkpoint_of_another_shape_is_one_line(
+    downloaded_model: Path, demo_run: Path, folder: Path, curate: Command, tmp_path: Path
+) -> None:
+    done = curate(
+        "demo", "--out", str(tmp_path / "run"), "--set", f"score.model={downloaded_model}"
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "cannot be loaded" in done.stderr
+
+
+@pytest.fixture
+def downloaded_model(tmp_path: Path) -> Path:
+    """The shipped scorer's configuration with another width."""
+    import json
+
+    from curate.files import shipped
+
+    config = json.loads(shipped("pipelines/demo/scorer/curate-mini.json").read_text())
+    config["text_cfg"]["context_length"] += 5
+    path = tmp_path / "wider.json"
+    path.write_text(json.dumps(config))
+    return path

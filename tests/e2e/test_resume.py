@@ -1,0 +1,117 @@
+"""Runs that are cut off, repeated and changed; same bytes whatever happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.e2e.conftest import Command, output_bytes, read_json
+
+Downloaded = Callable[[str], Path]
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    """`curate ARGUMENTS` in a process group of its own, under way."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "curate.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "COLUMNS": "160"},
+    )
+
+
+def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
+    """Until `condition` holds, while the process runs, for two minutes at the most."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_one_worker_two_workers_and_a_killed_run_give_the_same_bytes(
+    demo_run: Path, downloaded: Downloaded, curate: Command
+) -> None:
+    two = downloaded("two")
+    done = curate("demo", "--out", str(two), "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert "prepare 6/6, download 6/6" in done.stdout
+    assert output_bytes(two) == output_bytes(demo_run)
+
+    killed = downloaded("killed")
+    process = start("demo", "--out", str(killed), "--workers", "2")
+    scored = killed / "score" / "annotated"
+    wait_for(process, lambda: len(list(scored.glob("*.json"))) >= 2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "shards" / "manifest.json").exists()
+    standing = len(list(scored.glob("*.json")))
+    assert 2 <= standing < 6
+    done = curate("demo", "--out", str(killed), "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert "dedup 6/6" in done.stdout
+    assert output_bytes(killed) == output_bytes(demo_run)
+    assert not list(killed.rglob("*.tmp"))
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_shows_what_is_skipped(
+    downloaded: Downloaded, demo_run: Path, curate: Command
+) -> None:
+    out = downloaded("stopped")
+    process = start("demo", "--out", str(out))
+    wait_for(process, lambda: len(list((out / "score/annotated").glob("*.json"))) >= 1)
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.strip().count("\n") == 0
+    assert f"demo --out {out}" in stderr
+    assert read_json(out / "run.json")["state"] == "interrupted"
+    done = curate("demo", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "skipped: prepare 6/6, download 6/6, dedup 6/6" in done.stdout
+    assert read_json(out / "run.json")["state"] == "complete"
+    assert output_bytes(out) == output_bytes(demo_run)
+
+
+def test_a_changed_t_redoes_the_balance_alone_and_equals_a_run_with_that_t(
+    demo_run: Path, downloaded: Downloaded, curate: Command
+) -> None:
+    changed = downloaded("changed")
+    first = curate("demo", "--out", str(changed))
+    assert first.returncode == 0, first.stderr
+    stamps = {
+        path: path.stat().st_mtime_ns
+        for stage in ("prepare", "download", "dedup", "score")
+        for path in (changed / stage).rglob("part-*")
+    }
+    done = curate("demo", "--out", str(changed), "--set", "balance.t=1")
+    assert done.returncode == 0, done.stderr
+    assert "Done again, because what they depend on changed: balance" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert read_json(changed / "balance/thresholds.json")["en"]["t"] == 1
+    fewer = read_json(changed / "shards/manifest.json")["pairs"]
+    assert fewer < read_json(demo_run / "shards/manifest.json")["pairs"]
+    back = curate("demo", "--out", str(changed))
+    assert back.returncode == 0, back.stderr
+    assert output_bytes(changed) == output_bytes(demo_run)
+
+
+def test_a_changed_image_rule_fetches_and_scores_nothing_again(
+    demo_run: Path, downloaded: Downloaded, curate: Command
+) -> None:
+    out = downloaded("rule")
+    assert curate("demo", "--out", str(out)).returncode == 0
+    rules = "select=[{column: smaller_side, min: 100}, {column: clip_score, min: 0.2}]"
+    done = curate("demo", "--out", str(out), "--set", rules)
+    assert done.returncode == 0, done.stderr
+    stages = read_json(out / "run.json")["stages"]
+    assert stages["download"]["dropped"]["rule:smaller_side"] > 8
+    fetched = [read_json(path) for path in (out / "download/annotated").glob("*.json")]
+    assert sum(record["figures"]["reused"] for record in fetched) == 0  # not even looked at
+    scored = [read_json(path) for path in (out / "score/annotated").glob("*.json")]
+    assert all(record["figures"]["reused"] == record["rows"] for record in scored)

@@ -1,0 +1,112 @@
+"""A run directory laid out by hand, a transform that Beam runs over it, and what it left there."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from curate import files, schema
+from curate.ops.tar import TarWriter
+from curate.run import Part, PartRecord, Run
+from curate.schema import Stage
+
+Row = dict[str, Any]
+Gone = tuple[str, str, str | None]
+"""uid, reason and value of a row that left."""
+
+
+def uid_of(number: int) -> str:
+    """A uid that shows its number: ``uid_of(17)`` ends in 17."""
+    return f"{number:032d}"
+
+
+def table_of(rows: Sequence[Row], columns: pa.Schema) -> pa.Table:
+    """Rows as a table of `columns`; what a row does not say is null."""
+    return pa.Table.from_pylist(list(rows), schema=columns)
+
+
+def lay(run: Run, folder: str, parts: Sequence[Sequence[Row]], columns: pa.Schema) -> list[Part]:
+    """Write parts and their records as the step of `folder` would have; the parts."""
+    laid = []
+    for index, rows in enumerate(parts):
+        files.write_table(run.part(folder, index), table_of(rows, columns))
+        run.write_record(folder, index, PartRecord("before", "before", len(rows), len(rows)))
+        laid.append(Part(index, "pool.parquet", 0, len(rows), kept=len(rows)))
+    return laid
+
+
+def lay_images(run: Run, index: int, images: dict[str, bytes]) -> dict[str, tuple[int, int]]:
+    """Write the tar of a part from images by uid; offset and size of each."""
+    places = {}
+    with files.atomic_write(run.part(Stage.DOWNLOAD, index, "tar")) as file:
+        tar = TarWriter(file)
+        for uid, content in images.items():
+            places[uid] = (tar.add(f"{uid}.jpg", content), len(content))
+        tar.end()
+    return places
+
+
+def drive(run: Run, transform: Any, parts: Sequence[Part], *, workers: int = 1) -> list[Part]:
+    """Run a transform of parts in a pipeline of its own; the parts that it yields, in order."""
+    flags = ["--runner=FnApiRunner"]
+    if workers > 1:
+        flags += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
+    target = run.path("yielded.json")
+    with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+        yielded = pipeline | "Given" >> beam.Create(parts) | "Tested" >> transform
+        (
+            yielded
+            | "Plain" >> beam.Map(asdict)
+            | "Listed" >> beam.combiners.ToList()
+            | "Written" >> beam.Map(partial(files.write_json, target))
+        )
+    return sorted((Part(**found) for found in files.read_json(target)), key=lambda p: p.index)
+
+
+def rows_of(run: Run, folder: str, *names: str) -> list[Any]:
+    """The rows of a folder over all parts, in order: the values of one column, or tuples of some."""
+    tables = list(run.tables(folder))
+    columns = [sum((table[name].to_pylist() for table in tables), []) for name in names]
+    return columns[0] if len(names) == 1 else list(zip(*columns, strict=True))
+
+
+def gone(run: Run, stage: Stage, parts: int) -> list[Gone]:
+    """The ledger of a stage over its `parts` parts."""
+    found: list[Gone] = []
+    for index in range(parts):
+        table = files.read_table(run.ledger(stage, index))
+        assert table.schema.equals(schema.LEDGER)
+        assert set(table["stage"].to_pylist()) <= {str(stage)}
+        found += zip(*(table[x].to_pylist() for x in ("uid", "reason", "value")), strict=True)
+    return found
+
+
+def dead(run: Run, stage: Stage, parts: int) -> list[Gone]:
+    """The records that a stage could not handle, over its `parts` parts."""
+    found: list[Gone] = []
+    for index in range(parts):
+        table = files.read_table(run.dead(stage, index))
+        assert table.schema.equals(schema.DEAD)
+        assert set(table["stage"].to_pylist()) <= {str(stage)}
+        found += zip(*(table[x].to_pylist() for x in ("uid", "error", "detail")), strict=True)
+    return found
+
+
+def check_conserved(run: Run, stage: Stage, parts: Sequence[Part]) -> None:
+    """Each part's record agrees with its files, and its files hold what came in, once."""
+    for part in parts:
+        record = run.record(stage, part.index)
+        assert record is not None
+        kept = files.read_table(run.part(stage, part.index))
+        dropped = files.read_table(run.ledger(stage, part.index))
+        left = files.read_table(run.dead(stage, part.index))
+        came = part.rows if stage is Stage.PREPARE else part.kept
+        assert record.rows == came == len(kept) + len(dropped) + len(left)
+        assert record.kept == len(kept)
+        assert record.dropped == Counter(dropped["reason"].to_pylist())
+        assert record.dead == Counter(left["error"].to_pylist())

@@ -1,0 +1,234 @@
+"""select: rules with nulls and edges, and the top fraction as DataComp defines it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate import files, schema
+from curate.config import Rule
+from curate.ops.rules import top_cut
+from curate.run import Part, Run
+from curate.schema import Stage
+from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep, columns_of
+from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, table_of, uid_of
+from tests.stages.rundir import dead as dead_rows
+
+Gone = list[tuple[str, str, str | None]]
+AFTER = [Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE]
+
+
+def select(
+    run: Run, stage: Stage, parts: list[list[dict[str, Any]]], *rules: Rule, digest: str = "d"
+) -> list[Part]:
+    """Lay incoming and annotated rows, select, and check the conservation; the parts laid."""
+    kind, reads, annotated = {
+        Stage.DOWNLOAD: (SelectDownload, Stage.PREPARE, schema.FETCHED),
+        Stage.SCORE: (SelectScore, Stage.DOWNLOAD, schema.SCORED),
+    }[stage]
+    rows = [
+        [{"url": "http://x.example/", "caption": f"{row['uid']}", **row} for row in part]
+        for part in parts
+    ]
+    laid = lay(run, reads, rows, schema.after(reads, enabled=AFTER))
+    lay(run, f"{stage}/annotated", rows, annotated)
+    step: SelectStep = kind(run=run, reads=reads, digest=digest, own="o", rules=rules,
+                            columns=schema.after(stage, enabled=AFTER))  # fmt: skip
+    yielded = drive(run, Select(step), laid)
+    check_conserved(run, stage, laid)
+    assert [part.kept for part in yielded] == [
+        len(files.read_table(run.part(stage, part.index))) for part in laid
+    ]
+    return laid
+
+
+def images(*sides: int | None, outcome: str = "success") -> list[dict[str, Any]]:
+    """Fetched rows by their smaller side; the uid is that side, or 99 for null."""
+    return [
+        {"uid": uid_of(99 if side is None else side), "outcome": outcome, "smaller_side": side}
+        for side in sides
+    ]
+
+
+def test_failed_downloads_leave_with_their_outcome_and_detail(run: Run) -> None:
+    part = images(200, 300)
+    failed = {"uid": uid_of(1), "outcome": "http_404", "detail": "404"}
+    nameless = {"uid": uid_of(2), "outcome": "html_page", "detail": None}
+    other = {"uid": uid_of(3), "outcome": "http_404", "detail": "404"}
+    select(run, Stage.DOWNLOAD, [[failed, part[0], nameless], [part[1], other], []])
+    assert rows_of(run, "download", "uid") == [uid_of(200), uid_of(300)]
+    assert gone(run, Stage.DOWNLOAD, 3) == [
+        (uid_of(2), "html_page", None), (uid_of(1), "http_404", "404"),
+        (uid_of(3), "http_404", "404"),
+    ]  # fmt: skip
+    assert dead_rows(run, Stage.DOWNLOAD, 3) == []
+    kept = files.read_table(run.part("download", 0))
+    assert kept.schema.equals(schema.after(Stage.DOWNLOAD, enabled=AFTER))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        ({"min": 200}, [200, 201, 400]),
+        ({"max": 200}, [10, 199, 200]),
+        ({"min": 199, "max": 200}, [199, 200]),
+        ({"min": 199.5}, [200, 201, 400]),
+        ({"in": (200, 7)}, [200]),
+        ({"not_in": (200, 7)}, [10, 199, 201, 400]),
+        ({"min": 11, "not_in": (201,)}, [199, 200, 400]),
+        ({"min": 401}, []),
+    ],
+)
+def test_conditions_include_their_edges_and_never_keep_a_null(
+    run: Run, conditions: dict[str, Any], kept: list[int]
+) -> None:
+    sides = [10, 199, None, 200, 201, 400]
+    rule = Rule.model_validate({"name": "size", "column": "smaller_side", **conditions})
+    select(run, Stage.DOWNLOAD, [images(*sides)], rule)
+    assert rows_of(run, "download", "smaller_side") == kept
+    assert gone(run, Stage.DOWNLOAD, 1) == [
+        (uid_of(99 if side is None else side), "rule:size", None if side is None else str(side))
+        for side in sides if side not in kept
+    ]  # fmt: skip
+
+
+def test_rules_apply_one_after_the_other_and_a_string_column_has_values(run: Run) -> None:
+    rows = images(100, 200, 300, 400)
+    for row, digest in zip(rows, "abca", strict=True):
+        row["sha256"] = digest
+    blocked = Rule(name="blocked", column="sha256", not_in=("a", "z"))
+    large = Rule(column="smaller_side", max=250)
+    select(run, Stage.DOWNLOAD, [rows], blocked, large)
+    assert rows_of(run, "download", "smaller_side") == [200]
+    assert gone(run, Stage.DOWNLOAD, 1) == [
+        (uid_of(100), "rule:blocked", "a"), (uid_of(400), "rule:blocked", "a"),
+        (uid_of(300), "rule:smaller_side", "300"),
+    ]  # fmt: skip
+
+
+def scored(*scores: float | None, first: int = 0) -> list[dict[str, Any]]:
+    return [{"uid": uid_of(first + i), "clip_score": score} for i, score in enumerate(scores)]
+
+
+def test_a_score_that_is_no_number_is_dead(run: Run) -> None:
+    rows = scored(0.2, float("nan"), None, float("inf"), -0.1)
+    select(run, Stage.SCORE, [rows], Rule(column="clip_score", min=0.0))
+    assert rows_of(run, "score", "uid") == [uid_of(0)]
+    assert dead_rows(run, Stage.SCORE, 1) == [
+        (uid_of(i), "score_not_finite", None) for i in (1, 2, 3)
+    ]
+    assert gone(run, Stage.SCORE, 1) == [(uid_of(4), "rule:clip_score", "-0.1")]
+
+
+def datacomp_cut(scores: list[float], fraction: float) -> float:
+    """The published definition: sort descending, take the value at ``int(n * fraction)``."""
+    return sorted(scores, reverse=True)[min(int(len(scores) * fraction), len(scores) - 1)]
+
+
+@given(
+    scores=st.lists(st.integers(-8, 8), min_size=1, max_size=40),
+    fraction=st.floats(0.01, 1.0),
+)
+def test_the_cut_is_datacomps(scores: list[int], fraction: float) -> None:
+    import numpy as np
+
+    values = [score / 8 for score in scores]
+    assert top_cut(np.array(values), fraction=fraction) == datacomp_cut(values, fraction)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "cut", "kept"),
+    [
+        (0.3, 0.375, [1, 3, 4, 7]),  # index 3 of 10
+        (0.5, 0.25, [1, 2, 3, 4, 6, 7, 9]),  # index 5, a tie of three: all of it stays
+        (0.05, 0.75, [4]),  # index 0
+        (1.0, -0.5, list(range(10))),
+    ],
+)
+def test_a_top_fraction_is_taken_over_all_parts(
+    run: Run, fraction: float, cut: float, kept: list[int]
+) -> None:
+    scores = [0.125, 0.375, 0.25, 0.5, 0.75, -0.5, 0.25, 0.5, 0.125, 0.25]
+    parts = [scored(*scores[:4]), [], scored(*scores[4:5], first=4), scored(*scores[5:], first=5)]
+    select(run, Stage.SCORE, parts, Rule(name="top", column="clip_score", top_fraction=fraction))
+    assert files.read_json(run.path("score", "quantiles.json")) == {"top": cut}
+    assert datacomp_cut(scores, fraction) == cut
+    assert rows_of(run, "score", "uid") == [uid_of(i) for i in kept]
+    assert gone(run, Stage.SCORE, 4) == [
+        (uid_of(i), "rule:top", f"{score:.6g}") for i, score in enumerate(scores) if i not in kept
+    ]
+
+
+def test_fractions_are_of_the_rows_that_reach_the_stage(run: Run) -> None:
+    rows = scored(0.5, 0.25, float("nan"), 0.125, 0.75)
+    rules = (
+        Rule(name="floor", column="clip_score", max=0.6),
+        Rule(name="half", column="clip_score", top_fraction=0.5),
+    )
+    select(run, Stage.SCORE, [rows[:2], rows[2:]], *rules)
+    assert files.read_json(run.path("score", "quantiles.json")) == {"half": 0.25}  # of four
+    assert rows_of(run, "score", "uid") == [uid_of(0), uid_of(1)]
+    assert gone(run, Stage.SCORE, 2) == [
+        (uid_of(4), "rule:floor", "0.75"), (uid_of(3), "rule:half", "0.125"),
+    ]  # fmt: skip
+
+
+def test_two_fractions_have_a_cut_each_and_failed_rows_none(run: Run) -> None:
+    rows = [row | {"image_bytes": 7 * row["smaller_side"]} for row in images(1, 2, 3, 4)]
+    rows.append({"uid": uid_of(9), "outcome": "dns", "detail": "x.example"})
+    rules = (
+        Rule(name="sides", column="smaller_side", top_fraction=0.5),
+        Rule(name="bytes", column="image_bytes", top_fraction=0.25),
+    )
+    select(run, Stage.DOWNLOAD, [rows[:1], rows[1:]], *rules)
+    assert files.read_json(run.path("download", "quantiles.json")) == {"sides": 2.0, "bytes": 21.0}
+    assert rows_of(run, "download", "smaller_side") == [3, 4]
+    assert gone(run, Stage.DOWNLOAD, 2) == [
+        (uid_of(1), "rule:sides", "1"), (uid_of(9), "dns", "x.example"),
+        (uid_of(2), "rule:bytes", "14"),
+    ]  # fmt: skip
+
+
+def test_a_top_fraction_of_nothing_keeps_nothing(run: Run) -> None:
+    select(run, Stage.SCORE, [[], scored(float("nan"))], Rule(column="clip_score", top_fraction=0.5))
+    assert rows_of(run, "score", "uid") == []
+    assert dead_rows(run, Stage.SCORE, 2) == [(uid_of(0), "score_not_finite", None)]
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    scores=st.lists(st.lists(st.integers(-4, 4), max_size=6), min_size=1, max_size=3).filter(any),
+    fraction=st.sampled_from([0.2, 0.5, 0.9]),
+)
+def test_what_is_kept_is_what_reaches_the_cut(
+    tmp_path_factory: pytest.TempPathFactory, scores: list[list[int]], fraction: float
+) -> None:
+    run = Run(str(tmp_path_factory.mktemp("run")))
+    rows = [scored(*(s / 4 for s in part), first=10 * k) for k, part in enumerate(scores)]
+    select(run, Stage.SCORE, rows, Rule(column="clip_score", top_fraction=fraction))
+    cut = datacomp_cut([row["clip_score"] for part in rows for row in part], fraction)
+    expected = [row["uid"] for part in rows for row in part if row["clip_score"] >= cut]
+    assert rows_of(run, "score", "uid") == expected
+
+
+def test_annotated_rows_of_other_pairs_are_refused(run: Run) -> None:
+    select(run, Stage.SCORE, [scored(0.5, 0.25)])
+    files.write_table(
+        run.part("score/annotated", 0), table_of(scored(0.5, 0.25)[::-1], schema.SCORED)
+    )
+    step = SelectScore(run=run, reads="download", digest="d2", own="o", rules=(),
+                       columns=schema.after(Stage.SCORE, enabled=AFTER))  # fmt: skip
+    with pytest.raises(
+        (AssertionError, RuntimeError), match="score/annotated of part 0 is not of the rows of down"
+    ):
+        drive(run, Select(step), [Part(0, "pool.parquet", 0, 2)])
+    record = run.record("score", 0)
+    assert record is not None
+    assert record.digest == "d"
+
+
+def test_the_columns_of_a_stage() -> None:
+    assert columns_of(Stage.SCORE) == {"clip_score"}
+    assert {"smaller_side", "sha256"} < columns_of(Stage.DOWNLOAD)
+    assert "uid" not in columns_of(Stage.DOWNLOAD)

@@ -1,0 +1,95 @@
+"""The columns of each stage and the check at its edges."""
+
+import pyarrow as pa
+import pytest
+
+from curate import schema
+from curate.errors import CurateError
+from curate.schema import Stage
+
+PREPARED = [
+    "uid", "url", "caption", "language", "caption_chars", "caption_words", "matches",
+]  # fmt: skip
+DOWNLOADED = [
+    "width", "height", "original_width", "original_height", "smaller_side", "aspect",
+    "image_bytes", "sha256", "tar_offset", "tar_size",
+]  # fmt: skip
+
+
+def test_the_stages_in_flow_order() -> None:
+    assert [str(stage) for stage in Stage] == [
+        "prepare", "download", "dedup", "score", "balance", "shards", "report",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stage", "added"),
+    [
+        (Stage.PREPARE, []),
+        (Stage.DOWNLOAD, DOWNLOADED),
+        (Stage.DEDUP, [*DOWNLOADED, "cluster", "cluster_size"]),
+        (Stage.SCORE, [*DOWNLOADED, "cluster", "cluster_size", "clip_score"]),
+        (
+            Stage.BALANCE,
+            [*DOWNLOADED, "cluster", "cluster_size", "clip_score", "keep_probability"],
+        ),
+        (
+            Stage.SHARDS,
+            [*DOWNLOADED, "cluster", "cluster_size", "clip_score", "keep_probability"],
+        ),
+    ],
+)
+def test_a_stage_has_the_columns_of_all_up_to_it(stage: Stage, added: list[str]) -> None:
+    assert schema.after(stage, enabled=Stage).names == PREPARED + added
+
+
+def test_a_stage_that_does_not_run_adds_nothing() -> None:
+    enabled = [Stage.PREPARE, Stage.DEDUP, Stage.BALANCE]
+    columns = schema.after(Stage.BALANCE, enabled=iter(enabled))
+    assert columns.names == [*PREPARED, "cluster", "cluster_size", "keep_probability"]
+    assert schema.after(Stage.SCORE, enabled=enabled).names == [
+        *PREPARED, "cluster", "cluster_size",
+    ]  # fmt: skip
+
+
+def test_no_column_is_added_twice() -> None:
+    names = schema.after(Stage.REPORT, enabled=Stage).names
+    assert len(set(names)) == len(names)
+
+
+def test_what_download_adds_is_what_was_fetched_without_the_outcome() -> None:
+    assert schema.FETCHED.names == ["uid", "outcome", "detail", *DOWNLOADED]
+    assert schema.DOWNLOAD == pa.schema([schema.FETCHED.field(name) for name in DOWNLOADED])
+
+
+def test_a_table_of_the_schema_passes_unchanged() -> None:
+    table = schema.DEDUP.empty_table()
+    assert schema.check(table, schema.DEDUP, where="here") is table
+    noted = table.replace_schema_metadata({"pandas": "{}"})
+    assert schema.check(noted, schema.DEDUP, where="here") is noted
+
+
+def test_order_and_width_of_columns_are_mended() -> None:
+    table = pa.table({"cluster_size": pa.array([1, 2]), "cluster": pa.array(["a", None])})
+    mended = schema.check(table, schema.DEDUP, where="here")
+    assert mended.schema == schema.DEDUP
+    assert mended.to_pylist() == [
+        {"cluster": "a", "cluster_size": 1}, {"cluster": None, "cluster_size": 2},
+    ]  # fmt: skip
+
+
+def test_a_value_that_does_not_fit_is_not_cut_down() -> None:
+    table = pa.table({"cluster": ["a"], "cluster_size": pa.array([2**40])})
+    with pytest.raises(pa.ArrowInvalid, match="not in range"):
+        schema.check(table, schema.DEDUP, where="here")
+
+
+def test_other_columns_are_an_error_that_says_which_and_what_to_do() -> None:
+    table = pa.table({"cluster": ["a"], "size": [1], "also": [2]})
+    with pytest.raises(CurateError) as error:
+        schema.check(table, schema.DEDUP, where="run/dedup/part-00001.parquet")
+    assert str(error.value) == (
+        "run/dedup/part-00001.parquet: columns ['cluster_size'] are missing and"
+        " ['also', 'size'] are not expected; this part was written by another version:"
+        " delete it and run again"
+    )
