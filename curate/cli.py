@@ -27,7 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 out_console = Console(highlight=False, soft_wrap=True)
-error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+# A descriptor of its own: while a pipeline runs, that of stderr is shut to decoders and workers.
+error_console = Console(file=os.fdopen(os.dup(2), "w"), highlight=False, soft_wrap=True)
 
 Out = Annotated[str | None, typer.Option("--out", help="The run directory: a path or fsspec URL.")]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Local worker processes.")]
@@ -56,10 +57,14 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except CurateError as error:
-        if os.environ.get("CURATE_DEBUG"):
+        if _debug():
             raise
         error_console.print(f"[bold red]error[/] {_escape(str(error))}")
         raise typer.Exit(1) from None
+
+
+def _debug() -> bool:
+    return bool(os.environ.get("CURATE_DEBUG"))
 
 
 def _escape(text: str) -> str:
@@ -68,7 +73,7 @@ def _escape(text: str) -> str:
 
 def _run(config: Config, *, beam_options: list[str], command: str) -> None:
     """Plan, run, report; Ctrl-C says how to go on."""
-    from curate import execute, plan, progress, resume  # noqa: F401
+    from curate import execute, plan, progress
     from curate.stages.report import write_report
 
     started = time.monotonic()
@@ -83,22 +88,19 @@ def _run(config: Config, *, beam_options: list[str], command: str) -> None:
         progress.announce(out_console, planned, standing)
         with execute.recorded(planned):
             with progress.watch(out_console, planned, standing):
-                execute.execute(planned, standing, extra=beam_options)
+                execute.execute(planned, standing, extra=beam_options, debug=_debug())
             if not config.download.enabled:
                 execute.write_uids(planned)
         report = write_report(planned.run, config)
     except KeyboardInterrupt:
-        planned.run.update(state="interrupted")
         error_console.print(f"stopped; what is done stays. Go on with: {command}")
         sys.stdout.flush()
-        # Worker threads of the local runner would finish their part first; nothing they could
-        # still write is needed, and what stands is complete.
-        os._exit(130)
+        execute.abandon(130)
     progress.summary(out_console, planned.run, report=report, started=started)
 
 
 def _this_command() -> str:
-    return shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+    return shlex.join(["curate", *sys.argv[1:]])
 
 
 def _with_workers(config: Config, workers: int | None) -> Config:

@@ -209,7 +209,11 @@ def parse_set(assignment: str) -> tuple[list[str], object]:
     key, equals, value = assignment.partition("=")
     if not equals or not key:
         raise CurateError(f"--set {assignment}: expected key=value, as in --set balance.t=20")
-    return key.split("."), yaml.safe_load(value)
+    try:
+        return key.split("."), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise CurateError(f"--set {assignment}: not YAML: {problem}") from None
 
 
 def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) -> Config:

@@ -1,9 +1,13 @@
 """Running a plan: the graph on its runner, the state in run.json, the report at the end."""
 
+import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
 
 from curate import config as configuration
 from curate import files
@@ -65,13 +69,16 @@ def stage_totals(plan: Plan) -> dict[str, Any]:
     return {str(stage): totals(plan.run, stage) for stage in PART_STAGES if stage in plan.stages}
 
 
-def execute(plan: Plan, standing: Standing, *, extra: Sequence[str] = ()) -> None:
+def execute(
+    plan: Plan, standing: Standing, *, extra: Sequence[str] = (), debug: bool = False
+) -> None:
     """Run the graph to its end.
 
     Raises
     ------
     CurateError
-        With the worker's own message where a worker raised one.
+        With the worker's own message where a worker raised one. `debug` lets through what workers
+        write to stderr.
     """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -79,14 +86,66 @@ def execute(plan: Plan, standing: Standing, *, extra: Sequence[str] = ()) -> Non
     pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
     build(pipeline, plan, clustered=standing.clustered)
     try:
-        result = pipeline.run()
-        state = result.wait_until_finish()
+        with nullcontext() if debug else _without_noise():
+            state = _on_a_thread(lambda: pipeline.run().wait_until_finish())
     except RuntimeError as error:
         if found := _OURS.findall(str(error)):
-            raise CurateError(found[-1]) from None
-        raise
+            raise CurateError(found[-1]) from error
+        last = str(error).strip().splitlines()[-1]
+        raise CurateError(f"the pipeline failed: {last}; --debug shows where") from error
     if state is not None and str(state) != "DONE":
         raise CurateError(f"the {plan.config.beam.runner} job ended in state {state}")
+
+
+def _on_a_thread(work: Callable[[], Any]) -> Any:
+    """What `work` returns. Ctrl-C interrupts this thread, which only waits, at once."""
+    ended: list[Any] = []
+    failed: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            ended.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=body, daemon=True, name="pipeline")
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if failed:
+        raise failed[0]
+    return ended[0]
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Keep what decoders and worker processes write to stderr from the person's screen.
+
+    After Ctrl-C stderr stays shut: the workers get the same signal, and each would tell of it.
+    """
+    with open(os.devnull, "w") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        os.dup2(kept, 2)
+        raise
+    os.dup2(kept, 2)
+    os.close(kept)
+
+
+def abandon(code: int) -> NoReturn:
+    """End this process at once, and the worker processes that it started.
+
+    Workers hold nothing that is worth waiting for: a part counts when its record stands.
+    """
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    os._exit(code)
 
 
 def write_uids(plan: Plan) -> str:

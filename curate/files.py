@@ -57,10 +57,10 @@ def expand(pattern: str) -> list[str]:
     fs, path = file_system(pattern)
     if fs.isdir(path):
         found = [f for f in fs.find(path) if not os.path.basename(f).startswith((".", "_"))]
-    elif any(c in path for c in "*?["):
-        found = [f for f in fs.glob(path) if fs.isfile(f)]
+    elif fs.exists(path):
+        found = [path]
     else:
-        found = [path] if fs.exists(path) else []
+        found = [f for f in fs.glob(path) if fs.isfile(f)]
     return sorted(str(fs.unstrip_protocol(f)) if not _is_local(fs) else f for f in found)
 
 
@@ -118,6 +118,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def open_read(url: str, *, compression: str | None = None) -> Iterator[IO[bytes]]:
     """A seekable binary file; `compression="infer"` unpacks by the name's ending."""
+    file_system(url)
     try:
         with fsspec.open(resolve(url), "rb", compression=compression) as file:
             yield file

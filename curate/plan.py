@@ -202,7 +202,7 @@ def _load_parts(run: Run, input_digest: str) -> Cut | None:
     if not files.exists(url):
         return None
     found = files.read_json(url)
-    if found["digest"] != input_digest:
+    if found["digest"] != input_digest or found["format"] != FORMAT:
         return None
     return tuple(Part(**part) for part in found["parts"]), found["rows"]
 
@@ -232,6 +232,7 @@ def _cut_parts(
     files.write_json(
         run.path("input", "parts.json"),
         {
+            "format": FORMAT,
             "digest": input_digest,
             "rows": (rows := np.diff([*counts, sum(part.rows for part in parts)]).tolist()),
             "parts": [asdict(part) for part in parts],

@@ -4,7 +4,7 @@ A part is valid at a step if its record has the step's digest and the step befor
 behind a barrier (dedup, a quantile, balance, shards) the step before must be valid for every part.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from curate import files
 from curate.config import Rule
@@ -57,10 +57,7 @@ def settle(plan: Plan) -> Standing:
                 now.add(index)
             else:
                 stale[folder] = stale.get(folder, 0) + 1
-                if folder.endswith(ANNOTATED):
-                    run.write_record(folder, index, replace(record, digest=""))
-                else:
-                    files.remove(run.part(folder, index, "json"))
+                run.retract(folder, index, reusable=folder.endswith(ANNOTATED))
         valid[folder] = len(now)
         if folder == Stage.DEDUP:
             clustered = _clusters_stand(plan, digest, whole=whole)

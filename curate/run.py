@@ -20,7 +20,7 @@ The annotated files are there so that a changed rule repeats neither a download 
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -100,6 +100,17 @@ class Run:
     def write_record(self, folder: str, index: int, record: PartRecord) -> None:
         """Mark a part done at a step; every other file of it must stand already."""
         files.write_json(self.part(folder, index, "json"), asdict(record))
+
+    def retract(self, folder: str, index: int, *, reusable: bool) -> None:
+        """Take back that a part is done at a step, before any file of it changes.
+
+        A `reusable` part keeps a record without a digest: its rows may be taken over.
+        """
+        record = self.record(folder, index)
+        if record and reusable:
+            self.write_record(folder, index, replace(record, digest=""))
+        elif record:
+            files.remove(self.part(folder, index, "json"))
 
     def done(self, folder: str) -> list[int]:
         """Indices of the parts that have a record at a step, ascending."""

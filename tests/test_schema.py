@@ -59,7 +59,7 @@ def test_no_column_is_added_twice() -> None:
 
 def test_what_download_adds_is_what_was_fetched_without_the_outcome() -> None:
     assert schema.FETCHED.names == ["uid", "outcome", "detail", *DOWNLOADED]
-    assert schema.DOWNLOAD == pa.schema([schema.FETCHED.field(name) for name in DOWNLOADED])
+    assert pa.schema([schema.FETCHED.field(name) for name in DOWNLOADED]) == schema.DOWNLOAD
 
 
 def test_a_table_of_the_schema_passes_unchanged() -> None:

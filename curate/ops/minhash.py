@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numba as nb
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh32, xxh64
@@ -99,12 +100,14 @@ def minhash_signatures(
 ) -> NDArray[np.uint32]:
     """The MinHash signature of each caption, shape (n, num_perm).
 
-    A shingle is the UTF-8 of `ngram` consecutive characters, or of the text from the first to the
-    last of as many words (what stands between spaces); a shorter caption is one shingle, an empty
-    one has none and its signature is all ones.
+    A shingle is the UTF-8 of `ngram` consecutive characters, or of as many words (the text between
+    spaces) joined by one space; a shorter caption is one shingle, an empty one has none and its
+    signature is all ones.
 
     Source: Broder 1997; datasketch 2 (`affine32`), bit for bit with `hashfunc=shingle_hash`.
     """
+    if unit == "word":
+        captions = pc.replace_substring_regex(captions, " {2,}", " ")
     content, offsets = buffers(captions)
     a, b = _permutations(num_perm, seed)
     signatures: NDArray[np.uint32] = _signatures(content, offsets, a, b, ngram, unit == "word")

@@ -5,6 +5,7 @@ failed and those that the image rules drop. A retry fetches the part again; rows
 under the same image settings are taken over without a request.
 """
 
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -99,7 +100,10 @@ class FetchStep(PartStep):
                 if columns["outcome"] == SUCCESS:
                     name = member_name(uid, self.encoder.encode_format)
                     offset, size = columns["tar_offset"], columns["tar_size"]
-                    content = read_member(tar, name=name, offset=offset, size=size)
+                    try:
+                        content = read_member(tar, name=name, offset=offset, size=size)
+                    except tarfile.ReadError:
+                        continue  # a run killed here left a newer tar: this image is fetched again
                 spool.put(row, columns, content)
         return len(spool.rows)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import files, schema
+from curate import files
 from curate.config import Rule
 from curate.ops.rules import keeps, top_cut
 from curate.reasons import ErrorCode, rule_reason
@@ -121,8 +121,3 @@ class Select(beam.PTransform):
             | "Cuts" >> beam.Map(_cuts, run=step.run, stage=step.stage, rules=rules)
         )
         return parts | "Rules" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(cuts))
-
-
-def columns_of(stage: Stage) -> frozenset[str]:
-    """The columns that a rule can use at the end of `stage` and not before."""
-    return frozenset(schema.ADDED[stage].names)

@@ -121,7 +121,7 @@ def downloaded_model(tmp_path: Path) -> Path:
     from curate.files import shipped
 
     config = json.loads(shipped("pipelines/demo/scorer/curate-mini.json").read_text())
-    config["text_cfg"]["context_length"] += 5
+    config["text_cfg"]["width"] *= 2
     path = tmp_path / "wider.json"
     path.write_text(json.dumps(config))
     return path

@@ -54,7 +54,7 @@ def test_one_worker_two_workers_and_a_killed_run_give_the_same_bytes(
     assert 2 <= standing < 6
     done = curate("demo", "--out", str(killed), "--workers", "2")
     assert done.returncode == 0, done.stderr
-    assert "dedup 6/6" in done.stdout
+    assert "skipped: prepare 6/6, download 6/6, dedup" in done.stdout
     assert output_bytes(killed) == output_bytes(demo_run)
     assert not list(killed.rglob("*.tmp"))
 
@@ -106,7 +106,10 @@ def test_a_changed_image_rule_fetches_and_scores_nothing_again(
 ) -> None:
     out = downloaded("rule")
     assert curate("demo", "--out", str(out)).returncode == 0
-    rules = "select=[{column: smaller_side, min: 100}, {column: clip_score, min: 0.2}]"
+    rules = (
+        "select=[{name: short_caption, column: caption_chars, min: 5},"
+        " {column: smaller_side, min: 100}, {column: clip_score, min: 0.2}]"
+    )
     done = curate("demo", "--out", str(out), "--set", rules)
     assert done.returncode == 0, done.stderr
     stages = read_json(out / "run.json")["stages"]

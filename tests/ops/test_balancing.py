@@ -1,6 +1,7 @@
 """Balancing against MetaCLIP's formulas over Python numbers, and against simulated trials."""
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_p_to_t_exact() -> None:
 @given(counts=st.lists(st.integers(1, 1000), min_size=1, max_size=20, unique=True))
 def test_p_to_t_undoes_t_to_p(counts: list[int]) -> None:
     ascending = sorted(counts)
-    for count, above in zip(ascending, ascending[1:], strict=False):
+    for count, above in pairwise(ascending):
         assert p_to_t(counts, p=t_to_p(counts, t=above)) == count
 
 
@@ -154,7 +155,7 @@ def test_match_arrays_of_slices_and_chunks(matches: list[list[int]], cut: int) -
     for form in forms:
         offsets, ids = match_arrays(form)
         assert offsets.dtype == ids.dtype == np.int32
-        pairs = zip(offsets[:-1], offsets[1:], strict=True)
+        pairs = pairwise(offsets)
         assert [ids[start:stop].tolist() for start, stop in pairs] == matches
 
 

@@ -16,12 +16,16 @@ values = st.none() | st.integers(-5, 5)
 bounds = st.none() | st.integers(-6, 6)
 
 
-def kept(values: list[Any], rule: Rule, *, cut: float | None = None, kind: Any = None) -> list[bool]:
+def kept(
+    values: list[Any], rule: Rule, *, cut: float | None = None, kind: Any = None
+) -> list[bool]:
     found: list[bool] = keeps(pa.table({"x": pa.array(values, kind)}), rule, cut=cut).tolist()
     return found
 
 
-@given(column=st.lists(values, max_size=8), low=bounds, high=bounds, some=st.sets(st.integers(-5, 5)))
+@given(
+    column=st.lists(values, max_size=8), low=bounds, high=bounds, some=st.sets(st.integers(-5, 5))
+)
 @settings(deadline=None)
 def test_all_conditions_must_hold(
     column: list[int | None], low: int | None, high: int | None, some: set[int]
@@ -29,9 +33,7 @@ def test_all_conditions_must_hold(
     if low is not None and high is not None and low > high:
         low, high = high, low
     odd, even = tuple(some), tuple(x for x in range(-5, 6) if x % 2 == 0)
-    rule = Rule.model_validate(
-        {"column": "x", "min": low, "max": high, "in": even, "not_in": odd}
-    )
+    rule = Rule.model_validate({"column": "x", "min": low, "max": high, "in": even, "not_in": odd})
     expected = [
         x is not None
         and (low is None or x >= low)

@@ -1,5 +1,6 @@
 """Arrow strings as buffers: every form gives the strings that `to_pylist` gives."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def strings_of(array: Any) -> list[str]:
     assert content.dtype == np.uint8
     assert offsets.dtype == np.int64
     assert len(offsets) == len(array) + 1
-    pairs = zip(offsets[:-1], offsets[1:], strict=True)
+    pairs = pairwise(offsets)
     return [content[start:stop].tobytes().decode() for start, stop in pairs]
 
 

@@ -217,7 +217,6 @@ def test_a_column_that_is_not_there(tmp_path: Path, ending: str, key: str) -> No
         ("pool.csv", b"link,text,id\na,\xff\xfe,c\n"),
         ("pool.csv", b"link,text,id,link\na,b,c,d\n"),
         ("pool.jsonl", b"not json\n"),
-        ("pool.jsonl", b"\n"),
         ("pool.jsonl", b'{"link": "u", "text": "t", "id": "x"}\n{"link": \n'),
         ("pool.jsonl", b'{"link": "u", "text": "t", "id": 7}\n'),
         ("pool.jsonl", b'["link", "text", "id"]\n'),
@@ -230,9 +229,7 @@ def test_a_column_that_is_not_there(tmp_path: Path, ending: str, key: str) -> No
         ("pool.csv.zst", b"this is not zstandard"),
     ],
 )
-def test_a_broken_file_is_one_line_that_names_it(
-    tmp_path: Path, name: str, content: bytes
-) -> None:
+def test_a_broken_file_is_one_line_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
     path = placed(tmp_path, name, content)
     kind = name.split(".")[1]
     with pytest.raises(CurateError) as error:
@@ -243,8 +240,9 @@ def test_a_broken_file_is_one_line_that_names_it(
     assert len(message) > len(f"{path}: cannot be read as {kind}: ")
 
 
-def test_an_empty_jsonl_has_no_columns(tmp_path: Path) -> None:
-    path = placed(tmp_path, "pool.jsonl", b"")
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n"])
+def test_an_empty_jsonl_has_no_columns(tmp_path: Path, content: bytes) -> None:
+    path = placed(tmp_path, "pool.jsonl", content)
     with pytest.raises(CurateError, match=r"no column 'link' among none"):
         rows_of(path)
 

@@ -97,5 +97,5 @@ def test_a_table_that_does_not_belong_to_the_tar_is_found_out(
 
 def test_a_tar_that_ends_inside_the_member_is_found_out() -> None:
     tar, _, _ = written(FILES)
-    with pytest.raises(tarfile.ReadError, match="2048, found 50 of them$"):
+    with pytest.raises(tarfile.ReadError, match=r"2048, found 50 of them$"):
         read_member(io.BytesIO(tar[: 2048 + 50]), name="two.jpg", offset=2048, size=100)

@@ -48,7 +48,9 @@ def test_what_is_no_url_stays_as_it_is(url: str) -> None:
     assert normalise_url(url) == url
 
 
-@pytest.mark.parametrize("query", ["w=2", "flag", "q=a%20b", "q=a+b", "q=%FF", "a=1;b=2", "q=é", ""])
+@pytest.mark.parametrize(
+    "query", ["w=2", "flag", "q=a%20b", "q=a+b", "q=%FF", "a=1;b=2", "q=é", ""]
+)
 def test_a_tracking_parameter_changes_nothing(query: str) -> None:
     url = f"https://example.org/a.jpg?{query}"
     for name in (*TRACKING, "utm_source", "utm_medium", "utm_"):
@@ -76,7 +78,9 @@ def test_urls_that_differ_stay_apart(one: str, other: str) -> None:
     assert normalise_url(one) != normalise_url(other)
 
 
-hosts = st.sampled_from(["example.org", "Example.ORG", "a-b.c", "[::1]", "[2001:DB8::2]", "bücher.de"])
+hosts = st.sampled_from(
+    ["example.org", "Example.ORG", "a-b.c", "[::1]", "[2001:DB8::2]", "bücher.de"]
+)
 parts = st.text("aZ9/.%-_~é中 &=+:@!", max_size=8)
 queries = st.lists(
     st.tuples(
@@ -119,9 +123,9 @@ def test_only_case_port_fragment_and_tracking_go(url: str) -> None:
         for name, value in parse_qsl(before.query, keep_blank_values=True, errors="surrogateescape")
         if name not in TRACKING and not name.startswith("utm_")
     ]
-    assert (
-        parse_qsl(after.query, keep_blank_values=True, errors="surrogateescape") == wanted
-    ), "the other parameters stay, in their order"
+    assert parse_qsl(after.query, keep_blank_values=True, errors="surrogateescape") == wanted, (
+        "the other parameters stay, in their order"
+    )
 
 
 @given(

@@ -222,6 +222,18 @@ def test_only_rows_made_under_the_same_settings_are_reusable(run: Run) -> None:
     assert replace(annotate, own="o2").reusable(parts[0]) is None
 
 
+def test_rows_of_a_killed_step_are_not_reused_under_other_settings(run: Run) -> None:
+    parts = lay(run, "prepare", [pairs(2, 4)], NUMBERED)
+    annotate = step(run, kind=Annotate)
+    drive(run, take(annotate), parts)
+    lay(run, "prepare", [pairs(6, 8)], NUMBERED)
+    killed = replace(annotate, digest="d2", own="o2", fault="killed")
+    with pytest.raises((TypeError, RuntimeError), match="not JSON serializable"):
+        drive(run, take(killed), parts)
+    rows = replace(annotate, digest="d3").reusable(parts[0])
+    assert rows is None or rows["number"].to_pylist() == [2, 4]
+
+
 def test_a_record_refuses_lost_and_surplus_pairs() -> None:
     with pytest.raises(AssertionError, match="pairs are lost: 5 in, 3 kept, 1 dropped or dead"):
         PartRecord("d", "o", rows=5, kept=3, dropped={"no_match": 1})

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import files, schema
@@ -11,7 +12,7 @@ from curate.config import Rule
 from curate.ops.rules import top_cut
 from curate.run import Part, Run
 from curate.schema import Stage
-from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep, columns_of
+from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, table_of, uid_of
 from tests.stages.rundir import dead as dead_rows
 
@@ -72,12 +73,9 @@ def test_failed_downloads_leave_with_their_outcome_and_detail(run: Run) -> None:
     [
         ({"min": 200}, [200, 201, 400]),
         ({"max": 200}, [10, 199, 200]),
-        ({"min": 199, "max": 200}, [199, 200]),
-        ({"min": 199.5}, [200, 201, 400]),
+        ({"min": 199.5, "max": 200}, [200]),
         ({"in": (200, 7)}, [200]),
         ({"not_in": (200, 7)}, [10, 199, 201, 400]),
-        ({"min": 11, "not_in": (201,)}, [199, 200, 400]),
-        ({"min": 401}, []),
     ],
 )
 def test_conditions_include_their_edges_and_never_keep_a_null(
@@ -131,8 +129,6 @@ def datacomp_cut(scores: list[float], fraction: float) -> float:
     fraction=st.floats(0.01, 1.0),
 )
 def test_the_cut_is_datacomps(scores: list[int], fraction: float) -> None:
-    import numpy as np
-
     values = [score / 8 for score in scores]
     assert top_cut(np.array(values), fraction=fraction) == datacomp_cut(values, fraction)
 
@@ -143,7 +139,6 @@ def test_the_cut_is_datacomps(scores: list[int], fraction: float) -> None:
         (0.3, 0.375, [1, 3, 4, 7]),  # index 3 of 10
         (0.5, 0.25, [1, 2, 3, 4, 6, 7, 9]),  # index 5, a tie of three: all of it stays
         (0.05, 0.75, [4]),  # index 0
-        (1.0, -0.5, list(range(10))),
     ],
 )
 def test_a_top_fraction_is_taken_over_all_parts(
@@ -196,22 +191,6 @@ def test_a_top_fraction_of_nothing_keeps_nothing(run: Run) -> None:
     assert dead_rows(run, Stage.SCORE, 2) == [(uid_of(0), "score_not_finite", None)]
 
 
-@settings(max_examples=8, deadline=None)
-@given(
-    scores=st.lists(st.lists(st.integers(-4, 4), max_size=6), min_size=1, max_size=3).filter(any),
-    fraction=st.sampled_from([0.2, 0.5, 0.9]),
-)
-def test_what_is_kept_is_what_reaches_the_cut(
-    tmp_path_factory: pytest.TempPathFactory, scores: list[list[int]], fraction: float
-) -> None:
-    run = Run(str(tmp_path_factory.mktemp("run")))
-    rows = [scored(*(s / 4 for s in part), first=10 * k) for k, part in enumerate(scores)]
-    select(run, Stage.SCORE, rows, Rule(column="clip_score", top_fraction=fraction))
-    cut = datacomp_cut([row["clip_score"] for part in rows for row in part], fraction)
-    expected = [row["uid"] for part in rows for row in part if row["clip_score"] >= cut]
-    assert rows_of(run, "score", "uid") == expected
-
-
 def test_annotated_rows_of_other_pairs_are_refused(run: Run) -> None:
     select(run, Stage.SCORE, [scored(0.5, 0.25)])
     files.write_table(
@@ -226,9 +205,3 @@ def test_annotated_rows_of_other_pairs_are_refused(run: Run) -> None:
     record = run.record("score", 0)
     assert record is not None
     assert record.digest == "d"
-
-
-def test_the_columns_of_a_stage() -> None:
-    assert columns_of(Stage.SCORE) == {"clip_score"}
-    assert {"smaller_side", "sha256"} < columns_of(Stage.DOWNLOAD)
-    assert "uid" not in columns_of(Stage.DOWNLOAD)

@@ -1,0 +1,190 @@
+"""shards: every kept row once and in order, in files that other tools read."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import webdataset
+from apache_beam.options.pipeline_options import PipelineOptions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate import files, schema
+from curate.run import Part, Run
+from curate.schema import Stage
+from curate.stages.shards import Shard, Shards, ShardStep, Slice, cut
+from tests.stages.rundir import lay, lay_images, uid_of
+
+COLUMNS = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
+
+
+@given(kept=st.lists(st.integers(0, 12), max_size=8), rows=st.integers(1, 15), shuffle=st.randoms())
+def test_a_cut_holds_every_kept_row_once_and_in_order(
+    kept: list[int], rows: int, shuffle: Any
+) -> None:
+    parts = [Part(i, "pool.parquet", 0, 99, kept=n) for i, n in enumerate(kept)]
+    shuffle.shuffle(parts)
+    shards = list(cut(parts, rows=rows))
+    assert [shard.index for shard in shards] == list(range(-(-sum(kept) // rows)))
+    sizes = [sum(piece.rows for piece in shard.slices) for shard in shards]
+    assert sizes[:-1] == [rows] * (len(shards) - 1)
+    assert all(0 < size <= rows for size in sizes)
+    held = [
+        (piece.part, row)
+        for shard in shards
+        for piece in shard.slices
+        for row in range(piece.start, piece.start + piece.rows)
+    ]
+    assert held == [(part, row) for part, n in enumerate(kept) for row in range(n)]
+
+
+def test_a_shard_begins_where_the_last_one_ended() -> None:
+    parts = [Part(i, "p", 0, 9, kept=n) for i, n in enumerate([5, 0, 4])]
+    assert list(cut(parts, rows=3)) == [
+        Shard(0, (Slice(0, 0, 3),)), Shard(1, (Slice(0, 3, 2), Slice(2, 0, 1))),
+        Shard(2, (Slice(2, 1, 3),)),
+    ]  # fmt: skip
+
+
+def content(number: int) -> bytes:
+    """What stands for an image: the step copies it without a look."""
+    return f"image {number} ".encode() * (number + 1)
+
+
+def lay_parts(run: Run, *parts: list[int]) -> list[Part]:
+    """Parts with numbered pairs, whose tars also hold an image that was dropped later."""
+    rows = []
+    for index, numbers in enumerate(parts):
+        images = {uid_of(n): content(n) for n in numbers}
+        places = lay_images(run, index, {uid_of(900): b"dropped", **images})
+        rows.append(
+            [
+                {"uid": uid_of(n), "url": f"http://x.example/{n}", "caption": f"Bild № {n}, 图",
+                 "language": "de", "matches": [1, n], "width": 3, "height": 2, "aspect": 1.5,
+                 "tar_offset": places[uid_of(n)][0], "tar_size": places[uid_of(n)][1]}
+                for n in numbers
+            ]
+        )  # fmt: skip
+    return lay(run, "dedup", rows, COLUMNS)
+
+
+def shard(run: Run, parts: list[Part], *, rows: int, digest: str = "d") -> dict[str, Any]:
+    """Run the stage; the manifest."""
+    step = ShardStep(run=run, reads="dedup", digest=digest, rows=rows, encode_format="jpg")
+    with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+        pipeline | beam.Create(parts[::-1]) | Shards(step)
+    manifest: dict[str, Any] = files.read_json(run.path("shards", "manifest.json"))
+    return manifest
+
+
+def members(path: str) -> dict[str, bytes]:
+    found = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+            file = archive.extractfile(member)
+            assert file is not None
+            found[member.name] = file.read()
+    return found
+
+
+def test_a_shard_holds_image_text_and_json_of_each_pair(run: Run) -> None:
+    shard(run, lay_parts(run, [1, 2], [], [3, 4, 5]), rows=3)
+    places = {"00000": [1, 2, 3], "00001": [4, 5]}
+    for name, numbers in places.items():
+        expected: dict[str, bytes] = {}
+        table = files.read_table(run.path("shards", f"{name}.parquet"))
+        rows = table.to_pylist()
+        assert table.schema.names == ["key", "status", "error_message", *COLUMNS.names]
+        for i, (n, row) in enumerate(zip(numbers, rows, strict=True)):
+            key = f"{name}{i}"
+            assert (row["key"], row["status"], row["error_message"]) == (key, "success", None)
+            assert (row["uid"], row["matches"]) == (uid_of(n), [1, n])
+            shown = {k: v for k, v in row.items() if k not in ("tar_offset", "tar_size", "matches")}
+            expected[f"{key}.jpg"] = content(n)
+            expected[f"{key}.txt"] = f"Bild № {n}, 图".encode()
+            expected[f"{key}.json"] = json.dumps(shown, ensure_ascii=False).encode()
+        found = members(run.path("shards", f"{name}.tar"))
+        assert found == expected
+        assert list(found) == list(expected)
+
+
+def test_keys_have_as_many_digits_as_the_last_row_of_a_full_shard_needs(run: Run) -> None:
+    parts = lay_parts(run, [1, 2])
+    for rows, key in ((1, "000010"), (10, "000001"), (11, "0000001"), (10_000, "000000001")):
+        shard(run, parts, rows=rows, digest=f"{rows}")
+        name = "00001" if rows == 1 else "00000"
+        keys = files.read_table(run.path("shards", f"{name}.parquet"))["key"].to_pylist()
+        assert keys[-1] == key
+
+
+def test_the_manifest_states_size_and_digest_of_each_tar(run: Run) -> None:
+    manifest = shard(run, lay_parts(run, [1, 2], [3, 4, 5]), rows=2)
+    listed = []
+    for name, pairs in (("00000", 2), ("00001", 2), ("00002", 1)):
+        tar = files.read_bytes(run.path("shards", f"{name}.tar"))
+        digest = hashlib.sha256(tar).hexdigest()
+        listed.append({"name": name, "pairs": pairs, "bytes": len(tar), "sha256": digest})
+        stats = files.read_json(run.path("shards", f"{name}_stats.json"))
+        assert stats["count"] == stats["successes"] == pairs
+        assert (stats["failed_to_download"], stats["failed_to_resize"]) == (0, 0)
+        assert stats["status_dict"] == {"success": pairs}
+    assert manifest == {
+        "pairs": 5, "bytes": sum(x["bytes"] for x in listed), "digest": "d", "shards": listed,
+    }  # fmt: skip
+
+
+def test_what_a_larger_run_left_is_removed(run: Run) -> None:
+    shard(run, lay_parts(run, [1, 2, 3, 4]), rows=1)
+    files.write_bytes(run.path("shards", "00002.tar.0a1b2c3d.tmp"), b"killed")
+    manifest = shard(run, lay_parts(run, [1, 2, 3]), rows=2, digest="e")
+    assert [x["name"] for x in manifest["shards"]] == ["00000", "00001"]
+    assert files.names(run.path("shards")) == [
+        "00000.parquet", "00000.tar", "00000_stats.json",
+        "00001.parquet", "00001.tar", "00001_stats.json", "manifest.json",
+    ]  # fmt: skip
+
+
+def test_without_a_kept_row_there_is_an_empty_manifest(run: Run) -> None:
+    shard(run, lay_parts(run, [1]), rows=2)
+    manifest = shard(run, lay_parts(run, [], []), rows=2, digest="e")
+    assert manifest == {"pairs": 0, "bytes": 0, "digest": "e", "shards": []}
+    assert files.names(run.path("shards")) == ["manifest.json"]
+
+
+def test_a_shard_is_left_alone_if_its_statistics_match(run: Run) -> None:
+    parts = lay_parts(run, [1, 2], [3])
+    first = shard(run, parts, rows=2)
+    tars = [Path(run.path("shards", f"{name}.tar")) for name in ("00000", "00001")]
+    made = [tar.read_bytes() for tar in tars]
+    for tar in tars:
+        tar.write_bytes(b"standing")
+    files.remove(run.path("shards", "00001_stats.json"))  # killed before its end
+    assert shard(run, parts, rows=2) == first
+    assert [tar.read_bytes() for tar in tars] == [b"standing", made[1]]
+    shard(run, parts, rows=2, digest="e")  # other settings
+    assert [tar.read_bytes() for tar in tars] == made
+    tars[0].write_bytes(b"standing")
+    shard(run, lay_parts(run, [1], [3, 2]), rows=2, digest="e")  # another cut of the parts
+    assert list(members(str(tars[0])).values())[3] == content(3)
+
+
+def test_the_webdataset_library_reads_them(run: Run) -> None:
+    shard(run, lay_parts(run, [1, 2], [3, 4, 5]), rows=2)
+    urls = [run.path("shards", f"{i:05d}.tar") for i in range(3)]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [
+        "000000", "000001", "000010", "000011", "000020",
+    ]  # fmt: skip
+    assert [sample["jpg"] for sample in samples] == [content(n) for n in (1, 2, 3, 4, 5)]
+    assert [sample["txt"].decode() for sample in samples][3] == "Bild № 4, 图"
+    documents = [json.load(io.BytesIO(sample["json"])) for sample in samples]
+    assert [x["uid"] for x in documents] == [uid_of(n) for n in (1, 2, 3, 4, 5)]
+    parquet = [files.read_table(run.path("shards", f"{i:05d}.parquet")) for i in range(3)]
+    keys = pa.concat_tables(parquet)["key"].to_pylist()
+    assert keys == [x["key"] for x in documents] == [sample["__key__"] for sample in samples]

@@ -1,0 +1,378 @@
+"""The configuration: what it accepts, and the line that a person reads where it does not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from curate import config
+from curate.config import Balance, Config, Download, Rule, dump, json_schema, load, parse_set
+from curate.errors import CurateError
+
+FULL = """\
+# a comment
+input:
+  paths: [a.parquet, b/*.csv]
+  format: auto
+  columns: {url: link, caption: text, uid: id}
+out: runs/x
+seed: 7
+prepare:
+  languages: [en, de]
+  metadata:
+    en: en.txt
+    de: de.txt
+download:
+  timeout: 5
+  connect_to:
+    site.test: 127.0.0.1:80
+dedup:
+  by: [url, caption]
+select:
+  - column: caption_words
+    min: 3
+  - name: alike
+    column: clip_score
+    top_fraction: 0.3
+  - column: language
+    in: [en, 7, 0.5]
+balance:
+  t: 20
+"""
+MINIMAL = "input:\n  paths: pool.parquet\n"
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def error_of(folder: Path, text: str, *overrides: str) -> str:
+    path = written(folder, text)
+    with pytest.raises(CurateError) as error:
+        load(path, overrides=overrides)
+    message = str(error.value)
+    assert "\n" not in message
+    return message.replace(path, "run.yaml")
+
+
+def test_a_full_file(tmp_path: Path) -> None:
+    loaded = load(written(tmp_path, FULL))
+    assert loaded.input.paths == ("a.parquet", "b/*.csv")
+    assert loaded.input.columns.uid == "id"
+    assert loaded.prepare.metadata == {"en": "en.txt", "de": "de.txt"}
+    assert loaded.download.timeout == 5.0
+    assert loaded.download.connect_to == {"site.test": "127.0.0.1:80"}
+    assert loaded.dedup.by == ("url", "caption")
+    assert [rule.label for rule in loaded.select] == ["caption_words", "alike", "language"]
+    assert loaded.select[2].in_ == ("en", 7, 0.5)
+    assert loaded.balance == Balance(t=20, reference="en")
+    assert (loaded.seed, loaded.out) == (7, "runs/x")
+
+
+def test_a_minimal_file_has_the_defaults(tmp_path: Path) -> None:
+    loaded = load(written(tmp_path, MINIMAL))
+    assert loaded.input.paths == ("pool.parquet",)
+    assert (loaded.score, loaded.balance, loaded.select, loaded.out) == (None, None, (), None)
+    assert loaded.download == Download()
+    assert loaded.download.max_pixels == 89_478_484
+    assert loaded.download.opt_out == ("noai", "noimageai", "noindex", "noimageindex")
+    assert loaded.dedup.threshold == 0.8
+    assert loaded.shards.rows == loaded.part_rows == 10_000
+
+
+@pytest.mark.parametrize("text", [FULL, MINIMAL])
+def test_what_is_dumped_loads_as_the_same(tmp_path: Path, text: str) -> None:
+    loaded = load(written(tmp_path, text))
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(loaded), encoding="utf-8")
+    assert load(str(again)) == loaded
+    assert dump(load(str(again))) == dump(loaded)
+    assert "null" not in dump(loaded)
+
+
+words = st.text("aé中: #'\"-{}[]&*!|>%@`,?\\0", min_size=1, max_size=8)
+rules = st.builds(
+    Rule,
+    name=words,
+    column=words,
+    min=st.none() | st.floats(-1e9, 0),
+    max=st.floats(0, 1e9),
+    not_in=st.none() | st.lists(words | st.integers(), max_size=3).map(tuple),
+)
+
+
+@given(
+    paths=st.lists(words, min_size=1, max_size=3),
+    kept=st.lists(rules, max_size=3),
+    hosts=st.dictionaries(words, words, max_size=2),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_text_survives_a_dump(
+    tmp_path_factory: pytest.TempPathFactory,
+    paths: list[str],
+    kept: list[Rule],
+    hosts: dict[str, str],
+) -> None:
+    kept = list({rule.label: rule for rule in kept}.values())
+    made = Config.model_validate(
+        {"input": {"paths": paths}, "select": kept, "download": {"connect_to": hosts}}
+    )
+    path = tmp_path_factory.mktemp("config") / "run.yaml"
+    path.write_text(dump(made), encoding="utf-8")
+    assert load(str(path)) == made
+
+
+# Errors, as a person reads them.
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "run.yaml: expected a mapping of keys, found NoneType"),
+        ("- a\n", "run.yaml: expected a mapping of keys, found list"),
+        ("seed: 1\n", "run.yaml:1: input: this key is required"),
+        ("seed: 1\ninput: {}\n", "run.yaml:2: input.paths: this key is required"),
+        (
+            MINIMAL + "blance: {t: 3}\n",
+            "run.yaml:3: blance: unknown key, did you mean 'balance'?",
+        ),
+        (
+            MINIMAL + "download:\n\n  timeot: 3\n",
+            "run.yaml:5: download.timeot: unknown key, did you mean 'timeout'?",
+        ),
+        (
+            MINIMAL + "select:\n  - column: a\n    mim: 3\n    max: 4\n",
+            "run.yaml:5: select.0.mim: unknown key, did you mean 'min'?",
+        ),
+        (
+            "input:\n  paths: a\n  columns:\n    urls: x\n",
+            "run.yaml:4: input.columns.urls: unknown key, did you mean 'url'?",
+        ),
+        (
+            MINIMAL + "balance:\n  t: 3\n  sise: 2\n  ttt: 1\n",
+            "run.yaml:5: balance.sise: unknown key, did you mean 'size'? (and 1 more)",
+        ),
+        (MINIMAL + "zzzzzz: 1\n", "run.yaml:3: zzzzzz: unknown key"),
+        (
+            MINIMAL + "download: {timeout: 0}\n",
+            "run.yaml:3: download.timeout: input should be greater than 0, not 0",
+        ),
+        (
+            MINIMAL + "seed: one\n",
+            "run.yaml:3: seed: input should be a valid integer,"
+            " unable to parse string as an integer, not 'one'",
+        ),
+        (
+            MINIMAL + "download:\n  encode_format: gif\n",
+            "run.yaml:4: download.encode_format: input should be 'jpg', 'png' or 'webp', not 'gif'",
+        ),
+        (
+            MINIMAL + "download: {encode_format: png}\n",
+            "run.yaml:3: download: encode_quality is a compression level from 0 to 9 for png",
+        ),
+        (
+            MINIMAL + "dedup: {threshold: 1}\n",
+            "run.yaml:3: dedup.threshold: input should be less than 1, not 1",
+        ),
+        (
+            MINIMAL + "select:\n  - column: a\n",
+            "run.yaml:4: select.0: a rule needs one of min, max, in, not_in, top_fraction",
+        ),
+        (
+            MINIMAL + "select:\n  - column: a\n    min: 2\n  - {column: b, min: 3, max: 2}\n",
+            "run.yaml:6: select.1: min 3 is over max 2: nothing could be kept",
+        ),
+        (
+            MINIMAL + "select: [{column: a, min: 1}, {column: a, max: 2}]\n",
+            "run.yaml: two select rules are called 'a': give them a `name` each",
+        ),
+        (
+            MINIMAL + "prepare: {metadata: {en: x}}\nbalance: {}\n",
+            "run.yaml:4: balance: give exactly one of t, p and size",
+        ),
+        (
+            MINIMAL + "prepare: {metadata: {en: x}}\nbalance: {t: 1, p: 0.1}\n",
+            "run.yaml:4: balance: give exactly one of t, p and size",
+        ),
+        (
+            MINIMAL + "balance: {t: 3}\n",
+            "run.yaml: balance needs prepare.metadata, an entry list to match captions with",
+        ),
+        (
+            MINIMAL + "prepare: {metadata: {fr: x, de: y}}\nbalance: {t: 3}\n",
+            "run.yaml: balance.reference is 'en' but prepare.metadata has only de, fr",
+        ),
+        (
+            MINIMAL + "prepare: {languages: [en, fr], metadata: {en: x}}\n",
+            "run.yaml: prepare.languages: 'fr' has no list in prepare.metadata",
+        ),
+        (
+            "input: {paths: []}\n",
+            "run.yaml:1: input.paths: tuple should have at least 1 item after validation, not 0",
+        ),
+        (
+            "input: 3\n",
+            "run.yaml:1: input: input should be a valid dictionary or instance of Input, not 3",
+        ),
+        ("a: [1\nb: 2\n", "run.yaml:2: not YAML: expected ',' or ']', but got ':'"),
+        ("a:\n\t- b\n", "run.yaml:2: not YAML: found character '\\t' that cannot start any token"),
+        ("a: 1\n---\nb: 2\n", "run.yaml:2: not YAML: but found another document"),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_key_the_line_and_the_remedy(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    assert error_of(tmp_path, text) == message
+
+
+def test_a_country_that_yaml_takes_for_no(tmp_path: Path) -> None:
+    message = error_of(tmp_path, MINIMAL + "prepare:\n  languages:\n    - en\n    - no\n")
+    assert message == ("run.yaml:6: prepare.languages.1: input should be a valid string, not False")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "absent.yaml")
+    with pytest.raises(CurateError) as error:
+        load(path)
+    assert str(error.value) == f"{path}: no such file"
+
+
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(b"input: \xff\xfe\0")
+    with pytest.raises(CurateError, match=r"run\.yaml(:1)?: not YAML: "):
+        load(str(path))
+
+
+# Overrides.
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "value"),
+    [
+        (("seed=9",), ("seed",), 9),
+        (("seed=9", "seed=10"), ("seed",), 10),
+        (("download.timeout=2.5",), ("download", "timeout"), 2.5),
+        (("input.paths=x.csv",), ("input", "paths"), ("x.csv",)),
+        (("input.paths=[x, y]",), ("input", "paths"), ("x", "y")),
+        (("balance={t: 3}",), ("balance", "t"), 3),
+        (("balance.t=null", "balance.size=5"), ("balance", "size"), 5),
+        (("balance=null",), ("balance",), None),
+        (("select=[]",), ("select",), ()),
+        (("score.model=ViT-B-32",), ("score", "model"), "ViT-B-32"),
+        (("out=a=b",), ("out",), "a=b"),
+        (("out=null",), ("out",), None),
+        (("dedup.by=[image]",), ("dedup", "by"), ("image",)),
+        (("prepare.metadata.fr=fr.txt",), ("prepare", "metadata"),
+         {"en": "en.txt", "de": "de.txt", "fr": "fr.txt"}),
+        (("beam=null", "beam.workers=3"), ("beam", "workers"), 3),
+    ],
+)  # fmt: skip
+def test_overrides(
+    tmp_path: Path, overrides: tuple[str, ...], key: tuple[str, ...], value: object
+) -> None:
+    found: Any = load(written(tmp_path, FULL), overrides=overrides)
+    for part in key:
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_out_has_the_last_word(tmp_path: Path) -> None:
+    path = written(tmp_path, FULL)
+    assert load(path, overrides=("out=b",), out="c").out == "c"
+    assert load(path, overrides=("out=b",)).out == "b"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "--set seed: expected key=value, as in --set balance.t=20"),
+        ("=3", "--set =3: expected key=value, as in --set balance.t=20"),
+        ("seed=x", "--set seed=x: seed: input should be a valid integer,"
+         " unable to parse string as an integer, not 'x'"),
+        ("download.timeot=3", "--set download.timeot=3: download.timeot: unknown key,"
+         " did you mean 'timeout'?"),
+        ("balance.t=-1", "--set balance.t=-1: balance.t: input should be greater than 0, not -1"),
+        ("seed.deep=1", "--set seed.deep=1: seed is not a mapping"),
+        ("select.0.min=3", "--set select.0.min=3: select is not a mapping"),
+        ("seed={", "--set seed={: not YAML: expected the node content, but found '<stream end>'"),
+        ("seed='", "--set seed=': not YAML: found unexpected end of stream"),
+    ],
+)  # fmt: skip
+def test_an_error_in_an_override_names_it(tmp_path: Path, override: str, message: str) -> None:
+    assert error_of(tmp_path, FULL, override) == message
+
+
+def test_parse_set() -> None:
+    assert parse_set("a.b=[1, x]") == (["a", "b"], [1, "x"])
+    assert parse_set("a=") == (["a"], None)
+    assert parse_set("a=b: 1") == (["a"], {"b": 1})
+
+
+# The tree itself.
+
+
+def test_the_tree_is_frozen_all_the_way_down() -> None:
+    made = Config.model_validate({"input": {"paths": "x"}})
+    models: list[BaseModel] = [made, made.input, made.download, made.dedup, made.beam]
+    for model in models:
+        name = next(iter(type(model).model_fields))
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(model, name, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "valid"),
+    [
+        ({"t": 1}, True), ({"p": 0.5}, True), ({"size": 10}, True), ({}, False), ({"t": 0}, False),
+        ({"p": 0}, False), ({"p": 1}, False), ({"size": 0}, False), ({"t": 1, "size": 2}, False),
+        ({"t": 0.5}, True), ({"size": 1.5}, False), ({"t": "many"}, False),
+    ],
+)  # fmt: skip
+def test_balance_is_one_positive_number(given: dict[str, object], valid: bool) -> None:
+    if valid:
+        assert Balance.model_validate(given).model_dump(exclude_unset=True) == given
+    else:
+        with pytest.raises(ValidationError):
+            Balance.model_validate(given)
+
+
+def test_a_rule_may_be_called_in() -> None:
+    rule = Rule.model_validate({"column": "x", "in": ["1", 1, 1.5]})
+    assert rule.in_ is not None
+    assert [(type(value), value) for value in rule.in_] == [(str, "1"), (int, 1), (float, 1.5)]
+
+
+@pytest.mark.parametrize("quality", [0, 9, 10, 95, 100, 101, -1])
+def test_the_quality_of_a_png_is_a_level(quality: int) -> None:
+    for encode_format, most in (("jpg", 100), ("webp", 100), ("png", 9)):
+        options = {"encode_format": encode_format, "encode_quality": quality}
+        if 0 <= quality <= most:
+            assert Download.model_validate(options).encode_quality == quality
+        else:
+            with pytest.raises(ValidationError, match="encode_quality"):
+                Download.model_validate(options)
+
+
+def test_the_json_schema_knows_every_key() -> None:
+    schema = json.loads(json_schema())
+    assert set(schema["properties"]) == set(Config.model_fields)
+    assert schema["required"] == ["input"]
+    assert schema["additionalProperties"] is False
+    assert "in" in schema["$defs"]["Rule"]["properties"]
+
+
+@pytest.mark.parametrize("name", sorted(config.recipes()))
+def test_a_shipped_recipe_is_valid_and_says_what_it_does(name: str) -> None:
+    text = config.recipes()[name].read_text(encoding="utf-8")
+    assert text.startswith("#"), "a recipe begins with its command, time and result"
+    document = yaml.safe_load(text)
+    document.setdefault("input", {}).setdefault("paths", "pool.parquet")
+    Config.model_validate(document)

@@ -1,0 +1,295 @@
+"""The plan: how a pool is cut into parts, what makes a step stale, and what is refused at once."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from curate import files
+from curate.config import Config
+from curate.errors import CurateError
+from curate.flow import fetch_step, prepare_step
+from curate.ops.tables import STAGED, read_slice
+from curate.plan import Plan, StepDigest, make_plan, pool_format, rule_stage
+from curate.schema import POOL, Stage
+
+ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]
+MODEL = "shipped://pipelines/demo/scorer/curate-mini.json"
+WEIGHTS = "shipped://pipelines/demo/scorer/curate-mini.safetensors"
+
+
+def plan(tmp_path: Path, *paths: Path, part_rows: int = 4, **keys: Any) -> Plan:
+    given = {"paths": [str(path) for path in paths], **keys.pop("input", {})}
+    document = {"input": given, "out": str(tmp_path / "run"), "part_rows": part_rows, **keys}
+    return make_plan(Config.model_validate(document))
+
+
+def parquet(path: Path, rows: list[dict[str, Any]], group: int) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=group)
+    return path
+
+
+def cut(made: Plan) -> list[tuple[str, int, int, bool]]:
+    """File name, first row, rows and whether staged, of each part; indices are in order."""
+    assert [part.index for part in made.parts] == list(range(len(made.parts)))
+    return [(os.path.basename(p.path), p.start, p.rows, p.staged) for p in made.parts]
+
+
+def read(made: Plan) -> list[dict[str, Any]]:
+    """All rows, each part read as the first step reads it."""
+    tables = []
+    for part in made.parts:
+        pool = STAGED if part.staged else pool_format(made.config)
+        tables.append(read_slice(part.path, start=part.start, rows=part.rows, pool=pool))
+        assert len(tables[-1]) == part.rows
+        assert tables[-1].schema.equals(POOL)
+    rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist()
+    return rows
+
+
+def with_uid(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"uid": None} for row in rows]
+
+
+@pytest.mark.parametrize("group", [1, 3, 10])
+def test_small_row_groups_are_read_where_they_stand(tmp_path: Path, group: int) -> None:
+    made = plan(tmp_path, parquet(tmp_path / "pool.parquet", ROWS, group))
+    assert cut(made) == [
+        ("pool.parquet", 0, 4, False), ("pool.parquet", 4, 4, False), ("pool.parquet", 8, 2, False),
+    ]  # fmt: skip
+    assert read(made) == with_uid(ROWS)
+
+
+def test_a_huge_row_group_is_copied_in_slices(tmp_path: Path) -> None:
+    made = plan(tmp_path, parquet(tmp_path / "pool.parquet", ROWS, 9), part_rows=2)
+    assert cut(made) == [(f"file-00000-{k:05d}.parquet", 0, 2, True) for k in range(5)]
+    assert read(made) == with_uid(ROWS)
+    at_most = plan(tmp_path / "b", parquet(tmp_path / "pool.parquet", ROWS, 8), part_rows=2)
+    assert {staged for *_, staged in cut(at_most)} == {False}
+
+
+def write_csv(path: Path, delimiter: str = ",") -> None:
+    options = pa.csv.WriteOptions(delimiter=delimiter)
+    with files.atomic_write(str(path)) as file:
+        pa.csv.write_csv(pa.Table.from_pylist(ROWS), file, options)
+
+
+@pytest.mark.parametrize(
+    "name", ["p.csv", "p.tsv", "p.jsonl", "p.ndjson", "p.csv.gz", "p.jsonl.gz", "P.TSV.GZ"]
+)
+def test_text_is_copied_in_slices(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if "json" in name:
+        path.write_text("".join(json.dumps(row | {"extra": [1]}) + "\n" for row in ROWS))
+    else:
+        write_csv(path, "\t" if "tsv" in name.lower() else ",")
+    if name.lower().endswith(".gz"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    made = plan(tmp_path, path)
+    assert cut(made) == [(f"file-00000-{k:05d}.parquet", 0, n, True) for k, n in enumerate([4, 4, 2])]
+    assert read(made) == with_uid(ROWS)
+
+
+def test_a_part_never_spans_two_files_and_columns_may_be_named(tmp_path: Path) -> None:
+    renamed = [{"link": r["url"], "text": r["caption"], "id": f"{i:032x}"} for i, r in enumerate(ROWS)]
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    parquet(folder / "a.parquet", renamed[:5], 2)
+    (folder / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in renamed[5:]))
+    (folder / "_SUCCESS").write_text("")
+    columns = {"url": "link", "caption": "text", "uid": "id"}
+    made = plan(tmp_path, folder, input={"columns": columns})
+    assert cut(made) == [
+        ("a.parquet", 0, 4, False), ("a.parquet", 4, 1, False),
+        ("file-00001-00000.parquet", 0, 4, True), ("file-00001-00001.parquet", 0, 1, True),
+    ]  # fmt: skip
+    assert read(made) == [row | {"uid": f"{i:032x}"} for i, row in enumerate(ROWS)]
+    assert [x["rows"] for x in made.inputs] == [5, 5]
+
+
+def test_a_second_plan_has_the_same_parts_and_copies_nothing(tmp_path: Path) -> None:
+    write_csv(tmp_path / "p.csv")
+    first = plan(tmp_path, tmp_path / "p.csv")
+    copy = Path(first.parts[0].path)
+    copy.write_bytes(b"standing")
+    second = plan(tmp_path, tmp_path / "p.csv")
+    assert second.parts == first.parts
+    assert copy.read_bytes() == b"standing"
+
+
+BASE: dict[str, Any] = {
+    "seed": 1,
+    "prepare": {"languages": ["en"], "metadata": {}},
+    "score": {"model": MODEL, "pretrained": WEIGHTS},
+    "select": [
+        {"column": "caption_chars", "min": 5},
+        {"column": "smaller_side", "min": 64},
+        {"column": "clip_score", "top_fraction": 0.5},
+    ],
+    "balance": {"t": 20},
+}
+FOLDERS = ["prepare", "download/annotated", "download", "dedup", "score/annotated", "score",
+           "balance", "shards"]  # fmt: skip
+
+
+def digests(tmp_path: Path, change: dict[str, Any] | None = None) -> dict[str, StepDigest]:
+    """Digests by folder of the base configuration with dotted keys changed."""
+    parquet(tmp_path / "pool.parquet", ROWS, 3)
+    entries = tmp_path / "en.txt"
+    if not entries.exists():
+        entries.write_text("red\nfox\n")
+    document = json.loads(json.dumps(BASE))
+    document["prepare"]["metadata"]["en"] = str(entries)
+    for key, value in (change or {}).items():
+        branch = document
+        *above, last = key.split(".")
+        for name in above:
+            branch = branch[int(name)] if isinstance(branch, list) else branch.setdefault(name, {})
+        branch[last] = value
+    return plan(tmp_path, tmp_path / "pool.parquet", **document).digests
+
+
+def changed(before: dict[str, StepDigest], after: dict[str, StepDigest], kind: str) -> list[str]:
+    assert list(before) == list(after) == FOLDERS
+    return [x for x in FOLDERS if getattr(before[x], kind) != getattr(after[x], kind)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "first"),
+    [
+        ("prepare.languages", None, "prepare"),
+        ("select.0.min", 6, "prepare"),
+        ("select.0.name", "short", "prepare"),
+        ("download.image_size", 128, "download/annotated"),
+        ("download.resize_mode", "border", "download/annotated"),
+        ("download.only_if_bigger", False, "download/annotated"),
+        ("download.encode_format", "webp", "download/annotated"),
+        ("download.encode_quality", 90, "download/annotated"),
+        ("download.max_bytes", 1000, "download/annotated"),
+        ("download.max_pixels", 1000, "download/annotated"),
+        ("download.max_redirects", 1, "download/annotated"),
+        ("download.opt_out", ["noai"], "download/annotated"),
+        ("select.1.min", 65, "download"),
+        ("dedup.threshold", 0.7, "dedup"),
+        ("dedup.by", ["url"], "dedup"),
+        ("score.precision", "fp32", "score/annotated"),
+        ("score.pretrained", MODEL, "score/annotated"),
+        ("select.2.top_fraction", 0.4, "score"),
+        ("balance.t", 21, "balance"),
+        ("seed", 2, "balance"),
+        ("shards.rows", 5, "shards"),
+        ("beam.workers", 4, None),
+        ("beam.runner", "DataflowRunner", None),
+        ("beam.options", ["--region=r"], None),
+        ("download.connect_to", {"x.example": "127.0.0.1:1"}, None),
+        ("download.concurrency", 7, None),
+        ("download.per_host", 7, None),
+        ("download.timeout", 7, None),
+        ("download.retries", 7, None),
+        ("download.user_agent", "someone", None),
+        ("score.accelerator", "type:nvidia-l4;count:1", None),
+        ("score.min_ram", "4GB", None),
+    ],
+)
+def test_a_key_makes_exactly_the_steps_stale_that_depend_on_it(
+    tmp_path: Path, key: str, value: object, first: str | None
+) -> None:
+    before, after = digests(tmp_path), digests(tmp_path, {key: value})
+    assert changed(before, after, "own") == ([first] if first else [])
+    assert changed(before, after, "chain") == (FOLDERS[FOLDERS.index(first) :] if first else [])
+
+
+def test_entry_lists_count_by_their_content(tmp_path: Path) -> None:
+    before = digests(tmp_path)
+    (tmp_path / "elsewhere.txt").write_text("red\nfox\n")
+    moved = digests(tmp_path, {"prepare.metadata.en": str(tmp_path / "elsewhere.txt")})
+    assert moved == before
+    (tmp_path / "en.txt").write_text("red\nfox\nsnow\n")
+    after = digests(tmp_path)
+    assert changed(before, after, "own") == ["prepare"]
+    assert changed(before, after, "chain") == FOLDERS
+
+
+def test_the_pool_is_in_every_chain_and_in_nobodys_own(tmp_path: Path) -> None:
+    before = digests(tmp_path)
+    document = BASE | {"prepare": BASE["prepare"] | {"metadata": {"en": str(tmp_path / "en.txt")}}}
+    other = parquet(tmp_path / "other.parquet", ROWS[:9], 3)
+    after = plan(tmp_path / "b", other, **document).digests
+    assert changed(before, after, "own") == []
+    assert changed(before, after, "chain") == FOLDERS
+
+
+def test_rules_belong_to_the_first_stage_that_has_their_column(tmp_path: Path) -> None:
+    made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score={"model": MODEL},
+                select=BASE["select"])  # fmt: skip
+    assert [rule_stage(rule, made.stages) for rule in made.config.select] == [
+        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE,
+    ]  # fmt: skip
+    assert [rule.column for rule in prepare_step(made).rules] == ["caption_chars"]
+    assert made.upstream(Stage.SCORE) == "dedup"
+    assert made.upstream(Stage.SHARDS) == "score"
+    assert fetch_step(made).reads == "prepare"
+    assert list(made.digests) == [x for x in FOLDERS if x != "balance"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"out": None}, "no output folder: give --out RUN or the key `out`"),
+        ({"input": {"paths": ["nowhere.parquet"]}}, "input.paths: nowhere.parquet: no such file"),
+        ({"input": {"columns": {"url": "link"}}}, "no column 'link' among url, caption; name the"),
+        ({"select": [{"column": "widht", "min": 1}]}, "no column 'widht' in this run; known: "),
+        ({"select": [{"column": "clip_score", "min": 1}]}, "no column 'clip_score' in this run"),
+        ({"select": [{"column": "language", "min": 1}]}, "'language': language is not a number"),
+        ({"select": [{"name": "x", "column": "caption_words", "top_fraction": 0.5}]},
+         "'x': top_fraction needs a column of download or score"),
+        ({"select": [{"column": "width", "in": ["a"]}]}, "width"),
+        ({"select": [{"column": "matches", "in": ["a"]}]}, "matches"),
+        ({"prepare": {"metadata": {"en": "gone.txt"}}}, "prepare.metadata.en: "),
+        ({"score": {"model": "ViT-B-23"}}, "open_clip has no model 'ViT-B-23'; nearest: ViT-B-32"),
+        ({"score": {"model": "gone.json"}}, "score.model: gone.json: no such file"),
+        ({"score": {"model": MODEL, "pretrained": "a/gone.pt"}},
+         "score.pretrained: a/gone.pt: no such file"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_before_anything_starts(
+    tmp_path: Path, keys: dict[str, Any], message: str
+) -> None:
+    path = parquet(tmp_path / "pool.parquet", ROWS, 3)
+    with pytest.raises(CurateError) as raised:
+        plan(tmp_path, path, **keys)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_input_that_cannot_be_cut_is_named(tmp_path: Path) -> None:
+    empty = parquet(tmp_path / "empty.parquet", ROWS, 3)
+    pq.write_table(pa.Table.from_pylist(ROWS).slice(0, 0), empty)
+    with pytest.raises(CurateError, match=r"empty\.parquet: the input holds no rows"):
+        plan(tmp_path, empty)
+    (tmp_path / "pool.dat").write_text("x")
+    with pytest.raises(CurateError, match=r"pool\.dat: cannot tell the format .*csv, jsonl, parquet"):
+        plan(tmp_path, tmp_path / "pool.dat")
+    (tmp_path / "broken.parquet").write_text("x")
+    with pytest.raises(CurateError, match=r"broken\.parquet: cannot be read as parquet"):
+        plan(tmp_path, tmp_path / "broken.parquet")
+
+
+def test_an_output_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "pool.parquet", ROWS, 3)
+    made = plan(tmp_path, path)
+    made.run.update(input_digest=made.input_digest)
+    assert plan(tmp_path, path).parts == made.parts
+    with pytest.raises(CurateError, match="holds a run over another input"):
+        plan(tmp_path, path, part_rows=3)
+    other = tmp_path / "other"
+    (other / "run").mkdir(parents=True)
+    (other / "run" / "letter.txt").write_text("dear")
+    with pytest.raises(CurateError, match="is not empty and holds no run; give another --out"):
+        plan(other, path)
