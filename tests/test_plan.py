@@ -92,12 +92,16 @@ def test_text_is_copied_in_slices(tmp_path: Path, name: str) -> None:
     if name.lower().endswith(".gz"):
         path.write_bytes(gzip.compress(path.read_bytes()))
     made = plan(tmp_path, path)
-    assert cut(made) == [(f"file-00000-{k:05d}.parquet", 0, n, True) for k, n in enumerate([4, 4, 2])]
+    assert cut(made) == [
+        (f"file-00000-{k:05d}.parquet", 0, n, True) for k, n in enumerate([4, 4, 2])
+    ]
     assert read(made) == with_uid(ROWS)
 
 
 def test_a_part_never_spans_two_files_and_columns_may_be_named(tmp_path: Path) -> None:
-    renamed = [{"link": r["url"], "text": r["caption"], "id": f"{i:032x}"} for i, r in enumerate(ROWS)]
+    renamed = [
+        {"link": r["url"], "text": r["caption"], "id": f"{i:032x}"} for i, r in enumerate(ROWS)
+    ]
     folder = tmp_path / "pool"
     folder.mkdir()
     parquet(folder / "a.parquet", renamed[:5], 2)
@@ -121,6 +125,13 @@ def test_a_second_plan_has_the_same_parts_and_copies_nothing(tmp_path: Path) -> 
     second = plan(tmp_path, tmp_path / "p.csv")
     assert second.parts == first.parts
     assert copy.read_bytes() == b"standing"
+
+
+def test_a_pool_that_moved_is_read_where_it_is_now(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "pool.parquet", ROWS, 3)
+    plan(tmp_path, path)
+    moved = path.rename(tmp_path / "moved.parquet")
+    assert read(plan(tmp_path, moved)) == with_uid(ROWS)
 
 
 BASE: dict[str, Any] = {
@@ -274,7 +285,9 @@ def test_an_input_that_cannot_be_cut_is_named(tmp_path: Path) -> None:
     with pytest.raises(CurateError, match=r"empty\.parquet: the input holds no rows"):
         plan(tmp_path, empty)
     (tmp_path / "pool.dat").write_text("x")
-    with pytest.raises(CurateError, match=r"pool\.dat: cannot tell the format .*csv, jsonl, parquet"):
+    with pytest.raises(
+        CurateError, match=r"pool\.dat: cannot tell the format .*csv, jsonl, parquet"
+    ):
         plan(tmp_path, tmp_path / "pool.dat")
     (tmp_path / "broken.parquet").write_text("x")
     with pytest.raises(CurateError, match=r"broken\.parquet: cannot be read as parquet"):

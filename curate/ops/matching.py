@@ -5,14 +5,14 @@ backtick, and tab, newline and carriage return become a space. An entry matches 
 between two spaces. In lists of languages without spaces an entry needs no space on a side where its
 first (last) character is of such a script or is punctuation (Meta CLIP 2).
 
-The kernel walks each spaced caption once. From every token start it extends a running hash, a token
-(or, for entries free of a space, a character) at a time, for as long as the hash is that of some
-prefix of an entry. What the hash finds is compared byte by byte, so a collision cannot match.
+The kernel cuts each spaced caption into tokens (and, for entries free of a space, into characters),
+hashes each once, and from every one on combines hashes for as long as they are those of some prefix of
+an entry. What the hash finds is compared byte by byte, so a collision cannot match.
 """
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -28,7 +28,8 @@ _KIND[list(_SPACED_MARKS)] = 2
 _SPACE = 32
 _U = np.uint64
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)
-_NO_ENTRY = np.int32(-1)
+_ENTRY = np.uint64(1)  # a slot's second word: the entry that ends here, plus 1, shifted by this,
+_MORE = np.uint64(1)  # and in the lowest bit whether an entry goes on from here
 
 NO_SPACE_LANGUAGES = frozenset({"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"})
 """Languages written without spaces (Meta CLIP 2)."""
@@ -61,83 +62,13 @@ def needs_no_space(character: str) -> bool:
 
 
 @nb.njit(inline="always")
-def _mix(h: Any, byte: Any) -> Any:
-    h = (h ^ _U(byte)) * _MULTIPLY
-    return h ^ (h >> _U(29))
+def _mix(h: Any, value: Any) -> Any:
+    h = (h ^ value) * _MULTIPLY
+    return h ^ (h >> _U(32))
 
 
 @nb.njit(cache=True)
-def _slot_of(keys: Any, h: Any) -> Any:
-    """The slot that holds `h`, or the free one where it belongs; key 0 is free."""
-    mask = len(keys) - 1
-    slot = np.int64(h >> _U(20)) & mask
-    while keys[slot] != 0 and keys[slot] != h:
-        slot = (slot + 1) & mask
-    return slot
-
-
-@nb.njit(cache=True)
-def _is_step(content: Any, at: int, stop: int, by_character: bool) -> Any:
-    """Whether a prefix may end at `at`: before a space or at the end; before any character."""
-    if at == stop:
-        return True
-    if by_character:
-        return (content[at] & 0xC0) != 0x80
-    return content[at] == _SPACE
-
-
-@nb.njit(cache=True)
-def _same(entries: Any, first: int, last: int, text: Any, at: int) -> bool:
-    for k in range(last - first):  # noqa: SIM110 - a generator does not compile
-        if entries[first + k] != text[at + k]:
-            return False
-    return True
-
-
-@nb.njit(cache=True)
-def _build(
-    content: Any, offsets: Any, chosen: Any, by_character: bool, seed: Any, table: Any
-) -> int:
-    """Put the prefixes of the `chosen` entries into the table; how many a longest entry has.
-
-    -1 where the table is too small, -2 where two entries share a hash under this seed.
-    """
-    keys, entry, more = table
-    used = 0
-    deepest = 0
-    for i in chosen:
-        start, stop = offsets[i], offsets[i + 1]
-        h = seed
-        depth = 0
-        for at in range(start, stop):
-            h = _mix(h, content[at])
-            if not _is_step(content, at + 1, stop, by_character):
-                continue
-            if h == 0:
-                return -2
-            depth += 1
-            slot = _slot_of(keys, h)
-            if keys[slot] == 0:
-                keys[slot] = h
-                used += 1
-                if used * 10 > len(keys) * 7:
-                    return -1
-            if at + 1 < stop:
-                more[slot] = True
-            elif entry[slot] == _NO_ENTRY:
-                entry[slot] = i
-            else:
-                other = entry[slot]
-                if offsets[other + 1] - offsets[other] != stop - start or not _same(
-                    content, start, stop, content, offsets[other]
-                ):
-                    return -2
-        deepest = max(deepest, depth)
-    return deepest
-
-
-@nb.njit(cache=True)
-def _space(content: Any, start: int, stop: int, kind: Any, out: Any) -> int:
+def _space(content: Any, start: int, stop: int, kind: Any, out: Any) -> Any:
     """Write the spaced caption into `out`; its length."""
     out[0] = _SPACE
     n = 1
@@ -160,96 +91,172 @@ def _space(content: Any, start: int, stop: int, kind: Any, out: Any) -> int:
 
 
 @nb.njit(cache=True)
-def _extend(
-    text: Any, at: int, end: int, by_character: bool, seed: Any, table: Any, entries: Any, free: Any,
-    found: Any, n: int,
-) -> int:  # fmt: skip
-    """Append to `found` the ids of the entries that begin at `at`; the new length."""
-    keys, entry, more = table
-    content, offsets = entries
-    h = seed
-    stop = at
-    while stop < end:
-        h = _mix(h, text[stop])
-        stop += 1
-        if stop < end and not _is_step(text, stop, end, by_character):
-            continue
-        slot = _slot_of(keys, h)
-        if keys[slot] == 0:
-            break
-        i = entry[slot]
-        if i >= 0:
-            length = offsets[i + 1] - offsets[i]
-            bounded = not by_character or (
-                (free[i] & 1 or text[at - 1] == _SPACE) and (free[i] & 2 or text[stop] == _SPACE)
-            )
-            if (
-                bounded
-                and length == stop - at
-                and _same(content, offsets[i], offsets[i + 1], text, at)
-            ):
-                found[n] = i
-                n += 1
-        if not more[slot]:
-            break
+def _cut(text: Any, start: int, stop: int, by_character: bool, units: Any) -> Any:
+    """Cut `text[start:stop]` into units; how many.
+
+    A unit is what stands between two spaces (nothing, between two that touch), or a character.
+    """
+    starts, stops, hashes = units
+    n = 0
+    at = start
+    while at < stop or (at == stop and not by_character):
+        h = _U(1)
+        first = at
+        if by_character:
+            while at == first or (at < stop and (text[at] & 0xC0) == 0x80):
+                h = _mix(h, _U(text[at]))
+                at += 1
+        else:
+            while at < stop and text[at] != _SPACE:
+                h = _mix(h, _U(text[at]))
+                at += 1
+        starts[n], stops[n], hashes[n] = first, at, h
+        n += 1
+        if not by_character:
+            at += 1
     return n
+
+
+@nb.njit(inline="always")
+def _slot_of(slots: Any, h: Any) -> Any:
+    """The slot that holds `h`, or the free one where it belongs."""
+    mask = len(slots) - 1
+    slot = np.int64(h >> _U(24)) & mask
+    while slots[slot, 0] != 0 and slots[slot, 0] != h:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@nb.njit(cache=True)
+def _same(entries: Any, first: int, last: int, text: Any, at: int) -> Any:
+    for k in range(last - first):  # noqa: SIM110 - a generator does not compile
+        if entries[first + k] != text[at + k]:
+            return False
+    return True
+
+
+@nb.njit(cache=True)
+def _build(
+    content: Any, offsets: Any, chosen: Any, by_character: bool, seed: Any, slots: Any, units: Any
+) -> Any:
+    """Put the prefixes of the `chosen` entries into the table; how many a longest entry has.
+
+    -1 where the table is too small, -2 where two prefixes of different entries share a hash.
+    """
+    used = 0
+    deepest = 0
+    hashes = units[2]
+    for i in chosen:
+        start, stop = offsets[i], offsets[i + 1]
+        n = _cut(content, start, stop, by_character, units)
+        h = seed
+        for k in range(n):
+            h = _mix(h, hashes[k])
+            if h == 0:
+                return -2
+            slot = _slot_of(slots, h)
+            if slots[slot, 0] == 0:
+                slots[slot, 0] = h
+                used += 1
+                if used * 10 > len(slots) * 7:
+                    return -1
+            if k + 1 < n:
+                slots[slot, 1] |= _MORE
+            elif slots[slot, 1] >> _ENTRY == 0:
+                slots[slot, 1] |= _U(i + 1) << _ENTRY
+            else:
+                other = np.int64(slots[slot, 1] >> _ENTRY) - 1
+                if offsets[other + 1] - offsets[other] != stop - start or not _same(
+                    content, start, stop, content, offsets[other]
+                ):
+                    return -2
+        deepest = max(deepest, n)
+    return deepest
+
+
+@nb.njit(cache=True)
+def _find(
+    text: Any, units: Any, n: int, by_character: bool, seed: Any, slots: Any, entries: Any, free: Any,
+    found: Any, m: int,
+) -> Any:  # fmt: skip
+    """Append to `found`, which holds `m`, the entries that stand on units; the new length."""
+    content, offsets = entries
+    starts, stops, hashes = units
+    for i in range(n):
+        at = starts[i]
+        h = seed
+        for j in range(i, n):
+            h = _mix(h, hashes[j])
+            slot = _slot_of(slots, h)
+            if slots[slot, 0] == 0:
+                break
+            value = slots[slot, 1]
+            if value >> _ENTRY != 0:
+                k = np.int64(value >> _ENTRY) - 1
+                stop = stops[j]
+                bounded = not by_character or (
+                    (free[k] & 1 or text[at - 1] == _SPACE)
+                    and (free[k] & 2 or text[stop] == _SPACE)
+                )
+                first, last = offsets[k], offsets[k + 1]
+                if bounded and last - first == stop - at and _same(content, first, last, text, at):
+                    if m == len(found):
+                        found = np.concatenate((found, np.empty_like(found)))
+                    found[m] = k
+                    m += 1
+            if value & _MORE == 0:
+                break
+    return m, found
+
+
+@nb.njit(cache=True)
+def _sort(found: Any, n: int) -> None:
+    if n > 24:
+        found[:n].sort()
+        return
+    for i in range(1, n):
+        value = found[i]
+        j = i - 1
+        while j >= 0 and found[j] > value:
+            found[j + 1] = found[j]
+            j -= 1
+        found[j + 1] = value
 
 
 @nb.njit(cache=True, nogil=True)
 def _match(
-    captions: Any, entries: Any, tokens: Any, characters: Any, free: Any, seed: Any, deepest: int,
-    kind: Any,
-) -> Any:  # fmt: skip
+    captions: Any, entries: Any, tokens: Any, characters: Any, free: Any, seed: Any, kind: Any
+) -> Any:
     content, offsets = captions
     rows = len(offsets) - 1
     longest = 0
     for row in range(rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    text = np.empty(3 * longest + 2, np.uint8)
-    found = np.empty(64 + 2 * deepest, np.int32)
+    room = 3 * longest + 3
+    text = np.empty(room, np.uint8)
+    units = (np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.uint64))
+    found = np.empty(64, np.int32)
     out = np.empty(8 * rows + 64, np.int32)
     ends = np.zeros(rows + 1, np.int32)
     total = 0
     for row in range(rows):
         end = _space(content, offsets[row], offsets[row + 1], kind, text) - 1
-        n = 0
-        for at in range(1, end):
-            if n + 2 * deepest > len(found):
-                found = np.concatenate((found, np.empty_like(found)))
-            if len(tokens[0]) and text[at - 1] == _SPACE:
-                n = _extend(text, at, end, False, seed, tokens, entries, free, found, n)
-            if len(characters[0]) and (text[at] & 0xC0) != 0x80:
-                n = _extend(text, at, end, True, seed, characters, entries, free, found, n)
-        if n > 24:
-            found[:n].sort()
-        else:
-            for i in range(1, n):
-                value = found[i]
-                j = i - 1
-                while j >= 0 and found[j] > value:
-                    found[j + 1] = found[j]
-                    j -= 1
-                found[j + 1] = value
-        while total + n > len(out):
+        m = 0
+        if len(tokens):
+            n = _cut(text, 1, end, False, units)
+            m, found = _find(text, units, n, False, seed, tokens, entries, free, found, m)
+        if len(characters):
+            n = _cut(text, 1, end, True, units)
+            m, found = _find(text, units, n, True, seed, characters, entries, free, found, m)
+        _sort(found, m)
+        while total + m > len(out):
             out = np.concatenate((out, np.empty_like(out)))
-        for i in range(n):
+        for i in range(m):
             if i == 0 or found[i] != found[i - 1]:
                 out[total] = found[i]
                 total += 1
         ends[row + 1] = total
     return ends, out[:total].copy()
-
-
-class _Table(NamedTuple):
-    """Open addressing by the hash of a prefix; a power of two of slots, or none at all."""
-
-    keys: NDArray[np.uint64]  # (slots,), 0 where free
-    entry: NDArray[np.int32]  # (slots,), the entry that ends here, or -1
-    more: NDArray[np.bool_]  # (slots,), whether an entry goes on from here
-
-    @classmethod
-    def of(cls, slots: int) -> "_Table":
-        return cls(np.zeros(slots, np.uint64), np.full(slots, _NO_ENTRY), np.zeros(slots, np.bool_))
 
 
 class Matcher:
@@ -292,20 +299,28 @@ class Matcher:
         for self._seed in np.arange(1, 17, dtype=np.uint64):
             tokens = self._fill(np.flatnonzero(free == 0), by_character=False)
             characters = self._fill(np.flatnonzero(free), by_character=True)
-            if tokens and characters:
-                (self._tokens, deep), (self._characters, deeper) = tokens, characters
-                self._deepest = max(deep, deeper)
+            if tokens is not None and characters is not None:
+                self._tokens, self._characters = tokens, characters
                 return
         raise ValueError("no seed separates these entries")
 
-    def _fill(self, chosen: NDArray[np.int64], *, by_character: bool) -> tuple[_Table, int] | None:
-        slots = 1 << max(4, int(len(chosen) * 2).bit_length()) if len(chosen) else 0
+    def _fill(self, chosen: NDArray[np.int64], *, by_character: bool) -> NDArray[np.uint64] | None:
+        """The table of the prefixes of the `chosen` entries, (slots, 2); None where hashes clash.
+
+        Open addressing over a power of two of slots: the hash of a prefix (0 where free), and what
+        is known of it.
+        """
+        longest = int(np.diff(self._entries.offsets).max(initial=0)) + 1
+        units = (
+            np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.uint64)
+        )  # fmt: skip
+        size = 1 << max(4, int(len(chosen) * 1.4).bit_length()) if len(chosen) else 0
         while True:
-            table = _Table.of(slots)
-            deepest = _build(*self._entries, chosen, by_character, self._seed, table)
+            slots = np.zeros((size, 2), np.uint64)
+            deepest = _build(*self._entries, chosen, by_character, self._seed, slots, units)
             if deepest != -1:
-                return None if deepest == -2 else (table, int(deepest))
-            slots *= 2
+                return None if deepest == -2 else slots
+            size *= 2
 
     def __len__(self) -> int:
         return len(self._free)
@@ -313,7 +328,7 @@ class Matcher:
     @property
     def nbytes(self) -> int:
         """Bytes that the tables and the entries take."""
-        arrays = (*self._entries, self._free, *self._tokens, *self._characters)
+        arrays = (*self._entries, self._free, self._tokens, self._characters)
         return sum(array.nbytes for array in arrays)
 
     def match(self, captions: Any) -> pa.ListArray:
@@ -323,7 +338,7 @@ class Matcher:
         """
         ends, ids = _match(
             buffers(captions), self._entries, self._tokens, self._characters, self._free,
-            self._seed, self._deepest, _KIND,
+            self._seed, _KIND,
         )  # fmt: skip
         kind = pa.list_(pa.field("element", pa.int32()))
         return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids), type=kind)

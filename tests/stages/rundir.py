@@ -71,7 +71,7 @@ def drive(run: Run, transform: Any, parts: Sequence[Part], *, workers: int = 1) 
 def rows_of(run: Run, folder: str, *names: str) -> list[Any]:
     """The rows of a folder over all parts, in order: the values of one column, or tuples of some."""
     tables = list(run.tables(folder))
-    columns = [sum((table[name].to_pylist() for table in tables), []) for name in names]
+    columns = [[x for table in tables for x in table[name].to_pylist()] for name in names]
     return columns[0] if len(names) == 1 else list(zip(*columns, strict=True))
 
 

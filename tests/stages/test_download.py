@@ -1,25 +1,17 @@
-"""download against a real server on the loopback: every outcome, the tar, and what is not asked twice."""
+"""download against a real server: every outcome, the tar, and what is not asked for twice."""
 
 import hashlib
 import io
-import socket
 import tarfile
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
-import cv2
-import numpy as np
 import pytest
 from PIL import Image
 
-from curate import files, schema
-from curate.demo import serve
+from curate import demo, files, schema
 from curate.ops.fetch import FetchPolicy
 from curate.ops.images import ImageEncoder
 from curate.run import Run
@@ -28,90 +20,16 @@ from curate.stages.download import FetchStep, member_name, read_images
 from curate.stages.part import TakePart
 from curate.stages.select import Select, SelectDownload
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
+from tests.stages.web import PICTURES, Web, serve
 
 FOLDER = "download/annotated"
 CLIENT = "curate-tests"
 
 
-def picture(width: int, height: int, ending: str = ".png") -> bytes:
-    y, x, c = np.ogrid[:height, :width, :3]
-    pixels = ((5 * x + 3 * y + 70 * c) % 256).astype(np.uint8)
-    return bytes(cv2.imencode(ending, pixels)[1].tobytes())
-
-
-PICTURES = {
-    "wide.png": picture(120, 60),
-    "tall.jpg": picture(50, 90, ".jpg"),
-    "small.webp": picture(20, 30, ".webp"),
-    "square.jpg": picture(64, 64, ".jpg"),
-    "long.png": bytes(cv2.imencode(".png", np.zeros((70_000, 2, 3), np.uint8))[1].tobytes()),
-}
-TYPED = {
-    "page": (200, b"<!doctype html><p>gone</p>"),
-    "text": (200, b"just text"),
-    "empty": (200, b""),
-    "cut": (200, PICTURES["tall.jpg"][:400]),
-    "broken": (200, PICTURES["wide.png"][:60] + bytes(200) + b"IEND\xaeB`\x82"),
-    "pixels": (200, picture(300, 200)),
-    "large": (200, bytes(100_001)),
-    "403": (403, b""), "404": (404, b""), "410": (410, b""), "429": (429, b""),
-    "418": (418, b""), "503": (503, b""), "304": (304, b""),
-}  # fmt: skip
-MOVED = {"once": "/wide.png", "circle": "/circle", "inward": "http://10.1.2.3/a.png",
-         "mail": "mailto:someone@x.example"}  # fmt: skip
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 64
-
-
-class _Web(BaseHTTPRequestHandler):
-    hits: Counter[str]
-
-    def do_GET(self) -> None:
-        name = self.path.strip("/")
-        self.hits[name] += 1
-        if name == "slow":
-            time.sleep(4)
-        if name == "garbage":
-            self.wfile.write(b"this is not HTTP\r\n\r\n")
-        if name in ("slow", "garbage", "silent"):
-            return
-        status, body = TYPED.get(name, (200, PICTURES.get(name, PICTURES["wide.png"])))
-        self.send_response(302 if name in MOVED else status)
-        if name in MOVED:
-            self.send_header("Location", MOVED[name])
-        if name == "reserved":
-            self.send_header("X-Robots-Tag", "NoAI")
-        if name == "for-others":
-            self.send_header("X-Robots-Tag", "otherbot: noai")
-        self.send_header("Content-Length", "0" if name in MOVED else str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if name in MOVED else body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """The tests count the hits."""
-
-
-@dataclass(frozen=True)
-class Web:
-    """A server's requests by name, and the addresses of its hosts."""
-
-    hits: Counter[str]
-    addresses: dict[str, str] = field(default_factory=dict)
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
-    hits: Counter[str] = Counter()
-    server = _Server(("127.0.0.1", 0), type("Web", (_Web,), {"hits": hits}))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        here, nobody = (f"127.0.0.1:{port}" for port in (server.server_port, closed.getsockname()[1]))
-        yield Web(hits, {"x.example": here, "gone.example": nobody})
-        server.shutdown()
-        server.server_close()
+    with serve() as served:
+        yield served
 
 
 def pairs(*names: str) -> list[dict[str, Any]]:
@@ -126,7 +44,7 @@ def pairs(*names: str) -> list[dict[str, Any]]:
 def fetch_step(run: Run, web: dict[str, str], **encoder: Any) -> FetchStep:
     policy = FetchPolicy(timeout=1.5, retries=0, max_bytes=100_000, max_redirects=3,
                          user_agent=CLIENT, opt_out=("noai",), connect_to=web)  # fmt: skip
-    settings = {"image_size": 48, "max_pixels": 59_999, "encode_format": "jpg"} | encoder
+    settings: dict[str, Any] = {"image_size": 48, "max_pixels": 59_999, **encoder}
     return FetchStep(run=run, reads="prepare", digest="d1", own="o1", policy=policy,
                      encoder=ImageEncoder(**settings))  # fmt: skip
 
@@ -229,7 +147,10 @@ def test_the_tar_holds_the_images_in_the_order_of_the_rows(run: Run, web: Web) -
         sent = PICTURES[name]
         original = Image.open(io.BytesIO(sent)).size
         assert (row["original_width"], row["original_height"]) == original
-        assert (row["smaller_side"], row["aspect"]) == (min(original), max(original) / min(original))
+        assert (row["smaller_side"], row["aspect"]) == (
+            min(original),
+            max(original) / min(original),
+        )
         assert (row["image_bytes"], row["sha256"]) == (len(sent), hashlib.sha256(sent).hexdigest())
     assert figures(run) == {"reused": 0, "stored_bytes": sum(map(len, stored.values()))}
     kept = files.read_table(run.part(FOLDER, 1))
@@ -294,8 +215,10 @@ def test_the_demo_s_neighbours_are_dropped_with_their_outcome(run: Run) -> None:
     rows = [{"uid": uid_of(i), "url": url, "caption": "x"} for i, url in enumerate(urls)]
     parts = lay(run, "prepare", [rows[:4], rows[4:]], schema.PREPARE)
     columns = schema.after(Stage.DOWNLOAD, enabled=[Stage.PREPARE, Stage.DOWNLOAD])
-    select = SelectDownload(run=run, reads="prepare", digest="d", own="o", rules=(), columns=columns)
-    with serve() as addresses:
+    select = SelectDownload(
+        run=run, reads="prepare", digest="d", own="o", rules=(), columns=columns
+    )
+    with demo.serve() as addresses:
         step = fetch_step(run, addresses, max_pixels=90_000_000)
         step = replace(step, policy=replace(step.policy, max_bytes=10_000_000))
         yielded = drive(run, _Both(step, select), parts)

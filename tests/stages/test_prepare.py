@@ -196,7 +196,12 @@ def test_uids_of_the_input_are_taken_as_they_are_or_the_record_is_dead(run: Run)
 
 
 def test_a_uid_depends_on_url_and_cleaned_caption_alone(run: Run) -> None:
-    pool = [(URL, "a red fox"), (URL, " a red\tfox\n"), (URL + "#", "a red fox"), (URL, "a red Fox")]
+    pool = [
+        (URL, "a red fox"),
+        (URL, " a red\tfox\n"),
+        (URL + "#", "a red fox"),
+        (URL, "a red Fox"),
+    ]
     prepare(run, [{"url": url, "caption": caption} for url, caption in pool], size=3)
     uids = rows_of(run, "prepare", "uid")
     assert uids == [naive_uid(url, " ".join(caption.split())) for url, caption in pool]
@@ -218,7 +223,8 @@ def test_captions_are_matched_with_the_list_of_their_language(run: Run, tmp_path
     found = rows_of(run, "prepare", "language", "caption", "matches")
     entries = {"en": ENGLISH, "zh": CHINESE}
     assert found == [
-        (x, caption, naive_matches(caption, entries[x], no_space=x == "zh")) for x, caption in captions
+        (x, caption, naive_matches(caption, entries[x], no_space=x == "zh"))
+        for x, caption in captions
     ]
     assert [matches for _, _, matches in found] == [
         [2, 3, 4, 5, 6], [0, 1, 3], [2, 4], [2, 5], [0, 1, 7], [6],

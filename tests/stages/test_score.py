@@ -64,7 +64,12 @@ def texts() -> list[str]:
 
 
 def score_step(run: Run, *, digest: str = "d1", **settings: Any) -> ScoreStep:
-    given = {"model": MODEL, "pretrained": WEIGHTS, "precision": "fp32", "batch_size": 3}
+    given: dict[str, Any] = {
+        "model": MODEL,
+        "pretrained": WEIGHTS,
+        "precision": "fp32",
+        "batch_size": 3,
+    }
     return ScoreStep(run=run, reads="dedup", digest=digest, own="o1", encode_format="jpg",
                      **(given | settings))  # fmt: skip
 

@@ -186,7 +186,9 @@ def test_two_fractions_have_a_cut_each_and_failed_rows_none(run: Run) -> None:
 
 
 def test_a_top_fraction_of_nothing_keeps_nothing(run: Run) -> None:
-    select(run, Stage.SCORE, [[], scored(float("nan"))], Rule(column="clip_score", top_fraction=0.5))
+    select(
+        run, Stage.SCORE, [[], scored(float("nan"))], Rule(column="clip_score", top_fraction=0.5)
+    )
     assert rows_of(run, "score", "uid") == []
     assert dead_rows(run, Stage.SCORE, 2) == [(uid_of(0), "score_not_finite", None)]
 

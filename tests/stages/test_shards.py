@@ -125,7 +125,7 @@ def test_keys_have_as_many_digits_as_the_last_row_of_a_full_shard_needs(run: Run
 
 def test_the_manifest_states_size_and_digest_of_each_tar(run: Run) -> None:
     manifest = shard(run, lay_parts(run, [1, 2], [3, 4, 5]), rows=2)
-    listed = []
+    listed: list[dict[str, Any]] = []
     for name, pairs in (("00000", 2), ("00001", 2), ("00002", 1)):
         tar = files.read_bytes(run.path("shards", f"{name}.tar"))
         digest = hashlib.sha256(tar).hexdigest()

@@ -1,0 +1,128 @@
+"""What a person sees: the line on what stands, the bars, the funnel, the summary."""
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from curate import files
+from curate.config import Config
+from curate.plan import Plan, make_plan
+from curate.progress import announce, funnel, summary, watch
+from curate.resume import Standing
+from curate.run import PartRecord
+
+
+def planned(tmp_path: Path, **keys: Any) -> Plan:
+    path = tmp_path / "pool.parquet"
+    pq.write_table(pa.table({"url": ["http://x.example/"] * 4, "caption": ["a"] * 4}), path)
+    document = {"input": {"paths": [str(path)]}, "out": str(tmp_path / "run"), "part_rows": 2,
+                "dedup": {"enabled": False}, **keys}  # fmt: skip
+    return make_plan(Config.model_validate(document))
+
+
+def console(*, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=200, force_terminal=terminal, highlight=False)
+
+
+def shown(target: Console) -> list[str]:
+    assert isinstance(target.file, io.StringIO)
+    return [line.rstrip() for line in target.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("valid", "stale", "lines"),
+    [
+        ({"prepare": 0, "download/annotated": 0}, {}, []),
+        ({"prepare": 2, "download/annotated": 2, "download": 1}, {},
+         ["Going on: parts that stand and are skipped: prepare 2/2, download 1/2"]),
+        ({"prepare": 0, "download": 0}, {"download": 2},
+         ["Done again, because what they depend on changed: download"]),
+        ({"prepare": 2, "download": 0}, {"download": 2},
+         ["Going on: parts that stand and are skipped: prepare 2/2",
+          "Done again, because what they depend on changed: download"]),
+    ],
+)  # fmt: skip
+def test_what_stands_is_announced(
+    tmp_path: Path, valid: dict[str, int], stale: dict[str, int], lines: list[str]
+) -> None:
+    target = console()
+    announce(target, planned(tmp_path), Standing(valid, stale, clustered=False))
+    assert shown(target) == lines
+
+
+def counts(rows: int, kept: int, dropped: dict[str, int], dead: dict[str, int]) -> dict[str, Any]:
+    return {"rows": rows, "kept": kept, "dropped": dropped, "dead": dead, "seconds": 1234.56}
+
+
+def test_the_funnel_lists_the_stages_in_flow_order_and_the_reasons_by_number() -> None:
+    reasons = {f"reason_{i}": i for i in range(1, 7)} | {"rule:small": 9000}
+    table = funnel({
+        "download": counts(10_000, 979, reasons, {}),
+        "prepare": counts(10_003, 10_000, {"no_match": 1, "language": 1}, {"null_url": 1}),
+    })  # fmt: skip
+    columns = [list(column.cells) for column in table.columns]
+    assert columns == [
+        ["prepare", "download"], ["10,003", "10,000"], ["10,000", "979"], ["2", "9,021"],
+        ["1", "0"], ["1,234.6", "1,234.6"],
+        ["language 1, no_match 1, null_url 1",
+         "small 9,000, reason_6 6, reason_5 5, reason_4 4, reason_3 3, reason_2 2, 1 more"],
+    ]  # fmt: skip
+
+
+def test_the_summary_names_what_there_is(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    plan.run.update(stages={"prepare": counts(4, 2, {"no_match": 2}, {})})
+    manifest = {"pairs": 12_345, "bytes": 6_789_000, "shards": [{}, {}]}
+    files.write_json(plan.run.path("shards", "manifest.json"), manifest)
+    target = console()
+    summary(target, plan.run, report="R/index.html", started=time.monotonic() - 61)
+    lines = shown(target)
+    assert [line.split()[:4] for line in lines[:2]] == [
+        ["stage", "in", "kept", "dropped"], ["prepare", "4", "2", "2"],
+    ]  # fmt: skip
+    assert lines[2:4] == [
+        f"shards  {plan.run.path('shards')}  (2 shards, 12,345 pairs, 6.8 MB)",
+        "report  R/index.html",
+    ]
+    assert lines[4].startswith("done in 61.")
+
+
+def test_without_shards_the_summary_names_the_folder_of_the_kept_pairs(tmp_path: Path) -> None:
+    plan = planned(tmp_path, download={"enabled": False})
+    plan.run.update(stages={"prepare": counts(4, 2, {"no_match": 2}, {})})
+    target = console()
+    files.write_table(plan.run.part("prepare", 0), pa.table({"uid": ["a"]}))
+    summary(target, plan.run, report="R/index.html", started=time.monotonic())
+    named = next(line for line in shown(target) if line.startswith("kept")).split()[1]
+    assert files.exists(named)
+
+
+def test_the_bars_follow_the_records(tmp_path: Path) -> None:
+    plan = planned(tmp_path, download={"enabled": False})
+    target = console(terminal=True)
+    fresh = Standing(dict.fromkeys(plan.digests, 0), {}, clustered=False)
+    with watch(target, plan, fresh):
+        for part, digest in zip(plan.parts, ("other", plan.digests["prepare"].chain), strict=True):
+            record = PartRecord(digest, "o", part.rows, part.rows)
+            plan.run.write_record("prepare", part.index, record)
+        deadline = time.monotonic() + 10
+        while "1/2 parts" not in target.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+            time.sleep(0.05)
+    text = "\n".join(shown(target))
+    assert "0/2 parts" in text
+    assert "1/2 parts" in text
+    assert "2/2 parts" not in text
+
+
+def test_nothing_moves_where_nobody_looks(tmp_path: Path) -> None:
+    target = console()
+    plan = planned(tmp_path)
+    with watch(target, plan, Standing({}, {}, clustered=False)):
+        plan.run.write_record("prepare", 0, PartRecord("d", "o", 2, 2))
+    assert shown(target) == []

@@ -1,0 +1,129 @@
+"""The run directory: names, records, totals, the state."""
+
+import json
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from curate import files
+from curate.run import PART_STAGES, Part, PartRecord, Run, totals, versions
+from curate.schema import Stage
+
+
+@pytest.fixture(params=["local", "memory"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run on disk, and one in memory: both are URLs to the code."""
+    if request.param == "local":
+        yield Run(str(tmp_path_factory.mktemp("run")))
+        return
+    yield Run("memory://test-run")
+    files.remove("memory://test-run")
+
+
+def test_every_file_has_its_place(run: Run) -> None:
+    places = [
+        run.part("score/annotated", 7), run.part(Stage.DOWNLOAD, 12345, "tar"),
+        run.part("prepare", 0, "json"), run.ledger(Stage.DEDUP, 3), run.dead(Stage.PREPARE, 3),
+        run.path(Stage.SHARDS, "manifest.json"),
+    ]  # fmt: skip
+    assert [place.removeprefix(run.root) for place in places] == [
+        "/score/annotated/part-00007.parquet", "/download/part-12345.tar",
+        "/prepare/part-00000.json", "/dropped/dedup/part-00003.parquet",
+        "/dead/prepare/part-00003.parquet", "/shards/manifest.json",
+    ]  # fmt: skip
+    assert [str(stage) for stage in PART_STAGES] == [
+        "prepare", "download", "dedup", "score", "balance",
+    ]  # fmt: skip
+
+
+def test_a_record_is_read_as_it_was_written(run: Run) -> None:
+    record = PartRecord("d", "o", rows=6, kept=3, dropped={"no_match": 2}, dead={"null_url": 1},
+                        figures={"matches": 9.5}, seconds=1.25)  # fmt: skip
+    run.write_record("prepare", 2, record)
+    run.write_record("prepare", 10, record)
+    files.write_bytes(run.path("prepare", "part-00003.parquet"), b"")
+    files.write_bytes(run.path("prepare", "quantiles.json"), b"{}")
+    assert run.record("prepare", 2) == record
+    assert run.done("prepare") == [2, 10]
+    assert list(run.records("prepare")) == [(2, record), (10, record)]
+    assert run.record("prepare", 3) is None
+    assert run.record("nowhere", 0) is None
+    assert run.done("nowhere") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"", b'{"digest": "d"}', b'{"digest": "d", "own": "o", "rows": 2, "kept": 1}',
+     b'{"digest": "d", "own": "o", "rows": 1, "kept": 1, "surprise": 1}'],
+)  # fmt: skip
+def test_what_is_no_record_counts_as_none(run: Run, content: bytes) -> None:
+    files.write_bytes(run.part("prepare", 0, "json"), content)
+    assert run.record("prepare", 0) is None
+    assert list(run.records("prepare")) == []
+
+
+def test_tables_are_read_a_part_at_a_time_in_order(run: Run) -> None:
+    for index in (10, 2):
+        files.write_table(run.part("prepare", index), pa.table({"a": [index], "b": ["x"]}))
+        run.write_record("prepare", index, PartRecord("d", "o", 1, 1))
+    files.write_table(run.part("prepare", 5), pa.table({"a": [5]}))  # not done
+    tables = list(run.tables("prepare", columns=["a"]))
+    assert [table.to_pydict() for table in tables] == [{"a": [2]}, {"a": [10]}]
+
+
+def test_totals_add_up_parts_and_do_not_count_annotated_rows_twice(run: Run) -> None:
+    for index in (0, 1):
+        run.write_record(
+            "download/annotated", index,
+            PartRecord("d", "o", 5, 5, figures={"reused": 2, "stored_bytes": 10}, seconds=1.5),
+        )  # fmt: skip
+    run.write_record(
+        "download", 0, PartRecord("d", "o", 5, 2, {"http_404": 2, "dns": 1}, seconds=0.5)
+    )
+    run.write_record("download", 1, PartRecord("d", "o", 5, 3, {"http_404": 1}, {"null_url": 1}))
+    assert totals(run, Stage.DOWNLOAD) == {
+        "parts": 2, "rows": 10, "kept": 5, "dropped": {"dns": 1, "http_404": 3},
+        "dead": {"null_url": 1}, "figures": {"reused": 4, "stored_bytes": 20}, "seconds": 3.5,
+    }  # fmt: skip
+    assert list(totals(run, Stage.DOWNLOAD)["dropped"]) == ["dns", "http_404"]
+    assert totals(run, Stage.SCORE)["parts"] == 0
+
+
+def test_the_state_keeps_what_is_not_set_again(run: Run) -> None:
+    assert run.state() == {}
+    run.update(state="running", seed=1)
+    run.update(state="complete", parts=3)
+    assert run.state() == {"state": "complete", "seed": 1, "parts": 3}
+    assert json.loads(files.read_bytes(run.path("run.json"))) == run.state()
+    assert files.names(run.root) == ["run.json"]
+
+
+def test_a_sweep_removes_temporary_files_alone(run: Run) -> None:
+    for name in (
+        "part-00000.parquet",
+        f"part-00000.parquet.ab12{files.TEMPORARY}",
+        "part-00000.json",
+    ):
+        files.write_bytes(run.path("prepare", name), b"x")
+    run.sweep(["prepare", "nowhere"])
+    assert files.names(run.path("prepare")) == ["part-00000.json", "part-00000.parquet"]
+
+
+def test_a_part_taken_back_is_not_done(run: Run) -> None:
+    record = PartRecord("d", "o", 1, 1)
+    for folder in ("score", "score/annotated"):
+        run.write_record(folder, 0, record)
+    run.retract("score", 0, reusable=False)
+    run.retract("score/annotated", 0, reusable=True)
+    run.retract("score", 1, reusable=True)
+    assert run.record("score", 0) is None
+    assert run.record("score/annotated", 0) == PartRecord("", "o", 1, 1)
+    assert run.done("score") == []
+
+
+def test_parts_are_plain_and_versions_named() -> None:
+    assert Part(0, "p", 0, 5) == Part(index=0, path="p", start=0, rows=5, staged=False, kept=0)
+    found = versions()
+    assert found["apache-beam"] == "2.77.0"
+    assert {"curate", "pyarrow", "numpy", "torch"} < set(found)
