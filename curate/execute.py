@@ -19,6 +19,7 @@ from curate.run import PART_STAGES, totals, versions
 from curate.schema import Stage
 
 _OURS = re.compile(r"curate\.errors\.CurateError: (.*)")
+_WHILE = re.compile(r" \[while running .*\]$")
 
 
 def beam_flags(plan: Plan, extra: Sequence[str] = ()) -> list[str]:
@@ -40,6 +41,7 @@ def prepare_run(plan: Plan) -> Standing:
     files.write_bytes(run.path("config.yaml"), configuration.dump(config).encode())
     run.update(
         state="running",
+        source=run.source,
         seed=config.seed,
         config_digest=files.digest_of(config.model_dump(mode="json", exclude={"beam", "out"})),
         input_digest=plan.input_digest,
@@ -88,9 +90,11 @@ def execute(
     try:
         with nullcontext() if debug else _without_noise():
             state = _on_a_thread(lambda: pipeline.run().wait_until_finish())
+    except CurateError as error:
+        raise CurateError(_WHILE.sub("", str(error))) from error
     except RuntimeError as error:
         if found := _OURS.findall(str(error)):
-            raise CurateError(found[-1]) from error
+            raise CurateError(_WHILE.sub("", found[-1])) from error
         last = str(error).strip().splitlines()[-1]
         raise CurateError(f"the pipeline failed: {last}; --debug shows where") from error
     if state is not None and str(state) != "DONE":

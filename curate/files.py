@@ -19,6 +19,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from curate.errors import CurateError
 
 TEMPORARY = ".tmp"
+_REPETITIVE = ("language", "outcome", "stage", "reason", "error", "status")
+"""Columns worth a dictionary in parquet; for all others it only takes time."""
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -160,8 +162,12 @@ def read_table(url: str, **options: Any) -> pa.Table:
 
 def write_table(url: str, table: pa.Table) -> None:
     """Write `table` to `url` as parquet, atomically."""
+    repetitive = [name for name in _REPETITIVE if name in table.schema.names]
     with atomic_write(url) as file:
-        pq.write_table(table, file, compression="zstd", compression_level=1)
+        pq.write_table(
+            table, file, compression="zstd", compression_level=1, use_dictionary=repetitive,
+            write_statistics=False,
+        )  # fmt: skip
 
 
 def content_digest(url: str) -> str:

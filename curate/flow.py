@@ -4,7 +4,8 @@
                         fetch,      (all     annotate, (all       (all
                         select      parts)   select    parts)     parts)
 
-An element is a part; what a stage makes travels through the part's files.
+An element is a part; what a stage makes travels through the part's files. So any contiguous run of
+stages is a graph of its own: that of a rebalanced run begins at balance.
 """
 
 from typing import Any
@@ -35,9 +36,10 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
 
     `clustered` says that dedup's table of clusters stands and need not be computed.
     """
-    stages = plan.stages
+    stages = [stage for stage in plan.stages if plan.run.makes(stage)]
     parts: Any = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
-    parts |= "Prepare" >> beam.ParDo(TakePart(prepare_step(plan)))
+    if Stage.PREPARE in stages:
+        parts |= "Prepare" >> beam.ParDo(TakePart(prepare_step(plan)))
     if Stage.DOWNLOAD in stages:
         parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
         parts |= "Select images" >> Select(select_step(plan, Stage.DOWNLOAD))

@@ -87,6 +87,16 @@ def rule_stage(rule: Rule, stages: tuple[Stage, ...]) -> Stage:
             ordered = pa.types.is_integer(kind) or pa.types.is_floating(kind)
             if not ordered and (rule.in_ is None and rule.not_in is None):
                 raise CurateError(f"select rule {rule.label!r}: {rule.column} is not a number")
+            for key, values in (("in", rule.in_), ("not_in", rule.not_in)):
+                try:
+                    pa.array(values or (), kind)
+                except (pa.ArrowException, TypeError):
+                    raise CurateError(
+                        f"select rule {rule.label!r}: {key} {list(values or ())} does not fit"
+                        f" {rule.column}, which is {kind}"
+                    ) from None
+            if pa.types.is_list(kind):
+                raise CurateError(f"select rule {rule.label!r}: {rule.column} is a list")
             if rule.top_fraction is not None and stage is Stage.PREPARE:
                 raise CurateError(
                     f"select rule {rule.label!r}: top_fraction needs a column of download or score"
@@ -132,10 +142,12 @@ def make_plan(config: Config) -> Plan:
         [x["digest"] for x in inputs], config.part_rows, asdict(pool) | {"format": None}
     )
     _check_out(run, input_digest)
-    parts, rows = _load_parts(run, input_digest) or _cut_parts(run, inputs, config, input_digest)
+    parts, rows = _load_parts(run, inputs, input_digest) or _cut_parts(
+        run, inputs, config, input_digest
+    )
     inputs = tuple({**found, "rows": n} for found, n in zip(inputs, rows, strict=True))
     plan = Plan(config, run, parts, stages, {}, inputs, input_digest)
-    return replace(plan, digests=_digests(plan, assets))
+    return replace(plan, digests=chain(step_settings(plan, assets), start=input_digest))
 
 
 def _inputs(config: Config) -> Iterator[dict[str, Any]]:
@@ -151,14 +163,7 @@ def _inputs(config: Config) -> Iterator[dict[str, Any]]:
 
 def _check_assets(config: Config) -> dict[str, str]:
     """Digests of the files beside the input that the output depends on."""
-    digests = {}
-    for language, path in sorted(config.prepare.metadata.items()):
-        url = files.absolute(path)
-        try:
-            read_entries(url)
-        except CurateError as error:
-            raise CurateError(f"prepare.metadata.{language}: {error}") from None
-        digests[language] = files.content_digest(url)
+    digests = check_metadata(config)
     if config.score is not None and config.download.enabled:
         for key in ("model", "pretrained"):
             value = getattr(config.score, key)
@@ -169,6 +174,19 @@ def _check_assets(config: Config) -> dict[str, str]:
                     digests[key] = files.content_digest(value)
             elif key == "model" and not value.startswith("hf-hub:"):
                 _check_model(value)
+    return digests
+
+
+def check_metadata(config: Config) -> dict[str, str]:
+    """The digest of each language's entry list, once it is known that it can be read."""
+    digests = {}
+    for language, path in sorted(config.prepare.metadata.items()):
+        url = files.absolute(path)
+        try:
+            read_entries(url)
+        except CurateError as error:
+            raise CurateError(f"prepare.metadata.{language}: {error}") from None
+        digests[language] = files.content_digest(url)
     return digests
 
 
@@ -197,14 +215,17 @@ Cut = tuple[tuple[Part, ...], list[int]]
 """The parts, and the rows of each input file."""
 
 
-def _load_parts(run: Run, input_digest: str) -> Cut | None:
+def _load_parts(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cut | None:
     url = run.path("input", "parts.json")
     if not files.exists(url):
         return None
     found = files.read_json(url)
     if found["digest"] != input_digest or found["format"] != FORMAT:
         return None
-    return tuple(Part(**part) for part in found["parts"]), found["rows"]
+    parts = tuple(Part(**part) for part in found["parts"])
+    if not {part.path for part in parts if not part.staged} <= {x["path"] for x in inputs}:
+        return None  # the pool has moved
+    return parts, found["rows"]
 
 
 def _cut_parts(
@@ -255,8 +276,8 @@ def _rechunk(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _digests(plan: Plan, assets: dict[str, str]) -> dict[str, StepDigest]:
-    """The digest of each step by its folder, in flow order."""
+def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
+    """What the output of each step depends on, by its folder, in flow order."""
     config = plan.config
 
     def rules(stage: Stage) -> list[object]:
@@ -281,9 +302,13 @@ def _digests(plan: Plan, assets: dict[str, str]) -> dict[str, StepDigest]:
         settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]
     if Stage.SHARDS in plan.stages:
         settings[Stage.SHARDS] = config.shards.model_dump()
+    return {str(folder): own for folder, own in settings.items()}
+
+
+def chain(settings: dict[str, object], *, start: str) -> dict[str, StepDigest]:
+    """The digest of each step by its folder; `start` is that of what comes before the first."""
     digests = {}
-    chain = plan.input_digest
     for folder, own in settings.items():
-        chain = files.digest_of(FORMAT, folder, own, chain)
-        digests[str(folder)] = StepDigest(files.digest_of(FORMAT, folder, own), chain)
+        start = files.digest_of(FORMAT, folder, own, start)
+        digests[folder] = StepDigest(files.digest_of(FORMAT, folder, own), start)
     return digests

@@ -135,6 +135,7 @@ def summary(console: Console, run: Run, *, report: str, started: float) -> None:
             f"shards  {run.path('shards')}  ({n:,} shards, {pairs:,} pairs, {size:,.1f} MB)"
         )
     else:
-        console.print(f"kept    {run.path(str(Stage.BALANCE))}")
+        last = [stage for stage in PART_STAGES if str(stage) in state["stages"]][-1]
+        console.print(f"kept    {run.path(last)}")
     console.print(f"report  {report}")
     console.print(f"done in {time.monotonic() - started:,.1f} s")

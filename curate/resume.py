@@ -31,10 +31,9 @@ def settle(plan: Plan) -> Standing:
     """Remove what an interrupted or differently configured run left invalid; say what stands."""
     run = plan.run
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
-    run.sweep(
-        [*plan.digests, *(f"{kind}/{s}" for kind in ("dropped", "dead") for s in PART_STAGES)]
-    )
-    for stage in (*PART_STAGES, Stage.SHARDS):
+    own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
+    run.sweep([*plan.digests, *(f"{kind}/{stage}" for kind in ("dropped", "dead") for stage in own)])
+    for stage in own:
         if stage not in plan.stages:
             for folder in (str(stage), f"dropped/{stage}", f"dead/{stage}"):
                 files.remove(run.path(folder))

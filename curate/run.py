@@ -16,6 +16,8 @@ RUN/
   report/
 
 The annotated files are there so that a changed rule repeats neither a download nor a model pass.
+
+A rebalanced run has no folders of the stages before balance: it reads those of its `source`.
 """
 
 import json
@@ -71,9 +73,34 @@ class Run:
     """A run directory at any fsspec URL."""
 
     root: str
+    source: str | None = None  # the run whose stages before balance are this one's too
+
+    @classmethod
+    def at(cls, url: str) -> "Run":
+        """The run that stands at `url`."""
+        root = files.absolute(url)
+        state = cls(root).state()
+        if not state:
+            raise CurateError(f"{url}: no run here (it has no run.json)")
+        source = state.get("source")
+        if source and not cls(source).state():
+            raise CurateError(
+                f"{url} is a rebalance of {source}, which is not there any more; put it back, or"
+                f" start again: curate run {files.join(url, 'config.yaml')} --out NEW"
+            )
+        return cls(root, source)
+
+    def makes(self, stage: Stage) -> bool:
+        """Whether the files of `stage` are this run's own."""
+        return self.source is None or stage not in BORROWED
 
     def path(self, *names: str) -> str:
         """The URL of a file in the run."""
+        if self.source is not None:
+            first, *more = "/".join(names).split("/")
+            owner = more[0] if first in ("dropped", "dead") and more else first
+            if owner in BORROWED or owner == "input":
+                return files.join(self.source, *names)
         return files.join(self.root, *names)
 
     def part(self, folder: str, index: int, ending: str = "parquet") -> str:
@@ -194,3 +221,6 @@ def versions() -> dict[str, str]:
 
 PART_STAGES = tuple(schema.ADDED)
 """The stages whose output is parts."""
+
+BORROWED = frozenset(PART_STAGES) - {Stage.BALANCE}
+"""The stages that a rebalanced run reads from its source."""

@@ -76,8 +76,12 @@ def test_an_error_of_a_worker_is_shown_in_its_own_words(tmp_path: Path, pool: st
     assert plan.run.state()["state"] == "failed"
 
 
-def test_an_error_of_one_worker_of_two_is_shown_in_its_own_words(tmp_path: Path, pool: str) -> None:
-    plan = planned(str(tmp_path), pool, beam={"workers": 2})
+def test_an_error_that_the_runner_hands_on_as_text_is_shown_the_same(
+    tmp_path: Path, pool: str
+) -> None:
+    """With more than one worker the runner knows an error only by its traceback."""
+    options = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
+    plan = planned(str(tmp_path), pool, beam={"options": options})
     Path(pool).unlink()
     with pytest.raises(CurateError) as raised:
         execute(plan, prepare_run(plan))

@@ -259,6 +259,23 @@ def _match(
     return ends, out[:total].copy()
 
 
+@nb.njit(cache=True, nogil=True)
+def _group(ends: Any, found: Any, ids: Any) -> Any:
+    """The ascending unique `ids` of the entries found in each caption: ends and ids, in place."""
+    start = total = 0
+    for row in range(1, len(ends)):
+        stop = ends[row]
+        for k in range(start, stop):
+            found[k] = ids[found[k]]
+        _sort(found[start:stop], stop - start)
+        for k in range(start, stop):
+            if k == start or found[k] != found[k - 1]:
+                found[total] = found[k]
+                total += 1
+        ends[row], start = total, stop
+    return ends, found[:total].copy()
+
+
 class Matcher:
     """Finds the entries in captions.
 
@@ -268,6 +285,8 @@ class Matcher:
         The metadata; an entry's id is its position. An entry that stands twice has the first id.
     no_space : bool
         Follow the Meta CLIP 2 rule for languages without spaces.
+    ids : sequence of int, optional
+        The id of each entry in place of its position; synonyms of one concept share an id.
 
     Raises
     ------
@@ -283,7 +302,12 @@ class Matcher:
     Source: MetaCLIP (arXiv 2309.16671, section 3.2), Meta CLIP 2 (arXiv 2507.22062, section 3.2).
     """
 
-    def __init__(self, entries: Sequence[str], *, no_space: bool = False) -> None:
+    def __init__(
+        self, entries: Sequence[str], *, no_space: bool = False, ids: Sequence[int] | None = None
+    ) -> None:
+        if ids is not None and len(ids) != len(entries):
+            raise ValueError(f"{len(entries)} entries, but {len(ids)} ids")
+        self._ids = None if ids is None else np.asarray(ids, np.int32)
         try:
             self._entries = buffers(pa.array(entries, pa.large_string()))
         except UnicodeEncodeError as error:
@@ -329,7 +353,8 @@ class Matcher:
     def nbytes(self) -> int:
         """Bytes that the tables and the entries take."""
         arrays = (*self._entries, self._free, self._tokens, self._characters)
-        return sum(array.nbytes for array in arrays)
+        ids = 0 if self._ids is None else self._ids.nbytes
+        return sum(array.nbytes for array in arrays) + ids
 
     def match(self, captions: Any) -> pa.ListArray:
         """The ascending ids of the entries in each caption: a ListArray of int32 of length n.
@@ -340,5 +365,7 @@ class Matcher:
             buffers(captions), self._entries, self._tokens, self._characters, self._free,
             self._seed, _KIND,
         )  # fmt: skip
+        if self._ids is not None:
+            ends, ids = _group(ends, ids, self._ids)
         kind = pa.list_(pa.field("element", pa.int32()))
         return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids), type=kind)

@@ -1,11 +1,13 @@
 """Reading a pool: any of the formats as record batches of (url, caption, uid) strings."""
 
+import csv
 import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
@@ -19,6 +21,7 @@ from curate.schema import POOL
 
 _ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
             "jsonl": "jsonl", "ndjson": "jsonl"}  # fmt: skip
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
 
 
@@ -116,7 +119,23 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
 def read_batches(path: str, *, pool: PoolFormat, block_bytes: int = 8 << 20) -> Iterator[pa.Table]:
     """The whole file, a table of `schema.POOL` at a time, streaming."""
     kind = pool.of(path)
-    with _readable(path, kind), files.open_read(path, compression="infer") as file:
+    with _readable(path, kind):
+        if kind != "parquet":
+            pool.check(path, _names(path, kind, block_bytes))
+        yield from _stream(path, kind, pool, block_bytes)
+
+
+def _names(path: str, kind: str, block_bytes: int) -> list[str]:
+    """The columns that the first line of a text file names."""
+    with files.open_read(path, compression="infer") as file:
+        first = file.read(block_bytes).partition(b"\n")[0].decode("utf-8-sig")
+    if kind == "jsonl":
+        return list(json.loads(first or "{}"))
+    return next(csv.reader([first], delimiter=_DELIMITERS[kind]), [])
+
+
+def _stream(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator[pa.Table]:
+    with files.open_read(path, compression="infer") as file:
         if kind == "parquet":
             source = pq.ParquetFile(file)
             pool.check(path, source.schema_arrow.names)
@@ -127,19 +146,16 @@ def read_batches(path: str, *, pool: PoolFormat, block_bytes: int = 8 << 20) -> 
                 file,
                 read_options=pa.csv.ReadOptions(block_size=block_bytes),
                 parse_options=pa.csv.ParseOptions(
-                    delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
+                    delimiter=_DELIMITERS[kind], newlines_in_values=True
                 ),
                 convert_options=pa.csv.ConvertOptions(
-                    column_types=dict.fromkeys(pool.columns, pa.string())
+                    column_types=dict.fromkeys(pool.columns, pa.string()),
+                    include_columns=pool.columns,
                 ),
             )
-            pool.check(path, reader.schema.names)
             for batch in reader:
                 yield pool.normalise(batch)
         else:
-            with files.open_read(path, compression="infer") as head:  # not every codec can seek
-                first = head.read(block_bytes).partition(b"\n")[0]
-            pool.check(path, list(json.loads(first or b"{}")))
             reader = pa.json.open_json(
                 file,
                 read_options=pa.json.ReadOptions(block_size=block_bytes),
@@ -152,15 +168,63 @@ def read_batches(path: str, *, pool: PoolFormat, block_bytes: int = 8 << 20) -> 
                 yield pool.normalise(batch)
 
 
-def read_entries(path: str) -> list[str]:
-    """The entry list at `path`: UTF-8, one entry a line; blank lines and repeats are left out."""
+class EntryList(NamedTuple):
+    """What to match captions with, and the concepts that the matches count for."""
+
+    entries: list[str]
+    concepts: list[str]
+    ids: list[int] | None  # the concept of each entry; None where every entry is its own
+
+
+def read_entries(path: str) -> EntryList:
+    """The entry list at `path`: UTF-8, one entry a line; blank lines and repeats are left out.
+
+    A line may be ``entry<TAB>concept``: its entries are matched one by one and count as one concept,
+    once a caption. A line without a tab stands for the concept of its own name, so in ::
+
+        cat
+        kitten<TAB>cat
+        tomcat<TAB>cat
+
+    three entries count as `cat`. Concepts are numbered in the order in which they first appear.
+
+    Raises
+    ------
+    CurateError
+        Where the list is empty or not UTF-8, a line with a tab lacks one of its two columns or has
+        more, or one entry stands for two concepts.
+    """
     text = files.read_bytes(path)
     try:
-        lines = text.decode("utf-8-sig").split("\n")
+        lines = [line.rstrip("\r") for line in text.decode("utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
         raise CurateError(f"{path}:{line}: not UTF-8") from None
-    entries = list(dict.fromkeys(line.rstrip("\r") for line in lines if line.strip()))
-    if not entries:
+    if b"\t" in text:
+        concept_of = _concept_of_each(path, lines)
+        names = {concept: i for i, concept in enumerate(dict.fromkeys(concept_of.values()))}
+        ids = [names[concept] for concept in concept_of.values()]
+        found = EntryList(list(concept_of), list(names), ids)
+    else:
+        entries = list(dict.fromkeys(line for line in lines if line.strip()))
+        found = EntryList(entries, entries, None)
+    if not found.entries:
         raise CurateError(f"{path}: the entry list is empty; expected one entry a line")
-    return entries
+    return found
+
+
+def _concept_of_each(path: str, lines: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        entry, tab, concept = line.partition("\t")
+        if tab and (not entry.strip() or not concept.strip() or "\t" in concept):
+            raise CurateError(f"{path}:{number}: {line!r}: expected an entry, or entry<TAB>concept")
+        concept = concept if tab else entry
+        if found.setdefault(entry, concept) != concept:
+            raise CurateError(
+                f"{path}:{number}: {entry!r} stands for {found[entry]!r} already and cannot stand for"
+                f" {concept!r} as well; leave one of the two out"
+            )
+    return found

@@ -225,8 +225,8 @@ class BalanceStep(PartStep):
 
 
 @lru_cache(maxsize=256)
-def _entries(path: str) -> list[str]:
-    return read_entries(path)
+def _concepts(path: str) -> list[str]:
+    return read_entries(path).concepts
 
 
 def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) -> str:
@@ -238,7 +238,7 @@ def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) ->
         n = len(found)
         columns = [
             pa.array([language] * n), pa.array(np.arange(n, dtype=np.int32)),
-            pa.array(_entries(step.metadata[language])), pa.array(found),
+            pa.array(_concepts(step.metadata[language])), pa.array(found),
             pa.array(balancing.entry_probs(found, t=t)), pa.array(kept[language].counts),
         ]  # fmt: skip
         tables.append(pa.table(columns, schema=schema.ENTRIES))
@@ -262,7 +262,7 @@ class Balance(beam.PTransform):
     def expand(self, parts: Any) -> Any:
         """Count, settle t, sample, count again."""
         step = self._step
-        sizes = {language: len(_entries(path)) for language, path in step.metadata.items()}
+        sizes = {language: len(_concepts(path)) for language, path in step.metadata.items()}
         counts = beam.pvalue.AsSingleton(self._count(parts, "Count", step.reads, sizes))
         if step.target.size is not None:
             ts = (parts, counts) | "Search" >> SizeSearch(step.run, step.reads, step.target)

@@ -49,7 +49,8 @@ def word_count(captions: Any) -> Any:
 @lru_cache(maxsize=256)
 def load_matcher(path: str, language: str) -> Matcher:
     """The matcher of an entry list, built once a process."""
-    return Matcher(read_entries(path), no_space=language in NO_SPACE_LANGUAGES)
+    found = read_entries(path)
+    return Matcher(found.entries, no_space=language in NO_SPACE_LANGUAGES, ids=found.ids)
 
 
 def match_by_language(captions: Any, languages: Any, *, metadata: dict[str, str]) -> Any:

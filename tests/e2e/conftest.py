@@ -43,12 +43,23 @@ def demo_run(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def downloaded(demo_run: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Copies of the demo's run with everything after the download taken away."""
+def copied(demo_run: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies of the demo's finished run."""
 
     def copy(name: str) -> Path:
         out = tmp_path / name
         shutil.copytree(demo_run, out)
+        return out
+
+    return copy
+
+
+@pytest.fixture
+def downloaded(copied: Callable[[str], Path]) -> Callable[[str], Path]:
+    """Copies of the demo's run with everything after the download taken away."""
+
+    def copy(name: str) -> Path:
+        out = copied(name)
         for stage in ("dedup", "score", "balance", "shards", "report"):
             shutil.rmtree(out / stage)
         return out

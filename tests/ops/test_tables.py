@@ -302,7 +302,34 @@ def test_an_empty_parquet_file_has_no_row_groups_and_an_empty_slice(tmp_path: Pa
     ],
 )
 def test_read_entries(tmp_path: Path, content: str, entries: list[str]) -> None:
-    assert read_entries(placed(tmp_path, "en.txt", content.encode())) == entries
+    path = placed(tmp_path, "en.txt", content.encode())
+    assert read_entries(path) == (entries, entries, None)
+
+
+def test_synonyms_share_a_concept(tmp_path: Path) -> None:
+    content = "tomcat\tcat\ncat\n\ndog\tdog\r\nkitten\tcat\n red fox\tbig fox \ndog\ncat\tcat\n"
+    found = read_entries(placed(tmp_path, "en.txt", content.encode()))
+    assert found.entries == ["tomcat", "cat", "dog", "kitten", " red fox"]
+    assert found.concepts == ["cat", "dog", "big fox "]
+    assert found.ids == [0, 0, 1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\nb\t\n", r":2: 'b\\t': expected an entry, or entry<TAB>concept"),
+        ("\tb", r":1: '\\tb': expected an entry"), (" \tb", r":1: ' \\tb': expected an entry"),
+        ("a\tb\tc", r":1: 'a\\tb\\tc': expected an entry"),
+        ("crane\tbird\n\ncrane\tmachine", ":3: 'crane' stands for 'bird' already and cannot stand"
+         " for 'machine' as well"),
+        ("crane\tbird\ncrane", ":2: 'crane' stands for 'bird' already"),
+    ],
+)  # fmt: skip
+def test_a_concept_that_cannot_be_told(tmp_path: Path, content: str, message: str) -> None:
+    path = placed(tmp_path, "en.txt", content.encode())
+    with pytest.raises(CurateError, match=message) as error:
+        read_entries(path)
+    assert str(error.value).startswith(f"{path}:")
 
 
 def test_an_entry_list_that_is_not_utf_8_names_the_line(tmp_path: Path) -> None:

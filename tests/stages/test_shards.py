@@ -116,7 +116,7 @@ def test_a_shard_holds_image_text_and_json_of_each_pair(run: Run) -> None:
 
 def test_keys_have_as_many_digits_as_the_last_row_of_a_full_shard_needs(run: Run) -> None:
     parts = lay_parts(run, [1, 2])
-    for rows, key in ((1, "000010"), (10, "000001"), (11, "0000001"), (10_000, "000000001")):
+    for rows, key in ((1, "000010"), (10, "000001"), (11, "0000001")):
         shard(run, parts, rows=rows, digest=f"{rows}")
         name = "00001" if rows == 1 else "00000"
         keys = files.read_table(run.path("shards", f"{name}.parquet"))["key"].to_pylist()
