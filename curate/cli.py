@@ -2,22 +2,27 @@
 
 import logging
 import os
-import shlex
-import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from curate import balancing_commands, files
 from curate import config as configuration
-from curate import files
 from curate.config import Config
 from curate.errors import CurateError
+from curate.metadata import command as metadata
 from curate.run import Run
+from curate.terminal import (
+    BEAM_OPTIONS,
+    Workers,
+    beam_options,
+    one_line_errors,
+    out_console,
+    run_plan,
+    with_engine,
+)
 
 app = typer.Typer(
     help="From a raw pool of (image URL, caption) pairs to balanced WebDataset shards and a report.",
@@ -26,12 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out_console = Console(highlight=False, soft_wrap=True)
-# A descriptor of its own: while a pipeline runs, that of stderr is shut to decoders and workers.
-error_console = Console(file=os.fdopen(os.dup(2), "w"), highlight=False, soft_wrap=True)
-
 Out = Annotated[str | None, typer.Option("--out", help="The run directory: a path or fsspec URL.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Local worker processes.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key: --set balance.t=50"),
@@ -51,67 +51,7 @@ def _common(
         warnings.filterwarnings("ignore")
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Show an error as one line; `--debug` shows where it came from."""
-    try:
-        yield
-    except CurateError as error:
-        if _debug():
-            raise
-        error_console.print(f"[bold red]error[/] {_escape(str(error))}")
-        raise typer.Exit(1) from None
-
-
-def _debug() -> bool:
-    return bool(os.environ.get("CURATE_DEBUG"))
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
-
-
-def _run(config: Config, *, beam_options: list[str], command: str) -> None:
-    """Plan, run, report; Ctrl-C says how to go on."""
-    from curate import execute, plan, progress
-    from curate.stages.report import write_report
-
-    started = time.monotonic()
-    planned = plan.make_plan(config)
-    try:
-        standing = execute.prepare_run(planned)
-        n = len(planned.parts)
-        rows = sum(part.rows for part in planned.parts)
-        out_console.print(
-            f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {' > '.join(planned.stages)}"
-        )
-        progress.announce(out_console, planned, standing)
-        with execute.recorded(planned):
-            with progress.watch(out_console, planned, standing):
-                execute.execute(planned, standing, extra=beam_options, debug=_debug())
-            if not config.download.enabled:
-                execute.write_uids(planned)
-        report = write_report(planned.run, config)
-    except KeyboardInterrupt:
-        error_console.print(f"stopped; what is done stays. Go on with: {command}")
-        sys.stdout.flush()
-        execute.abandon(130)
-    progress.summary(out_console, planned.run, report=report, started=started)
-
-
-def _this_command() -> str:
-    return shlex.join(["curate", *sys.argv[1:]])
-
-
-def _with_workers(config: Config, workers: int | None) -> Config:
-    if workers is None:
-        return config
-    if workers < 1:
-        raise CurateError(f"--workers {workers}: expected 1 or more")
-    return config.model_copy(update={"beam": config.beam.model_copy(update={"workers": workers})})
-
-
-@app.command(context_settings={"allow_extra_args": True})
+@app.command(context_settings=BEAM_OPTIONS)
 def run(
     context: typer.Context,
     config: Annotated[str, typer.Argument(help="A YAML file; see `curate config`.")],
@@ -123,19 +63,15 @@ def run(
 
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
-    with _one_line_errors():
+    with one_line_errors():
         settings = configuration.load(config, overrides=tuple(set_ or ()), out=out)
-        settings = _with_workers(settings, workers)
-        extra = [option for option in context.args if option != "--"]
-        for option in extra:
-            if option.startswith("--runner="):
-                chosen = settings.beam.model_copy(update={"runner": option.split("=", 1)[1]})
-                settings = settings.model_copy(update={"beam": chosen})
-        _run(settings, beam_options=extra, command=_this_command())
+        settings = with_engine(settings, workers=workers, context=context)
+        _run(settings, options=beam_options(context))
 
 
 @app.command()
 def demo(
+    context: typer.Context,
     out: Annotated[str, typer.Option("--out", help="The run directory.")] = "runs/demo",
     workers: Workers = None,
     set_: Set = None,
@@ -146,9 +82,16 @@ def demo(
     """
     from curate.demo import demo_config, serve
 
-    with _one_line_errors(), serve() as addresses:
+    with one_line_errors(), serve() as addresses:
         settings = demo_config(addresses, out=out, overrides=tuple(set_ or ()))
-        _run(_with_workers(settings, workers), beam_options=[], command=_this_command())
+        _run(with_engine(settings, workers=workers, context=context), options=[])
+
+
+def _run(config: Config, *, options: list[str]) -> None:
+    from curate.plan import make_plan
+
+    started = time.monotonic()
+    run_plan(make_plan(config), options=options, started=started)
 
 
 @app.command()
@@ -156,10 +99,8 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
     """Write the report of a run again, from what stands in its directory."""
     from curate.stages.report import write_report
 
-    with _one_line_errors():
-        found = Run(files.absolute(run_directory))
-        if not found.state():
-            raise CurateError(f"{run_directory}: no run here (it has no run.json)")
+    with one_line_errors():
+        found = Run.at(run_directory)
         settings = configuration.load(found.path("config.yaml"))
         out_console.print(f"report  {write_report(found, settings)}")
 
@@ -170,7 +111,7 @@ def show_config(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
 ) -> None:
     """Print a configuration to start from, or the schema of all keys."""
-    with _one_line_errors():
+    with one_line_errors():
         if schema:
             print(configuration.json_schema())
             return
@@ -186,10 +127,14 @@ def show_config(
 @app.command()
 def recipes() -> None:
     """List the published recipes that ship with curate."""
-    with _one_line_errors():
+    with one_line_errors():
         for name, path in configuration.recipes().items():
             first = path.read_text().splitlines()[0].lstrip("# ")
             out_console.print(f"{name:24} {first}")
+
+
+balancing_commands.add_to(app)
+app.add_typer(metadata.app, name="metadata")
 
 
 def main() -> None:

@@ -140,18 +140,31 @@ class Rule(Model):
         return self.name or self.column
 
 
+class Wfpp(Model):
+    """Pruning by word frequency, which needs no metadata."""
+
+    fraction: Fraction = Field(description="of the pairs to keep: those whose words are rarest")
+    threshold: float = Field(
+        1e-7,
+        gt=0,
+        lt=1,
+        description="share of all words up to which a word does not count as frequent",
+    )
+
+
 class Balance(Model):
-    """MetaCLIP balancing: one of `t`, `p` and `size`."""
+    """MetaCLIP balancing by one of `t`, `p` and `size`, or `wfpp` in its place."""
 
     t: float | None = Field(None, gt=0, description="pairs an entry before it is sampled down")
     p: Fraction | None = Field(None, description="share of the matches that lies in the tail")
     size: Positive | None = Field(None, description="expected number of pairs to keep")
+    wfpp: Wfpp | None = Field(None, description="prune pairs of frequent words, without metadata")
     reference: str = Field("en", description="the language whose t is given; its p goes to others")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Balance":
-        if sum(x is not None for x in (self.t, self.p, self.size)) != 1:
-            raise ValueError("give exactly one of t, p and size")
+        if sum(x is not None for x in (self.t, self.p, self.size, self.wfpp)) != 1:
+            raise ValueError("give exactly one of t, p, size and wfpp")
         return self
 
 
@@ -187,12 +200,13 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        if self.balance and not self.prepare.metadata:
+        by_entries = self.balance if self.balance and not self.balance.wfpp else None
+        if by_entries and not self.prepare.metadata:
             raise ValueError("balance needs prepare.metadata, an entry list to match captions with")
-        if self.balance and self.balance.reference not in self.prepare.metadata:
+        if by_entries and by_entries.reference not in self.prepare.metadata:
             have = ", ".join(sorted(self.prepare.metadata))
             raise ValueError(
-                f"balance.reference is {self.balance.reference!r} but prepare.metadata has only {have}"
+                f"balance.reference is {by_entries.reference!r} but prepare.metadata has only {have}"
             )
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:

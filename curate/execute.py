@@ -87,38 +87,44 @@ def execute(
 
     pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
     build(pipeline, plan, clustered=standing.clustered)
-    try:
-        with nullcontext() if debug else _without_noise():
-            state = _on_a_thread(lambda: pipeline.run().wait_until_finish())
-    except CurateError as error:
-        raise CurateError(_WHILE.sub("", str(error))) from error
-    except RuntimeError as error:
-        if found := _OURS.findall(str(error)):
-            raise CurateError(_WHILE.sub("", found[-1])) from error
-        last = str(error).strip().splitlines()[-1]
-        raise CurateError(f"the pipeline failed: {last}; --debug shows where") from error
+    with nullcontext() if debug else _without_noise():
+        state, error = _on_a_thread(lambda: pipeline.run().wait_until_finish())
+    if error is not None:
+        raise _in_one_line(error) from error
     if state is not None and str(state) != "DONE":
         raise CurateError(f"the {plan.config.beam.runner} job ended in state {state}")
 
 
-def _on_a_thread(work: Callable[[], Any]) -> Any:
-    """What `work` returns. Ctrl-C interrupts this thread, which only waits, at once."""
-    ended: list[Any] = []
-    failed: list[BaseException] = []
+def _on_a_thread(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """What `work` returns, or raises. Ctrl-C interrupts this thread, which only waits, at once."""
+    ended: list[tuple[Any, BaseException | None]] = []
 
     def body() -> None:
         try:
-            ended.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            failed.append(error)
+            ended.append((work(), None))
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            ended.append((None, error))
 
     thread = threading.Thread(target=body, daemon=True, name="pipeline")
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
-    if failed:
-        raise failed[0]
     return ended[0]
+
+
+def _in_one_line(error: BaseException) -> CurateError:
+    """What a person should read of an error that ended a pipeline.
+
+    A worker in another process sends its traceback as text; our own message is in it.
+    """
+    if isinstance(error, CurateError):
+        return CurateError(_WHILE.sub("", str(error)))
+    if found := _OURS.findall(str(error)):
+        return CurateError(_WHILE.sub("", found[-1]))
+    last = str(error).strip().splitlines() or [""]
+    return CurateError(
+        f"the pipeline failed: {type(error).__name__}: {last[-1]}; --debug shows where"
+    )
 
 
 @contextmanager

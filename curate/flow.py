@@ -27,6 +27,7 @@ from curate.stages.prepare import PrepareStep
 from curate.stages.score import ScoreStep
 from curate.stages.select import Select, SelectDownload, SelectScore
 from curate.stages.shards import Shards, ShardStep
+from curate.stages.wfpp import Wfpp, WfppStep
 
 LOCAL_RUNNER = "FnApiRunner"
 
@@ -49,7 +50,10 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
         parts |= "Score" >> hinted(beam.ParDo(TakePart(score_step(plan))), plan.config)
         parts |= "Select scores" >> Select(select_step(plan, Stage.SCORE))
     if Stage.BALANCE in stages:
-        parts, _ = parts | "Balance" >> Balance(balance_step(plan))
+        if plan.config.balance and plan.config.balance.wfpp:
+            parts |= "Balance" >> Wfpp(wfpp_step(plan))
+        else:
+            parts, _ = parts | "Balance" >> Balance(balance_step(plan))
     if Stage.SHARDS in stages:
         _ = parts | "Shards" >> Shards(shard_step(plan))
 
@@ -132,9 +136,20 @@ def balance_step(plan: Plan) -> BalanceStep:
         raise AssertionError("balance is not configured")
     return BalanceStep(
         **_common(plan, Stage.BALANCE),
-        target=Target(**plan.config.balance.model_dump()),
+        target=Target(**plan.config.balance.model_dump(exclude={"wfpp"})),
         metadata={x: files.absolute(p) for x, p in plan.config.prepare.metadata.items()},
         seed=plan.config.seed,
+        columns=plan.columns(Stage.BALANCE),
+    )
+
+
+def wfpp_step(plan: Plan) -> WfppStep:
+    """The step that prunes pairs of frequent words, in the balance's place."""
+    if plan.config.balance is None or plan.config.balance.wfpp is None:
+        raise AssertionError("balance.wfpp is not configured")
+    return WfppStep(
+        **_common(plan, Stage.BALANCE),
+        **plan.config.balance.wfpp.model_dump(),
         columns=plan.columns(Stage.BALANCE),
     )
 

@@ -61,7 +61,7 @@ class Plan:
 
     def columns(self, stage: Stage) -> pa.Schema:
         """The columns of a part after `stage`."""
-        return schema.after(stage, enabled=self.stages)
+        return schema.after(stage, enabled=self.stages, balance=balance_columns(self.config))
 
 
 def enabled_stages(config: Config) -> tuple[Stage, ...]:
@@ -77,6 +77,11 @@ def enabled_stages(config: Config) -> tuple[Stage, ...]:
         Stage.REPORT: True,
     }
     return tuple(stage for stage in Stage if wanted[stage])
+
+
+def balance_columns(config: Config) -> pa.Schema:
+    """The columns that the balance adds."""
+    return schema.WFPP if config.balance and config.balance.wfpp else schema.BALANCE
 
 
 def rule_stage(rule: Rule, stages: tuple[Stage, ...]) -> Stage:

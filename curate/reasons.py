@@ -46,6 +46,7 @@ class DropReason(StrEnum):
     DUPLICATE_CAPTION = "duplicate_caption"
     # balance
     SAMPLED_OUT = "sampled_out"
+    FREQUENT_WORDS = "frequent_words"
 
 
 class ErrorCode(StrEnum):

@@ -32,7 +32,9 @@ def settle(plan: Plan) -> Standing:
     run = plan.run
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
     own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
-    run.sweep([*plan.digests, *(f"{kind}/{stage}" for kind in ("dropped", "dead") for stage in own)])
+    run.sweep(
+        [*plan.digests, *(f"{kind}/{stage}" for kind in ("dropped", "dead") for stage in own)]
+    )
     for stage in own:
         if stage not in plan.stages:
             for folder in (str(stage), f"dropped/{stage}", f"dead/{stage}"):
@@ -56,7 +58,7 @@ def settle(plan: Plan) -> Standing:
                 now.add(index)
             else:
                 stale[folder] = stale.get(folder, 0) + 1
-                run.retract(folder, index, reusable=folder.endswith(ANNOTATED))
+                run.retract(folder, index, own=plan.digests[folder].own)
         valid[folder] = len(now)
         if folder == Stage.DEDUP:
             clustered = _clusters_stand(plan, digest, whole=whole)

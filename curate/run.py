@@ -78,7 +78,7 @@ class Run:
     @classmethod
     def at(cls, url: str) -> "Run":
         """The run that stands at `url`."""
-        root = files.absolute(url)
+        root = files.absolute(url).rstrip("/")
         state = cls(root).state()
         if not state:
             raise CurateError(f"{url}: no run here (it has no run.json)")
@@ -99,7 +99,7 @@ class Run:
         if self.source is not None:
             first, *more = "/".join(names).split("/")
             owner = more[0] if first in ("dropped", "dead") and more else first
-            if owner in BORROWED or owner == "input":
+            if owner in BORROWED:
                 return files.join(self.source, *names)
         return files.join(self.root, *names)
 
@@ -128,13 +128,14 @@ class Run:
         """Mark a part done at a step; every other file of it must stand already."""
         files.write_json(self.part(folder, index, "json"), asdict(record))
 
-    def retract(self, folder: str, index: int, *, reusable: bool) -> None:
+    def retract(self, folder: str, index: int, *, own: str) -> None:
         """Take back that a part is done at a step, before any file of it changes.
 
-        A `reusable` part keeps a record without a digest: its rows may be taken over.
+        An annotated part made under the step's `own` settings keeps a record without a digest: its
+        rows may be taken over.
         """
         record = self.record(folder, index)
-        if record and reusable:
+        if record and record.own == own and folder.endswith(ANNOTATED):
             self.write_record(folder, index, replace(record, digest=""))
         elif record:
             files.remove(self.part(folder, index, "json"))

@@ -73,6 +73,9 @@ SCORE = pa.schema([("clip_score", pa.float32())])
 
 BALANCE = pa.schema([("keep_probability", pa.float64())])
 
+WFPP = pa.schema([("word_score", pa.float64())])
+"""What the balance adds where it prunes by word frequency."""
+
 LEDGER = pa.schema(
     [
         ("uid", pa.string()),
@@ -116,11 +119,11 @@ ADDED = {
 }
 
 
-def after(stage: Stage, *, enabled: Iterable[Stage]) -> pa.Schema:
-    """The columns of a part after `stage`, given the stages that run."""
+def after(stage: Stage, *, enabled: Iterable[Stage], balance: pa.Schema = BALANCE) -> pa.Schema:
+    """The columns of a part after `stage`, given the stages that run and what `balance` adds."""
     enabled = set(enabled)
     fields: list[pa.Field] = []
-    for upstream, added in ADDED.items():
+    for upstream, added in (ADDED | {Stage.BALANCE: balance}).items():
         if upstream in enabled:
             fields += list(added)
         if upstream is stage:

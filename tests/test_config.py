@@ -195,11 +195,11 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + "prepare: {metadata: {en: x}}\nbalance: {}\n",
-            "run.yaml:4: balance: give exactly one of t, p and size",
+            "run.yaml:4: balance: give exactly one of t, p, size and wfpp",
         ),
         (
             MINIMAL + "prepare: {metadata: {en: x}}\nbalance: {t: 1, p: 0.1}\n",
-            "run.yaml:4: balance: give exactly one of t, p and size",
+            "run.yaml:4: balance: give exactly one of t, p, size and wfpp",
         ),
         (
             MINIMAL + "balance: {t: 3}\n",
@@ -334,14 +334,25 @@ def test_the_tree_is_frozen_all_the_way_down() -> None:
         ({"t": 1}, True), ({"p": 0.5}, True), ({"size": 10}, True), ({}, False), ({"t": 0}, False),
         ({"p": 0}, False), ({"p": 1}, False), ({"size": 0}, False), ({"t": 1, "size": 2}, False),
         ({"t": 0.5}, True), ({"size": 1.5}, False), ({"t": "many"}, False),
+        ({"wfpp": {"fraction": 0.5}}, True), ({"wfpp": {"fraction": 0.5}, "t": 1}, False),
+        ({"wfpp": {}}, False), ({"wfpp": {"fraction": 1.5}}, False),
+        ({"wfpp": {"fraction": 0.5, "threshold": 0}}, False),
     ],
 )  # fmt: skip
-def test_balance_is_one_positive_number(given: dict[str, object], valid: bool) -> None:
+def test_balance_has_one_aim(given: dict[str, object], valid: bool) -> None:
     if valid:
         assert Balance.model_validate(given).model_dump(exclude_unset=True) == given
     else:
         with pytest.raises(ValidationError):
             Balance.model_validate(given)
+
+
+def test_word_frequencies_need_no_entry_list() -> None:
+    given = {"input": {"paths": "a.csv"}, "balance": {"wfpp": {"fraction": 0.5}}}
+    balance = Config.model_validate(given).balance
+    assert balance is not None
+    assert balance.wfpp is not None
+    assert balance.wfpp.threshold == 1e-7
 
 
 def test_a_rule_may_be_called_in() -> None:

@@ -114,12 +114,15 @@ def test_a_part_taken_back_is_not_done(run: Run) -> None:
     record = PartRecord("d", "o", 1, 1)
     for folder in ("score", "score/annotated"):
         run.write_record(folder, 0, record)
-    run.retract("score", 0, reusable=False)
-    run.retract("score/annotated", 0, reusable=True)
-    run.retract("score", 1, reusable=True)
+        run.write_record(folder, 2, record)
+    run.retract("score", 0, own="o")
+    run.retract("score/annotated", 0, own="o")
+    run.retract("score/annotated", 2, own="other settings")
+    run.retract("score", 1, own="o")
     assert run.record("score", 0) is None
     assert run.record("score/annotated", 0) == PartRecord("", "o", 1, 1)
-    assert run.done("score") == []
+    assert run.done("score") == [2]
+    assert run.done("score/annotated") == [0]
 
 
 def test_parts_are_plain_and_versions_named() -> None:

@@ -64,7 +64,7 @@ class ClipScorer:
                     model, pretrained=pretrained, precision="fp32", device=self._device
                 )
                 self._tokenizer = open_clip.get_tokenizer(model)
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+        except (RuntimeError, OSError, ValueError, KeyError, AssertionError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise CurateError(
                 f"score.model {model!r} with pretrained {pretrained!r} cannot be loaded: {reason}"

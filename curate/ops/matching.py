@@ -19,17 +19,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.ops.strings import buffers
+from curate.ops.strings import Buffers, buffers
 
 _SPACED_MARKS = b",.;:?!`"
 _KIND = np.zeros(256, np.uint8)  # 1: becomes a space, 2: gets spaces around
 _KIND[list(b"\t\n\r")] = 1
 _KIND[list(_SPACED_MARKS)] = 2
+_KIND[32] = 1
+_AS_IT_IS = np.zeros(256, np.uint8)  # for entries: cut at spaces, otherwise unchanged
+_AS_IT_IS[32] = 1
 _SPACE = 32
 _U = np.uint64
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)
-_ENTRY = np.uint64(1)  # a slot's second word: the entry that ends here, plus 1, shifted by this,
-_MORE = np.uint64(1)  # and in the lowest bit whether an entry goes on from here
+_LOW = np.uint64(0xFFFFFFFF)  # of a slot: where the entry that ends here is laid out, or 0;
+_MORE = np.uint64(1 << 32)  # whether an entry goes on from here;
+_TAG = np.uint64(33)  # and from this bit on, the upper bits of the prefix's hash
+_EMPTY = np.uint64(0xCBF29CE484222325)  # a unit's hash is FNV-1a
+_PRIME = np.uint64(0x100000001B3)
+_END = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 NO_SPACE_LANGUAGES = frozenset({"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"})
 """Languages written without spaces (Meta CLIP 2)."""
@@ -67,145 +74,214 @@ def _mix(h: Any, value: Any) -> Any:
     return h ^ (h >> _U(32))
 
 
-@nb.njit(cache=True)
-def _space(content: Any, start: int, stop: int, kind: Any, out: Any) -> Any:
-    """Write the spaced caption into `out`; its length."""
-    out[0] = _SPACE
-    n = 1
-    for at in range(start, stop):
-        byte = content[at]
-        what = kind[byte]
-        if what == 0:
-            out[n] = byte
-            n += 1
-        elif what == 1:
-            out[n] = _SPACE
-            n += 1
-        else:
-            out[n] = _SPACE
-            out[n + 1] = byte
-            out[n + 2] = _SPACE
-            n += 3
-    out[n] = _SPACE
-    return n + 1
+@nb.njit(inline="always")
+def _word(words: Any, at: int, stop: int) -> Any:
+    """The bytes of a buffer from `at` up to `stop`, eight at the most, as one number.
+
+    `words` is the buffer as aligned words of eight bytes, with one to spare.
+    """
+    shift = _U((at & 7) * 8)
+    value = words[at >> 3] >> shift
+    if shift:
+        value |= words[(at >> 3) + 1] << (_U(64) - shift)
+    if stop - at < 8:
+        value &= (_U(1) << _U((stop - at) * 8)) - _U(1)
+    return value
 
 
-@nb.njit(cache=True)
-def _cut(text: Any, start: int, stop: int, by_character: bool, units: Any) -> Any:
-    """Cut `text[start:stop]` into units; how many.
+@nb.njit(inline="always")
+def _write(content: Any, start: int, stop: int, kind: Any, text: Any, units: Any) -> Any:
+    """Write a caption into `text`, spaced where `kind` says so, from byte 8 on; and its tokens.
 
-    A unit is what stands between two spaces (nothing, between two that touch), or a character.
+    A token is what stands between two spaces: nothing, between two that touch. Returns where the
+    text ends, which is a space as the byte before it is, and the number of tokens.
     """
     starts, stops, hashes = units
+    text[7] = _SPACE
+    at = 8
+    starts[0] = at
     n = 0
-    at = start
-    while at < stop or (at == stop and not by_character):
-        h = _U(1)
-        first = at
-        if by_character:
-            while at == first or (at < stop and (text[at] & 0xC0) == 0x80):
-                h = _mix(h, _U(text[at]))
-                at += 1
-        else:
-            while at < stop and text[at] != _SPACE:
-                h = _mix(h, _U(text[at]))
-                at += 1
-        starts[n], stops[n], hashes[n] = first, at, h
-        n += 1
-        if not by_character:
+    h = _EMPTY
+    for k in range(start, stop):
+        byte = content[k]
+        what = kind[byte]
+        if what == 0:
+            text[at] = byte
             at += 1
+            h = (h ^ _U(byte)) * _PRIME
+            continue
+        text[at] = _SPACE
+        stops[n], hashes[n] = at, h
+        if what == 2:
+            n += 1
+            starts[n], stops[n] = at + 1, at + 2
+            hashes[n] = (_EMPTY ^ _U(byte)) * _PRIME
+            text[at + 1] = byte
+            text[at + 2] = _SPACE
+            at += 2
+        at += 1
+        n += 1
+        starts[n] = at
+        h = _EMPTY
+    text[at] = _SPACE
+    stops[n], hashes[n] = at, h
+    return at, n + 1
+
+
+@nb.njit(inline="always")
+def _characters_of(text: Any, end: int, units: Any) -> Any:
+    """Cut the text into characters in place of tokens; how many."""
+    starts, stops, hashes = units
+    n = 0
+    at = 8
+    while at < end:
+        starts[n] = at
+        h = (_EMPTY ^ _U(text[at])) * _PRIME
+        at += 1
+        while at < end and (text[at] & 0xC0) == 0x80:
+            h = (h ^ _U(text[at])) * _PRIME
+            at += 1
+        stops[n], hashes[n] = at, h
+        n += 1
     return n
 
 
 @nb.njit(inline="always")
 def _slot_of(slots: Any, h: Any) -> Any:
-    """The slot that holds `h`, or the free one where it belongs."""
+    """The slot of the prefix with hash `h`, or the free one where it belongs."""
     mask = len(slots) - 1
-    slot = np.int64(h >> _U(24)) & mask
-    while slots[slot, 0] != 0 and slots[slot, 0] != h:
+    slot = np.int64(h & _LOW) & mask
+    while slots[slot] != 0 and slots[slot] >> _TAG != h >> _TAG:
         slot = (slot + 1) & mask
     return slot
 
 
-@nb.njit(cache=True)
-def _same(entries: Any, first: int, last: int, text: Any, at: int) -> Any:
-    for k in range(last - first):  # noqa: SIM110 - a generator does not compile
-        if entries[first + k] != text[at + k]:
+@nb.njit(inline="always")
+def _is_entry(entries: Any, first: int, words: Any, at: int, stop: int) -> bool:
+    """Whether the entry laid out at `first` is the text from `at` to `stop`."""
+    first += 1
+    while stop - at >= 8:
+        if entries[first] != _word(words, at, stop):
             return False
-    return True
+        at += 8
+        first += 1
+    rest = _END << _U((stop - at) * 8)
+    return bool(entries[first] == (_word(words, at, stop) | rest))
+
+
+@nb.njit(cache=True)
+def _lay_out(content: Any, offsets: Any) -> Any:
+    """Each entry as its id and whole words, closed by bytes that no text holds; where each begins."""
+    n = len(offsets) - 1
+    firsts = np.empty(n + 1, np.int64)
+    firsts[0] = 1
+    for i in range(n):
+        firsts[i + 1] = firsts[i] + (offsets[i + 1] - offsets[i]) // 8 + 2
+    words = np.full(firsts[n], _END, np.uint64)
+    octets = words.view(np.uint8)
+    for i in range(n):
+        words[firsts[i]] = _U(i)
+        for k in range(offsets[i + 1] - offsets[i]):
+            octets[8 * firsts[i] + 8 + k] = content[offsets[i] + k]
+    return words, firsts
+
+
+@nb.njit(cache=True)
+def _scratch(longest: int) -> Any:
+    """Room for the longest text, spaced, and for its units."""
+    room = 3 * longest + 32
+    words = np.zeros(room // 8 + 2, np.uint64)
+    units = (np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.uint64))
+    return words, words.view(np.uint8), units
 
 
 @nb.njit(cache=True)
 def _build(
-    content: Any, offsets: Any, chosen: Any, by_character: bool, seed: Any, slots: Any, units: Any
-) -> Any:
-    """Put the prefixes of the `chosen` entries into the table; how many a longest entry has.
+    content: Any, offsets: Any, chosen: Any, by_character: bool, kind: Any, laid_out: Any, seed: Any,
+    slots: Any,
+) -> Any:  # fmt: skip
+    """Put the prefixes of the `chosen` entries into the table; whether that worked.
 
-    -1 where the table is too small, -2 where two prefixes of different entries share a hash.
+    -1 where the table is too small, -2 where two entries would share a slot.
     """
-    used = 0
-    deepest = 0
-    hashes = units[2]
+    used = longest = 0
     for i in chosen:
-        start, stop = offsets[i], offsets[i + 1]
-        n = _cut(content, start, stop, by_character, units)
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    _, text, units = scratch = _scratch(longest)
+    hashes = units[2]
+    entries, firsts = laid_out
+    for i in chosen:
+        end, n = _write(content, offsets[i], offsets[i + 1], kind, text, units)
+        if by_character:
+            n = _characters_of(text, end, units)
         h = seed
         for k in range(n):
             h = _mix(h, hashes[k])
-            if h == 0:
-                return -2
             slot = _slot_of(slots, h)
-            if slots[slot, 0] == 0:
-                slots[slot, 0] = h
+            if slots[slot] == 0:
+                slots[slot] = h >> _TAG << _TAG
                 used += 1
                 if used * 10 > len(slots) * 7:
                     return -1
             if k + 1 < n:
-                slots[slot, 1] |= _MORE
-            elif slots[slot, 1] >> _ENTRY == 0:
-                slots[slot, 1] |= _U(i + 1) << _ENTRY
-            else:
-                other = np.int64(slots[slot, 1] >> _ENTRY) - 1
-                if offsets[other + 1] - offsets[other] != stop - start or not _same(
-                    content, start, stop, content, offsets[other]
-                ):
-                    return -2
-        deepest = max(deepest, n)
-    return deepest
+                slots[slot] |= _MORE
+            elif slots[slot] & _LOW == 0:
+                slots[slot] |= _U(firsts[i])
+            elif not _is_entry(entries, np.int64(slots[slot] & _LOW), scratch[0], 8, end):
+                return -2
+    return 0
 
 
-@nb.njit(cache=True)
+@nb.njit(inline="always")
 def _find(
-    text: Any, units: Any, n: int, by_character: bool, seed: Any, slots: Any, entries: Any, free: Any,
-    found: Any, m: int,
+    words: Any, text: Any, units: Any, n: int, by_character: bool, seed: Any, slots: Any,
+    entries: Any, free: Any, work: Any, found: Any, m: int,
 ) -> Any:  # fmt: skip
-    """Append to `found`, which holds `m`, the entries that stand on units; the new length."""
-    content, offsets = entries
+    """Append to `found`, which holds `m`, the entries that stand on units; and the new length.
+
+    Prefixes grow by one unit a round, all of a caption at a time, and each round first reads every
+    slot that it will need: memory is what this waits for, and so the waits overlap.
+    """
     starts, stops, hashes = units
+    begins, states, candidates = work
+    mask = len(slots) - 1
     for i in range(n):
-        at = starts[i]
-        h = seed
-        for j in range(i, n):
-            h = _mix(h, hashes[j])
-            slot = _slot_of(slots, h)
-            if slots[slot, 0] == 0:
-                break
-            value = slots[slot, 1]
-            if value >> _ENTRY != 0:
-                k = np.int64(value >> _ENTRY) - 1
-                stop = stops[j]
-                bounded = not by_character or (
-                    (free[k] & 1 or text[at - 1] == _SPACE)
-                    and (free[k] & 2 or text[stop] == _SPACE)
-                )
-                first, last = offsets[k], offsets[k + 1]
-                if bounded and last - first == stop - at and _same(content, first, last, text, at):
-                    if m == len(found):
-                        found = np.concatenate((found, np.empty_like(found)))
-                    found[m] = k
+        begins[i], states[i] = i, _mix(seed, hashes[i])
+    live, length = n, 0
+    while live:
+        touched = _U(0)
+        for k in range(live):
+            touched |= slots[np.int64(states[k] & _LOW) & mask]
+        if touched == 0:
+            break
+        n_candidates = still = 0
+        for k in range(live):
+            i, h = begins[k], states[k]
+            value = slots[_slot_of(slots, h)]
+            if value & _LOW:
+                candidates[n_candidates, 0] = np.int64(value & _LOW)
+                candidates[n_candidates, 1] = i
+                n_candidates += 1
+            if value & _MORE and i + length + 1 < n:
+                begins[still], states[still] = i, _mix(h, hashes[i + length + 1])
+                still += 1
+        for k in range(n_candidates):
+            touched |= entries[candidates[k, 0]]
+        if m + n_candidates > len(found):
+            found = np.concatenate((found, np.empty(n_candidates + len(found), np.int32)))
+        for k in range(n_candidates):
+            first, i = candidates[k]
+            at, stop = starts[i], stops[i + length]
+            if _is_entry(entries, first, words, at, stop):
+                entry = np.int32(entries[first])
+                if not by_character or (
+                    (free[entry] & 1 or text[at - 1] == _SPACE)
+                    and (free[entry] & 2 or text[stop] == _SPACE)
+                ):
+                    found[m] = entry
                     m += 1
-            if value & _MORE == 0:
-                break
+        live = still
+        length += 1
     return m, found
 
 
@@ -232,22 +308,25 @@ def _match(
     longest = 0
     for row in range(rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
-    room = 3 * longest + 3
-    text = np.empty(room, np.uint8)
-    units = (np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.uint64))
+    words, text, units = _scratch(longest)
+    room = len(units[0])
+    work = (np.empty(room, np.int64), np.empty(room, np.uint64), np.empty((room, 2), np.int64))
     found = np.empty(64, np.int32)
     out = np.empty(8 * rows + 64, np.int32)
     ends = np.zeros(rows + 1, np.int32)
     total = 0
     for row in range(rows):
-        end = _space(content, offsets[row], offsets[row + 1], kind, text) - 1
+        end, n = _write(content, offsets[row], offsets[row + 1], kind, text, units)
         m = 0
         if len(tokens):
-            n = _cut(text, 1, end, False, units)
-            m, found = _find(text, units, n, False, seed, tokens, entries, free, found, m)
+            m, found = _find(
+                words, text, units, n, False, seed, tokens, entries, free, work, found, m
+            )
         if len(characters):
-            n = _cut(text, 1, end, True, units)
-            m, found = _find(text, units, n, True, seed, characters, entries, free, found, m)
+            n = _characters_of(text, end, units)
+            m, found = _find(
+                words, text, units, n, True, seed, characters, entries, free, work, found, m
+            )
         _sort(found, m)
         while total + m > len(out):
             out = np.concatenate((out, np.empty_like(out)))
@@ -309,10 +388,10 @@ class Matcher:
             raise ValueError(f"{len(entries)} entries, but {len(ids)} ids")
         self._ids = None if ids is None else np.asarray(ids, np.int32)
         try:
-            self._entries = buffers(pa.array(entries, pa.large_string()))
+            content = buffers(pa.array(entries, pa.large_string()))
         except UnicodeEncodeError as error:
             raise ValueError(f"an entry is not valid Unicode: {error.object!r}") from None
-        lengths = np.diff(self._entries.offsets)
+        lengths = np.diff(content.offsets)
         if len(lengths) and not lengths.all():
             raise ValueError(f"entry {int(np.argmin(lengths))} is empty")
         free = np.zeros(len(entries), np.uint8)  # 1: no space needed before, 2: after
@@ -320,30 +399,30 @@ class Matcher:
             for i, entry in enumerate(entries):
                 free[i] = needs_no_space(entry[0]) | needs_no_space(entry[-1]) << 1
         self._free = free
+        self._entries, firsts = _lay_out(*content)
+        laid_out = (self._entries, firsts)
         for self._seed in np.arange(1, 17, dtype=np.uint64):
-            tokens = self._fill(np.flatnonzero(free == 0), by_character=False)
-            characters = self._fill(np.flatnonzero(free), by_character=True)
+            tokens = self._fill(content, laid_out, np.flatnonzero(free == 0), by_character=False)
+            characters = self._fill(content, laid_out, np.flatnonzero(free), by_character=True)
             if tokens is not None and characters is not None:
                 self._tokens, self._characters = tokens, characters
                 return
         raise ValueError("no seed separates these entries")
 
-    def _fill(self, chosen: NDArray[np.int64], *, by_character: bool) -> NDArray[np.uint64] | None:
-        """The table of the prefixes of the `chosen` entries, (slots, 2); None where hashes clash.
+    def _fill(
+        self, content: Buffers, laid_out: Any, chosen: NDArray[np.int64], *, by_character: bool
+    ) -> NDArray[np.uint64] | None:
+        """The table of the prefixes of the `chosen` entries, (slots,); None where hashes clash.
 
-        Open addressing over a power of two of slots: the hash of a prefix (0 where free), and what
-        is known of it.
+        Open addressing over a power of two of slots, 0 where free. Prefixes that share a slot's tag
+        share the slot, which may cost a comparison; two entries may not.
         """
-        longest = int(np.diff(self._entries.offsets).max(initial=0)) + 1
-        units = (
-            np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.uint64)
-        )  # fmt: skip
         size = 1 << max(4, int(len(chosen) * 1.4).bit_length()) if len(chosen) else 0
         while True:
-            slots = np.zeros((size, 2), np.uint64)
-            deepest = _build(*self._entries, chosen, by_character, self._seed, slots, units)
-            if deepest != -1:
-                return None if deepest == -2 else slots
+            slots = np.zeros(size, np.uint64)
+            outcome = _build(*content, chosen, by_character, _AS_IT_IS, laid_out, self._seed, slots)
+            if outcome != -1:
+                return None if outcome == -2 else slots
             size *= 2
 
     def __len__(self) -> int:
@@ -352,7 +431,7 @@ class Matcher:
     @property
     def nbytes(self) -> int:
         """Bytes that the tables and the entries take."""
-        arrays = (*self._entries, self._free, self._tokens, self._characters)
+        arrays = (self._entries, self._free, self._tokens, self._characters)
         ids = 0 if self._ids is None else self._ids.nbytes
         return sum(array.nbytes for array in arrays) + ids
 

@@ -173,7 +173,7 @@ class EntryList(NamedTuple):
 
     entries: list[str]
     concepts: list[str]
-    ids: list[int] | None  # the concept of each entry; None where every entry is its own
+    ids: list[int] | None  # the concept of each entry; None where each has one of its own
 
 
 def read_entries(path: str) -> EntryList:
@@ -204,7 +204,8 @@ def read_entries(path: str) -> EntryList:
         concept_of = _concept_of_each(path, lines)
         names = {concept: i for i, concept in enumerate(dict.fromkeys(concept_of.values()))}
         ids = [names[concept] for concept in concept_of.values()]
-        found = EntryList(list(concept_of), list(names), ids)
+        own = ids == list(range(len(ids)))
+        found = EntryList(list(concept_of), list(names), None if own else ids)
     else:
         entries = list(dict.fromkeys(line for line in lines if line.strip()))
         found = EntryList(entries, entries, None)

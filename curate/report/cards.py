@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from curate import schema
 from curate.config import Config
+from curate.plan import balance_columns
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict
@@ -38,6 +39,7 @@ COLUMNS = {
     "cluster_size": "pairs in that cluster",
     "clip_score": "cosine similarity of image and caption under the scoring model",
     "keep_probability": "probability with which balancing kept the pair",
+    "word_score": "how rare the caption's words are in the pool (WFPP), from 0",
 }
 
 
@@ -115,7 +117,8 @@ def _balance(facts: Facts) -> list[str]:
 def _files(facts: Facts, config: Config) -> list[str]:
     ending = config.download.encode_format
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
-    names = ["key", *schema.after(stages[-1], enabled=stages).names]
+    after = schema.after(stages[-1], enabled=stages, balance=balance_columns(config))
+    names = ["key", *after.names]
     columns = [f"- `{name}`: {COLUMNS.get(name, '')}" for name in names if name not in HIDDEN]
     text = (
         f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"

@@ -10,8 +10,9 @@ from typing import Any
 
 from curate import files
 from curate.config import Config
+from curate.ops.sweeping import Sweep
 from curate.plan import enabled_stages
-from curate.report import distributions, entries, ledger
+from curate.report import distributions, entries, ledger, sweeps
 from curate.run import PART_STAGES, Run, totals
 from curate.schema import Stage
 
@@ -75,6 +76,7 @@ class Origin:
     config_digest: str
     versions: dict[str, str]
     inputs: tuple[Source, ...]
+    source: str | None  # the run that this one rebalances
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Facts:
     duplicates: ledger.Duplicates | None
     scores: distributions.Scores | None
     balance: entries.Balance | None
+    sweep: Sweep | None
     examples: tuple[ledger.Example, ...]  # kept pairs
     seconds: dict[str, float]  # of work, over all workers, by stage
 
@@ -143,7 +146,7 @@ def collect(run: Run, config: Config) -> Facts:
         kept = sum(shard.pairs for shard in shards)
         funnel.append(StageFacts(Stage.SHARDS, len(shards), counts[final]["kept"], kept, 0, 0))
     origin = _origin(run, config)
-    has_balance = Stage.BALANCE in stages
+    has_balance = Stage.BALANCE in stages and not (config.balance and config.balance.wfpp)
     return Facts(
         pairs=pool,
         kept=funnel[-1].kept,
@@ -161,6 +164,7 @@ def collect(run: Run, config: Config) -> Facts:
         balance=entries.balance(run, kept_pairs={one.language: one.kept for one in languages})
         if has_balance
         else None,
+        sweep=sweeps.stored(run, stages),
         examples=ledger.kept_examples(run, final, n=SHOWN),
         seconds=_seconds(run, counts),
     )
@@ -217,6 +221,7 @@ def _origin(run: Run, config: Config) -> Origin:
             )
             for one in state.get("inputs", ())
         ),
+        source=state.get("source"),
     )
 
 

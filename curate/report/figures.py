@@ -1,37 +1,15 @@
-"""The figures: Vega-Lite charts, drawn offline as SVG for the page and as PNG files.
+"""The figures of a run, as Vega-Lite charts."""
 
-Text and grid lines have two fixed colours (`INK`, `GRID`) that the page's style sheet replaces in
-dark mode; everything else is readable on both backgrounds.
-"""
-
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
-import vl_convert
 
+from curate.report import charts, sweeps
+from curate.report.charts import BEFORE, DEAD, DROPPED, INK, KEPT, MARK, Figure
 from curate.report.distributions import Scores, Spread
 from curate.report.entries import LanguageBalance
 from curate.report.facts import Facts
-
-INK, GRID = "#475569", "#e2e8f0"
-KEPT, DROPPED, DEAD, BEFORE, MARK = "#3b82f6", "#f0a43c", "#dc4b4b", "#a9b6c8", "#e11d48"
-
-_WIDTH, _HEIGHT = 430, 230
-_SCALE = 2.0  # pixels of a PNG per unit
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart as the page and the report folder need it."""
-
-    name: str  # of the PNG, without ending
-    title: str
-    note: str  # how to read it
-    svg: str
-    png: bytes
 
 
 def draw(facts: Facts) -> dict[str, Figure]:
@@ -40,7 +18,7 @@ def draw(facts: Facts) -> dict[str, Figure]:
 
 
 def _figures(facts: Facts) -> Iterator[Figure]:
-    yield _figure("funnel", "Pairs through the stages", "", _funnel(facts))
+    yield charts.figure("funnel", "Pairs through the stages", "", _funnel(facts))
     captions = facts.captions
     after = "left by prepare", "in the final set"
     yield _bars("caption_chars", "Length of the captions", "characters", captions.chars, after)
@@ -53,61 +31,19 @@ def _figures(facts: Facts) -> Iterator[Figure]:
     if facts.scores and facts.scores.scored:
         yield _scores(facts.scores)
     if facts.duplicates and len(facts.duplicates.sizes) > 1:
-        yield _figure("clusters", "Clusters by size", "", _clusters(facts))
+        yield charts.figure("clusters", "Clusters by size", "", _clusters(facts))
     for language in facts.balance.languages if facts.balance else ():
         if language.ranks:
             yield _ranks(language)
             yield _cumulative(language)
-
-
-def _figure(name: str, title: str, note: str, chart: Any) -> Figure:
-    fonts = "system-ui, -apple-system, Segoe UI, sans-serif"
-    spec = (
-        chart.configure(background="transparent", font=fonts, aria=False, padding=4)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=INK, titleColor=INK, gridColor=GRID, domainColor=GRID, tickColor=GRID,
-            labelFontSize=11, titleFontSize=11, titleFontWeight="normal", titlePadding=8,
-        )
-        .configure_legend(
-            labelColor=INK, labelFontSize=11, orient="top", title=None, offset=6, padding=0,
-            columnPadding=28,
-        )
-        .to_dict()
-    )  # fmt: skip
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
-    on_white = {**spec, "config": {**spec["config"], "background": "#ffffff"}}
-    png = vl_convert.vegalite_to_png(on_white, vl_version=version, scale=_SCALE)
-    return Figure(name, title, note, _inline(svg, name=name), png)
-
-
-def _inline(svg: str, *, name: str) -> str:
-    """`svg` with ids of its own, so that many can stand in one page."""
-    return re.sub(r'(id="|url\(#|href="#)(?=[a-z])', rf"\g<1>{name}-", svg)
-
-
-def _short(**options: Any) -> alt.Axis:
-    """An axis whose labels read 0, 500, 1k, 20k, 3M."""
-    label = "format(datum.value, abs(datum.value) < 1000 ? '~r' : '~s')"
-    return alt.Axis(labelExpr=label, tickCount=5, **options)
-
-
-def _rows(**columns: Any) -> Any:
-    names = list(columns)
-    values = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return alt.InlineData(values=values)
-
-
-def _legend(*names_and_colours: str) -> Any:
-    names, colours = names_and_colours[::2], names_and_colours[1::2]
-    return alt.Scale(domain=list(names), range=list(colours))
+    if facts.sweep:
+        yield from sweeps.figures(facts.sweep, balance=facts.balance)
 
 
 def _funnel(facts: Facts) -> Any:
     stages = [stage.stage for stage in facts.funnel]
     parts = ("kept", "dropped", "dead")
-    source = _rows(
+    source = charts.rows(
         stage=[s for s in stages for _ in parts],
         part=[part for _ in stages for part in parts],
         order=[i for _ in stages for i in range(len(parts))],
@@ -122,18 +58,18 @@ def _funnel(facts: Facts) -> Any:
             x=alt.X("pairs:Q", title="pairs", scale=room, axis=alt.Axis(format=",d", tickCount=6)),
             y=y,
             color=alt.Color(
-                "part:N", scale=_legend("kept", KEPT, "dropped", DROPPED, "dead", DEAD)
+                "part:N", scale=charts.legend("kept", KEPT, "dropped", DROPPED, "dead", DEAD)
             ),
             order="order:Q",
         )
     )
-    kept = _rows(stage=stages, rows=[s.rows for s in facts.funnel], kept=_labels(facts))
+    kept = charts.rows(stage=stages, rows=[s.rows for s in facts.funnel], kept=_labels(facts))
     labels = (
         alt.Chart(kept)
         .mark_text(align="left", dx=6, color=INK, fontSize=11)
         .encode(x=alt.X("rows:Q", scale=room), y=y, text="kept:N")
     )
-    return (bars + labels).properties(width=_WIDTH * 2, height=34 * len(stages))
+    return (bars + labels).properties(width=charts.WIDTH * 2, height=34 * len(stages))
 
 
 def _labels(facts: Facts) -> list[str]:
@@ -144,7 +80,7 @@ def _bars(name: str, title: str, unit: str, spread: Spread, legend: tuple[str, s
     """The histogram before, and over it the part of each bar that is left afterwards."""
     shape = spread.histogram
     note = f"The last bar holds all from {shape.edges[-2]:,g} up." if shape.open_ended else ""
-    source = _rows(
+    source = charts.rows(
         low=shape.edges[:-1] * 2,
         high=shape.edges[1:] * 2,
         pairs=shape.before + shape.after,
@@ -157,18 +93,18 @@ def _bars(name: str, title: str, unit: str, spread: Spread, legend: tuple[str, s
         .encode(
             x=alt.X("low:Q", bin="binned", title=unit, axis=cells),
             x2="high:Q",
-            y=alt.Y("pairs:Q", stack=None, title="pairs", axis=_short()),
-            color=alt.Color("set:N", scale=_legend(legend[0], BEFORE, legend[1], KEPT)),
+            y=alt.Y("pairs:Q", stack=None, title="pairs", axis=charts.short_axis()),
+            color=alt.Color("set:N", scale=charts.legend(legend[0], BEFORE, legend[1], KEPT)),
         )
-        .properties(width=_WIDTH, height=_HEIGHT)
+        .properties(width=charts.WIDTH, height=charts.HEIGHT)
     )
-    return _figure(name, title, note, chart)
+    return charts.figure(name, title, note, chart)
 
 
 def _scores(scores: Scores) -> Figure:
     shape = scores.clip_score.histogram
     dropped = [a - b for a, b in zip(shape.before, shape.after, strict=True)]
-    source = _rows(
+    source = charts.rows(
         low=shape.edges[:-1] * 2,
         high=shape.edges[1:] * 2,
         pairs=[*shape.after, *dropped],
@@ -183,13 +119,13 @@ def _scores(scores: Scores) -> Figure:
         .encode(
             x=alt.X("low:Q", bin="binned", title="clip_score", axis=cells),
             x2="high:Q",
-            y=alt.Y("pairs:Q", title="pairs", axis=_short(), scale=room),
-            color=alt.Color("set:N", scale=_legend("kept", KEPT, "dropped", DROPPED)),
+            y=alt.Y("pairs:Q", title="pairs", axis=charts.short_axis(), scale=room),
+            color=alt.Color("set:N", scale=charts.legend("kept", KEPT, "dropped", DROPPED)),
             order="order:Q",
         )
     )
     thresholds = sorted(scores.thresholds, key=lambda cut: cut.value)
-    cuts = _rows(
+    cuts = charts.rows(
         cut=[cut.value for cut in thresholds],
         label=[f"{cut.rule}: {cut.value:.3g}" for cut in thresholds],
         y=[8 + 15 * i for i in range(len(thresholds))],
@@ -203,8 +139,8 @@ def _scores(scores: Scores) -> Figure:
         color=MARK, align="left", dx=5, fontSize=11
     )
     chart = bars + lines.encode(x="cut:Q") + lowest + others
-    sized = chart.properties(width=_WIDTH * 2, height=_HEIGHT)
-    return _figure("clip_score", "Agreement of image and caption", "", sized)
+    sized = chart.properties(width=charts.WIDTH * 2, height=charts.HEIGHT)
+    return charts.figure("clip_score", "Agreement of image and caption", "", sized)
 
 
 def _ticks(edges: tuple[float, ...]) -> list[float]:
@@ -220,24 +156,24 @@ def _clusters(facts: Facts) -> Any:
         f"{s.smallest}" if s.smallest == s.largest else f"{s.smallest} to {s.largest}"
         for s in sizes
     ]
-    source = _rows(size=names, clusters=[s.clusters for s in sizes])
+    source = charts.rows(size=names, clusters=[s.clusters for s in sizes])
     base = alt.Chart(source).encode(
         x=alt.X("size:N", sort=names, title="pairs in the cluster", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("clusters:Q", title="clusters", axis=_short()),
+        y=alt.Y("clusters:Q", title="clusters", axis=charts.short_axis()),
     )
     bars = base.mark_bar(color=DROPPED, width={"band": 0.7})
     labels = base.mark_text(color=INK, dy=-7, fontSize=11).encode(
         text=alt.Text("clusters:Q", format=",")
     )
-    return (bars + labels).properties(width=_WIDTH, height=_HEIGHT)
+    return (bars + labels).properties(width=charts.WIDTH, height=charts.HEIGHT)
 
 
-_SIDES = _legend("before balancing", BEFORE, "after", KEPT)
+_SIDES = charts.legend("before balancing", BEFORE, "after", KEPT)
 
 
 def _curves(x: list[int], before: list[int], after: list[int]) -> Any:
     n = len(x)
-    return _rows(
+    return charts.rows(
         x=x * 2, y=before + after, side=["before balancing"] * n + ["after"] * n, i=[*range(n)] * 2
     )
 
@@ -247,7 +183,7 @@ def _ranks(one: LanguageBalance) -> Figure:
     source = _curves([p.x for p in points], [p.before for p in points], [p.after for p in points])
     log = alt.Scale(type="log", nice=False)
     tens = [10**power for power in range(12) if 10**power <= max(points[0].before, points[-1].x)]
-    axis = _short(values=tens) if len(tens) > 2 else _short()
+    axis = charts.short_axis(values=tens) if len(tens) > 2 else charts.short_axis()
     lines = (
         alt.Chart(source)
         .transform_filter("datum.y > 0")
@@ -259,12 +195,12 @@ def _ranks(one: LanguageBalance) -> Figure:
             order="i:Q",
         )
     )
-    chart = (lines + _mark_t(one, y=True)).properties(width=_WIDTH, height=_HEIGHT)
+    chart = (lines + _mark_t(one, y=True)).properties(width=charts.WIDTH, height=charts.HEIGHT)
     note = (
         "Each curve is sorted on its own. A pair that also matches a rarer entry is kept more"
         " often, so the head ends up above t."
     )
-    return _figure(f"rank-{one.language}", "Pairs an entry, by rank", note, chart)
+    return charts.figure(f"rank-{one.language}", "Pairs an entry, by rank", note, chart)
 
 
 def _cumulative(one: LanguageBalance) -> Figure:
@@ -275,26 +211,26 @@ def _cumulative(one: LanguageBalance) -> Figure:
         .mark_line(strokeWidth=2)
         .encode(
             x=alt.X(
-                "x:Q", axis=_short(), scale=alt.Scale(nice=False),
+                "x:Q", axis=charts.short_axis(), scale=alt.Scale(nice=False),
                 title="matched entries, from tail to head",
             ),
-            y=alt.Y("y:Q", axis=_short(), title="matches, cumulative"),
+            y=alt.Y("y:Q", axis=charts.short_axis(), title="matches, cumulative"),
             color=alt.Color("side:N", scale=_SIDES, legend=alt.Legend(symbolType="stroke")),
             order="i:Q",
         )
     )  # fmt: skip
-    chart = (lines + _mark_t(one, y=False)).properties(width=_WIDTH, height=_HEIGHT)
+    chart = (lines + _mark_t(one, y=False)).properties(width=charts.WIDTH, height=charts.HEIGHT)
     note = "Left of t, in the tail, every pair stays; right of it the head is flattened."
-    return _figure(f"cumulative-{one.language}", "Matches from tail to head", note, chart)
+    return charts.figure(f"cumulative-{one.language}", "Matches from tail to head", note, chart)
 
 
 def _mark_t(one: LanguageBalance, *, y: bool) -> Any:
     """A line at t: a count on the y axis, or the first head entry on the x axis."""
-    source = _rows(at=[one.t if y else one.tail], label=[f"t = {one.t:,.4g}"])
+    source = charts.rows(at=[one.t if y else one.tail], label=[f"t = {one.t:,.4g}"])
     base = alt.Chart(source)
     line = base.mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5)
     if y:
-        text = base.mark_text(color=MARK, align="right", dy=-7, x=_WIDTH, fontSize=11)
+        text = base.mark_text(color=MARK, align="right", dy=-7, x=charts.WIDTH, fontSize=11)
         return line.encode(y="at:Q") + text.encode(y="at:Q", text="label:N")
     text = base.mark_text(color=MARK, align="right", dx=-6, y=8, fontSize=11)
     return line.encode(x="at:Q") + text.encode(x="at:Q", text="label:N")

@@ -7,8 +7,9 @@ import jinja2
 from markupsafe import Markup
 
 from curate.config import Config, dump
+from curate.report import sweeps
+from curate.report.charts import GRID, INK, Figure
 from curate.report.facts import Facts
-from curate.report.figures import GRID, INK, Figure
 from curate.report.ledger import Example
 from curate.report.wording import STAGES
 
@@ -54,6 +55,7 @@ def render(
         ink=INK,
         grid=GRID,
         most_languages=LANGUAGES,
+        curves=sweeps.shown(facts.sweep) if facts.sweep else (),
     )
 
 

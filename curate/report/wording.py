@@ -9,7 +9,7 @@ STAGES: dict[Stage, str] = {
     Stage.DOWNLOAD: "fetch, check and resize the images",
     Stage.DEDUP: "keep one pair of each cluster of duplicates",
     Stage.SCORE: "score how well image and caption agree",
-    Stage.BALANCE: "sample down the pairs whose entries are all frequent",
+    Stage.BALANCE: "thin out the pairs whose concepts are all frequent",
     Stage.SHARDS: "write the shards",
 }
 
@@ -52,6 +52,8 @@ REASONS: dict[str, str] = {
     " that stays.",
     DropReason.SAMPLED_OUT: "Balancing: all entries of the caption are frequent, and chance was"
     " against the pair; the value is its probability of being kept.",
+    DropReason.FREQUENT_WORDS: "Pruning by word frequency: the words of the caption are frequent in the"
+    " pool; the value is its score, and pairs with higher ones filled the fraction to keep.",
     ErrorCode.NULL_URL: "The input has no URL in this row.",
     ErrorCode.BAD_UID: "The input's uid is not 32 hexadecimal digits.",
     ErrorCode.SCORE_NOT_FINITE: "The model gave a score that is not a number.",

@@ -153,14 +153,14 @@ def _total(sizes: Iterable[tuple[int, Any]]) -> Any:
 class SizeSearch(beam.PTransform):
     """Parts and counts -> t of every language for a target size: two rounds over a grid of t."""
 
-    def __init__(self, run: Run, reads: str, target: Target) -> None:
+    def __init__(self, run: Run, reads: str, target: Target, counts: Any) -> None:
         super().__init__()
         self._sizes, self._target = Sizes(run, reads, target.reference), target
+        self._counts = counts  # a side input
 
-    def expand(self, inputs: tuple[Any, Any]) -> Any:
-        """`inputs` are the parts and the counts (a side input)."""
-        parts, counts = inputs
-        target = self._target
+    def expand(self, parts: Any) -> Any:
+        """Twice: the expected size at each t of the grid, then a grid or a t where it fits."""
+        target, counts = self._target, self._counts
         grid = (
             parts.pipeline
             | "First grid" >> beam.Create([None])
@@ -265,7 +265,8 @@ class Balance(beam.PTransform):
         sizes = {language: len(_concepts(path)) for language, path in step.metadata.items()}
         counts = beam.pvalue.AsSingleton(self._count(parts, "Count", step.reads, sizes))
         if step.target.size is not None:
-            ts = (parts, counts) | "Search" >> SizeSearch(step.run, step.reads, step.target)
+            search = SizeSearch(step.run, step.reads, step.target, counts)
+            ts = parts | "Search" >> search
         else:
             once = parts.pipeline | "Once" >> beam.Create([None])
             ts = once | "Settle" >> beam.Map(lambda _, found: step.target.ts(found), counts)

@@ -148,9 +148,9 @@ def resolve(edges: dict[str, NDArray[np.int64]], table: pa.Table, rule: DedupRul
     for by in rule.by:
         column = table[{"url": "url", "image": "sha256", "caption": "caption"}[by]]
         found = _equal(column, edges.get("text" if by == "caption" else by, none))
+        near = edges.get("band", none) if by == "caption" else none
+        found = components.contract(found, near, alive=survivor == np.arange(n))
         if by == "caption":
-            near = edges.get("band", none)
-            found = components.contract(found, near, alive=survivor == np.arange(n))
             found = minhash.joining_edges(column, found, threshold=rule.threshold, ngram=rule.ngram)
         gone = components.absorb(survivor, found[:, 0], found[:, 1], place=place)
         reason[gone] = str(_REASONS[by])

@@ -135,7 +135,7 @@ class TakePart(beam.DoFn):
         record = step.run.record(step.folder, part.index)
         if record is None or record.digest != step.digest:
             started = time.monotonic()
-            step.run.retract(step.folder, part.index, reusable=step.annotates)
+            step.run.retract(step.folder, part.index, own=step.own)
             output = step.process(part, *sides)
             record = _commit(step, part, output, seconds=time.monotonic() - started)
         yield replace(part, kept=record.kept)

@@ -1,0 +1,106 @@
+"""`curate sweep` and `curate rebalance`: another t over what a run holds."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from curate import config as configuration
+from curate.errors import CurateError
+from curate.run import Run
+from curate.terminal import (
+    BEAM_OPTIONS,
+    Workers,
+    beam_options,
+    one_line_errors,
+    out_console,
+    run_plan,
+    with_engine,
+)
+
+RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A complete run.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(help="The language whose t is given; its p goes to the others. Default: RUN's."),
+]
+
+
+def rebalance(
+    context: typer.Context,
+    run_directory: RunDirectory,
+    out: Annotated[str, typer.Option("--out", help="The new run directory.")],
+    t: Annotated[float | None, typer.Option(help="Pairs an entry before it is sampled.")] = None,
+    p: Annotated[float | None, typer.Option(help="Share of the matches in the tail.")] = None,
+    size: Annotated[int | None, typer.Option(help="Expected number of pairs to keep.")] = None,
+    reference: Reference = None,
+    workers: Workers = None,
+) -> None:
+    """Write the shards of another t, p or size from the matches and images of a run.
+
+    Nothing is downloaded or scored, and RUN stays as it is; the new run reads its parts from there.
+    Options after -- go to Beam.
+    """
+    from curate import rebalance as rebalancing
+
+    with one_line_errors():
+        started = time.monotonic()
+        source = rebalancing.open_source(run_directory)
+        balance = rebalancing.target(t=t, p=p, size=size, reference=reference or source.reference)
+        planned = rebalancing.make_plan(
+            source,
+            balance=balance,
+            out=out,
+            beam=with_engine(source.config, workers=workers, context=context).beam,
+        )
+        run_plan(planned, options=beam_options(context), started=started)
+
+
+def sweep(
+    run_directory: RunDirectory,
+    t: Annotated[str | None, typer.Option(metavar="T,T,...", help="Default: 1,2,5,10,...")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Expected numbers of pairs to keep.")
+    ] = None,
+    reference: Reference = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+) -> None:
+    """Show what other values of t would keep, from the matches of a run; no image is read.
+
+    The numbers also go to RUN/report/sweep.json and into the report.
+    """
+    from curate import sweep as sweeping
+    from curate.rebalance import open_source
+    from curate.report.sweeps import tables
+    from curate.stages.report import write_report
+
+    with one_line_errors():
+        run, source = Run.at(run_directory), open_source(run_directory)
+        found = sweeping.sweep(
+            source,
+            ts=_numbers(t, option="--t"),
+            sizes=_numbers(size, option="--size"),
+            reference=reference,
+        )
+        url = sweeping.write(run, found)
+        report = write_report(run, configuration.load(run.path("config.yaml")))
+        if as_json:
+            print(json.dumps(asdict(found), ensure_ascii=False))
+            return
+        for table in tables(found):
+            out_console.print(table)
+        out_console.print(f"sweep   {url}\nreport  {report}")
+
+
+def _numbers(text: str | None, *, option: str) -> list[float]:
+    try:
+        return [float(x) for x in text.split(",")] if text is not None else []
+    except ValueError:
+        raise CurateError(f"{option} {text}: expected numbers with commas between them") from None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make these commands of `app`."""
+    app.command(context_settings=BEAM_OPTIONS)(rebalance)
+    app.command()(sweep)

@@ -1,0 +1,1 @@
+"""The builder of entry lists: sources, counts, PMI, limits."""

@@ -1,0 +1,141 @@
+"""`curate metadata build`: the options of the builder of entry lists."""
+
+import dataclasses
+import time
+from typing import Annotated, Any
+
+import typer
+
+from curate.errors import CurateError
+from curate.metadata.recipe import RECIPES, Source
+from curate.terminal import one_line_errors, out_console
+
+app = typer.Typer(help="Entry lists: the concepts a pool is balanced over.", no_args_is_help=True)
+Paths = list[str] | None
+
+
+def _files(option: str, text: str) -> Any:
+    return typer.Option(option, metavar="FILE", help=text, rich_help_panel="Sources (repeatable)")
+
+
+def _limit(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Limits (default: the recipe's)")
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def build(
+    out: Annotated[str, typer.Option("--out", help="The list to write; MANIFEST.json beside it.")],
+    recipe: Annotated[str, typer.Option(help="Limits and order: v1 or v2 of MetaCLIP.")] = "v1",
+    language: Annotated[str, typer.Option(help="Code of the list's language.")] = "en",
+    numbers: Annotated[bool, typer.Option("--numbers", help="The strings 0 to 99.")] = False,
+    lists: Annotated[Paths, _files("--list", "An entry a line; taken whole.")] = None,
+    wordnet: Annotated[
+        Paths, _files("--wordnet", "Folder of WordNet's database files, an OMW .tab, or a list.")
+    ] = None,
+    unigrams: Annotated[
+        Paths, _files("--unigrams", "Lines `word count` (tab, space or comma).")
+    ] = None,
+    bigrams: Annotated[Paths, _files("--bigrams", "Lines `word word count`.")] = None,
+    pmi_unigrams: Annotated[
+        Paths, _files("--pmi-unigrams", "Word counts of the text of --bigrams, for PMI alone.")
+    ] = None,
+    titles: Annotated[
+        Paths, _files("--titles", "Titles in order, `title<TAB>views`, or hourly pageview rows.")
+    ] = None,
+    captions: Annotated[
+        Paths, _files("--captions", "Texts whose words and pairs are counted: a pool or lines.")
+    ] = None,
+    caption_column: Annotated[str, typer.Option(help="Their column.")] = "caption",
+    limit: Annotated[int | None, _limit("Entries in all.")] = None,
+    min_count: Annotated[int | None, _limit("Of a word.")] = None,
+    unigram_share: Annotated[float | None, _limit("Of the distinct words, by count.")] = None,
+    max_unigrams: Annotated[int | None, _limit("Words.")] = None,
+    min_pmi: Annotated[float | None, _limit("Of a pair, in bits.")] = None,
+    min_bigram_count: Annotated[int | None, _limit("Of a pair.")] = None,
+    max_bigrams: Annotated[int | None, _limit("Pairs, by PMI.")] = None,
+    min_row_views: Annotated[int | None, _limit("Of an hourly row.")] = None,
+    min_views: Annotated[int | None, _limit("Of a title.")] = None,
+    title_share: Annotated[float | None, _limit("Of the distinct titles, by views.")] = None,
+    max_titles: Annotated[int | None, _limit("Titles.")] = None,
+    licence: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=TEXT", help="What the manifest says; repeatable."),
+    ] = None,
+    memory_mb: Annotated[int, typer.Option(help="For counts; the rest waits on disk.")] = 1024,
+) -> None:
+    """Build an entry list from word lists, counts, titles or your own captions.
+
+    Sources stand for each other in the order numbers, list, wordnet, unigrams, bigrams, titles: an
+    entry counts for the first that offers it. For instance:
+
+    curate metadata build --captions pairs/ --numbers --recipe v2 --language de --out de.txt
+    """
+    from curate.metadata.build import Inputs
+    from curate.metadata.build import build as build_list
+
+    with one_line_errors():
+        started = time.monotonic()
+        if recipe not in RECIPES:
+            raise CurateError(f"--recipe {recipe}: expected one of {', '.join(RECIPES)}")
+        if memory_mb < 1:
+            raise CurateError(f"--memory-mb {memory_mb}: expected 1 or more")
+        given = {
+            "limit": limit,
+            "min_count": min_count,
+            "unigram_share": unigram_share,
+            "max_unigrams": max_unigrams,
+            "min_pmi": min_pmi,
+            "min_bigram_count": min_bigram_count,
+            "max_bigrams": max_bigrams,
+            "min_row_views": min_row_views,
+            "min_views": min_views,
+            "title_share": title_share,
+            "max_titles": max_titles,
+        }
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        inputs = Inputs(
+            numbers=numbers,
+            lists=tuple(lists or ()),
+            wordnet=tuple(wordnet or ()),
+            unigrams=tuple(unigrams or ()),
+            bigrams=tuple(bigrams or ()),
+            pmi_unigrams=tuple(pmi_unigrams or ()),
+            titles=tuple(titles or ()),
+            captions=tuple(captions or ()),
+            caption_column=caption_column,
+            licences=_licences(licence or []),
+        )
+        built = build_list(
+            inputs,
+            limits=dataclasses.replace(RECIPES[recipe], **changes),
+            language=language,
+            out=out,
+            memory=memory_mb << 20,
+        )
+        for name, tally in built.tallies.items():
+            out_console.print(
+                f"{name:10} {tally.taken:>9,} of {tally.offered:,}: {tally.below:,} below the"
+                f" threshold, {tally.unfit:,} unfit, {tally.duplicate:,} offered before,"
+                f" {tally.over:,} over the limit"
+            )
+        out_console.print(
+            f"{built.entries:,} entries  {built.path}  {time.monotonic() - started:.0f} s"
+        )
+
+
+def _licences(given: list[str]) -> dict[str, str]:
+    found = {}
+    known = [*Source, "captions"]
+    for text in given:
+        source, equals, licence = text.partition("=")
+        if not equals or source not in known:
+            raise CurateError(
+                f"--licence {text}: expected SOURCE=TEXT with one of {', '.join(known)}"
+            )
+        found[source] = licence
+    return found

@@ -1,0 +1,115 @@
+"""Another balance over what a run holds: its matches and images are read where they stand.
+
+The new run is a run directory of its own without the folders of the stages before balance. Its
+digests go on from those in the source's records, so its shards are those of a whole run.
+"""
+
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from curate import config as configuration
+from curate import files
+from curate.config import Balance, Beam, Config
+from curate.errors import CurateError
+from curate.plan import Plan, chain, check_metadata, enabled_stages, step_settings
+from curate.run import PART_STAGES, Part, Run
+from curate.schema import Stage
+
+
+@dataclass(frozen=True)
+class Source:
+    """A complete run, as the stages from balance on see it."""
+
+    run: Run
+    config: Config
+    parts: tuple[Part, ...]  # as they reach the balance
+    reads: str  # the folder in which they stand
+    digest: str  # of all that they depend on
+
+    @property
+    def reference(self) -> str:
+        """The language whose t is given."""
+        return self.config.balance.reference if self.config.balance else "en"
+
+
+def open_source(url: str) -> Source:
+    """The run at `url`; of a rebalanced run, the one that it rebalances.
+
+    Raises
+    ------
+    CurateError
+        Where the run is not complete, has no matches, or has others than its entry lists give.
+    """
+    run = Run.at(url)
+    state = run.state()
+    if state["state"] != "complete":
+        raise CurateError(
+            f"{url} is not complete (its state is {state['state']}); go on with it first:"
+            f" curate run {run.path('config.yaml')}"
+        )
+    if run.source:
+        return open_source(run.source)
+    config = configuration.load(run.path("config.yaml"))
+    if not config.prepare.metadata:
+        raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")
+    stages = enabled_stages(config)
+    reads = str([stage for stage in PART_STAGES if stage in stages and stage != Stage.BALANCE][-1])
+    records = dict(run.records(reads))
+    digests = {record.digest for record in records.values()}
+    if len(records) != state["parts"] or len(digests) != 1:
+        raise CurateError(
+            f"{url}: of {state['parts']} parts, {len(records)} stand after {reads} under"
+            f" {len(digests)} settings; go on with it first: curate run {run.path('config.yaml')}"
+        )
+    plan = Plan(config, run, (), stages, {}, (), state["input_digest"])
+    prepare = chain(step_settings(plan, check_metadata(config)), start="")[Stage.PREPARE]
+    if any(record.own != prepare.own for _, record in run.records(Stage.PREPARE)):
+        raise CurateError(
+            f"{url}: an entry list has changed since its captions were matched with"
+            f" {', '.join(config.prepare.metadata.values())}"
+        )
+    parts = [Part(i, run.part(reads, i), 0, record.kept) for i, record in records.items()]
+    return Source(run, config, tuple(parts), reads, digests.pop())
+
+
+def target(*, t: float | None, p: float | None, size: int | None, reference: str) -> Balance:
+    """The balance that the options of the same names ask for; exactly one of the first three."""
+    try:
+        return Balance(t=t, p=p, size=size, reference=reference)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise CurateError("give exactly one of --t, --p and --size") from None
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise CurateError(f"--{first['loc'][0]} {first['input']}: {message}") from None
+
+
+def make_plan(source: Source, *, balance: Balance, out: str, beam: Beam) -> Plan:
+    """The stages of `source` from balance on, into the folder `out`, on the engine `beam`."""
+    if balance.reference not in source.config.prepare.metadata:
+        have = ", ".join(sorted(source.config.prepare.metadata))
+        raise CurateError(f"--reference {balance.reference}: the run's entry lists are for {have}")
+    run = Run(files.absolute(out).rstrip("/"), source.run.root)
+    _check_out(run, out)
+    config = source.config.model_copy(update={"balance": balance, "out": out, "beam": beam})
+    state = source.run.state()
+    plan = Plan(
+        config, run, source.parts, enabled_stages(config), {}, state["inputs"],
+        state["input_digest"],
+    )  # fmt: skip
+    own = {x: y for x, y in step_settings(plan, {}).items() if run.makes(Stage(x.split("/")[0]))}
+    return replace(plan, digests=chain(own, start=source.digest))
+
+
+def _check_out(run: Run, out: str) -> None:
+    if f"{run.root}/".startswith(f"{run.source}/"):
+        raise CurateError(f"--out {out} is in the run that is to stay as it is; give another")
+    state = Run(run.root).state()
+    if state and state.get("source") != run.source:
+        raise CurateError(
+            f"{out} holds a run that is no rebalance of {run.source}; give another --out, or"
+            " remove that folder"
+        )
+    if not state and files.names(run.root):
+        raise CurateError(f"{out} is not empty and holds no run; give another --out")

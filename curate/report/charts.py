@@ -1,0 +1,76 @@
+"""What all figures share: size, colours, fonts, and drawing without a server or a network.
+
+Text and grid lines have two fixed colours (`INK`, `GRID`) that the page's style sheet replaces in
+dark mode; everything else is readable on both backgrounds.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+INK, GRID = "#475569", "#e2e8f0"
+KEPT, DROPPED, DEAD, BEFORE, MARK = "#3b82f6", "#f0a43c", "#dc4b4b", "#a9b6c8", "#e11d48"
+
+WIDTH, HEIGHT = 430, 230
+_SCALE = 2.0  # pixels of a PNG per unit
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart as the page and the report folder need it."""
+
+    name: str  # of the PNG, without ending
+    title: str
+    note: str  # how to read it
+    svg: str
+    png: bytes
+
+
+def figure(name: str, title: str, note: str, chart: Any) -> Figure:
+    """Draw `chart`, with the look that all figures share."""
+    fonts = "system-ui, -apple-system, Segoe UI, sans-serif"
+    spec = (
+        chart.configure(background="transparent", font=fonts, aria=False, padding=4)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK, titleColor=INK, gridColor=GRID, domainColor=GRID, tickColor=GRID,
+            labelFontSize=11, titleFontSize=11, titleFontWeight="normal", titlePadding=8,
+        )
+        .configure_legend(
+            labelColor=INK, labelFontSize=11, orient="top", title=None, offset=6, padding=0,
+            columnPadding=28,
+        )
+        .to_dict()
+    )  # fmt: skip
+    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    on_white = {**spec, "config": {**spec["config"], "background": "#ffffff"}}
+    png = vl_convert.vegalite_to_png(on_white, vl_version=version, scale=_SCALE)
+    return Figure(name, title, note, _inline(svg, name=name), png)
+
+
+def _inline(svg: str, *, name: str) -> str:
+    """`svg` with ids of its own, so that many can stand in one page."""
+    return re.sub(r'(id="|url\(#|href="#)(?=[a-z])', rf"\g<1>{name}-", svg)
+
+
+def short_axis(**options: Any) -> alt.Axis:
+    """An axis whose labels read 0, 500, 1k, 20k, 3M."""
+    label = "format(datum.value, abs(datum.value) < 1000 ? '~r' : '~s')"
+    return alt.Axis(labelExpr=label, tickCount=5, **options)
+
+
+def rows(**columns: Any) -> Any:
+    """Columns of equal length as the source of a chart."""
+    names = list(columns)
+    values = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return alt.InlineData(values=values)
+
+
+def legend(*names_and_colours: str) -> Any:
+    """A scale of colours from names and colours in turn."""
+    names, colours = names_and_colours[::2], names_and_colours[1::2]
+    return alt.Scale(domain=list(names), range=list(colours))

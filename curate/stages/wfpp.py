@@ -1,0 +1,146 @@
+"""wfpp: captions of all pairs -> word counts -> a score a pair -> the pairs with the highest scores.
+
+Stands in the balance's place where `balance.wfpp` is set. May drop: a pair whose score does not reach
+that of the wanted fraction, exactly, over the whole pool. Counts are sums over packed arrays and a
+score is a function of the caption and the counts, so a retry keeps the same pairs.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate import files
+from curate.ops.rules import top_cut
+from curate.ops.wfpp import (
+    WordCounts,
+    WordWeights,
+    count_words,
+    sum_counts,
+    word_scores,
+    word_weights,
+)
+from curate.reasons import DropReason
+from curate.run import Part, Run
+from curate.schema import Stage
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+
+_FEW = 1 << 18
+
+
+def _captions(run: Run, reads: str, part: Part) -> Any:
+    return files.read_table(run.part(reads, part.index), columns=["caption"])["caption"]
+
+
+class CountWords(beam.DoFn):
+    """Part -> the counts of its words."""
+
+    def __init__(self, run: Run, reads: str) -> None:
+        self._run, self._reads = run, reads
+
+    def process(self, part: Part) -> Iterator[WordCounts]:
+        """Count the words of one part."""
+        yield count_words(_captions(self._run, self._reads, part))
+
+
+class SumWords(beam.CombineFn):
+    """Sums word counts.
+
+    The accumulator is a list: the sum so far, and what was not yet added to it. Adding when both are
+    about as long sorts each word a few times, not once a part.
+    """
+
+    def create_accumulator(self) -> list[WordCounts]:
+        """No words."""
+        return [sum_counts([])]
+
+    def add_input(self, total: list[WordCounts], found: WordCounts) -> list[WordCounts]:
+        """Add the counts of one part."""
+        total.append(found)
+        waiting = sum(len(one.words) for one in total[1:])
+        return [sum_counts(total)] if waiting > max(_FEW, len(total[0].words)) else total
+
+    def merge_accumulators(self, totals: Iterable[list[WordCounts]]) -> list[WordCounts]:
+        """Add up totals."""
+        return [sum_counts([one for total in totals for one in total])]
+
+    def extract_output(self, total: list[WordCounts]) -> WordCounts:
+        """All counts in one."""
+        return sum_counts(total)
+
+
+class Scores(beam.DoFn):
+    """Part -> (index, the score of each pair)."""
+
+    def __init__(self, run: Run, reads: str) -> None:
+        self._run, self._reads = run, reads
+
+    def process(
+        self, part: Part, weights: WordWeights
+    ) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Score one part."""
+        yield part.index, word_scores(_captions(self._run, self._reads, part), weights)
+
+
+@dataclass(frozen=True)
+class WfppStep(PartStep):
+    """Keeps the pairs of one part whose score reaches the cut."""
+
+    stage: ClassVar[Stage] = Stage.BALANCE
+
+    fraction: float
+    threshold: float
+    columns: pa.Schema
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """`sides` are the weights of the words and the cut."""
+        weights, cut = sides
+        table = self.incoming(part)
+        scores = pa.array(word_scores(table["caption"], weights))
+        table = table.append_column("word_score", scores)
+        sieve = Sieve(table, stage=self.stage)
+        below = scores.to_numpy() < cut
+        sieve.remove(below, reason=DropReason.FREQUENT_WORDS, value=table["word_score"])
+        return sieve.output(columns=self.columns)
+
+
+def settle_cut(
+    scores: list[tuple[int, NDArray[np.float64]]], weights: WordWeights, *, step: WfppStep
+) -> float:
+    """The score to reach, written to ``balance/wfpp.json``; files of another way to balance go."""
+    values = np.concatenate([np.empty(0), *(found for _, found in scores)])
+    cut = top_cut(values, fraction=step.fraction)
+    for name in ("entries.parquet", "thresholds.json"):
+        files.remove(step.run.path(Stage.BALANCE, name))
+    document = {"cut": cut, "pairs": len(values), "weighted_words": len(weights.words)}
+    files.write_json(step.run.path(Stage.BALANCE, "wfpp.json"), document)
+    return cut
+
+
+class Wfpp(beam.PTransform):
+    """Parts -> parts without the pairs whose words are frequent; a barrier."""
+
+    def __init__(self, step: WfppStep) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, parts: Any) -> Any:
+        """Count, score, settle the cut, keep."""
+        step = self._step
+        weights = beam.pvalue.AsSingleton(
+            parts
+            | "Count words" >> beam.ParDo(CountWords(step.run, step.reads))
+            | "Sum words" >> beam.CombineGlobally(SumWords())
+            | "Weights" >> beam.Map(word_weights, threshold=step.threshold)
+        )
+        cut = (
+            parts
+            | "Scores" >> beam.ParDo(Scores(step.run, step.reads), weights)
+            | "All" >> beam.combiners.ToList()
+            | "Cut" >> beam.Map(settle_cut, weights, step=step)
+        )
+        return parts | "Keep" >> beam.ParDo(TakePart(step), weights, beam.pvalue.AsSingleton(cut))

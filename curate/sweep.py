@@ -1,0 +1,120 @@
+"""What other values of t would keep of a run: from its stored matches, a part at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate import files
+from curate.errors import CurateError
+from curate.ops import balancing
+from curate.ops.sweeping import Curve, Expectation, Point, Sweep, curve, default_ts, total
+from curate.ops.tables import read_entries
+from curate.rebalance import Source
+from curate.report.sweeps import SWEEP
+from curate.run import Run
+from curate.schema import Stage
+from curate.stages.balance import CountEntries, Counts, Sizes, SumCounts, by_language, carry
+
+MEMORY = 512_000_000
+"""Bytes for the arrays of one pass; values of t that do not fit take further passes."""
+
+
+def sweep(
+    source: Source,
+    *,
+    ts: Sequence[float] = (),
+    sizes: Sequence[float] = (),
+    reference: str | None = None,
+) -> Sweep:
+    """Balancing at each t of `ts`, and at those that lead to the expected `sizes`.
+
+    Without either: 1, 2, 5, 10, ... up to the count of the most frequent entry. Every other
+    language has the t that gives it the p of the `reference`, as in a run.
+    """
+    reference = reference or source.reference
+    metadata = source.config.prepare.metadata
+    if reference not in metadata:
+        raise CurateError(
+            f"--reference {reference}: the run's entry lists are for {', '.join(sorted(metadata))}"
+        )
+    for option, wanted in (("t", ts), ("size", sizes)):
+        for value in wanted:
+            if not 0 < value < float("inf"):
+                raise CurateError(f"--{option} {value:g}: expected a number over 0")
+    counts = _count(source)
+    largest = int(counts[reference].counts.max(initial=1))
+    chosen = {*ts, *_ts_of(source, counts, sizes=sizes, largest=largest, reference=reference)}
+    if not chosen:
+        chosen = set(default_ts(largest))
+    curves = _curves(source, counts, ts=sorted(chosen), reference=reference)
+    curves.sort(key=lambda one: (-one.matches, one.language))
+    return Sweep(source.digest, reference, total(curves, reference=reference), tuple(curves))
+
+
+def _count(source: Source) -> Counts:
+    sums = SumCounts(
+        {
+            language: len(read_entries(files.absolute(path)).concepts)
+            for language, path in source.config.prepare.metadata.items()
+        }
+    )
+    counter = CountEntries(source.run, source.reads)
+    counts = sums.create_accumulator()
+    for part in source.parts:
+        for found in counter.process(part):
+            counts = sums.add_input(counts, found)
+    return counts
+
+
+def _ts_of(
+    source: Source, counts: Counts, *, sizes: Sequence[float], largest: int, reference: str
+) -> Iterator[float]:
+    """The t of each expected size, by the two rounds of a run's search (`SizeSearch`)."""
+    step = Sizes(source.run, source.reads, reference)
+
+    def at(grid: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = [x for part in source.parts for _, x in step.process(part, counts, grid)]
+        total: NDArray[np.float64] = np.sum(found, axis=0)
+        return total
+
+    if not sizes:
+        return
+    grid = balancing.candidate_ts(balancing.SMALLEST_T, float(max(largest, 1)))
+    coarse = at(grid)
+    for size in sizes:
+        low, high = balancing.bracket(grid, coarse, size=size)
+        fine = balancing.candidate_ts(grid[low], grid[high])
+        yield balancing.interpolate_t(fine, at(fine), size=size)
+
+
+def _curves(source: Source, counts: Counts, *, ts: Sequence[float], reference: str) -> list[Curve]:
+    carried = [carry(counts, t=t, reference=reference) for t in ts]
+    entries = sum(len(found.counts) for found in counts.values())
+    at_once = max(1, MEMORY // (Expectation.BYTES * max(entries, 1)))
+    points: dict[str, list[Point]] = {language: [] for language in counts}
+    for first in range(0, len(ts), at_once):
+        pass_ = carried[first : first + at_once]
+        expected = {
+            language: Expectation(found.counts, ts=[t[language] for t in pass_])
+            for language, found in counts.items()
+        }
+        for part in source.parts:
+            url = source.run.part(source.reads, part.index)
+            table = files.read_table(url, columns=["language", "matches"])
+            for language, rows in by_language(table):
+                expected[language].add(table["matches"].take(rows))
+        for language, one in expected.items():
+            points[language] += one.points()
+    return [
+        curve(language, pairs=found.pairs, counts=found.counts, points=points[language])
+        for language, found in counts.items()
+    ]
+
+
+def write(run: Run, found: Sweep) -> str:
+    """Write ``report/sweep.json``, which the report shows from then on; its URL."""
+    url = run.path(Stage.REPORT, SWEEP)
+    files.write_json(url, asdict(found))
+    return url

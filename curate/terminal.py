@@ -1,0 +1,95 @@
+"""What all commands share: options, consoles, errors as one line, and a plan from start to report."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from curate.config import Config
+from curate.errors import CurateError
+
+if TYPE_CHECKING:
+    from curate.plan import Plan
+
+out_console = Console(highlight=False, soft_wrap=True)
+# A descriptor of its own: while a pipeline runs, that of stderr is shut to decoders and workers.
+error_console = Console(file=os.fdopen(os.dup(2), "w"), highlight=False, soft_wrap=True)
+
+Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Local worker processes.")]
+BEAM_OPTIONS = {"allow_extra_args": True}
+"""Settings of a command that hands what follows ``--`` to Beam."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Show an error as one line; `--debug` shows where it came from."""
+    try:
+        yield
+    except CurateError as error:
+        if debugging():
+            raise
+        error_console.print(f"[bold red]error[/] {_escape(str(error))}")
+        raise typer.Exit(1) from None
+
+
+def debugging() -> bool:
+    """Whether `--debug` was given."""
+    return bool(os.environ.get("CURATE_DEBUG"))
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def this_command() -> str:
+    """The command line as it was typed."""
+    return shlex.join(["curate", *sys.argv[1:]])
+
+
+def with_engine(config: Config, *, workers: int | None, context: typer.Context) -> Config:
+    """`config` with the workers and, from what follows ``--``, the runner that were asked for."""
+    chosen: dict[str, object] = {}
+    if workers is not None:
+        if workers < 1:
+            raise CurateError(f"--workers {workers}: expected 1 or more")
+        chosen["workers"] = workers
+    for option in beam_options(context):
+        if option.startswith("--runner="):
+            chosen["runner"] = option.split("=", 1)[1]
+    return config.model_copy(update={"beam": config.beam.model_copy(update=chosen)})
+
+
+def beam_options(context: typer.Context) -> list[str]:
+    """The options after ``--``."""
+    return [option for option in context.args if option != "--"]
+
+
+def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
+    """Run and report; Ctrl-C says how to go on. `started` is the monotonic clock's."""
+    from curate import execute, progress
+    from curate.stages.report import write_report
+
+    run, config = planned.run, planned.config
+    try:
+        standing = execute.prepare_run(planned)
+        n = len(planned.parts)
+        rows = sum(part.rows for part in planned.parts)
+        stages = " > ".join(stage for stage in planned.stages if run.makes(stage))
+        out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
+        progress.announce(out_console, planned, standing)
+        with execute.recorded(planned):
+            with progress.watch(out_console, planned, standing):
+                execute.execute(planned, standing, extra=options, debug=debugging())
+            if not config.download.enabled:
+                execute.write_uids(planned)
+        report = write_report(run, config)
+    except KeyboardInterrupt:
+        error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
+        sys.stdout.flush()
+        execute.abandon(130)
+    progress.summary(out_console, run, report=report, started=started)

@@ -1,0 +1,210 @@
+"""`curate rebalance` on the demo's run: the shards of a whole run, and nothing of the run touched."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from curate import rebalance
+from curate.cli import app
+from curate.config import Beam
+from curate.errors import CurateError
+from curate.run import Run
+from curate.schema import Stage
+from tests.e2e.conftest import Command, output_bytes, read_json
+from tests.e2e.test_resume import start, wait_for
+
+T = 1.0
+
+
+def snapshot(run: Path) -> dict[str, tuple[int, str]]:
+    """Modification time and hash of every file."""
+    return {
+        str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(run.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def rebalanced(demo_run: Path, curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo at another t; the run that it comes from is as it was."""
+    out = tmp_path_factory.mktemp("rebalance") / "run"
+    before = snapshot(demo_run)
+    done = curate("rebalance", str(demo_run), "--out", str(out), "--t", str(T))
+    assert done.returncode == 0, done.stderr
+    assert snapshot(demo_run) == before
+    (out.parent / "stdout").write_text(done.stdout)
+    return out
+
+
+def test_the_shards_are_those_of_a_whole_run(
+    rebalanced: Path, demo_run: Path, curate: Command, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    shutil.copytree(demo_run, whole)
+    done = curate("demo", "--out", str(whole), "--set", f"balance.t={T}")
+    assert done.returncode == 0, done.stderr
+    assert output_bytes(rebalanced) == output_bytes(whole)
+    assert output_bytes(rebalanced) != output_bytes(demo_run)
+    for name in ("balance/thresholds.json", "report/caption_words.png"):
+        assert (rebalanced / name).read_bytes() == (whole / name).read_bytes()
+    stages = [read_json(run / "run.json")["stages"] for run in (rebalanced, whole)]
+    for stage in ("prepare", "download", "dedup", "score", "balance"):
+        counts = [{**run[stage], "seconds": 0} for run in stages]
+        assert counts[0] == counts[1]
+
+
+def test_it_is_a_run_of_its_own_without_copies(rebalanced: Path, demo_run: Path) -> None:
+    assert sorted(path.name for path in rebalanced.iterdir()) == [
+        "balance", "config.yaml", "dead", "dropped", "report", "run.json", "shards",
+    ]  # fmt: skip
+    assert [path.name for path in (rebalanced / "dropped").iterdir()] == ["balance"]
+    state = read_json(rebalanced / "run.json")
+    assert (state["state"], state["source"]) == ("complete", str(demo_run))
+    assert Run.at(str(rebalanced)).source == str(demo_run)
+    shown = (rebalanced.parent / "stdout").read_text()
+    assert " pairs in 6 parts: balance > shards > report" in shown
+
+
+def test_its_report_shows_the_whole_funnel_and_can_be_written_again(
+    rebalanced: Path, demo_run: Path
+) -> None:
+    facts = read_json(rebalanced / "report/report.json")
+    stages = ["prepare", "download", "dedup", "score", "balance", "shards"]
+    assert [one["stage"] for one in facts["funnel"]] == stages
+    assert all(check["holds"] for check in facts["checks"])
+    assert facts["pairs"] == read_json(demo_run / "report/report.json")["pairs"]
+    assert facts["dropped"]
+    assert facts["duplicates"]
+    assert facts["scores"]
+    assert facts["origin"]["source"] == str(demo_run)
+    page = (rebalanced / "report/index.html").read_text()
+    assert str(demo_run) in page
+    assert "data:image/webp" in page
+    before = (rebalanced / "report/index.html").read_bytes()
+    done = CliRunner().invoke(app, ["report", str(rebalanced)])
+    assert done.exit_code == 0, done.output
+    assert (rebalanced / "report/index.html").read_bytes() == before
+
+
+def test_stopped_by_ctrl_c_it_goes_on(
+    rebalanced: Path, demo_run: Path, curate: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    arguments = ("rebalance", str(demo_run), "--out", str(out), "--t", str(T))
+    process = start(*arguments)
+    wait_for(process, lambda: (out / "run.json").exists())
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.strip().count("\n") == 0
+    assert f"rebalance {demo_run} --out {out}" in stderr
+    assert read_json(out / "run.json")["state"] != "complete"
+    done = curate(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert output_bytes(out) == output_bytes(rebalanced)
+    assert not list(out.rglob("*.tmp"))
+
+
+def planned(source: Path, out: Path, **options: Any) -> Any:
+    """The plan of `curate rebalance SOURCE --out OUT`."""
+    found = rebalance.open_source(str(source))
+    wanted = {"t": None, "p": None, "size": None, "reference": found.reference} | options
+    return rebalance.make_plan(found, balance=rebalance.target(**wanted), out=str(out), beam=Beam())
+
+
+def test_a_rebalance_of_a_rebalance_reads_the_first_run(
+    rebalanced: Path, demo_run: Path, tmp_path: Path
+) -> None:
+    plan = planned(rebalanced, tmp_path / "third", t=5)
+    assert plan.run.source == str(demo_run)
+    assert plan.digests == planned(demo_run, tmp_path / "third", t=5).digests
+    assert set(plan.digests) == {Stage.BALANCE, Stage.SHARDS}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "exactly one of --t, --p and --size"),
+        ({"t": 1, "size": 5}, "exactly one of --t, --p and --size"),
+        ({"t": 0}, "--t 0: input should be greater than 0"),
+        ({"p": 1.5}, "--p 1.5: input should be less than 1"),
+        ({"t": 2, "reference": "de"}, "--reference de: the run's entry lists are for en"),
+    ],
+)
+def test_options_that_make_no_sense(
+    options: dict[str, Any], message: str, demo_run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CurateError, match=message):
+        planned(demo_run, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_is_not_ours_is_left_alone(
+    rebalanced: Path, demo_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CurateError, match="is not empty and holds no run"):
+        planned(demo_run, tmp_path, t=1)
+    for out in (demo_run, demo_run / "inside"):
+        with pytest.raises(CurateError, match="is in the run that is to stay as it is"):
+            planned(demo_run, out, t=1)
+    other = tmp_path / "other"
+    shutil.copytree(rebalanced, other)
+    (other / "run.json").write_text(json.dumps(read_json(other / "run.json") | {"source": None}))
+    with pytest.raises(CurateError, match="holds a run that is no rebalance of"):
+        planned(demo_run, other, t=1)
+
+
+@pytest.fixture
+def copied(demo_run: Path, tmp_path: Path) -> Path:
+    """What rebalance looks at of the demo's run."""
+    out = tmp_path / "copied"
+    ignore = shutil.ignore_patterns("*.tar", "shards", "report", "annotated")
+    shutil.copytree(demo_run, out, ignore=ignore)
+    return out
+
+
+def test_a_run_that_cannot_be_the_source(copied: Path, tmp_path: Path, curate: Command) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(CurateError, match="no run here"):
+        planned(tmp_path / "nowhere", out, t=1)
+    config, state = (copied / "config.yaml").read_text(), read_json(copied / "run.json")
+    (copied / "run.json").write_text(json.dumps(state | {"state": "interrupted"}))
+    done = curate("rebalance", str(copied), "--out", str(out), "--t", "1")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{copied} is not complete (its state is interrupted)" in done.stderr
+    assert not out.exists()
+    (copied / "run.json").write_text(json.dumps(state))
+    (tmp_path / "list.txt").write_text("red\nfox\n")
+    changed = config.replace("shipped://metadata/en-small.txt", str(tmp_path / "list.txt"))
+    (copied / "config.yaml").write_text(changed)
+    with pytest.raises(CurateError, match="an entry list has changed"):
+        planned(copied, out, t=1)
+    lines = config.splitlines()
+    at = lines.index("  metadata:")
+    lines = lines[:at] + lines[at + 2 :]
+    (copied / "config.yaml").write_text("\n".join(lines).split("balance:")[0])
+    with pytest.raises(CurateError, match="has no matches to balance"):
+        planned(copied, out, t=1)
+    (copied / "config.yaml").write_text(config)
+    (copied / "score/part-00003.json").unlink()
+    with pytest.raises(CurateError, match="of 6 parts, 5 stand after score"):
+        planned(copied, out, t=1)
+
+
+def test_a_source_that_went_away(rebalanced: Path, tmp_path: Path) -> None:
+    lost = tmp_path / "lost"
+    shutil.copytree(rebalanced, lost)
+    state = read_json(lost / "run.json")
+    (lost / "run.json").write_text(json.dumps(state | {"source": str(tmp_path / "gone")}))
+    with pytest.raises(CurateError, match=r"is a rebalance of .*gone, which is not there"):
+        Run.at(str(lost))
