@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -261,9 +261,32 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
     if out is not None:
         document["out"] = out
     try:
-        return Config.model_validate(document)
+        return _absolute(Config.model_validate(document))
     except ValidationError as error:
         raise CurateError(_explain(error, path=path, node=node, sources=sources)) from None
+
+
+def _absolute(config: Config) -> Config:
+    """The same with absolute paths: workers, and who repeats the run, stand in other folders."""
+    pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
+    lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
+    update: dict[str, object] = {
+        "input": pool,
+        "out": files.absolute(config.out) if config.out else None,
+        "prepare": config.prepare.model_copy(update={"metadata": lists}),
+    }
+    if config.score is not None:
+        names = {"model": config.score.model, "pretrained": config.score.pretrained}
+        found = {key: files.absolute(name) for key, name in names.items() if is_file_name(name)}
+        update["score"] = config.score.model_copy(update=found)
+    return config.model_copy(update=update)
+
+
+def is_file_name(name: str | None) -> TypeGuard[str]:
+    """Whether a model or checkpoint is given as a file, not by its name at open_clip or a hub."""
+    if not name or name.startswith("hf-hub:"):
+        return False
+    return "/" in name or name.endswith((".json", ".pt", ".safetensors"))
 
 
 def _branch(parent: dict[str, Any], key: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate import files, schema
-from curate.config import Config, Rule
+from curate.config import Config, Rule, is_file_name
 from curate.errors import CurateError
 from curate.ops.clip import known_models
 from curate.ops.tables import PoolFormat, parquet_row_groups, read_batches, read_entries
@@ -172,11 +172,10 @@ def _check_assets(config: Config) -> dict[str, str]:
     if config.score is not None and config.download.enabled:
         for key in ("model", "pretrained"):
             value = getattr(config.score, key)
-            if value and ("/" in value or value.endswith((".json", ".pt", ".safetensors"))):
-                if not value.startswith("hf-hub:"):
-                    if not files.exists(value):
-                        raise CurateError(f"score.{key}: {value}: no such file")
-                    digests[key] = files.content_digest(value)
+            if is_file_name(value):
+                if not files.exists(value):
+                    raise CurateError(f"score.{key}: {value}: no such file")
+                digests[key] = files.content_digest(value)
             elif key == "model" and not value.startswith("hf-hub:"):
                 _check_model(value)
     return digests

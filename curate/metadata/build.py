@@ -78,7 +78,8 @@ class Built:
 def build(inputs: Inputs, *, limits: Limits, language: str, out: str, memory: int) -> Built:
     """Write the entry list `out` and its record in the MANIFEST.json beside it.
 
-    `memory` bounds, in bytes, the counts held at a time; the rest waits on disk.
+    `memory`, in bytes, is for the counts held at a time; the rest waits on disk. The process takes up
+    to some three times as much. The result does not depend on it.
     """
     with ExitStack() as stack:
         builder = _Builder(inputs, limits=limits, language=language, memory=memory, stack=stack)

@@ -66,7 +66,9 @@ def build(
         list[str] | None,
         typer.Option(metavar="SOURCE=TEXT", help="What the manifest says; repeatable."),
     ] = None,
-    memory_mb: Annotated[int, typer.Option(help="For counts; the rest waits on disk.")] = 1024,
+    memory_mb: Annotated[
+        int, typer.Option(help="Counts held; the process takes some three times it.")
+    ] = 1024,
 ) -> None:
     """Build an entry list from word lists, counts, titles or your own captions.
 

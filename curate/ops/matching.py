@@ -285,18 +285,30 @@ def _find(
     return m, found
 
 
-@nb.njit(cache=True)
-def _sort(found: Any, n: int) -> None:
-    if n > 24:
-        found[:n].sort()
-        return
-    for i in range(1, n):
-        value = found[i]
-        j = i - 1
-        while j >= 0 and found[j] > value:
-            found[j + 1] = found[j]
-            j -= 1
-        found[j + 1] = value
+@nb.njit(inline="always")
+def _put_sorted(found: Any, n: int, out: Any, total: int) -> Any:
+    """Write the first `n` of `found`, ascending and each once, to `out`; its new length.
+
+    A few are put where the number of smaller ones says, without a branch that could be mispredicted.
+    """
+    if n > 32:
+        ordered = np.sort(found[:n])
+        for k in range(n):
+            out[total + k] = ordered[k]
+    else:
+        for k in range(n):
+            value = found[k]
+            place = total
+            for j in range(n):
+                place += (found[j] < value) | ((found[j] == value) & (j < k))
+            out[place] = value
+    kept = total
+    for k in range(total, total + n):
+        value = out[k]
+        is_new = (k == total) | (value != out[kept - 1])
+        out[kept] = value
+        kept += is_new
+    return kept
 
 
 @nb.njit(cache=True, nogil=True)
@@ -327,13 +339,9 @@ def _match(
             m, found = _find(
                 words, text, units, n, True, seed, characters, entries, free, work, found, m
             )
-        _sort(found, m)
         while total + m > len(out):
             out = np.concatenate((out, np.empty_like(out)))
-        for i in range(m):
-            if i == 0 or found[i] != found[i - 1]:
-                out[total] = found[i]
-                total += 1
+        total = _put_sorted(found, m, out, total)
         ends[row + 1] = total
     return ends, out[:total].copy()
 
@@ -344,13 +352,8 @@ def _group(ends: Any, found: Any, ids: Any) -> Any:
     start = total = 0
     for row in range(1, len(ends)):
         stop = ends[row]
-        for k in range(start, stop):
-            found[k] = ids[found[k]]
-        _sort(found[start:stop], stop - start)
-        for k in range(start, stop):
-            if k == start or found[k] != found[k - 1]:
-                found[total] = found[k]
-                total += 1
+        concepts = ids[found[start:stop]]
+        total = _put_sorted(concepts, stop - start, found, total)
         ends[row], start = total, stop
     return ends, found[:total].copy()
 

@@ -57,6 +57,8 @@ class PoolFormat:
     def check(self, path: str, names: list[str]) -> None:
         """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
         for key, column in (("url", self.url), ("caption", self.caption), ("uid", self.uid)):
+            if names.count(column or "") > 1:
+                raise CurateError(f"{path}: two columns are called {column!r}")
             if column is not None and column not in names:
                 raise CurateError(
                     f"{path}: no column {column!r} among {', '.join(names) or 'none'};"
@@ -150,7 +152,7 @@ def _stream(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterato
                 ),
                 convert_options=pa.csv.ConvertOptions(
                     column_types=dict.fromkeys(pool.columns, pa.string()),
-                    include_columns=pool.columns,
+                    include_columns=list(dict.fromkeys(pool.columns)),
                 ),
             )
             for batch in reader:

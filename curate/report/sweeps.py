@@ -91,7 +91,9 @@ def tables(found: Sweep) -> Iterator[Table]:
     curves = (found.total, *found.languages) if len(found.languages) > 1 else found.languages
     for one in curves:
         title = f"{one.language}: {one.pairs:,} pairs, {one.matches:,} matches"
-        table = Table(title=title, title_justify="left", box=None, header_style="bold")
+        table = Table(
+            title=title, title_justify="left", box=None, header_style="bold", pad_edge=False
+        )
         for name in ("t", "p", "pairs kept", "share", "head", "tail", "matches in head", "in tail",
                      "covered", "concepts"):  # fmt: skip
             table.add_column(name, justify="right", overflow="fold")

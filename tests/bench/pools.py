@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from curate.files import shipped
 
-_SYLLABLES = ["ka", "ro", "mi", "ten", "sol", "va", "der", "lin", "pa", "sho", "bru", "nek", "ti", "gal",
-              "or", "fen", "qui", "zet", "lo", "wan"]  # fmt: skip
+_SYLLABLES = ["ka", "ro", "mi", "ten", "sol", "va", "der", "lin", "pa", "sho", "bru", "nek", "ti",
+              "gal", "or", "fen", "qui", "zet", "lo", "wan"]  # fmt: skip
 
 
 def words(n: int) -> list[str]:
@@ -65,7 +65,7 @@ def write_pool(path: Path, n: int, *, vocabulary: list[str], rows: int = 100_000
 
 
 def best(work: Callable[[], object], *, runs: int = 3) -> float:
-    """Processor seconds of the fastest of several runs, so that other work on the machine counts less."""
+    """Processor seconds of the fastest of several runs: other work on the machine counts less."""
     times = []
     for _ in range(runs):
         started = time.process_time()

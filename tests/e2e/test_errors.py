@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             ["c.yaml", "--set", "download.enabled=true", "--set",
              "score={model: ViT-B-32, pretrained: ./gone.pt}"],
-            "score.pretrained: ./gone.pt: no such file",
+            "gone.pt: no such file",
         ),
         (
             ["c.yaml", "--set", "prepare.metadata.en=gone.txt"],

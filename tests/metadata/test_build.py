@@ -95,7 +95,7 @@ def test_pmi_decides_of_pairs(tmp_path: Path) -> None:
     total = 900 + 800 + 500 + 400 + 97_400
     words = "fox\t900\nred\t800\nnew\t500\nyork\t400\nthe\t97400\n"
     pairs = "new york 390\nred fox 30\nthe fox 800\nred york 4\nred red 200\n"
-    inputs = {
+    inputs: dict[str, Any] = {
         "unigrams": (write(tmp_path / "words.tsv", words),),
         "bigrams": (write(tmp_path / "pairs.txt", pairs),),
     }
@@ -182,7 +182,9 @@ def test_lists_share_a_manifest(tmp_path: Path) -> None:
 def test_errors_name_the_thing(tmp_path: Path, inputs: dict[str, Any], message: str) -> None:
     content = {"EMPTY": "\n", "PLAIN": "A title\n", "VIEWS": "en Fox 90 0\n", "RARE": "fox 1\n"}
     there = {name: write(tmp_path / name, text) for name, text in content.items()}
-    given = {key: tuple(there.get(name, name) for name in paths) for key, paths in inputs.items()}
+    given: dict[str, Any] = {
+        key: tuple(there.get(name, name) for name in paths) for key, paths in inputs.items()
+    }
     with pytest.raises(CurateError, match=message):
         built(tmp_path, **given)
     assert not (tmp_path / "lists").exists()

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from curate.ops import matching
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher, needs_no_space
+from curate.ops.strings import buffers
 
 ACUTE = "e\N{COMBINING ACUTE ACCENT}"
 THAI = "\N{THAI CHARACTER KO KAI}\N{THAI CHARACTER SARA I}"
@@ -355,48 +357,42 @@ def test_entries_that_cannot_match_are_errors(
         Matcher(entries, no_space=no_space)
 
 
-def _mix(h: int, byte: int) -> int:
-    h = (h ^ byte) * 0x9E3779B97F4A7C15 % 2**64
-    return h ^ (h >> 29)
-
-
-def _built(entries: list[str], *, seed: int, slots: int = 64) -> tuple[int, Any]:
-    content = np.frombuffer("".join(entries).encode(), np.uint8)
-    offsets = np.cumsum([0, *(len(e.encode()) for e in entries)]).astype(np.int64)
-    table = matching._Table.of(slots)
+def _built(entries: list[str], *, slots: int) -> tuple[int, NDArray[np.uint64], NDArray[np.uint64]]:
+    """What `_build` says of the entries, the table it filled, and the entries as laid out."""
+    content = buffers(pa.array(entries, pa.large_string()))
+    laid_out = matching._lay_out(*content)
+    table = np.zeros(slots, np.uint64)
     chosen = np.arange(len(entries))
-    deepest = matching._build(content, offsets, chosen, False, np.uint64(seed), table)
-    return int(deepest), table
-
-
-def test_a_prefix_whose_hash_marks_a_free_slot_asks_for_another_seed() -> None:
-    seed = ord("A")  # cancels the first byte
-    assert _mix(seed, ord("A")) == 0
-    assert _built(["A"], seed=seed)[0] == -2
-    assert _built(["B A"], seed=seed)[0] == 2
+    outcome = matching._build(
+        *content, chosen, False, matching._AS_IT_IS, laid_out, np.uint64(1), table
+    )
+    return int(outcome), table, laid_out[0]
 
 
 def test_a_table_that_is_too_small_asks_for_more_slots() -> None:
     entries = [chr(ord("a") + i) for i in range(12)]
-    assert _built(entries, seed=1, slots=16)[0] == -1
-    assert _built(entries, seed=1, slots=32)[0] == 1
+    assert _built(entries, slots=16)[0] == -1
+    outcome, table, _ = _built(entries, slots=32)
+    assert outcome == 0
+    assert np.count_nonzero(table) == 12
 
 
 def test_equal_hashes_of_unequal_entries_ask_for_another_seed() -> None:
-    # Plant the hash of "b" with the id of "a" in it: what a collision would leave behind.
-    entries = ["a", "b"]
-    content, offsets = np.frombuffer(b"ab", np.uint8), np.arange(3, dtype=np.int64)
-    table = matching._Table.of(16)
-    slot = int(matching._slot_of(table.keys, np.uint64(_mix(1, ord("b")))))
-    table.keys[slot], table.entry[slot] = np.uint64(_mix(1, ord("b"))), 0
-    chosen = np.array([entries.index("b")])
-    assert matching._build(content, offsets, chosen, False, np.uint64(1), table) == -2
-    table.entry[slot] = 1
-    assert matching._build(content, offsets, chosen, False, np.uint64(1), table) == 1
+    content = buffers(pa.array(["a", "b"], pa.large_string()))
+    words, firsts = matching._lay_out(*content)
+    for text, outcome in (("a", 0), ("b", -2)):
+        # A second entry with the hash of the first: the same one, and what a collision looks like.
+        words[firsts[0] + 1] = words[firsts[0 if text == "a" else 1] + 1]
+        twice = buffers(pa.array(["a", "a"], pa.large_string()))
+        table = np.zeros(16, np.uint64)
+        arguments = (np.arange(2), False, matching._AS_IT_IS, (words, firsts), np.uint64(1), table)
+        assert matching._build(*twice, *arguments) == outcome
 
 
 def test_a_caption_that_shares_a_hash_with_an_entry_does_not_match() -> None:
     matcher = Matcher(["aa", "bb"])
-    one, other = (np.flatnonzero(matcher._tokens.entry == i)[0] for i in (0, 1))
-    matcher._tokens.entry[[one, other]] = [1, 0]  # each hash now leads to the other entry
+    assert matcher.match(pa.array(["aa bb"])).to_pylist() == [[0, 1]]
+    one, other = np.flatnonzero(matcher._tokens)
+    places = matcher._tokens[[one, other]] & matching._LOW
+    matcher._tokens[[one, other]] += places[::-1] - places  # each hash now leads to the other
     assert matcher.match(pa.array(["aa", "bb", "aa bb"])).to_pylist() == [[], [], []]

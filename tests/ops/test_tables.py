@@ -212,10 +212,8 @@ def test_a_column_that_is_not_there(tmp_path: Path, ending: str, key: str) -> No
     [
         ("pool.parquet", b""),
         ("pool.parquet", b"PAR1 cut off"),
-        ("pool.csv", b""),
         ("pool.csv", b"link,text,id\na,b\n"),
         ("pool.csv", b"link,text,id\na,\xff\xfe,c\n"),
-        ("pool.csv", b"link,text,id,link\na,b,c,d\n"),
         ("pool.jsonl", b"not json\n"),
         ("pool.jsonl", b'{"link": "u", "text": "t", "id": "x"}\n{"link": \n'),
         ("pool.jsonl", b'{"link": "u", "text": "t", "id": 7}\n'),
@@ -238,6 +236,22 @@ def test_a_broken_file_is_one_line_that_names_it(tmp_path: Path, name: str, cont
     assert message.startswith(f"{path}: cannot be read as {kind}: ")
     assert "\n" not in message
     assert len(message) > len(f"{path}: cannot be read as {kind}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no column 'link' among none; name the right one in input.columns.url"),
+        (b"link,text,id,link\na,b,c,d\n", "two columns are called 'link'"),
+    ],
+)
+def test_a_header_that_does_not_do_is_one_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = placed(tmp_path, "pool.csv", content)
+    with pytest.raises(CurateError) as error:
+        rows_of(path)
+    assert str(error.value) == f"{path}: {message}"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"{}\n"])
