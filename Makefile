@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -30,7 +30,9 @@ from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 
 PARTITIONS = 16
 _ROW_BITS = 32
-_RECORD = np.dtype([("hash", "<u8"), ("row", "<i8")])
+_EXACT = np.dtype([("hash", "<u8"), ("row", "<u4")])  # the row within its part
+_BAND = np.dtype([("hash", "<u4"), ("row", "<u4")])  # half a hash: candidates are verified anyway
+
 _REASONS = {
     "url": DropReason.DUPLICATE_URL,
     "image": DropReason.DUPLICATE_IMAGE,
@@ -46,6 +48,10 @@ CLUSTERS = pa.schema(
     ]
 )
 """The pairs that are not alone, ordered by part and row."""
+
+
+def _record(kind: str) -> np.dtype[np.void]:
+    return _BAND if kind == "band" else _EXACT
 
 
 @dataclass(frozen=True)
@@ -86,22 +92,29 @@ class _Hashes(beam.DoFn):
     def __init__(self, run: Run, reads: str, rule: DedupRule) -> None:
         self._run, self._reads, self._rule = run, reads, rule
 
-    def process(self, part: Part) -> Iterator[tuple[tuple[str, int], bytes]]:
+    def process(self, part: Part) -> Iterator[tuple[tuple[str, int], tuple[int, bytes]]]:
         table = files.read_table(self._run.part(self._reads, part.index))
         for kind, hashes, rows in keys_of(table, self._rule):
-            records = np.empty(len(hashes), _RECORD)
-            records["hash"] = hashes
-            records["row"] = (part.index << _ROW_BITS) | rows
+            records = np.empty(len(hashes), _record(kind))
+            records["hash"] = hashes & np.uint64(np.iinfo(records["hash"].dtype).max)
+            records["row"] = rows
             partition = (hashes >> np.uint64(56)).astype(np.int64) % PARTITIONS
             for k in np.unique(partition).tolist():
-                yield (kind, k), records[partition == k].tobytes()
+                yield (kind, k), (part.index, records[partition == k].tobytes())
 
 
-def candidate_edges(keyed: tuple[tuple[str, int], Iterable[bytes]]) -> tuple[str, bytes]:
+def candidate_edges(
+    keyed: tuple[tuple[str, int], Iterable[tuple[int, bytes]]],
+) -> tuple[str, bytes]:
     """A partition's records -> its candidate edges: (kind, packed pairs of rows)."""
     (kind, _), packed = keyed
-    records = np.frombuffer(b"".join(packed), _RECORD)
-    edges = components.bucket_edges(records["hash"], records["row"], exact=kind != "band")
+    hashes, rows = [], []
+    for part, content in packed:
+        records = np.frombuffer(content, _record(kind))
+        hashes.append(records["hash"].astype(np.uint64))
+        rows.append((part << _ROW_BITS) | records["row"].astype(np.int64))
+    exact = kind != "band"
+    edges = components.bucket_edges(np.concatenate(hashes), np.concatenate(rows), exact=exact)
     return kind, edges.tobytes()
 
 
