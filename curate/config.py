@@ -261,12 +261,12 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
     if out is not None:
         document["out"] = out
     try:
-        return _absolute(Config.model_validate(document))
+        return Config.model_validate(document)
     except ValidationError as error:
         raise CurateError(_explain(error, path=path, node=node, sources=sources)) from None
 
 
-def _absolute(config: Config) -> Config:
+def absolute(config: Config) -> Config:
     """The same with absolute paths: workers, and who repeats the run, stand in other folders."""
     pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
     lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}

@@ -38,7 +38,9 @@ def prepare_run(plan: Plan) -> Standing:
     """Write config.yaml and run.json, and settle what an earlier run left."""
     run, config = plan.run, plan.config
     standing = settle(plan)
-    files.write_bytes(run.path("config.yaml"), configuration.dump(config).encode())
+    files.write_bytes(
+        run.path("config.yaml"), configuration.dump(configuration.absolute(config)).encode()
+    )
     run.update(
         state="running",
         source=run.source,

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["c.yaml", "--set", "input.paths=none.parquet"], "the input holds no rows"),
         (["typo.yaml"], "typo.yaml:4: prepare.metdata: unknown key, did you mean 'metadata'?"),
         (["c.yaml", "--set", "balance.t=0"], "balance.t: input should be greater than 0"),
-        (["c.yaml", "--set", "balance.p=0.5"], "exactly one of t, p and size"),
+        (["c.yaml", "--set", "balance.p=0.5"], "give exactly one of t, p, size and wfpp"),
         (
             ["c.yaml", "--set", "download.enabled=true", "--set", "score={model: ViT-B-23}"],
             "open_clip has no model 'ViT-B-23'; nearest: ViT-B-32",
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             ["c.yaml", "--set", "download.enabled=true", "--set",
              "score={model: ViT-B-32, pretrained: ./gone.pt}"],
-            "gone.pt: no such file",
+            "score.pretrained: ./gone.pt: no such file",
         ),
         (
             ["c.yaml", "--set", "prepare.metadata.en=gone.txt"],
