@@ -65,21 +65,22 @@ def with_wrong_captions(pairs: list[dict[str, str]], *, every: int = 14) -> list
     return rows
 
 
-def main() -> None:
-    """Write the pool."""
-    pairs = read("pairs.jsonl")
-    real = [
-        {"url": f"{HOST}/{pair['path']}", "caption": pair["caption"]}
-        for pair in with_near_captions(with_wrong_captions(pairs))
-    ]
+def pool() -> list[dict[str, str]]:
+    """All rows of the demo's pool."""
+    pairs = with_near_captions(with_wrong_captions(read("pairs.jsonl")))
+    real = [{"url": f"{HOST}/{pair['path']}", "caption": pair["caption"]} for pair in pairs]
     foreign = [
         {"url": f"{HOST}/{pair['path']}?lang={pair['language']}", "caption": pair["caption"]}
         for pair in read("other_languages.jsonl")
     ]
-    rows = real + foreign + neighbours(pairs)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    return real + foreign + neighbours(read("pairs.jsonl"))
+
+
+def main() -> None:
+    """Write the pool."""
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in pool()]
     (POOL / "pool.jsonl").write_text("".join(lines))
-    print(f"{len(rows)} pairs, of which {len(real)} real")
+    print(f"{len(lines)} pairs")
 
 
 if __name__ == "__main__":
