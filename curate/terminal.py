@@ -16,7 +16,7 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     from curate.plan import Plan
 
-out_console = Console(highlight=False, soft_wrap=True)
+out_console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 # A descriptor of its own: while a pipeline runs, that of stderr is shut to decoders and workers.
 error_console = Console(file=os.fdopen(os.dup(2), "w"), highlight=False, soft_wrap=True)
 
