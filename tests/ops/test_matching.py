@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curate.ops import matching
+from curate.ops import prefixes
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher, needs_no_space
 from curate.ops.strings import buffers
 
@@ -360,11 +360,11 @@ def test_entries_that_cannot_match_are_errors(
 def _built(entries: list[str], *, slots: int) -> tuple[int, NDArray[np.uint64], NDArray[np.uint64]]:
     """What `_build` says of the entries, the table it filled, and the entries as laid out."""
     content = buffers(pa.array(entries, pa.large_string()))
-    laid_out = matching._lay_out(*content)
+    laid_out = prefixes.lay_out(*content)
     table = np.zeros(slots, np.uint64)
     chosen = np.arange(len(entries))
-    outcome = matching._build(
-        *content, chosen, False, matching._AS_IT_IS, laid_out, np.uint64(1), table
+    outcome = prefixes.build_table(
+        *content, chosen, False, prefixes.ENTRY, laid_out, np.uint64(1), table
     )
     return int(outcome), table, laid_out[0]
 
@@ -379,20 +379,20 @@ def test_a_table_that_is_too_small_asks_for_more_slots() -> None:
 
 def test_equal_hashes_of_unequal_entries_ask_for_another_seed() -> None:
     content = buffers(pa.array(["a", "b"], pa.large_string()))
-    words, firsts = matching._lay_out(*content)
+    words, firsts = prefixes.lay_out(*content)
     for text, outcome in (("a", 0), ("b", -2)):
         # A second entry with the hash of the first: the same one, and what a collision looks like.
         words[firsts[0] + 1] = words[firsts[0 if text == "a" else 1] + 1]
         twice = buffers(pa.array(["a", "a"], pa.large_string()))
         table = np.zeros(16, np.uint64)
-        arguments = (np.arange(2), False, matching._AS_IT_IS, (words, firsts), np.uint64(1), table)
-        assert matching._build(*twice, *arguments) == outcome
+        arguments = (np.arange(2), False, prefixes.ENTRY, (words, firsts), np.uint64(1), table)
+        assert prefixes.build_table(*twice, *arguments) == outcome
 
 
 def test_a_caption_that_shares_a_hash_with_an_entry_does_not_match() -> None:
     matcher = Matcher(["aa", "bb"])
     assert matcher.match(pa.array(["aa bb"])).to_pylist() == [[0, 1]]
     one, other = np.flatnonzero(matcher._tokens)
-    places = matcher._tokens[[one, other]] & matching._LOW
+    places = matcher._tokens[[one, other]] & prefixes._LOW
     matcher._tokens[[one, other]] += places[::-1] - places  # each hash now leads to the other
     assert matcher.match(pa.array(["aa", "bb", "aa bb"])).to_pylist() == [[], [], []]
