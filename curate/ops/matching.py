@@ -5,11 +5,12 @@ backtick, and tab, newline and carriage return become a space. An entry matches 
 between two spaces. In lists of languages without spaces an entry needs no space on a side where its
 first (last) character is of such a script or is punctuation (Meta CLIP 2).
 
-The kernel cuts each spaced caption into tokens (and, for entries free of a space, into characters),
-hashes each once, and from every one on combines hashes for as long as they are those of some prefix of
-an entry. What the hash finds is compared byte by byte, so a collision cannot match.
+The kernel cuts each caption into tokens (and, for entries free of a space, into characters), finds the
+number of each in a table, and walks from each along the trie of the entries. The tables hold what they
+hash, so a collision cannot match.
 """
 
+import string
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.ops.prefixes import CAPTION, ENTRY, build_table, group_rows, lay_out, match_rows
 from curate.ops.strings import Buffers, buffers
+from curate.ops.trie import ROOM, Trie, fill, group_rows, match_rows
 
 NO_SPACE_LANGUAGES = frozenset({"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"})
 """Languages written without spaces (Meta CLIP 2)."""
@@ -48,7 +49,7 @@ def needs_no_space(character: str) -> bool:
     point = ord(character)
     if any(low <= point <= high for low, high in _NO_SPACE_RANGES):
         return True
-    return unicodedata.category(character).startswith("P")
+    return character in string.punctuation or unicodedata.category(character).startswith("P")
 
 
 class Matcher:
@@ -95,33 +96,8 @@ class Matcher:
             for i, entry in enumerate(entries):
                 free[i] = needs_no_space(entry[0]) | needs_no_space(entry[-1]) << 1
         self._free = free
-        self._entries, firsts = lay_out(*content)
-        laid_out = (self._entries, firsts)
-        for self._seed in np.arange(1, 17, dtype=np.uint64):
-            tokens = self._fill(content, laid_out, np.flatnonzero(free == 0), by_character=False)
-            characters = self._fill(content, laid_out, np.flatnonzero(free), by_character=True)
-            if tokens is not None and characters is not None:
-                self._tokens, self._characters = tokens, characters
-                return
-        raise ValueError("no seed separates these entries")
-
-    def _fill(
-        self, content: Buffers, laid_out: Any, chosen: NDArray[np.int64], *, by_character: bool
-    ) -> NDArray[np.uint64] | None:
-        """The table of the prefixes of the `chosen` entries, (slots,); None where hashes clash.
-
-        Open addressing over a power of two of slots, 0 where free. Prefixes that share a slot's tag
-        share the slot, which may cost a comparison; two entries may not.
-        """
-        size = 1 << max(4, int(len(chosen) * 1.4).bit_length()) if len(chosen) else 0
-        while True:
-            slots = np.zeros(size, np.uint64)
-            outcome = build_table(
-                *content, chosen, by_character, ENTRY, laid_out, self._seed, slots
-            )
-            if outcome != -1:
-                return None if outcome == -2 else slots
-            size *= 2
+        self._tokens = _trie(content, np.flatnonzero(free == 0), by_character=False)
+        self._characters = _trie(content, np.flatnonzero(free), by_character=True)
 
     def __len__(self) -> int:
         return len(self._free)
@@ -129,20 +105,35 @@ class Matcher:
     @property
     def nbytes(self) -> int:
         """Bytes that the tables and the entries take."""
-        arrays = (self._entries, self._free, self._tokens, self._characters)
         ids = 0 if self._ids is None else self._ids.nbytes
-        return sum(array.nbytes for array in arrays) + ids
+        tables = (*self._tokens, *self._characters)
+        return self._free.nbytes + ids + sum(table.nbytes for table in tables)
 
     def match(self, captions: Any) -> pa.ListArray:
         """The ascending ids of the entries in each caption: a ListArray of int32 of length n.
 
         `captions` is a StringArray, LargeStringArray or ChunkedArray; a null matches nothing.
         """
-        ends, ids = match_rows(
-            buffers(captions), self._entries, self._tokens, self._characters, self._free,
-            self._seed, CAPTION,
-        )  # fmt: skip
+        ends, ids = match_rows(buffers(captions), self._tokens, self._characters, self._free)
         if self._ids is not None:
             ends, ids = group_rows(ends, ids, self._ids)
         kind = pa.list_(pa.field("element", pa.int32()))
         return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids), type=kind)
+
+
+def _trie(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) -> Trie:
+    """The trie of the `chosen` entries, its tables grown until they hold them."""
+    sizes = np.full(3, 1.5 * len(chosen) + 4 if len(chosen) else 0)
+    while True:
+        units, edges, long = sizes.astype(np.int64)
+        trie = Trie(
+            np.zeros((units, 4), np.uint64),
+            np.zeros((edges, 2), np.uint64),
+            np.zeros(long, np.uint64),
+        )
+        if not units:
+            return trie
+        taken = np.array(fill(*content, chosen, by_character, trie))
+        if (taken <= sizes * ROOM).all():
+            return trie._replace(long=trie.long[: taken[2]].copy())
+        sizes[taken > sizes * ROOM] *= 1.5
