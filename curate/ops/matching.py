@@ -123,17 +123,16 @@ class Matcher:
 
 def _trie(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) -> Trie:
     """The trie of the `chosen` entries, its tables grown until they hold them."""
-    sizes = np.full(3, 1.5 * len(chosen) + 4 if len(chosen) else 0)
+    sizes = np.full(3, len(chosen) * 3 // 2 + 4 if len(chosen) else 0)
     while True:
-        units, edges, long = sizes.astype(np.int64)
+        units, edges, long = sizes
         trie = Trie(
             np.zeros((units, 4), np.uint64),
             np.zeros((edges, 2), np.uint64),
             np.zeros(long, np.uint64),
         )
-        if not units:
-            return trie
-        taken = np.array(fill(*content, chosen, by_character, trie))
-        if (taken <= sizes * ROOM).all():
+        taken = np.array(fill(*content, chosen, by_character, trie)) if units else sizes
+        full = taken > sizes * ROOM
+        if not full.any():
             return trie._replace(long=trie.long[: taken[2]].copy())
-        sizes[taken > sizes * ROOM] *= 1.5
+        sizes[full] = sizes[full] * 3 // 2
