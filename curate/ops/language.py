@@ -4,17 +4,14 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curate import files
-
-_LABEL = "__label__"
+from curate.ops.classifier import Classifier, load, predict
 
 
 @lru_cache
-def _model() -> Any:
-    import fasttext
-
-    return fasttext.load_model(str(files.shipped("curate/data/lid.176.ftz")))
+def _model() -> Classifier:
+    return load("shipped://curate/data/lid.176.ftz")
 
 
 def identify(captions: Any) -> pa.Array:
@@ -22,12 +19,7 @@ def identify(captions: Any) -> pa.Array:
 
     A caption must not hold a line feed. An empty one has no language: null.
     """
-    texts = captions.to_pylist()
-    labels = _model().f.multilinePredict([(text or "") + "\n" for text in texts], 1, 0.0, "strict")[
-        0
-    ]
-    codes = [
-        found[0].removeprefix(_LABEL) if found and text else None
-        for found, text in zip(labels, texts, strict=True)
-    ]
-    return pa.array(codes, pa.string())
+    model = _model()
+    empty = pc.fill_null(pc.equal(pc.binary_length(captions), 0), True)
+    labels = pa.array(predict(model, captions), mask=empty.to_numpy(zero_copy_only=False))
+    return pa.array(model.labels, pa.string()).take(labels)

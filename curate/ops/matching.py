@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from curate.ops.strings import Buffers, buffers
-from curate.ops.trie import ROOM, Trie, fill, group_rows, match_rows
+from curate.ops.strings import buffers
+from curate.ops.trie import group_rows, grown, match_rows
 
 NO_SPACE_LANGUAGES = frozenset({"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"})
 """Languages written without spaces (Meta CLIP 2)."""
@@ -96,8 +95,8 @@ class Matcher:
             for i, entry in enumerate(entries):
                 free[i] = needs_no_space(entry[0]) | needs_no_space(entry[-1]) << 1
         self._free = free
-        self._tokens = _trie(content, np.flatnonzero(free == 0), by_character=False)
-        self._characters = _trie(content, np.flatnonzero(free), by_character=True)
+        self._tokens = grown(content, np.flatnonzero(free == 0), by_character=False)
+        self._characters = grown(content, np.flatnonzero(free), by_character=True)
 
     def __len__(self) -> int:
         return len(self._free)
@@ -119,20 +118,3 @@ class Matcher:
             ends, ids = group_rows(ends, ids, self._ids)
         kind = pa.list_(pa.field("element", pa.int32()))
         return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids), type=kind)
-
-
-def _trie(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) -> Trie:
-    """The trie of the `chosen` entries, its tables grown until they hold them."""
-    sizes = np.full(3, len(chosen) * 3 // 2 + 4 if len(chosen) else 0)
-    while True:
-        units, edges, long = sizes
-        trie = Trie(
-            np.zeros((units, 4), np.uint64),
-            np.zeros((edges, 2), np.uint64),
-            np.zeros(long, np.uint64),
-        )
-        taken = np.array(fill(*content, chosen, by_character, trie)) if units else sizes
-        full = taken > sizes * ROOM
-        if not full.any():
-            return trie._replace(long=trie.long[: taken[2]].copy())
-        sizes[full] = sizes[full] * 3 // 2

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from curate.ops import units as cut
+from curate.ops.strings import Buffers
 from curate.ops.units import CAPTION, ENTRY, LONG, ODD, SPACE, bytes_at, key_of
 
 _U = np.uint64
@@ -95,6 +96,17 @@ def _find_long(trie: Any, slot: int, low: Any, text: Any, start: int, stop: int)
         if slot == len(units):
             slot = 0
     return slot
+
+
+@nb.njit(inline="always")
+def find_unit(trie: Any, low: Any, high: Any, text: Any, start: int, stop: int) -> Any:
+    """What the table says of a unit with this key: number | entry + 1 << 32, or 0."""
+    slot = _slot(low, high, len(trie.units))
+    if high == LONG:
+        slot = _find_long(trie, slot, low, text, start, stop)
+    else:
+        slot = _find(trie.units, slot, low, high)
+    return trie.units[slot, 2]
 
 
 @nb.njit(inline="always")
@@ -180,6 +192,23 @@ def fill(content: Any, offsets: Any, chosen: Any, by_character: bool, trie: Any)
                 edges[edge, 1] |= _U(node)
             parent = edges[edge, 1] & _LOW
     return n_units, n_edges, n_long
+
+
+def grown(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) -> Trie:
+    """The trie of the `chosen` entries, its tables grown until they hold them."""
+    sizes = np.full(3, len(chosen) * 3 // 2 + 4 if len(chosen) else 0)
+    while True:
+        units, edges, long = sizes
+        trie = Trie(
+            np.zeros((units, 4), np.uint64),
+            np.zeros((edges, 2), np.uint64),
+            np.zeros(long, np.uint64),
+        )
+        taken = np.array(fill(*content, chosen, by_character, trie)) if units else sizes
+        full = taken > sizes * ROOM
+        if not full.any():
+            return trie._replace(long=trie.long[: taken[2]].copy())
+        sizes[full] = sizes[full] * 3 // 2
 
 
 @nb.njit(inline="always")

@@ -67,6 +67,8 @@ def match_by_language(captions: Any, languages: Any, *, metadata: dict[str, str]
             found.append(load_matcher(path, language).match(chosen))
             places.append(rows)
     left = np.flatnonzero(rest)
+    if len(places) == 1 and not len(left):
+        return found[-1]
     empty = pa.array(np.zeros(len(left) + 1, np.int32))
     found.append(pa.ListArray.from_arrays(empty, pa.array([], pa.int32()), type=found[0].type))
     back = np.empty(len(captions), np.int64)
