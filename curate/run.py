@@ -210,7 +210,7 @@ def totals(run: Run, stage: Stage) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of what a run's output depends on."""
     names = ("curate", "apache-beam", "pyarrow", "numpy", "open_clip_torch", "torch",
-             "opencv-python-headless", "fasttext-community")  # fmt: skip
+             "opencv-python-headless")  # fmt: skip
     found = {}
     for name in names:
         try:
