@@ -56,18 +56,31 @@ class Download(Model):
     """Fetching and encoding images."""
 
     enabled: bool = True
-    timeout: float = Field(30.0, gt=0, description="seconds for one attempt, redirects included")
+    timeout: float = Field(
+        30.0, gt=0, description="seconds for one attempt, from the name's look-up to the last byte"
+    )
     retries: int = Field(2, ge=0, description="further attempts after a transient failure")
     concurrency: Positive = Field(128, description="requests in flight a worker")
-    per_host: Positive = Field(16, description="connections to one host a worker")
+    per_host: Positive = Field(16, description="requests in flight at one host a worker")
+    per_host_rate: float | None = Field(
+        None, gt=0, description="requests a second to one host a worker; default: no such limit"
+    )
     max_bytes: Positive = Field(50_000_000, description="largest body, bytes")
     max_pixels: Positive = Field(89_478_484, description="largest image, pixels")
     max_redirects: int = Field(5, ge=0)
     user_agent: str = "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate)"
-    opt_out: tuple[str, ...] = Field(
-        ("noai", "noimageai", "noindex", "noimageindex"),
-        description="X-Robots-Tag directives that drop the image",
+    contact: str | None = Field(
+        None, pattern=r"^[!-'*-~]+$", description="mail or URL of who runs this, for the user agent"
     )
+    opt_out: tuple[str, ...] = Field(
+        ("noai", "noimageai", "noindex", "noimageindex", "tdm-reservation"),
+        description="X-Robots-Tag directives, and the header tdm-reservation, that drop the image",
+    )
+    opt_out_list: str | None = Field(
+        None,
+        description="file of hosts (with their subdomains) and URLs to leave alone, one a line",
+    )
+    robots: bool = Field(True, description="ask only for what each host's robots.txt permits")
     connect_to: dict[str, str] = Field(
         default_factory=dict,
         description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
@@ -270,10 +283,14 @@ def absolute(config: Config) -> Config:
     """The same with absolute paths: workers, and who repeats the run, stand in other folders."""
     pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
     lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
+    opt_outs = config.download.opt_out_list
     update: dict[str, object] = {
         "input": pool,
         "out": files.absolute(config.out) if config.out else None,
         "prepare": config.prepare.model_copy(update={"metadata": lists}),
+        "download": config.download.model_copy(
+            update={"opt_out_list": files.absolute(opt_outs) if opt_outs else None}
+        ),
     }
     if config.score is not None:
         names = {"model": config.score.model, "pretrained": config.score.pretrained}

@@ -16,6 +16,7 @@ from curate import files, schema
 from curate.config import Config, Rule, is_file_name
 from curate.errors import CurateError
 from curate.ops.clip import known_models
+from curate.ops.optout import read_list
 from curate.ops.tables import PoolFormat, parquet_row_groups, read_batches, read_entries
 from curate.run import ANNOTATED, PART_STAGES, Part, Run
 from curate.schema import Stage
@@ -23,8 +24,8 @@ from curate.schema import Stage
 FORMAT = 1
 """Raised when the files that a step writes change, so that older ones are made again."""
 
-_FETCH_KEYS = {"max_bytes", "max_pixels", "max_redirects", "opt_out", "image_size", "resize_mode",
-               "only_if_bigger", "encode_format", "encode_quality"}  # fmt: skip
+_FETCH_KEYS = {"max_bytes", "max_pixels", "max_redirects", "opt_out", "robots", "image_size",
+               "resize_mode", "only_if_bigger", "encode_format", "encode_quality"}  # fmt: skip
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size"}
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
 
@@ -169,6 +170,8 @@ def _inputs(config: Config) -> Iterator[dict[str, Any]]:
 def _check_assets(config: Config) -> dict[str, str]:
     """Digests of the files beside the input that the output depends on."""
     digests = check_metadata(config)
+    if config.download.opt_out_list and config.download.enabled:
+        digests["opt_out_list"] = _check_list(config.download.opt_out_list)
     if config.score is not None and config.download.enabled:
         for key in ("model", "pretrained"):
             value = getattr(config.score, key)
@@ -179,6 +182,15 @@ def _check_assets(config: Config) -> dict[str, str]:
             elif key == "model" and not value.startswith("hf-hub:"):
                 _check_model(value)
     return digests
+
+
+def _check_list(path: str) -> str:
+    url = files.absolute(path)
+    try:
+        read_list(url)
+    except CurateError as error:
+        raise CurateError(f"download.opt_out_list: {error}") from None
+    return files.content_digest(url)
 
 
 def check_metadata(config: Config) -> dict[str, str]:
@@ -293,7 +305,8 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
     }
     if Stage.DOWNLOAD in plan.stages:
         fetch = config.download.model_dump(include=_FETCH_KEYS)
-        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch
+        opt_outs = {"opt_out_list": assets["opt_out_list"]} if "opt_out_list" in assets else {}
+        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | opt_outs
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
     if Stage.DEDUP in plan.stages:
         settings[Stage.DEDUP] = config.dedup.model_dump()

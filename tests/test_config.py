@@ -82,7 +82,8 @@ def test_a_minimal_file_has_the_defaults(tmp_path: Path) -> None:
     assert (loaded.score, loaded.balance, loaded.select, loaded.out) == (None, None, (), None)
     assert loaded.download == Download()
     assert loaded.download.max_pixels == 89_478_484
-    assert loaded.download.opt_out == ("noai", "noimageai", "noindex", "noimageindex")
+    directives = ("noai", "noimageai", "noindex", "noimageindex", "tdm-reservation")
+    assert loaded.download.opt_out == directives
     assert loaded.dedup.threshold == 0.8
     assert loaded.shards.rows == loaded.part_rows == 10_000
 

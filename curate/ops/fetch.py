@@ -1,40 +1,48 @@
 """The fetcher: many URLs at once, each ending in bytes or in a reason.
 
-Only http and https, and only public addresses, checked on the address that is dialled, so neither a
-redirect nor a DNS answer that changes between check and connect leads elsewhere.
+How long a URL may take: `timeout` bounds an attempt, from the look-up of the name to the last byte
+and with all redirects; `retries` more follow a failure that may pass, after pauses of at most
+`LONGEST_WAIT`. Waiting for a turn at a busy host does not count.
+
+How long a host may take: failures that say something of the host (no name, no connection, no answer
+in time, 429) are counted in rounds. A round is what was in flight together; after it the host rests,
+twice as long each time. When as many rounds in a row failed as a URL has attempts, and at least
+`ROUNDS`, the rest of the host's URLs fail at once for the same reason, so a part waits for a dead host
+no longer than for one URL of it, however many it has there.
 """
 
 import asyncio
-import ipaddress
 import queue
-import socket
-import ssl
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin
 
-import aiohttp
 import pyarrow as pa
+from yarl import URL
 
 from curate.ops.hashing import uniform
+from curate.ops.optout import ROBOTS_BYTES, RobotsRules, read_list, reservation
+from curate.ops.transport import Answer, FetchError, Limit, Transport
 from curate.reasons import DropReason
 
 BACKOFF = 0.5
 """Seconds before the first further attempt; each one after doubles."""
 LONGEST_WAIT = 30.0
-"""Seconds that a Retry-After is honoured for at the most."""
-_CHUNK = 1 << 16
+"""Seconds; a Retry-After of more is no invitation to this run."""
+ROUNDS = 3
+_DRAIN = 1 << 16  # bytes of an error page that are read to keep the connection
 TRANSIENT = frozenset(
     {DropReason.DNS, DropReason.REFUSED, DropReason.RESET, DropReason.TIMEOUT, DropReason.PROTOCOL,
      DropReason.HTTP_429, DropReason.HTTP_5XX}
 )  # fmt: skip
+_HOST_FAILS = TRANSIENT - {DropReason.PROTOCOL, DropReason.HTTP_5XX}
+_ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
            429: DropReason.HTTP_429}  # fmt: skip
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
@@ -46,10 +54,14 @@ class FetchPolicy:
     retries: int = 2
     concurrency: int = 128
     per_host: int = 16
+    per_host_rate: float | None = None
     max_bytes: int = 50_000_000
     max_redirects: int = 5
     user_agent: str = "curate"
+    contact: str | None = None
     opt_out: tuple[str, ...] = ()
+    opt_out_list: str | None = None
+    robots: bool = False
     connect_to: dict[str, str] = field(default_factory=dict)
 
 
@@ -61,193 +73,215 @@ class Fetched:
     content: bytes = b""
     reason: DropReason | None = None
     detail: str = ""
-    retry_after: float = 0.0  # seconds
 
 
-class _ForbiddenAddressError(OSError):
-    pass
+def request_url(url: str, *, base: str = "") -> URL:
+    """What is asked for: spaces and other alphabets encoded, no credentials, no fragment.
 
-
-def is_public(address: str) -> bool:
-    """Whether an IP address may be dialled: global and unicast, as is an IPv4 address within it."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.is_site_local:
-            return False
-        last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        ip = ip.ipv4_mapped or ip.sixtofour or (last if ip in _NAT64 else ip)
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-class _Dialler(aiohttp.abc.AbstractResolver):
-    """Resolves names, `connect_to` first, and opens sockets to permitted addresses only."""
-
-    def __init__(self, connect_to: dict[str, str]) -> None:
-        self._mapped = {}
-        for host, target in connect_to.items():
-            address, _, port = target.rpartition(":")
-            self._mapped[host.lower()] = (address.strip("[]"), int(port))
-        self._system = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[aiohttp.abc.ResolveResult]:
-        mapped = self._mapped.get(f"{host}:{port}") or self._mapped.get(host)
-        if mapped is None:
-            found = await self._system.resolve(host, port, family)
-            allowed = [answer for answer in found if self._may_dial(answer["host"], answer["port"])]
-            if not allowed:
-                raise _ForbiddenAddressError(f"{found[0]['host']} is not a public address")
-            return allowed
-        address, port = mapped
-        kind = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return [
-            aiohttp.abc.ResolveResult(
-                hostname=host, host=address, port=port, family=kind, proto=0, flags=0
-            )
-        ]
-
-    async def close(self) -> None:
-        await self._system.close()
-
-    def open_socket(self, address_info: Any) -> socket.socket:
-        """The socket for an address that is about to be dialled."""
-        family, kind, protocol, _, (address, port, *_) = address_info
-        if not self._may_dial(address, port):
-            raise _ForbiddenAddressError(f"{address} is not a public address")
-        return socket.socket(family, kind, protocol)
-
-    def _may_dial(self, address: str, port: int) -> bool:
-        return is_public(address) or (address, port) in self._mapped.values()
-
-
-def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -> str | None:
-    """The first of `directives` in X-Robots-Tag header `values` that applies to `agent`, if any.
-
-    What follows a user agent and a colon applies to that agent alone, up to the next one. Some
-    directives have a colon and a value of their own.
+    Raises
+    ------
+    FetchError
+        It is no http or https URL of a host.
     """
-    for value in values:
-        applies = True
-        for part in value.lower().split(","):
-            name, colon, rest = (word.strip() for word in part.partition(":"))
-            scoped = bool(colon) and " " not in name and name not in _VALUED
-            if scoped:
-                applies = name == agent.lower()
-            directive = rest if scoped else name
-            if applies and directive in directives:
-                return directive
-    return None
+    try:
+        found = URL(urljoin(base, url.strip()))
+        host, port = found.raw_host or "", found.port
+    except ValueError as error:
+        raise FetchError(DropReason.BAD_URL, error) from None
+    if found.scheme not in ("http", "https"):
+        raise FetchError(DropReason.BAD_URL, url)
+    labels = [host] if ":" in host else host.removesuffix(".").split(".")
+    if not all(0 < len(label) < 64 for label in labels) or len(host) > 253:
+        raise FetchError(DropReason.BAD_URL, f"no host name: {host}")
+    if not port:
+        raise FetchError(DropReason.BAD_URL, "port 0")
+    return found.with_user(None).with_fragment(None)
+
+
+class _Host:
+    """What is known of a host, and whose turn it is there."""
+
+    def __init__(self, policy: FetchPolicy) -> None:
+        self.places = asyncio.Semaphore(policy.per_host)
+        self.asking = asyncio.Lock()  # for robots.txt
+        self.robots: dict[str, RobotsRules | FetchError] = {}
+        self.closed: FetchError | None = None
+        self._pace = 1 / policy.per_host_rate if policy.per_host_rate else 0.0
+        self._rounds = max(ROUNDS, policy.retries + 1)
+        self._failed = 0
+        self._round_ended = self._rests_until = 0.0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        clock = asyncio.get_running_loop().time
+        async with self.places:
+            while not self.closed and (rest := self._rests_until - clock()) > 0:
+                await asyncio.sleep(rest)
+            self._rests_until = max(self._rests_until, clock() + self._pace)
+            if self.closed:
+                raise copy(self.closed)
+            yield
+
+    def answered(self) -> None:
+        self._failed = 0
+
+    def failed(self, error: FetchError, *, started: float) -> None:
+        busy = error.reason is DropReason.HTTP_5XX and error.retry_after
+        if not busy and error.reason not in _HOST_FAILS:
+            self._failed = 0
+        elif started >= self._round_ended:
+            self._end_round(error)
+
+    def _end_round(self, error: FetchError) -> None:
+        now = asyncio.get_running_loop().time()
+        self._failed += 1
+        self._round_ended = now
+        if self._failed == self._rounds:
+            detail = f"{error.detail}; the host failed {self._failed} times in a row"
+            self.closed = FetchError(error.reason, detail, final=True)
+        rest = BACKOFF * 2 ** (self._failed - 1)
+        if error.reason is DropReason.HTTP_429:
+            rest = max(rest, error.retry_after)
+        self._rests_until = max(self._rests_until, now + min(rest, LONGEST_WAIT))
 
 
 class _Session:
     def __init__(self, policy: FetchPolicy) -> None:
         self.policy = policy
-        dialler = _Dialler(policy.connect_to)
-        self.http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, resolver=dialler, socket_factory=dialler.open_socket, ttl_dns_cache=300
-            ),
-            headers={"User-Agent": policy.user_agent, "Accept": "image/*,*/*;q=0.1"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
+        contact = f" ({policy.contact})" if policy.contact else ""
+        self.transport = Transport(
+            user_agent=policy.user_agent + contact,
+            connect_to=policy.connect_to,
+            keep=policy.concurrency,
         )
+        self.opt_out_list = read_list(policy.opt_out_list) if policy.opt_out_list else None
         self.slots = asyncio.Semaphore(policy.concurrency)
-        self.hosts: dict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(policy.per_host)
-        )
+        self.hosts: dict[str, _Host] = {}
 
-    async def fetch(self, index: int, url: str, uid: str) -> Fetched:
-        """All the attempts at one URL; the slot of the last one stays taken."""
-        host = _host(url)
+    async def image(self, index: int, url: str, uid: str) -> Fetched:
+        """What comes of `url`; where that is content, a slot stays taken until it is released."""
+        try:
+            answer = await self._attempts(url, uid=uid, limit=self._wanted)
+        except FetchError as error:
+            return Fetched(index, reason=error.reason, detail=error.detail)
+        if reason := self._unwanted(answer):
+            self.slots.release()
+            return Fetched(index, reason=reason[0], detail=reason[1])
+        return Fetched(index, content=bytes(answer.body))
+
+    def _wanted(self, answer: Answer) -> int:
+        if answer.status != 200:
+            return _DRAIN
+        reserved = reservation(answer, directives=self.policy.opt_out)
+        return 0 if reserved else self.policy.max_bytes
+
+    def _unwanted(self, answer: Answer) -> tuple[DropReason, str] | None:
+        if reserved := reservation(answer, directives=self.policy.opt_out):
+            return DropReason.OPTED_OUT, reserved
+        if answer.over:
+            limit = self.policy.max_bytes
+            stated = str(answer.length) if answer.length > limit else f"over {limit}"
+            return DropReason.TOO_LARGE, stated
+        return None if answer.body else (DropReason.EMPTY_BODY, "")
+
+    async def _attempts(self, url: str, *, uid: str, limit: Limit, robots: bool = True) -> Answer:
         attempt = 0
         while True:
-            async with self.hosts[host]:
-                await self.slots.acquire()
-                got = await self._attempt(index, url)
-            if got.reason not in TRANSIENT or attempt == self.policy.retries:
-                return got
-            self.slots.release()
-            jitter = uniform(pa.array([uid]), seed=attempt)[0]
-            pause = max(BACKOFF * 2**attempt * (0.5 + jitter), got.retry_after)
+            try:
+                return await self._follow(url, limit=limit, robots=robots)
+            except FetchError as error:
+                if error.final or error.reason not in TRANSIENT or attempt == self.policy.retries:
+                    raise
+                if error.retry_after > LONGEST_WAIT:
+                    raise
+                jitter = uniform(pa.array([uid]), seed=attempt)[0]
+                pause = max(BACKOFF * 2**attempt * (0.5 + jitter), error.retry_after)
             await asyncio.sleep(min(pause, LONGEST_WAIT))
             attempt += 1
 
-    async def _attempt(self, index: int, url: str) -> Fetched:
-        def failed(reason: DropReason, detail: object = "", retry_after: float = 0.0) -> Fetched:
-            return Fetched(index, reason=reason, detail=str(detail)[:200], retry_after=retry_after)
+    async def _follow(self, url: str, *, limit: Limit, robots: bool) -> Answer:
+        """The answer at the end of the redirects, with a slot taken."""
+        clock = asyncio.get_running_loop().time
+        left = self.policy.timeout
+        base = ""
+        for _ in range(self.policy.max_redirects + 1):
+            target = request_url(url, base=base)
+            name = target.host_port_subcomponent or ""
+            host = self.hosts.get(name) or self.hosts.setdefault(name, _Host(self.policy))
+            if robots:
+                await self._check(target, host)
+            async with host.turn():
+                await self.slots.acquire()
+                started = clock()
+                try:
+                    answer = await self.transport.get(target, seconds=left, limit=limit)
+                    location = answer.first("location") if answer.status in _REDIRECT else ""
+                    if answer.status != 200 and not location:
+                        raise _refusal(answer)
+                    host.answered()
+                except BaseException as error:
+                    self.slots.release()
+                    if isinstance(error, FetchError):
+                        if error.reason is DropReason.TIMEOUT:
+                            error.detail = f"{self.policy.timeout:g} s"
+                        elif error.reason is DropReason.DNS:
+                            error.detail = target.host or ""
+                        host.failed(error, started=started)
+                    raise
+            if not location:
+                return answer
+            self.slots.release()
+            left -= clock() - started
+            url, base = location, str(target)
+        raise FetchError(DropReason.REDIRECTS, urljoin(base, url))
 
+    async def _check(self, target: URL, host: _Host) -> None:
+        """Raise if the user's list or the host's robots.txt keeps `target` back."""
+        if self.opt_out_list and (entry := self.opt_out_list.entry(target)):
+            raise FetchError(DropReason.OPTED_OUT, f"list: {entry}")
+        if not self.policy.robots:
+            return
+        origin = str(target.origin())
+        async with host.asking:
+            if origin not in host.robots:
+                host.robots[origin] = await self._read_robots(origin)
+        rules = host.robots[origin]
+        if isinstance(rules, FetchError):
+            raise copy(rules)
+        if not rules.permit(target):
+            raise FetchError(DropReason.OPTED_OUT, "robots.txt")
+
+    async def _read_robots(self, origin: str) -> RobotsRules | FetchError:
+        """RFC 9309, section 2.3.1: without one all is permitted; while it cannot be had, nothing."""
         try:
-            async with asyncio.timeout(self.policy.timeout):
-                return await self._follow(index, url)
-        except TimeoutError:
-            return failed(DropReason.TIMEOUT, f"{self.policy.timeout:g} s")
-        except aiohttp.ClientConnectorCertificateError as error:
-            return failed(DropReason.TLS, error.certificate_error)
-        except aiohttp.ClientConnectorDNSError as error:
-            if isinstance(error.os_error, _ForbiddenAddressError):
-                return failed(DropReason.FORBIDDEN_ADDRESS, error.os_error)
-            return failed(DropReason.DNS, error.host)
-        except aiohttp.ClientSSLError as error:
-            return failed(DropReason.TLS, error)
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _ForbiddenAddressError):
-                return failed(DropReason.FORBIDDEN_ADDRESS, error.os_error)
-            return failed(DropReason.REFUSED, error.os_error.strerror)
-        except _ForbiddenAddressError as error:
-            return failed(DropReason.FORBIDDEN_ADDRESS, error)
-        except (aiohttp.InvalidURL, ValueError) as error:
-            return failed(DropReason.BAD_URL, error)
-        except (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError) as error:
-            return failed(DropReason.RESET, error)
-        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            return failed(DropReason.PROTOCOL, error)
-
-    async def _follow(self, index: int, url: str) -> Fetched:
-        policy = self.policy
-        for _ in range(policy.max_redirects + 1):
-            if urlsplit(url).scheme not in ("http", "https"):
-                return Fetched(index, reason=DropReason.BAD_URL, detail=url[:200])
-            async with self.http.get(url, allow_redirects=False) as response:
-                if response.status in _REDIRECT and "Location" in response.headers:
-                    url = urljoin(url, response.headers["Location"])
-                    continue
-                if response.status != 200:
-                    return _refused(index, response)
-                tags = response.headers.getall("X-Robots-Tag", [])
-                if tag := opted_out(tags, directives=policy.opt_out, agent="curate"):
-                    return Fetched(index, reason=DropReason.OPTED_OUT, detail=tag)
-                return await self._body(index, response)
-        return Fetched(index, reason=DropReason.REDIRECTS, detail=url[:200])
-
-    async def _body(self, index: int, response: aiohttp.ClientResponse) -> Fetched:
-        limit = self.policy.max_bytes
-        content = bytearray()
-        if (response.content_length or 0) > limit:
-            return Fetched(index, reason=DropReason.TOO_LARGE, detail=str(response.content_length))
-        async for chunk in response.content.iter_chunked(_CHUNK):
-            content += chunk
-            if len(content) > limit:
-                return Fetched(index, reason=DropReason.TOO_LARGE, detail=f"over {limit}")
-        if not content:
-            return Fetched(index, reason=DropReason.EMPTY_BODY)
-        return Fetched(index, content=bytes(content))
+            answer = await self._attempts(
+                f"{origin}/robots.txt", uid=origin, limit=lambda _: ROBOTS_BYTES, robots=False
+            )
+        except FetchError as error:
+            if error.reason in _ROBOTS_UNKNOWN:
+                return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
+            return RobotsRules()
+        self.slots.release()
+        return RobotsRules(bytes(answer.body[:ROBOTS_BYTES]))
 
 
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def _refused(index: int, response: aiohttp.ClientResponse) -> Fetched:
-    status = response.status
+def _refusal(answer: Answer) -> FetchError:
+    status = answer.status
     by_class = {4: DropReason.HTTP_4XX, 5: DropReason.HTTP_5XX}
     reason = _STATUS.get(status) or by_class.get(status // 100, DropReason.HTTP_OTHER)
-    after = response.headers.get("Retry-After", "")
-    wait = float(after) if after.isascii() and after.isdigit() else 0.0
-    return Fetched(index, reason=reason, detail=str(status), retry_after=wait)
+    return FetchError(reason, status, retry_after=_retry_after(answer))
+
+
+def _retry_after(answer: Answer) -> float:
+    """Seconds; a date counts from the answer's own date, so no clock need be right but the server's."""
+    value = answer.first("retry-after")
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        then, now = (parsedate_to_datetime(x) for x in (value, answer.first("date")))
+        return max(0.0, (then - now).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> Iterator[Fetched]:
@@ -261,14 +295,17 @@ def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> I
     held: list[_Session] = []
 
     async def one(session: _Session, index: int) -> None:
-        done.put(await session.fetch(index, urls[index], uids[index]))
+        done.put(await session.image(index, urls[index], uids[index]))
 
     async def everything() -> None:
         session = _Session(policy)
         held.append(session)
-        async with session.http, asyncio.TaskGroup() as group:
-            for index in range(len(urls)):
-                group.create_task(one(session, index))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index in range(len(urls)):
+                    group.create_task(one(session, index))
+        finally:
+            await session.transport.close()
 
     main = loop.create_task(everything())
 
@@ -288,7 +325,8 @@ def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> I
             if isinstance(got, BaseException):
                 raise got
             yield got
-            loop.call_soon_threadsafe(held[0].slots.release)
+            if got.reason is None:
+                loop.call_soon_threadsafe(held[0].slots.release)
     finally:
         loop.call_soon_threadsafe(main.cancel)
         thread.join()

@@ -13,16 +13,20 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import aiohttp
+import pycurl
 import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from curate.config import Download
 from curate.ops import fetch as fetching
-from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch, is_public, opted_out
+from curate.ops import transport
+from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal
+from curate.ops.optout import opted_out
+from curate.ops.transport import is_public
 from curate.reasons import DropReason
 
 BODY = b"\xff\xd8\xff" + bytes(range(256)) * 40
@@ -248,14 +252,37 @@ def test_retry_after_is_honoured(site: Site) -> None:
     assert 1.0 <= _waits(site, "1") < 5.0
 
 
-@pytest.mark.parametrize("value", ["", "soon", "-1", "1.5", "²", "Wed, 21 Oct 2015 07:28:00 GMT"])
+@pytest.mark.parametrize(
+    "value", ["", "soon", "-1", "1.5", "²", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Oct 2015"]
+)
 def test_a_retry_after_that_is_no_number_is_as_none(site: Site, value: str) -> None:
     assert _waits(site, value.encode().decode("latin-1")) < 0.9
 
 
-def test_retry_after_has_a_limit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "LONGEST_WAIT", 0.2)
-    assert 0.2 <= _waits(site, "9" * 400) < 2.0
+def test_a_retry_after_may_be_a_date_by_the_clock_of_the_server(site: Site) -> None:
+    times: list[float] = []
+
+    def refuse(handler: _Handler) -> None:
+        times.append(time.monotonic())
+        handler.send_response_only(503 if len(times) == 1 else 200)
+        handler.send_header("Date", "Wed, 21 Oct 2015 07:28:00 GMT")
+        handler.send_header("Retry-After", "Wed, 21 Oct 2015 07:28:01 GMT")
+        handler.send_header("Content-Length", str(len(BODY)))
+        handler.end_headers()
+        handler.wfile.write(BODY)
+
+    site.on("/x", refuse)
+    assert get(site, retries=1).content == BODY
+    assert 1.0 <= times[1] - times[0] < 5.0
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_says_that_it_takes_long_is_not_asked_again(site: Site, status: int) -> None:
+    site.on("/x", answer(status, Retry_After="9" * 400))
+    start = time.monotonic()
+    assert get(site, retries=5).detail == str(status)
+    assert site.requests["/x"] == 1
+    assert time.monotonic() - start < 2
 
 
 # Time and size.
@@ -493,7 +520,7 @@ def test_a_connection_that_is_reset(raw: Any) -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n", DropReason.PROTOCOL),
         (b"HTTP/1.1 twohundred OK\r\n\r\n", DropReason.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", DropReason.PROTOCOL),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y" * 9000 + b"\r\n\r\n", DropReason.PROTOCOL),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y" * 20_000 + b"\r\n\r\n", DropReason.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", DropReason.PROTOCOL),
     ],
     ids=["nothing", "short", "ssh", "status", "length", "long header", "chunk"],
@@ -570,22 +597,19 @@ def test_no_socket_is_made_for_a_forbidden_address(
     made: list[object] = []
     monkeypatch.setattr(socket, "socket", lambda *parts: made.append(parts))
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    dialler = fetching._Dialler.__new__(fetching._Dialler)
-    dialler._mapped = {}
-    info = (family, socket.SOCK_STREAM, 6, "", (address, 80))
-    with pytest.raises(fetching._ForbiddenAddressError, match="is not a public address"):
-        dialler.open_socket(info)
+    transfer = transport._Transfer([], transport.Dialler({}))
+    transfer.begin(URL("http://x.test/"), seconds=1, limit=lambda _: 0)
+    info = (family, socket.SOCK_STREAM, 6, (address, 80))
+    assert transfer._open(pycurl.SOCKTYPE_IPCXN, info) == pycurl.SOCKET_BAD
     assert made == []
 
 
 def test_an_address_is_permitted_at_the_mapped_port_alone() -> None:
-    dialler = fetching._Dialler.__new__(fetching._Dialler)
-    dialler._mapped = {"site.test": ("127.0.0.1", 8080)}
-    info = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 8080))
-    with dialler.open_socket(info) as opened:
-        assert opened.family == socket.AF_INET
-    with pytest.raises(fetching._ForbiddenAddressError):
-        dialler.open_socket((*info[:4], ("127.0.0.1", 8081)))
+    dialler = transport.Dialler({"site.test": "127.0.0.1:8080", "six.test": "[::1]:81"})
+    assert dialler.may_dial("127.0.0.1", 8080)
+    assert dialler.may_dial("::1", 81)
+    for address, port in (("127.0.0.1", 8081), ("127.0.0.1", 81), ("::1", 8080)):
+        assert not dialler.may_dial(address, port)
 
 
 @pytest.mark.parametrize(
@@ -603,34 +627,49 @@ def test_a_private_address_in_a_url_is_never_dialled(site: Site, host: str) -> N
 
 
 @dataclass
-class _Resolver:
-    """Stands for the system's: names and what each look-up of them answers."""
+class _Names:
+    """Stands for the DNS: names, and what each look-up of them answers."""
 
-    answers: dict[str, list[list[str]]]
+    answers: dict[str, list[list[str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def resolve(self, host: str, port: int, family: Any) -> list[dict[str, Any]]:
+    def answer(self, host: str) -> list[str]:
         self.asked.append(host)
-        if host not in self.answers:
-            raise OSError(-2, "Name or service not known")
         rounds = self.answers[host]
-        addresses = rounds.pop(0) if len(rounds) > 1 else rounds[0]
-        return [
-            {
-                "hostname": host, "host": address, "port": port, "proto": 0, "flags": 0,
-                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
-            }
-            for address in addresses
-        ]  # fmt: skip
-
-    async def close(self) -> None: ...
+        return rounds.pop(0) if len(rounds) > 1 else rounds[0]
 
 
 @pytest.fixture
-def resolver(monkeypatch: pytest.MonkeyPatch) -> _Resolver:
-    resolver = _Resolver({})
-    monkeypatch.setattr(aiohttp, "ThreadedResolver", lambda: resolver)
-    return resolver
+def names(monkeypatch: pytest.MonkeyPatch) -> _Names:
+    """libcurl asks these names in place of the system's, each time anew."""
+    names = _Names()
+
+    class Curl(pycurl.Curl):
+        def setopt(self, option: int, value: Any) -> None:
+            if option == pycurl.URL and (host := URL(value).raw_host) in names.answers:
+                at = f"{host}:{URL(value).port}"
+                entry = f"+{at}:{','.join(names.answer(host))}"
+                super().setopt(pycurl.RESOLVE, [f"-{at}", entry])
+            super().setopt(option, value)
+
+    monkeypatch.setattr(pycurl, "Curl", Curl)
+    return names
+
+
+@pytest.fixture
+def dialled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What would have been connected to: a permitted address is recorded and then refused."""
+    found: list[tuple[str, int]] = []
+    real = transport.Dialler.may_dial
+
+    def record(self: transport.Dialler, address: str, port: int) -> bool:
+        if not real(self, address, port):
+            return False
+        found.append((address, port))
+        return address.startswith("127.")
+
+    monkeypatch.setattr(transport.Dialler, "may_dial", record)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -639,24 +678,51 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> _Resolver:
      ["::ffff:127.0.0.1"]],
 )  # fmt: skip
 def test_a_name_that_leads_to_private_addresses(
-    site: Site, resolver: _Resolver, addresses: list[str]
+    site: Site, names: _Names, dialled: list[tuple[str, int]], addresses: list[str]
 ) -> None:
-    resolver.answers["inside.test"] = [addresses]
+    names.answers["inside.test"] = [[f"[{x}]" if ":" in x else x for x in addresses]]
     url = f"http://inside.test:{site.port}/x"
     got = fetch_one(url, FetchPolicy(timeout=PATIENT))
     assert got.reason is DropReason.FORBIDDEN_ADDRESS
     assert got.detail.endswith("is not a public address")
+    assert names.asked == ["inside.test"]
+    assert (site.connections, dialled) == (0, [])
+
+
+def test_a_name_whose_answer_changes(
+    site: Site, names: _Names, dialled: list[tuple[str, int]]
+) -> None:
+    names.answers["rebound.test"] = [["8.8.8.8"], ["127.0.0.1"]]
+    url = f"http://rebound.test:{site.port}/x"
+    got = fetch_one(url, FetchPolicy(timeout=PATIENT))
+    assert names.asked == ["rebound.test"]
+    assert dialled == [("8.8.8.8", site.port)]
+    got = fetch_one(url, FetchPolicy(timeout=PATIENT))
+    assert got.reason is DropReason.FORBIDDEN_ADDRESS
+    assert got.detail == "127.0.0.1 is not a public address"
+    assert names.asked == ["rebound.test"] * 2
+    assert (site.connections, dialled) == (0, [("8.8.8.8", site.port)])
+
+
+def test_the_localhost_of_the_system(site: Site) -> None:
+    got = fetch_one(f"http://localhost:{site.port}/x", FetchPolicy(timeout=PATIENT))
+    assert got.reason is DropReason.FORBIDDEN_ADDRESS
     assert site.connections == 0
 
 
-def test_a_name_that_nobody_knows_is_asked_for_again(resolver: _Resolver) -> None:
-    got = fetch_one("http://unknown.test/", FetchPolicy(retries=2))
-    assert got == Fetched(0, reason=DropReason.DNS, detail="unknown.test")
-    assert resolver.asked == ["unknown.test"] * 3
+def test_a_name_that_nobody_knows() -> None:
+    """libcurl asks nobody for an .onion name (RFC 7686)."""
+    got = fetch_one("http://unknown.onion/", FetchPolicy(retries=2))
+    detail = "unknown.onion; the host failed 3 times in a row"
+    assert got == Fetched(0, reason=DropReason.DNS, detail="unknown.onion")
+    many = fetch_all(["http://unknown.onion/"] * 50, FetchPolicy(retries=2, per_host=4))
+    assert {one.reason for one in many} == {DropReason.DNS}
+    assert [one.detail for one in many].count(detail) > 40
 
 
-def test_mapped_hosts_are_not_looked_up(site: Site, resolver: _Resolver) -> None:
+def test_mapped_hosts_are_not_looked_up(site: Site, names: _Names) -> None:
     site.on("/x", answer())
+    names.answers = {"only.test": [["10.0.0.1"]], "upper.test": [["10.0.0.1"]]}
     assert fetch_one("http://SITE.test/x", policy_for(site)).content == BODY
     target = f"127.0.0.1:{site.port}"
     for key, url in (
@@ -666,10 +732,16 @@ def test_mapped_hosts_are_not_looked_up(site: Site, resolver: _Resolver) -> None
     ):
         policy = FetchPolicy(timeout=PATIENT, connect_to={key: target})
         assert fetch_one(url, policy).content == BODY, key
-    assert resolver.asked == []
     policy = FetchPolicy(timeout=PATIENT, connect_to={"only.test:81": target}, retries=0)
-    assert fetch_one("http://only.test:82/x", policy).reason is DropReason.DNS
-    assert resolver.asked == ["only.test"]
+    assert fetch_one("http://only.test:82/x", policy).reason is DropReason.FORBIDDEN_ADDRESS
+
+
+def test_a_port_is_mapped_before_its_host(site: Site) -> None:
+    site.on("/x", answer())
+    connect = {"site.test": "127.0.0.1:1", "site.test:81": f"127.0.0.1:{site.port}"}
+    policy = FetchPolicy(timeout=PATIENT, connect_to=connect, retries=0)
+    assert fetch_one("http://site.test:81/x", policy).content == BODY
+    assert fetch_one("http://site.test/x", policy).reason is DropReason.REFUSED
 
 
 @pytest.mark.parametrize(

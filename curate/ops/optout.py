@@ -1,0 +1,124 @@
+"""What owners of images say against their use: headers, robots.txt, and lists."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from protego import Protego
+from yarl import URL
+
+from curate import files
+from curate.errors import CurateError
+from curate.ops.hashing import hash64
+from curate.ops.transport import Answer
+from curate.ops.urls import normalise_url, normalise_urls
+
+AGENT = "curate"
+"""The name under which robots.txt and X-Robots-Tag address this program."""
+TDM_RESERVATION = "tdm-reservation"
+ROBOTS_BYTES = 500 * 1024
+"""How much of a robots.txt is read (RFC 9309, section 2.5)."""
+_VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
+
+
+def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -> str | None:
+    """The first of `directives` in X-Robots-Tag header `values` that applies to `agent`, if any.
+
+    What follows a user agent and a colon applies to that agent alone, up to the next one. Some
+    directives have a colon and a value of their own.
+    """
+    for value in values:
+        applies = True
+        for part in value.lower().split(","):
+            name, colon, rest = (word.strip() for word in part.partition(":"))
+            scoped = bool(colon) and " " not in name and name not in _VALUED
+            if scoped:
+                applies = name == agent.lower()
+            directive = rest if scoped else name
+            if applies and directive in directives:
+                return directive
+    return None
+
+
+def reservation(answer: Answer, *, directives: Sequence[str]) -> str | None:
+    """The first of `directives` that the headers of `answer` hold: X-Robots-Tag or TDMRep's."""
+    if TDM_RESERVATION in directives and answer.first(TDM_RESERVATION) == "1":
+        return TDM_RESERVATION
+    return opted_out(answer.all("x-robots-tag"), directives=directives, agent=AGENT)
+
+
+class RobotsRules:
+    """A robots.txt, as RFC 9309 has it; an empty one permits everything."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self._rules = Protego.parse(content.decode("utf-8-sig", errors="replace"))
+
+    def permit(self, url: URL) -> bool:
+        """Whether this program may ask for `url`."""
+        return bool(self._rules.can_fetch(str(url), AGENT))
+
+
+class OptOutList:
+    """Hosts, each with its subdomains, and URLs: 8 bytes an entry, whatever its length."""
+
+    def __init__(self, lines: pa.Array) -> None:
+        lines = pc.utf8_trim_whitespace(lines)
+        lines = lines.filter(pc.invert(pc.match_substring_regex(lines, "^(#|$)")))
+        whole = pc.match_substring(lines, "://")
+        hosts = pc.utf8_lower(lines.filter(pc.invert(whole)))
+        hosts = pc.replace_substring_regex(hosts, r"^(\*?\.)?(.*?)\.?$", r"\2")
+        urls = normalise_urls(_requoted(lines.filter(whole)))
+        self._hashes: NDArray[np.uint64] = np.unique(np.concatenate([hash64(hosts), hash64(urls)]))
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def entry(self, url: URL) -> str | None:
+        """The entry that covers `url`: itself, its host or a parent domain of that."""
+        labels = (url.raw_host or "").rstrip(".").split(".")
+        parents = [".".join(labels[i:]) for i in range(len(labels))]
+        names = [normalise_url(str(url)), *parents]
+        hashes = hash64(pa.array(names))
+        at = np.searchsorted(self._hashes, hashes)
+        for name, position, value in zip(names, at, hashes, strict=True):
+            if position < len(self._hashes) and self._hashes[position] == value:
+                return name
+        return None
+
+
+def _requoted(urls: pa.Array) -> pa.Array:
+    """The same as requests spell them: what is not ASCII in percent-encoding."""
+    plain = pc.match_substring_regex(urls, r"^[!-~]*$")
+    if pc.all(plain).as_py():
+        return urls
+    return pa.array([_quote(url) for url in urls.to_pylist()], urls.type)
+
+
+def _quote(url: str) -> str:
+    try:
+        return str(URL(url))
+    except ValueError:
+        return url
+
+
+@lru_cache(maxsize=1)
+def _load(path: str, _digest: str) -> OptOutList:
+    content = files.read_bytes(path)
+    ends = np.flatnonzero(np.frombuffer(content + b"\n", np.uint8) == ord("\n")) + 1
+    offsets = np.concatenate([[0], np.minimum(ends, len(content))]).astype(np.int64)
+    lines = pa.LargeStringArray.from_buffers(
+        len(ends), pa.py_buffer(offsets), pa.py_buffer(content)
+    )
+    try:
+        lines.validate(full=True)
+    except pa.ArrowInvalid:
+        raise CurateError(f"{path}: not UTF-8: expected one host or URL a line") from None
+    return OptOutList(lines)
+
+
+def read_list(path: str) -> OptOutList:
+    """The list in the file at `path`, one host or URL a line; a line that begins with # is none."""
+    return _load(path, files.content_digest(path))
