@@ -186,6 +186,9 @@ def changed(before: dict[str, StepDigest], after: dict[str, StepDigest], kind: s
         ("download.max_pixels", 1000, "download/annotated"),
         ("download.max_redirects", 1, "download/annotated"),
         ("download.opt_out", ["noai"], "download/annotated"),
+        ("download.robots", False, "download/annotated"),
+        ("download.contact", "me@example.org", None),
+        ("download.per_host_rate", 5, None),
         ("select.1.min", 65, "download"),
         ("dedup.threshold", 0.7, "dedup"),
         ("dedup.by", ["url"], "dedup"),
@@ -225,6 +228,21 @@ def test_entry_lists_count_by_their_content(tmp_path: Path) -> None:
     after = digests(tmp_path)
     assert changed(before, after, "own") == ["prepare"]
     assert changed(before, after, "chain") == FOLDERS
+
+
+def test_an_opt_out_list_counts_by_its_content(tmp_path: Path) -> None:
+    before = digests(tmp_path)
+    path = tmp_path / "list.txt"
+    path.write_text("example.org\n")
+    first = digests(tmp_path, {"download.opt_out_list": str(path)})
+    assert changed(before, first, "own") == ["download/annotated"]
+    moved = path.rename(tmp_path / "moved.txt")
+    assert digests(tmp_path, {"download.opt_out_list": str(moved)}) == first
+    moved.write_text("example.net\n")
+    after = digests(tmp_path, {"download.opt_out_list": str(moved)})
+    assert changed(first, after, "own") == ["download/annotated"]
+    with pytest.raises(CurateError, match=r"^download.opt_out_list: .*list.txt: no such file$"):
+        digests(tmp_path, {"download.opt_out_list": str(path)})
 
 
 def test_the_pool_is_in_every_chain_and_in_nobodys_own(tmp_path: Path) -> None:

@@ -1,21 +1,16 @@
 """The fetcher: many URLs at once, each ending in bytes or in a reason.
 
 How long a URL may take: `timeout` bounds an attempt, from the look-up of the name to the last byte
-and with all redirects; `retries` more follow a failure that may pass, after pauses of at most
-`LONGEST_WAIT`. Waiting for a turn at a busy host does not count.
-
-How long a host may take: failures that say something of the host (no name, no connection, no answer
-in time, 429) are counted in rounds. A round is what was in flight together; after it the host rests,
-twice as long each time. When as many rounds in a row failed as a URL has attempts, and at least
-`ROUNDS`, the rest of the host's URLs fail at once for the same reason, so a part waits for a dead host
-no longer than for one URL of it, however many it has there.
+and with all redirects; `retries` more follow a failure that may pass, each after a pause of at most
+30 s. So a URL ends within (retries + 1) * timeout + retries * 30 s, waiting for its turn at a busy
+host aside, and the host's robots.txt, which has attempts of its own and is asked for once. When a host
+is given up: `curate.ops.hosts`.
 """
 
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -24,22 +19,15 @@ from urllib.parse import urljoin
 import pyarrow as pa
 from yarl import URL
 
+from curate.ops import hosts
 from curate.ops.hashing import uniform
+from curate.ops.hosts import TRANSIENT, Host
 from curate.ops.optout import ROBOTS_BYTES, RobotsRules, read_list, reservation
 from curate.ops.transport import Answer, FetchError, Limit, Transport
 from curate.reasons import DropReason
 
-BACKOFF = 0.5
-"""Seconds before the first further attempt; each one after doubles."""
-LONGEST_WAIT = 30.0
-"""Seconds; a Retry-After of more is no invitation to this run."""
-ROUNDS = 3
+__all__ = ["TRANSIENT", "FetchPolicy", "Fetched", "fetch", "request_url"]
 _DRAIN = 1 << 16  # bytes of an error page that are read to keep the connection
-TRANSIENT = frozenset(
-    {DropReason.DNS, DropReason.REFUSED, DropReason.RESET, DropReason.TIMEOUT, DropReason.PROTOCOL,
-     DropReason.HTTP_429, DropReason.HTTP_5XX}
-)  # fmt: skip
-_HOST_FAILS = TRANSIENT - {DropReason.PROTOCOL, DropReason.HTTP_5XX}
 _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
            429: DropReason.HTTP_429}  # fmt: skip
@@ -98,53 +86,6 @@ def request_url(url: str, *, base: str = "") -> URL:
     return found.with_user(None).with_fragment(None)
 
 
-class _Host:
-    """What is known of a host, and whose turn it is there."""
-
-    def __init__(self, policy: FetchPolicy) -> None:
-        self.places = asyncio.Semaphore(policy.per_host)
-        self.asking = asyncio.Lock()  # for robots.txt
-        self.robots: dict[str, RobotsRules | FetchError] = {}
-        self.closed: FetchError | None = None
-        self._pace = 1 / policy.per_host_rate if policy.per_host_rate else 0.0
-        self._rounds = max(ROUNDS, policy.retries + 1)
-        self._failed = 0
-        self._round_ended = self._rests_until = 0.0
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        clock = asyncio.get_running_loop().time
-        async with self.places:
-            while not self.closed and (rest := self._rests_until - clock()) > 0:
-                await asyncio.sleep(rest)
-            self._rests_until = max(self._rests_until, clock() + self._pace)
-            if self.closed:
-                raise copy(self.closed)
-            yield
-
-    def answered(self) -> None:
-        self._failed = 0
-
-    def failed(self, error: FetchError, *, started: float) -> None:
-        busy = error.reason is DropReason.HTTP_5XX and error.retry_after
-        if not busy and error.reason not in _HOST_FAILS:
-            self._failed = 0
-        elif started >= self._round_ended:
-            self._end_round(error)
-
-    def _end_round(self, error: FetchError) -> None:
-        now = asyncio.get_running_loop().time()
-        self._failed += 1
-        self._round_ended = now
-        if self._failed == self._rounds:
-            detail = f"{error.detail}; the host failed {self._failed} times in a row"
-            self.closed = FetchError(error.reason, detail, final=True)
-        rest = BACKOFF * 2 ** (self._failed - 1)
-        if error.reason is DropReason.HTTP_429:
-            rest = max(rest, error.retry_after)
-        self._rests_until = max(self._rests_until, now + min(rest, LONGEST_WAIT))
-
-
 class _Session:
     def __init__(self, policy: FetchPolicy) -> None:
         self.policy = policy
@@ -156,7 +97,11 @@ class _Session:
         )
         self.opt_out_list = read_list(policy.opt_out_list) if policy.opt_out_list else None
         self.slots = asyncio.Semaphore(policy.concurrency)
-        self.hosts: dict[str, _Host] = {}
+        self.hosts: dict[str, Host] = {}
+
+    def _new_host(self) -> Host:
+        policy = self.policy
+        return Host(places=policy.per_host, rate=policy.per_host_rate, attempts=policy.retries + 1)
 
     async def image(self, index: int, url: str, uid: str) -> Fetched:
         """What comes of `url`; where that is content, a slot stays taken until it is released."""
@@ -192,11 +137,11 @@ class _Session:
             except FetchError as error:
                 if error.final or error.reason not in TRANSIENT or attempt == self.policy.retries:
                     raise
-                if error.retry_after > LONGEST_WAIT:
+                if error.retry_after > hosts.LONGEST_WAIT:
                     raise
                 jitter = uniform(pa.array([uid]), seed=attempt)[0]
-                pause = max(BACKOFF * 2**attempt * (0.5 + jitter), error.retry_after)
-            await asyncio.sleep(min(pause, LONGEST_WAIT))
+                pause = max(hosts.BACKOFF * 2**attempt * (0.5 + jitter), error.retry_after)
+            await asyncio.sleep(min(pause, hosts.LONGEST_WAIT))
             attempt += 1
 
     async def _follow(self, url: str, *, limit: Limit, robots: bool) -> Answer:
@@ -207,7 +152,7 @@ class _Session:
         for _ in range(self.policy.max_redirects + 1):
             target = request_url(url, base=base)
             name = target.host_port_subcomponent or ""
-            host = self.hosts.get(name) or self.hosts.setdefault(name, _Host(self.policy))
+            host = self.hosts.get(name) or self.hosts.setdefault(name, self._new_host())
             if robots:
                 await self._check(target, host)
             async with host.turn():
@@ -235,7 +180,7 @@ class _Session:
             url, base = location, str(target)
         raise FetchError(DropReason.REDIRECTS, urljoin(base, url))
 
-    async def _check(self, target: URL, host: _Host) -> None:
+    async def _check(self, target: URL, host: Host) -> None:
         """Raise if the user's list or the host's robots.txt keeps `target` back."""
         if self.opt_out_list and (entry := self.opt_out_list.entry(target)):
             raise FetchError(DropReason.OPTED_OUT, f"list: {entry}")

@@ -22,8 +22,6 @@ from yarl import URL
 
 from curate.reasons import DropReason
 
-MAX_HEADER = 1 << 16
-"""Bytes that all the header lines of an answer may have; libcurl's own limit for a line is higher."""
 ACCEPT = "image/*,*/*;q=0.1"
 _DNS_SECONDS = 300
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -134,7 +132,6 @@ class _Transfer:
         self._limit = limit
         self._wanted = 0
         self._lines: list[bytes] = []
-        self._header_size = 0
         self._forbidden: list[str] = []
         self._dialled = False
         self.answer: Answer | None = None
@@ -148,9 +145,6 @@ class _Transfer:
         return socket.socket(family, kind, protocol)
 
     def _header(self, line: bytes) -> int | None:
-        self._header_size += len(line)
-        if self._header_size > MAX_HEADER:
-            return -1
         if line.strip():
             self._lines.append(line)
             return None
@@ -177,8 +171,6 @@ class _Transfer:
         if self._forbidden and not self._dialled:
             detail = f"{self._forbidden[0]} is not a public address"
             return FetchError(DropReason.FORBIDDEN_ADDRESS, detail)
-        if self._header_size > MAX_HEADER:
-            return FetchError(DropReason.PROTOCOL, f"headers over {MAX_HEADER} bytes")
         number = int(self.curl.getinfo(pycurl.OS_ERRNO))
         if number in (errno.ECONNRESET, errno.EPIPE):
             return FetchError(DropReason.RESET, os.strerror(number))

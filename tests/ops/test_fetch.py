@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from curate.config import Download
-from curate.ops import fetch as fetching
-from curate.ops import transport
+from curate.ops import hosts, transport
 from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal
 from curate.ops.optout import opted_out
@@ -124,7 +123,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "BACKOFF", 0.01)
+    monkeypatch.setattr(hosts, "BACKOFF", 0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -221,7 +220,7 @@ def test_an_attempt_that_succeeds_is_the_last(site: Site) -> None:
 
 
 def test_pauses_double(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "BACKOFF", 0.1)
+    monkeypatch.setattr(hosts, "BACKOFF", 0.1)
     times: list[float] = []
 
     def refuse(handler: _Handler) -> None:
@@ -520,7 +519,7 @@ def test_a_connection_that_is_reset(raw: Any) -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n", DropReason.PROTOCOL),
         (b"HTTP/1.1 twohundred OK\r\n\r\n", DropReason.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", DropReason.PROTOCOL),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y" * 20_000 + b"\r\n\r\n", DropReason.PROTOCOL),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y" * 40_000 + b"\r\n\r\n", DropReason.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", DropReason.PROTOCOL),
     ],
     ids=["nothing", "short", "ssh", "status", "length", "long header", "chunk"],
