@@ -76,6 +76,21 @@ def test_a_full_file(tmp_path: Path) -> None:
     assert (loaded.seed, loaded.out) == (7, "runs/x")
 
 
+def test_files_are_named_as_other_workers_can_open_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    given = Config.model_validate(
+        yaml.safe_load(MINIMAL) | {"download": {"opt_out_list": "list.txt"}}
+    )
+    assert config.absolute(given).download.opt_out_list == "/list.txt"
+
+
+@pytest.mark.parametrize("contact", ["", "a\r\nX: y", "a (b)", "é@example.org"])
+def test_a_contact_fits_into_a_header(contact: str) -> None:
+    assert Download(contact="mailto:me@example.org").contact
+    with pytest.raises(ValidationError):
+        Download(contact=contact)
+
+
 def test_a_minimal_file_has_the_defaults(tmp_path: Path) -> None:
     loaded = load(written(tmp_path, MINIMAL))
     assert loaded.input.paths == ("pool.parquet",)

@@ -9,6 +9,7 @@ is given up: `curate.ops.hosts`.
 
 import asyncio
 import queue
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -31,6 +32,7 @@ _DRAIN = 1 << 16  # bytes of an error page that are read to keep the connection
 _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
            429: DropReason.HTTP_429}  # fmt: skip
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
@@ -78,8 +80,8 @@ def request_url(url: str, *, base: str = "") -> URL:
         raise FetchError(DropReason.BAD_URL, error) from None
     if found.scheme not in ("http", "https"):
         raise FetchError(DropReason.BAD_URL, url)
-    labels = [host] if ":" in host else host.removesuffix(".").split(".")
-    if not all(0 < len(label) < 64 for label in labels) or len(host) > 253:
+    labels = host.removesuffix(".").split(".")
+    if ":" not in host and not (len(host) < 255 and all(map(_LABEL.fullmatch, labels))):
         raise FetchError(DropReason.BAD_URL, f"no host name: {host}")
     if not port:
         raise FetchError(DropReason.BAD_URL, "port 0")

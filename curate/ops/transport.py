@@ -86,9 +86,9 @@ class Answer:
 
     @property
     def length(self) -> int:
-        """The length that the server stated, or 0."""
+        """The length that the server stated, or 0; libcurl has refused what is no number."""
         stated = self.first("content-length")
-        return int(stated) if stated.isascii() and stated.isdigit() else 0
+        return int(stated[:20]) if stated.isascii() and stated.isdigit() else 0
 
 
 Limit = Callable[[Answer], int]

@@ -17,10 +17,13 @@ import cv2
 import numpy as np
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.ops import hosts, transport
-from curate.ops.fetch import Fetched, FetchPolicy, fetch, request_url
+from curate.ops.fetch import Fetched, FetchPolicy, _retry_after, fetch, request_url
 from curate.ops.images import ImageEncoder, Refusal
+from curate.ops.transport import Answer, FetchError
 from curate.reasons import DropReason
 from tests.ops.hostile import CLOSE, HostileServer, Request, Route, serving
 
@@ -179,6 +182,9 @@ CASES = {
     "length-too-long": Case(DROP.PROTOCOL, sends(HEAD + b"Content-Length: 99\r\n\r\nshort")),
     "length-too-short": Case(DROP.NOT_AN_IMAGE, sends(HEAD + b"Content-Length: 1\r\n\r\n" + JPEG)),
     "length-negative": Case(DROP.PROTOCOL, sends(HEAD + b"Content-Length: -1\r\n\r\n" + JPEG)),
+    "length-of-5000-digits": Case(
+        DROP.TOO_LARGE, sends(HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + JPEG)
+    ),
     "length-twice": Case(
         DROP.PROTOCOL, sends(HEAD + b"Content-Length: 9\r\nContent-Length: 8\r\n\r\n" + JPEG)
     ),
@@ -289,7 +295,9 @@ class _Resident:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-def test_each_case_ends_in_its_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_case_ends_in_its_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     trusted, other = trustme.CA(), trustme.CA()
     trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -342,8 +350,8 @@ def test_each_case_ends_in_its_outcome(tmp_path: Path, monkeypatch: pytest.Monke
         assert case.detail in details[name], (name, details[name])
         assert "after" not in details[name], "nothing of the clock is recorded"
     attempts, pauses = RETRIES + 1, 1.0 * RETRIES
-    assert took < attempts * TIMEOUT + pauses + 2
-    assert resident.peak - resident.start < 100e6
+    assert took < attempts * TIMEOUT + pauses + 20, "20 s for a busy machine"
+    assert resident.peak - resident.start < len(CASES) * MAX_BYTES + 150e6, "of 14 GB offered"
     assert secret.connections == 0
     for name in ("ten-gigabytes", "ten-gigabytes-unsaid", "chunks-without-end"):
         assert sum(servers[name].sent.values()) < 12e6, "what the sockets hold, not more"
@@ -356,6 +364,7 @@ def test_each_case_ends_in_its_outcome(tmp_path: Path, monkeypatch: pytest.Monke
     assert "authorization" not in asked["credentials"].headers
     assert "x-injected" not in asked["injection"].headers
     assert asked["silent"].headers["accept-encoding"] == "identity"
+    assert not capfd.readouterr().err, "an error in a callback would be printed and forgotten"
     print(f"{len(CASES)} cases in {took:.1f} s, {(resident.peak - resident.start) / 1e6:.0f} MB")
 
 
@@ -377,8 +386,11 @@ def _finish(urls: list[str], policy: FetchPolicy) -> tuple[list[Fetched], list[f
 
 
 def test_a_host_of_a_thousand_that_never_answers() -> None:
+    unanswered = []
+
     async def answer(request: Request) -> object:
         if request.headers["host"] == "h500.test":
+            unanswered.append(request)
             await asyncio.Event().wait()
         await request.reply(200, JPEG)
         return None
@@ -394,13 +406,13 @@ def test_a_host_of_a_thousand_that_never_answers() -> None:
     assert {one.reason for one in got[:200]} == {DropReason.TIMEOUT}
     unasked = [one for one in got[:200] if "failed 3 times in a row" in one.detail]
     assert len(unasked) > 100
-    assert server.requests["/x"] - 2 * len(living) <= 3 * policy.per_host
+    assert len(unanswered) <= 3 * policy.per_host
     deadline = (policy.retries + 1) * TIMEOUT
     print(
         f"999 hosts {max(alone):.1f} s; with the dead one {max(ended[200:]):.1f} s, and it"
         f" {max(ended[:200]):.1f} s; a queue behind it: {200 / policy.per_host * deadline:.0f} s"
     )
-    assert max(ended) < 2 * max(alone) + deadline + 1.5
+    assert max(ended) < 3 * max(alone) + deadline + 3
 
 
 def test_a_host_that_answers_now_and_then_is_not_given_up() -> None:
@@ -481,3 +493,25 @@ def test_redirects_take_their_turn_at_the_host_that_they_lead_to() -> None:
 def test_a_url_as_it_is_asked_for() -> None:
     asked = request_url(" HTTP://U:p@Site.TEST:80/ä b?x=1&y=%41#f ")
     assert str(asked) == "http://site.test/%C3%A4%20b?x=1&y=A"
+
+
+@given(
+    st.text(max_size=40) | st.from_regex(r"https?://[\[\]:@/?#.%0-9a-zé -]{0,20}", fullmatch=True)
+)
+def test_any_text_is_a_url_or_none(text: str) -> None:
+    try:
+        asked = request_url(text)
+    except FetchError:
+        return
+    assert asked.scheme in ("http", "https")
+    assert asked.raw_host
+    assert asked.port
+    assert str(asked).isascii()
+    assert not set(str(asked)) & set(" \r\n\0#")
+    assert (asked.user, asked.password) == (None, None)
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_any_retry_after_is_a_number_of_seconds(after: str, date: str) -> None:
+    answer = Answer(503, [("retry-after", after), ("date", date)])
+    assert _retry_after(answer) >= 0

@@ -1,5 +1,6 @@
 """robots.txt and opt-out lists, against a server on 127.0.0.1."""
 
+import time
 from pathlib import Path
 from urllib.robotparser import RobotFileParser
 
@@ -140,6 +141,18 @@ def test_plain_rules_are_those_of_the_standard_library(
     url = "http://a.test/" + path.lstrip("/")
     ours = RobotsRules("\n".join(lines).encode()).permit(URL(url))
     assert ours == reference.can_fetch("curate", url)
+
+
+def test_rules_that_would_take_a_backtracking_matcher_for_ever() -> None:
+    rules = RobotsRules(b"User-agent: *\nDisallow: /" + b"*a" * 30 + b"*b$")
+    start = time.monotonic()
+    assert rules.permit(URL("http://a.test/" + "a" * 2000))
+    assert time.monotonic() - start < 5
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_rules(content: bytes) -> None:
+    RobotsRules(content).permit(URL("http://a.test/x"))
 
 
 def listed(*lines: str) -> OptOutList:
