@@ -2,6 +2,7 @@
 
 A part is valid at a step if its record has the step's digest and the step before is valid for it;
 behind a barrier (dedup, a quantile, balance, shards) the step before must be valid for every part.
+Where failed rows are to be fetched again, a part that has some is not valid at the download.
 """
 
 from dataclasses import dataclass, field

@@ -20,8 +20,8 @@ from curate.run import ANNOTATED, Run
 from curate.schema import Stage
 from curate.stages.download import SUCCESS
 
-MOST = 1 << 19
-"""Hosts held; with their outcomes about 100 MB."""
+MOST = 1 << 18
+"""Hosts held; with their outcomes about 200 MB."""
 
 SHOWN = 20
 """Hosts shown, those with the most pairs."""

@@ -69,8 +69,11 @@ class FetchStep(PartStep):
                 image = Refusal(got.reason, got.detail) if got.reason else self.encoder(got.content)
                 journal.put(keys[missing[got.index]], *_columns(image))
             annotated = self._write_tar(part, keys, journal)
-        figures = {"reused": len(keys) - len(missing), **_figures(annotated["outcome"])}
-        figures["stored_bytes"] = pc.sum(annotated["tar_size"]).as_py() or 0
+        figures = {
+            "reused": len(keys) - len(missing),
+            TRANSIENT_ROWS: sum(x in TRANSIENT for x in annotated["outcome"].to_pylist()),
+            "stored_bytes": pc.sum(annotated["tar_size"]).as_py() or 0,
+        }
         if self.retry_failed:
             came = [key for key in failed if journal.columns[key]["outcome"] == SUCCESS]
             figures |= {"retried": len(failed), "recovered": len(came)}
@@ -144,11 +147,6 @@ def row_keys(uids: list[str]) -> list[str]:
 def uid_of(key: str) -> str:
     """The uid of the row called `key`."""
     return key.partition(".")[0]
-
-
-def _figures(outcomes: pa.ChunkedArray) -> dict[str, float]:
-    transient = pc.is_in(outcomes, pa.array(sorted(TRANSIENT), pa.string()))
-    return {TRANSIENT_ROWS: pc.sum(transient).as_py() or 0}
 
 
 def _columns(image: StoredImage | Refusal) -> tuple[dict[str, Any], bytes]:
