@@ -4,6 +4,7 @@ import logging
 import os
 import time
 import warnings
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -58,15 +59,26 @@ def run(
     out: Out = None,
     workers: Workers = None,
     set_: Set = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Fetch again what failed for a reason that may have passed: timeouts, 5xx, DNS, …",
+        ),
+    ] = False,
 ) -> None:
     """Run a pipeline, or go on with it: what stands in the run directory is not done again.
+
+    A finished run's failures are tried again with: curate run RUN/config.yaml --retry-failed
 
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
     with one_line_errors():
         settings = configuration.load(config, overrides=tuple(set_ or ()), out=out)
         settings = with_engine(settings, workers=workers, context=context)
-        _run(settings, options=beam_options(context))
+        if retry_failed and not settings.download.enabled:
+            raise CurateError("--retry-failed: download.enabled is false in this configuration")
+        _run(settings, options=beam_options(context), retry_failed=retry_failed)
 
 
 @app.command()
@@ -87,11 +99,12 @@ def demo(
         _run(with_engine(settings, workers=workers, context=context), options=[])
 
 
-def _run(config: Config, *, options: list[str]) -> None:
+def _run(config: Config, *, options: list[str], retry_failed: bool = False) -> None:
     from curate.plan import make_plan
 
     started = time.monotonic()
-    run_plan(make_plan(config), options=options, started=started)
+    plan = replace(make_plan(config), retry_failed=retry_failed)
+    run_plan(plan, options=options, started=started)
 
 
 @app.command()

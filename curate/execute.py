@@ -38,6 +38,7 @@ def prepare_run(plan: Plan) -> Standing:
     """Write config.yaml and run.json, and settle what an earlier run left."""
     run, config = plan.run, plan.config
     standing = settle(plan)
+    retries = run.state().get("retries", 0) + bool(standing.failed)
     files.write_bytes(
         run.path("config.yaml"), configuration.dump(configuration.absolute(config)).encode()
     )
@@ -49,6 +50,7 @@ def prepare_run(plan: Plan) -> Standing:
         input_digest=plan.input_digest,
         inputs=list(plan.inputs),
         parts=len(plan.parts),
+        retries=retries,
         versions=versions(),
     )
     return standing

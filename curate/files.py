@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -115,6 +116,26 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         os.replace(target, path)
     elif renames:
         fs.mv(target, path)
+
+
+@contextmanager
+def scratch(folder: str) -> Iterator[tuple[IO[bytes], list[IO[bytes]]]]:
+    """A new file to write to and read from, and those that earlier users left, oldest first.
+
+    Files in a local `folder` stay until it is removed, also when their writer is killed. In place of
+    a remote one stands a temporary file on this machine, which goes with its process.
+    """
+    fs, path = file_system(folder)
+    with ExitStack() as opened:
+        if not _is_local(fs):
+            yield opened.enter_context(tempfile.TemporaryFile()), []
+            return
+        earlier: list[IO[bytes]] = [
+            opened.enter_context(open(f"{path}/{name}", "rb")) for name in names(folder)
+        ]
+        fs.makedirs(path, exist_ok=True)
+        name = f"{len(earlier):05d}-{secrets.token_hex(4)}"
+        yield opened.enter_context(open(f"{path}/{name}", "x+b")), earlier
 
 
 @contextmanager

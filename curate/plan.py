@@ -21,7 +21,7 @@ from curate.ops.tables import PoolFormat, parquet_row_groups, read_batches, read
 from curate.run import ANNOTATED, PART_STAGES, Part, Run
 from curate.schema import Stage
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the files that a step writes change, so that older ones are made again."""
 
 _FETCH_KEYS = {"max_bytes", "max_pixels", "max_redirects", "opt_out", "robots", "image_size",
@@ -49,6 +49,7 @@ class Plan:
     digests: dict[str, StepDigest]  # by folder
     inputs: tuple[dict[str, Any], ...]
     input_digest: str
+    retry_failed: bool = False  # fetch again what failed for a reason that may have passed
 
     def rules(self, stage: Stage) -> tuple[Rule, ...]:
         """The select rules that apply at the end of `stage`."""

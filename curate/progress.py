@@ -19,6 +19,7 @@ from curate.run import ANNOTATED, PART_STAGES, Run
 from curate.schema import Stage
 
 _POLL = 0.5  # seconds
+_FETCHED = files.join(Stage.DOWNLOAD, ANNOTATED)
 
 
 class _Rate(ProgressColumn):
@@ -41,6 +42,13 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     redo = [x for x, n in standing.stale.items() if n]
     if redo:
         console.print(f"Done again, because what they depend on changed: {', '.join(redo)}")
+    if standing.failed:
+        n, parts = sum(standing.failed.values()), len(standing.failed)
+        console.print(
+            f"Fetching again what failed: {_counted(n, 'pair')} in {_counted(parts, 'part')}"
+        )
+    elif plan.retry_failed:
+        console.print("Nothing to fetch again: no download failed for a reason that may pass")
 
 
 @contextmanager
@@ -121,6 +129,24 @@ def funnel(stages: dict[str, Any]) -> Table:
             f"{sum(dead.values()):,}", f"{counts['seconds']:,.1f}", why,
         )  # fmt: skip
     return table
+
+
+def tried_again(console: Console, plan: Plan, standing: Standing) -> None:
+    """One line on what came of the pairs that were fetched again, if any were."""
+    records = (plan.run.record(_FETCHED, index) for index in standing.failed)
+    figures = [record.figures for record in records if record]
+    tried, came = (
+        int(sum(one.get(name, 0) for one in figures)) for name in ("retried", "recovered")
+    )
+    if tried:
+        console.print(
+            f"Of {_counted(tried, 'pair')} fetched again, {came:,} came and {tried - came:,} failed"
+            " again"
+        )
+
+
+def _counted(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
 def summary(console: Console, run: Run, *, report: str, started: float) -> None:

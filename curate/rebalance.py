@@ -70,7 +70,7 @@ def open_source(url: str) -> Source:
             f" {', '.join(config.prepare.metadata.values())}"
         )
     parts = [Part(i, run.part(reads, i), 0, record.kept) for i, record in records.items()]
-    return Source(run, config, tuple(parts), reads, digests.pop())
+    return Source(run, config, tuple(parts), reads, run.content(digests.pop()))
 
 
 def target(*, t: float | None, p: float | None, size: int | None, reference: str) -> Balance:

@@ -2,14 +2,15 @@
 
 A part is valid at a step if its record has the step's digest and the step before is valid for it;
 behind a barrier (dedup, a quantile, balance, shards) the step before must be valid for every part.
+Where failed rows are to be fetched again, a part that has some is not valid at the download.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from curate import files
 from curate.config import Rule
 from curate.plan import Plan
-from curate.run import ANNOTATED, PART_STAGES
+from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartRecord, Run
 from curate.schema import Stage
 
 
@@ -20,6 +21,7 @@ class Standing:
     valid: dict[str, int]  # parts done a step, by folder
     stale: dict[str, int]  # parts done under other settings, by folder
     clustered: bool  # whether dedup's table of clusters stands
+    failed: dict[int, int] = field(default_factory=dict)  # rows to be fetched again, by part
 
     @property
     def is_fresh(self) -> bool:
@@ -43,31 +45,48 @@ def settle(plan: Plan) -> Standing:
     stale: dict[str, int] = {}
     before = {part.index for part in plan.parts}
     everything = len(before)
+    failed: dict[int, int] = {}
     clustered = False
     for folder in folders:
-        digest = plan.digests[folder].chain
+        digest = plan.digests[folder]
         whole = len(before) == everything
         barrier = folder in (Stage.DEDUP, Stage.BALANCE) or any(
             rule.top_fraction is not None for rule in _rules(plan, folder)
         )
         now = set()
         for index, record in run.records(folder):
-            if record.digest != digest:
+            if plan.retry_failed and record.own == digest.own and _failed(record):
+                failed[index] = _failed(record)
+                run.retract(folder, index, own=digest.own)
+            elif record.digest != digest.chain:
                 stale[folder] = stale.get(folder, 0) + 1
             elif index in before and (whole or not barrier):
                 now.add(index)
             else:
                 stale[folder] = stale.get(folder, 0) + 1
-                run.retract(folder, index, own=plan.digests[folder].own)
+                run.retract(folder, index, own=digest.own)
         valid[folder] = len(now)
+        _remove_journals(run, folder, now)
         if folder == Stage.DEDUP:
-            clustered = _clusters_stand(plan, digest, whole=whole)
+            clustered = _clusters_stand(plan, digest.chain, whole=whole)
         before = now
     if Stage.SHARDS in plan.stages and len(before) < everything:
         for name in files.names(run.path(Stage.SHARDS)):
             if name.endswith(".json"):
                 files.remove(run.path(Stage.SHARDS, name))
-    return Standing(valid, stale, clustered)
+    return Standing(valid, stale, clustered, failed)
+
+
+def _failed(record: PartRecord) -> int:
+    return int(record.figures.get(TRANSIENT_ROWS, 0))
+
+
+def _remove_journals(run: Run, folder: str, done: set[int]) -> None:
+    """Those of parts that a run was killed in when all but the tidying was done."""
+    for name in files.names(run.path(folder)):
+        stem, _, ending = name.partition(".")
+        if ending == JOURNAL and int(stem.removeprefix("part-")) in done:
+            files.remove(run.path(folder, name))
 
 
 def _rules(plan: Plan, folder: str) -> tuple[Rule, ...]:

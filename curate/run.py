@@ -9,6 +9,7 @@ RUN/
      part-00000.json               a PartRecord, written last: the part is done when it exists
   download/annotated/ score/annotated/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
+     part-00000.journal/           (local runs) what was fetched of a part that is in work
   dropped/<stage>/part-00000.parquet   the ledger
   dead/<stage>/part-00000.parquet
   dedup/clusters.parquet  balance/entries.parquet  balance/thresholds.json  <stage>/quantiles.json
@@ -33,6 +34,10 @@ from curate.errors import CurateError
 from curate.schema import Stage
 
 ANNOTATED = "annotated"
+JOURNAL = "journal"
+"""The ending of the folder that holds what was fetched of a part that is in work."""
+TRANSIENT_ROWS = "transient"
+"""The figure of rows whose download failed for a reason that may have passed."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,11 @@ class Run:
     def update(self, **values: object) -> None:
         """Set keys of run.json."""
         files.write_json(self.path("run.json"), {**self.state(), **values})
+
+    def content(self, digest: str) -> str:
+        """`digest` of parts, with the retries since: they change rows under the same settings."""
+        retries = Run(self.source or self.root).state().get("retries")
+        return files.digest_of(digest, retries) if retries else digest
 
     def sweep(self, folders: Iterable[str]) -> None:
         """Remove the temporary files that a killed run left in `folders`."""

@@ -110,6 +110,18 @@ ENTRIES = pa.schema(
 )
 """`balance/entries.parquet`: an entry a row, `kept` counted over the sampled pairs."""
 
+HOSTS = pa.schema(
+    [
+        ("host", pa.string()),
+        ("pairs", pa.int64()),
+        ("fetched", pa.int64()),
+        ("link_rot", pa.float64()),  # share of the pairs: http_404, http_410 or dns
+        ("bytes", pa.int64()),  # of the originals that were fetched
+        ("reasons", pa.map_(pa.string(), pa.int64())),  # of the pairs that were not
+    ]
+)
+"""`report/hosts.parquet`: a host a row, those with the most pairs first."""
+
 ADDED = {
     Stage.PREPARE: PREPARE,
     Stage.DOWNLOAD: DOWNLOAD,

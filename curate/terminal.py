@@ -92,4 +92,5 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
         error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
         sys.stdout.flush()
         execute.abandon(130)
+    progress.tried_again(out_console, planned, standing)
     progress.summary(out_console, run, report=report, started=started)

@@ -66,6 +66,30 @@ def test_a_failed_write_leaves_what_was_there(root: str, error: type[BaseExcepti
     assert files.read_bytes(url) == b"old"
 
 
+def test_a_scratch_folder_keeps_the_files_of_earlier_users_where_it_is_local(root: str) -> None:
+    folder = files.join(root, "new", "scratch")
+    contents = [b"one", b"two", b"three"]
+    for n, content in enumerate(contents):
+        with files.scratch(folder) as (file, earlier):
+            assert [one.read() for one in earlier] == (contents[:n] if "://" not in root else [])
+            file.write(content)
+            file.seek(0)
+            assert file.read() == content
+    assert len(files.names(folder)) == (3 if "://" not in root else 0)
+    files.remove(folder)
+    with files.scratch(folder) as (_, earlier):
+        assert earlier == []
+
+
+def test_two_users_of_a_scratch_folder_at_once_have_a_file_each(tmp_path: Path) -> None:
+    folder = str(tmp_path / "scratch")
+    with files.scratch(folder) as (one, _), files.scratch(folder) as (two, earlier):
+        one.write(b"one")
+        one.flush()
+        two.write(b"two")
+        assert [file.read() for file in earlier] == [b"one"]
+
+
 def test_two_writers_of_one_file_do_not_meet(root: str) -> None:
     url = files.join(root, "a")
     with files.atomic_write(url) as one, files.atomic_write(url) as other:

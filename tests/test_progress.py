@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from curate import files
 from curate.config import Config
 from curate.plan import Plan, make_plan
-from curate.progress import announce, funnel, summary, watch
+from curate.progress import announce, funnel, summary, tried_again, watch
 from curate.resume import Standing
 from curate.run import PartRecord
 
@@ -54,6 +55,30 @@ def test_what_stands_is_announced(
     target = console()
     announce(target, planned(tmp_path), Standing(valid, stale, clustered=False))
     assert shown(target) == lines
+
+
+def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
+    plan = replace(planned(tmp_path), retry_failed=True)
+    target = console()
+    nothing = Standing({"prepare": 2}, {}, clustered=False)
+    announce(target, plan, nothing)
+    tried_again(target, plan, nothing)
+    assert shown(target)[1:] == [
+        "Nothing to fetch again: no download failed for a reason that may pass"
+    ]
+    target = console()
+    standing = replace(nothing, failed={1: 1200})
+    announce(target, plan, standing)
+    for index, retried in enumerate((7, 1200)):  # the first part's are of an earlier retry
+        figures: dict[str, float] = {"retried": retried, "recovered": 5}
+        plan.run.write_record(
+            "download/annotated", index, PartRecord("d", "o", 2, 2, figures=figures)
+        )
+    tried_again(target, plan, standing)
+    assert shown(target)[1:] == [
+        "Fetching again what failed: 1,200 pairs in 1 part",
+        "Of 1,200 pairs fetched again, 5 came and 1,195 failed again",
+    ]
 
 
 def counts(rows: int, kept: int, dropped: dict[str, int], dead: dict[str, int]) -> dict[str, Any]:

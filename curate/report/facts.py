@@ -13,6 +13,7 @@ from curate.config import Config
 from curate.ops.sweeping import Sweep
 from curate.plan import enabled_stages
 from curate.report import distributions, entries, ledger, sweeps
+from curate.report.hosts import Hosts
 from curate.run import PART_STAGES, Run, totals
 from curate.schema import Stage
 
@@ -94,6 +95,7 @@ class Facts:
     languages: tuple[distributions.Language, ...]
     captions: distributions.Captions
     images: distributions.Images | None
+    hosts: Hosts | None
     duplicates: ledger.Duplicates | None
     scores: distributions.Scores | None
     balance: entries.Balance | None
@@ -115,8 +117,8 @@ def ran(run: Run, config: Config) -> list[Stage]:
     return [stage for stage in PART_STAGES if stage in enabled and run.done(stage)]
 
 
-def collect(run: Run, config: Config) -> Facts:
-    """The facts of the run, read from its files a part at a time."""
+def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
+    """The facts of the run, read from its files a part at a time; `hosts` are counted already."""
     stages = ran(run, config) or [Stage.PREPARE]
     counts = {stage: totals(run, stage) for stage in stages}
     pool, final = counts[stages[0]]["rows"], stages[-1]
@@ -159,6 +161,7 @@ def collect(run: Run, config: Config) -> Facts:
         languages=languages,
         captions=captions,
         images=distributions.images(run, final) if Stage.DOWNLOAD in stages else None,
+        hosts=hosts,
         duplicates=ledger.duplicates(run) if Stage.DEDUP in stages else None,
         scores=distributions.scores(run, config) if Stage.SCORE in stages else None,
         balance=entries.balance(run, kept_pairs={one.language: one.kept for one in languages})

@@ -25,7 +25,7 @@ def stored(run: Run, stages: Sequence[Stage]) -> Sweep | None:
     found = Sweep.from_json(files.read_json(url))
     reads = [stage for stage in stages if stage != Stage.BALANCE][-1]
     first = next(run.records(reads), None)
-    return found if first and first[1].digest == found.digest else None
+    return found if first and run.content(first[1].digest) == found.digest else None
 
 
 def shown(found: Sweep) -> tuple[Curve, ...]:

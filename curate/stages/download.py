@@ -1,23 +1,28 @@
 """download: url -> the image in the part's tar, with its sizes and hash.
 
 `FetchStep` writes an outcome for every pair to ``download/annotated``; `select` then drops those that
-failed and those that the image rules drop. A retry fetches the part again; rows of an earlier run
-under the same image settings are taken over without a request.
+failed and those that the image rules drop. Rows of an earlier run under the same image settings are
+taken over without a request; with `retry_failed`, not those whose failure may have passed.
+
+A retry is safe. In a local run directory it goes on with the part's journal, so what was stored when
+the process was killed is not fetched again; in a remote one it fetches the part again.
 """
 
 import tarfile
-import tempfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import IO, Any, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.ops.fetch import FetchPolicy, fetch
+from curate.ops.fetch import TRANSIENT, FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
+from curate.ops.journal import Journal
 from curate.ops.tar import TarWriter, read_member
-from curate.run import Part, Run
+from curate.run import JOURNAL, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep
 
@@ -38,25 +43,6 @@ def read_images(run: Run, part: int, rows: pa.Table, *, encode_format: str) -> I
             yield read_member(tar, name=name, offset=offset, size=size)
 
 
-@dataclass
-class _Spool:
-    """Images in the order in which they came, on local disk until the part is complete."""
-
-    file: IO[bytes]
-    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
-    places: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-    def put(self, row: int, columns: dict[str, Any], content: bytes) -> None:
-        self.places[row] = (self.file.seek(0, 2), len(content))
-        self.file.write(content)
-        self.rows[row] = columns
-
-    def get(self, row: int) -> bytes:
-        offset, size = self.places[row]
-        self.file.seek(offset)
-        return self.file.read(size)
-
-
 @dataclass(frozen=True)
 class FetchStep(PartStep):
     """Fetch, check, resize and store the images of one part."""
@@ -66,61 +52,101 @@ class FetchStep(PartStep):
 
     policy: FetchPolicy
     encoder: ImageEncoder
+    retry_failed: bool = False
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """Images go to a local spool as they come, then to the tar in the order of the rows."""
+        """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
-        uids, urls = table["uid"].to_pylist(), table["url"].to_pylist()
-        with tempfile.TemporaryFile() as file:
-            spool = _Spool(file)
-            reused = self._take_over(part, uids, spool)
-            missing = [row for row in range(len(uids)) if row not in spool.rows]
+        keys, urls = row_keys(table["uid"].to_pylist()), table["url"].to_pylist()
+        with files.scratch(self._journal(part)) as (file, earlier):
+            journal = Journal(file, of=self.own, earlier=earlier)
+            failed = self._take_over(part, set(keys), journal)
+            missing = [row for row, key in enumerate(keys) if self._asks(journal.columns.get(key))]
             for got in fetch(
-                [urls[row] for row in missing], uids=[uids[row] for row in missing],
+                [urls[row] for row in missing], uids=[uid_of(keys[row]) for row in missing],
                 policy=self.policy,
             ):  # fmt: skip
                 image = Refusal(got.reason, got.detail) if got.reason else self.encoder(got.content)
-                spool.put(missing[got.index], *_columns(image))
-            annotated = self._write_tar(part, uids, spool)
-        stored = sum(size for _, size in spool.places.values())
-        return PartOutput(annotated, figures={"reused": reused, "stored_bytes": stored})
+                journal.put(keys[missing[got.index]], *_columns(image))
+            annotated = self._write_tar(part, keys, journal)
+        figures = {
+            "reused": len(keys) - len(missing),
+            TRANSIENT_ROWS: sum(x in TRANSIENT for x in annotated["outcome"].to_pylist()),
+            "stored_bytes": pc.sum(annotated["tar_size"]).as_py() or 0,
+        }
+        if self.retry_failed:
+            came = [key for key in failed if journal.columns[key]["outcome"] == SUCCESS]
+            figures |= {"retried": len(failed), "recovered": len(came)}
+        return PartOutput(annotated, figures=figures)
 
-    def _take_over(self, part: Part, uids: list[str], spool: _Spool) -> int:
+    def tidy(self, part: Part) -> None:
+        """The journal has served."""
+        files.remove(self._journal(part))
+
+    def _journal(self, part: Part) -> str:
+        return self.run.part(self.folder, part.index, JOURNAL)
+
+    def _asks(self, known: dict[str, Any] | None) -> bool:
+        """Whether a row of which so much is known has to be fetched."""
+        return known is None or (self.retry_failed and known["outcome"] in TRANSIENT)
+
+    def _take_over(self, part: Part, keys: set[str], journal: Journal) -> set[str]:
+        """Bring what an earlier run found into the journal; the rows that are to be tried again."""
+        failed = {key for key in keys & journal.columns.keys() if self._asks(journal.columns[key])}
         old = self.reusable(part)
         if old is None:
-            return 0
-        rows = {uid: row for row, uid in enumerate(uids)}
+            return failed
         with files.open_read(self.run.part(self.stage, part.index, "tar")) as tar:
-            for columns in old.to_pylist():
-                uid = columns.pop("uid")
-                row = rows.pop(uid, None)
-                if row is None:
-                    continue
-                content = b""
-                if columns["outcome"] == SUCCESS:
-                    name = member_name(uid, self.encoder.encode_format)
-                    offset, size = columns["tar_offset"], columns["tar_size"]
-                    try:
-                        content = read_member(tar, name=name, offset=offset, size=size)
-                    except tarfile.ReadError:
-                        continue  # a run killed here left a newer tar: this image is fetched again
-                spool.put(row, columns, content)
-        return len(spool.rows)
+            for key, columns in zip(row_keys(old["uid"].to_pylist()), old.to_pylist(), strict=True):
+                del columns["uid"]
+                if key in keys and self._asks(columns):
+                    failed.add(key)
+                elif key in keys and key not in journal.columns:
+                    content = b""
+                    if columns["outcome"] == SUCCESS:
+                        name = member_name(uid_of(key), self.encoder.encode_format)
+                        offset, size = columns["tar_offset"], columns["tar_size"]
+                        try:
+                            content = read_member(tar, name=name, offset=offset, size=size)
+                        except tarfile.ReadError:
+                            continue  # a run killed here left a newer tar: it is fetched again
+                    journal.put(key, columns, content)
+        return failed
 
-    def _write_tar(self, part: Part, uids: list[str], spool: _Spool) -> pa.Table:
+    def _write_tar(self, part: Part, keys: list[str], journal: Journal) -> pa.Table:
         rows = []
         with files.atomic_write(self.run.part(self.stage, part.index, "tar")) as file:
             tar = TarWriter(file)
-            for row, uid in enumerate(uids):
-                columns = {**spool.rows[row], "uid": uid}
+            for key in keys:
+                uid = uid_of(key)
+                columns = {**journal.columns[key], "uid": uid}
                 if columns["outcome"] == SUCCESS:
-                    content = spool.get(row)
+                    content = journal.content(key)
                     columns["tar_size"] = len(content)
                     name = member_name(uid, self.encoder.encode_format)
                     columns["tar_offset"] = tar.add(name, content)
                 rows.append(columns)
             tar.end()
         return pa.Table.from_pylist(rows, schema=schema.FETCHED)
+
+
+def row_keys(uids: list[str]) -> list[str]:
+    """A name for each row of a part: its uid, and which row of that uid it is where there are more.
+
+    >>> row_keys(["a", "b", "a"])
+    ['a', 'b', 'a.1']
+    """
+    seen: Counter[str] = Counter()
+    keys = []
+    for uid in uids:
+        keys.append(f"{uid}.{seen[uid]}" if seen[uid] else uid)
+        seen[uid] += 1
+    return keys
+
+
+def uid_of(key: str) -> str:
+    """The uid of the row called `key`."""
+    return key.partition(".")[0]
 
 
 def _columns(image: StoredImage | Refusal) -> tuple[dict[str, Any], bytes]:

@@ -122,6 +122,9 @@ class PartStep(ABC):
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Run the step on a part; `sides` are the side inputs that the stage wires in."""
 
+    def tidy(self, part: Part) -> None:  # noqa: B027 - most steps leave nothing behind
+        """Remove what only a repeat of `process` would have needed: the part's record stands."""
+
 
 class TakePart(beam.DoFn):
     """Takes each part through a step, and yields it with the number of rows kept."""
@@ -138,6 +141,7 @@ class TakePart(beam.DoFn):
             step.run.retract(step.folder, part.index, own=step.own)
             output = step.process(part, *sides)
             record = _commit(step, part, output, seconds=time.monotonic() - started)
+            step.tidy(part)
         yield replace(part, kept=record.kept)
 
 

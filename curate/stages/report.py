@@ -8,11 +8,14 @@ from curate.config import Config
 from curate.report import page
 from curate.report.cards import datacard
 from curate.report.croissant import croissant
-from curate.report.facts import collect
+from curate.report.facts import collect, ran
 from curate.report.figures import draw
+from curate.report.hosts import count, summary
 from curate.report.thumbnails import thumbnails
 from curate.run import Run
 from curate.schema import Stage
+
+HOSTS = "hosts.parquet"
 
 
 def write_report(run: Run, config: Config) -> str:
@@ -21,7 +24,15 @@ def write_report(run: Run, config: Config) -> str:
     def path(name: str) -> str:
         return run.path(Stage.REPORT, name)
 
-    facts = collect(run, config)
+    hosts = None
+    if Stage.DOWNLOAD in ran(run, config):
+        tally = count(run)
+        table = tally.table()
+        hosts = summary(tally, table)
+        files.write_table(path(HOSTS), table)
+    else:
+        files.remove(path(HOSTS))
+    facts = collect(run, config, hosts=hosts)
     figures = draw(facts)
     pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
     html = page.render(facts, figures=figures, thumbnails=pictures, config=config)

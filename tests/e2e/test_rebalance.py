@@ -129,6 +129,16 @@ def test_a_rebalance_of_a_rebalance_reads_the_first_run(
     assert set(plan.digests) == {Stage.BALANCE, Stage.SHARDS}
 
 
+def test_a_retry_of_the_source_makes_what_was_rebalanced_before_stale(
+    copied: Path, tmp_path: Path
+) -> None:
+    digests = [planned(copied, tmp_path / "third", t=5).digests]
+    for retries in (1, 2):
+        Run(str(copied)).update(retries=retries)
+        digests.append(planned(copied, tmp_path / "third", t=5).digests)
+    assert len({found[Stage.BALANCE].chain for found in digests}) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

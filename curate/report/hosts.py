@@ -1,0 +1,163 @@
+"""Which hosts gave their images and which have lost them: outcomes of the download by host.
+
+Parts are counted one at a time. At most `MOST` hosts are held: beyond that the smaller half is let go,
+and `Hosts.missed` says by how many pairs a count may then be too low. Totals are always exact.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files, schema
+from curate.ops.fetch import TRANSIENT
+from curate.reasons import DropReason
+from curate.run import ANNOTATED, Run
+from curate.schema import Stage
+from curate.stages.download import SUCCESS
+
+MOST = 1 << 18
+"""Hosts held; with their outcomes about 200 MB."""
+
+SHOWN = 20
+"""Hosts shown, those with the most pairs."""
+
+ROT = frozenset({DropReason.HTTP_404, DropReason.HTTP_410, DropReason.DNS})
+"""Outcomes that say that the link is dead: the image is gone, or its host."""
+
+_HOST = r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#]*@)?(?P<host>\[[^\]/]*\]|[^/:?#]+)"
+_BY = ["host", "outcome"]
+_NONE = pa.table(
+    {"host": pa.array([], pa.string()), "outcome": pa.array([], pa.string()),
+     "pairs": pa.array([], pa.int64()), "bytes": pa.array([], pa.int64())}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Host:
+    """What became of the pairs of one host."""
+
+    host: str
+    pairs: int
+    fetched: int
+    link_rot: float  # share of the pairs
+    bytes: int  # of the originals that were fetched
+    reasons: dict[str, int]  # of the pairs that were not, most frequent first
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """All hosts together, and the largest of them."""
+
+    hosts: int
+    pairs: int
+    link_rot: float  # share of the pairs
+    transient: int  # pairs that failed for a reason that may pass
+    missed: int  # pairs by which the count of a host may be too low
+    top: tuple[Host, ...]
+
+
+def host_names(urls: Any) -> Any:
+    """The host of each URL in lower case, without port and credentials; null where there is none.
+
+    >>> host_names(pa.array(["http://me@Example.org:8080/a.jpg", "https://[::1]/", "a.jpg"]))[0]
+    <pyarrow.StringScalar: 'example.org'>
+    """
+    return pc.utf8_lower(pc.struct_field(pc.extract_regex(urls, _HOST), "host"))
+
+
+class Tally:
+    """Counts by host and outcome that stay below a bound in memory."""
+
+    def __init__(self, *, most: int = MOST) -> None:
+        self.totals: Counter[str] = Counter()  # pairs by outcome, over all hosts
+        self.missed = 0
+        self._most = most
+        self._counted = _NONE
+        self._new: list[pa.Table] = []
+
+    def add(self, urls: Any, outcomes: Any, sizes: Any) -> None:
+        """Count one pair a row; `sizes` are bytes, or null."""
+        ones = pa.array(np.ones(len(urls), np.int64))
+        rows = pa.table(
+            [host_names(urls), outcomes, ones, pc.fill_null(sizes, 0)], [*_BY, "pairs", "bytes"]
+        )
+        rows = _summed(rows.filter(pc.is_valid(rows["host"])), _BY)
+        for row in _summed(rows, ["outcome"]).to_pylist():
+            self.totals[row["outcome"]] += row["pairs"]
+        self._new.append(rows)
+        if sum(map(len, self._new)) > max(self._most, len(self._counted)):
+            self._shrink()
+
+    def _shrink(self) -> pa.Table:
+        counted = _summed(pa.concat_tables([self._counted, *self._new]), _BY)
+        hosts = _ranked(_summed(counted, ["host"]))
+        if len(hosts) > self._most:
+            kept = self._most // 2
+            self.missed += hosts["pairs"][kept].as_py()
+            wanted = hosts["host"].slice(0, kept).combine_chunks()
+            counted = counted.filter(pc.is_in(counted["host"], wanted))
+        self._counted, self._new = counted, []
+        return counted
+
+    def table(self) -> pa.Table:
+        """A row a host, those with the most pairs first: `schema.HOSTS`."""
+        counted = self._shrink()
+        success = pc.equal(counted["outcome"], SUCCESS)
+        rot = pc.is_in(counted["outcome"], pa.array(sorted(ROT), pa.string()))
+        for name, mask in (("fetched", success), ("rot", rot)):
+            counted = counted.append_column(name, pc.if_else(mask, counted["pairs"], 0))
+        names = ["pairs", "bytes", "fetched", "rot"]
+        hosts = _ranked(_summed(counted, ["host"], names))
+        failed = counted.filter(pc.invert(success))
+        rank = pc.index_in(failed["host"], hosts["host"].combine_chunks())
+        order = [("rank", "ascending"), ("pairs", "descending"), ("outcome", "ascending")]
+        failed = failed.append_column("rank", rank).sort_by(order)
+        ends = np.cumsum(np.bincount(rank.to_numpy(), minlength=len(hosts)))
+        reasons = pa.MapArray.from_arrays(
+            pa.array(np.concatenate([[0], ends]), pa.int32()),
+            failed["outcome"].combine_chunks(), failed["pairs"].combine_chunks(),
+        )  # fmt: skip
+        share = pc.divide(pc.cast(hosts["rot"], pa.float64()), hosts["pairs"])
+        columns = [hosts["host"], hosts["pairs"], hosts["fetched"], share, hosts["bytes"], reasons]
+        return pa.table(columns, schema=schema.HOSTS)
+
+
+def _summed(rows: pa.Table, by: list[str], names: Sequence[str] = ("pairs", "bytes")) -> pa.Table:
+    """The columns `names` of `rows`, added up for each value of `by`."""
+    sums = rows.group_by(by, use_threads=False).aggregate([(name, "sum") for name in names])
+    return sums.select([*by, *(f"{name}_sum" for name in names)]).rename_columns([*by, *names])
+
+
+def _ranked(hosts: pa.Table) -> pa.Table:
+    return hosts.sort_by([("pairs", "descending"), ("host", "ascending")])
+
+
+def count(run: Run) -> Tally:
+    """Every pair that came into the download of `run`."""
+    tally = Tally()
+    folder = files.join(Stage.DOWNLOAD, ANNOTATED)
+    for index in run.done(folder):
+        urls = files.read_table(run.part(Stage.PREPARE, index), columns=["url"])
+        columns = ["outcome", "image_bytes"]
+        found = files.read_table(run.part(folder, index), columns=columns)
+        tally.add(urls["url"], *(found[name] for name in columns))
+    return tally
+
+
+def summary(tally: Tally, hosts: pa.Table) -> Hosts:
+    """The totals, and the first rows of the `hosts` of a tally."""
+    pairs = tally.totals.total()
+    top = hosts.slice(0, SHOWN).to_pylist()
+    return Hosts(
+        hosts=len(hosts),
+        pairs=pairs,
+        link_rot=sum(tally.totals[outcome] for outcome in ROT) / max(pairs, 1),
+        transient=sum(tally.totals[outcome] for outcome in TRANSIENT),
+        missed=tally.missed,
+        top=tuple(Host(**{**row, "reasons": dict(row["reasons"])}) for row in top),
+    )
