@@ -8,16 +8,18 @@ under the same image settings are taken over without a request.
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import IO, Any, ClassVar
 
 import pyarrow as pa
 
 from curate import files, schema
-from curate.ops.fetch import FetchPolicy, fetch
+from curate.ops.fetch import Fetched, FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
+from curate.ops.stored import Place, read_places
 from curate.ops.tar import TarWriter, read_member
-from curate.run import Part, Run
+from curate.reasons import DropReason
+from curate.run import PLACES_FILE, Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep
 
@@ -75,15 +77,39 @@ class FetchStep(PartStep):
             spool = _Spool(file)
             reused = self._take_over(part, uids, spool)
             missing = [row for row in range(len(uids)) if row not in spool.rows]
-            for got in fetch(
-                [urls[row] for row in missing], uids=[uids[row] for row in missing],
-                policy=self.policy,
-            ):  # fmt: skip
+            for got in self._gather(part, missing, uids=uids, urls=urls):
                 image = Refusal(got.reason, got.detail) if got.reason else self.encoder(got.content)
                 spool.put(missing[got.index], *_columns(image))
             annotated = self._write_tar(part, uids, spool)
         stored = sum(size for _, size in spool.places.values())
         return PartOutput(annotated, figures={"reused": reused, "stored_bytes": stored})
+
+    def _gather(
+        self, part: Part, rows: list[int], *, uids: list[str], urls: list[str]
+    ) -> Iterator[Fetched]:
+        """The images of `rows`: those that came with the pool are read, the others fetched."""
+        came = self._places(part)
+        for index, content in read_places(
+            (i, came[row]) for i, row in enumerate(rows) if row in came
+        ):
+            if 0 < len(content) <= self.policy.max_bytes:
+                yield Fetched(index, content=content)
+            else:
+                reason = DropReason.TOO_LARGE if content else DropReason.EMPTY_BODY
+                yield Fetched(index, reason=reason, detail=str(len(content)))
+        asked = [i for i, row in enumerate(rows) if row not in came]
+        for got in fetch(
+            [urls[rows[i]] for i in asked], uids=[uids[rows[i]] for i in asked], policy=self.policy
+        ):
+            yield replace(got, index=asked[got.index])
+
+    def _places(self, part: Part) -> dict[int, Place]:
+        """Where the images lie that came with the pool, by row."""
+        if not part.images:
+            return {}
+        table = files.read_table(self.run.part(self.reads, part.index, PLACES_FILE))
+        rows = zip(*(table[name].to_pylist() for name in schema.PLACES.names), strict=True)
+        return {row: Place(*place) for row, place in enumerate(rows) if place[0] is not None}
 
     def _take_over(self, part: Part, uids: list[str], spool: _Spool) -> int:
         old = self.reusable(part)
