@@ -219,13 +219,20 @@ class _Unpacked:
         self._packed = file.read(_BLOCK)
         self._is_gzip = self._packed.startswith(_GZIP)
         self._member: Any = None
+        self.tail = b""  # the last bytes read
 
     def read(self, size: int = _BLOCK) -> bytes:
         """At most `size` bytes, more than none except at the end."""
-        if not self._is_gzip:
-            self._packed = self._packed or self._file.read(size)
-            block, self._packed = self._packed[:size], self._packed[size:]
-            return block
+        block = self._unpack(size) if self._is_gzip else self._copy(size)
+        self.tail = (self.tail + block[-4:])[-4:]
+        return block
+
+    def _copy(self, size: int) -> bytes:
+        self._packed = self._packed or self._file.read(size)
+        block, self._packed = self._packed[:size], self._packed[size:]
+        return block
+
+    def _unpack(self, size: int) -> bytes:
         while True:
             self._packed = self._packed or self._file.read(_BLOCK)
             if self._member is None:
@@ -256,8 +263,11 @@ def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
     from warcio.archiveiterator import ArchiveIterator
     from warcio.exceptions import ArchiveLoadFailed
 
+    stream = _Unpacked(file)
     try:
-        for number, record in enumerate(ArchiveIterator(_Unpacked(file)), 1):
+        for number, record in enumerate(ArchiveIterator(stream), 1):
+            if record.format != "warc" or not record.rec_headers.get_header("Content-Length"):
+                raise ValueError(f"record {number} is no WARC record, or the file ends inside it")
             read = _reader(record)
             if read is None:
                 continue
@@ -267,6 +277,8 @@ def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
             if record.raw_stream.limit:
                 raise ValueError(f"the file ends inside record {number}")
             yield _understood(record, content, number=number, read=read)
+        if stream.tail and not stream.tail.endswith((b"\r\n\r\n", b"\n\n")):
+            raise ValueError("the file ends inside a record")
     except ArchiveLoadFailed as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "not a WARC file"
         raise ValueError(reason[:80].encode("ascii", "replace").decode()) from None

@@ -97,20 +97,36 @@ def write_shard(path: Path) -> None:
 
 
 IMG2DATASET = """
-import sys
-from img2dataset import download
-if __name__ == "__main__":
-    for form in ("webdataset", "files"):
-        download(
-            url_list=f"{form}.parquet", input_format="parquet", url_col="url", caption_col="text",
-            output_folder=f"pool/{form}", output_format=form, image_size=96, processes_count=1,
-            thread_count=4, timeout=5, save_additional_columns=["id"], number_sample_per_shard=4,
-        )
+import os
+from img2dataset.downloader import Downloader
+from img2dataset.reader import Reader
+from img2dataset.resizer import Resizer
+from img2dataset.writer import FilesSampleWriter, WebDatasetSampleWriter
+
+os.makedirs("temporary")
+for form, writer in (("webdataset", WebDatasetSampleWriter), ("files", FilesSampleWriter)):
+    os.makedirs(f"pool/{form}")
+    reader = Reader(
+        f"{form}.parquet", "parquet", "url", "text", None, None, ["id"], 4, set(), "temporary"
+    )
+    download = Downloader(
+        sample_writer_class=writer, thread_count=4, save_caption=True, extract_exif=True, timeout=5,
+        resizer=Resizer(image_size=96, resize_mode="border", resize_only_if_bigger=False),
+        output_folder=f"pool/{form}", column_list=reader.column_list, number_sample_per_shard=4,
+        oom_shard_count=5, compute_hash="sha256", verify_hash_type=None, encode_format="jpg", retries=0,
+        user_agent_token=None, disallowed_header_directives=[],
+    )
+    for shard in reader:
+        download.download_shard(shard)
 """
 
 
 def run_img2dataset(folder: Path, web: Web) -> None:
-    """What the real program makes of five pictures and one that is not there, in two formats."""
+    """What the real program makes of five pictures and one that is not there, in two formats.
+
+    Its own reader, downloader, resizer and writers, without its pool of processes: each of these takes
+    seconds to start.
+    """
     here = web.addresses["x.example"]
     for form in ("webdataset", "files"):
         paths = [f"{form}/{name}" for name in NAMES]
