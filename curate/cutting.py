@@ -55,9 +55,10 @@ def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:
     found = []
     for pattern in config.input.paths:
         paths = files.expand(files.absolute(pattern))
-        if not paths:
+        pooled = list(_with_companions(paths, pool=pool))
+        if not pooled:
             raise CurateError(f"input.paths: {pattern}: no such file, folder or match")
-        for path, companions in _with_companions(paths, pool=pool):
+        for path, companions in pooled:
             content = [path, *companions]
             digests = [files.content_digest(x) for x in content if x == path or _is_tar(x)]
             # Of images in a folder the sizes have to do: there may be millions of them.
@@ -105,7 +106,7 @@ def _with_companions(paths: list[str], *, pool: PoolFormat) -> Iterator[tuple[st
     present = set(paths)
     folders = {os.path.dirname(path) for path in paths}
     images: dict[str, list[str]] = {}
-    for path in paths:
+    for path in paths if pool.format in ("auto", "img2dataset") else ():
         stem = path.removesuffix(".parquet")
         if stem != path and (pool.format == "img2dataset" or stem + STATS in present):
             tar = f"{stem}.tar"
@@ -114,23 +115,17 @@ def _with_companions(paths: list[str], *, pool: PoolFormat) -> Iterator[tuple[st
                 images[stem] = [tar]
             elif stem in folders or (asked and files.exists(stem)):
                 images[stem] = [stem]
-    shards = set(images)
     tars = {x for beside in images.values() for x in beside}
-    homes = {os.path.dirname(stem) for stem in shards}
+    homes = {os.path.dirname(stem) for stem in images}
+    endings = {"img2dataset": ".parquet", "webdataset": ".tar"}
+    ending = endings.get(pool.format, "") if len(paths) > 1 else ""
     for path in paths:
-        stem = path.removesuffix(".parquet")
-        folder = os.path.dirname(path)
-        if stem in shards:
+        stem, folder = path.removesuffix(".parquet"), os.path.dirname(path)
+        is_beside = path in tars or folder in images or path.endswith(STATS)
+        is_account = folder in homes and path.endswith(".json")
+        if stem in images:
             yield path, images[stem]
-        elif pool.format == "img2dataset" and len(paths) > 1:
-            if stem != path:
-                yield path, []
-        elif pool.format == "webdataset" and len(paths) > 1:
-            if _is_tar(path):
-                yield path, []
-        elif path in tars or folder in shards or path.endswith(STATS):
-            continue
-        elif not (folder in homes and path.endswith(".json")):
+        elif path.endswith(ending) and not is_beside and not is_account:
             yield path, []
 
 
