@@ -22,6 +22,7 @@ LONGEST_LINE = 64 << 20
 NOT_UTF8 = "\uffff"
 """Stands in a row for bytes that are not UTF-8; as a noncharacter it has no other use in texts."""
 
+_BLANKS = np.frombuffer(b" \t\r", np.uint8)
 SHOWN = 500
 """Characters of a bad row that are kept."""
 
@@ -198,9 +199,13 @@ def _objects(lines: bytes) -> int:
     starts = starts[starts < len(content)]
     if not (content[starts] == ord("{")).all():
         return 0
-    if any(two in lines for two in (b"}n", b"} n", b"}\tn", b"}\rn", b"}  ", b"}\t\t")):
-        return 0
-    return len(starts)
+    padded = np.append(content, np.full(2, ord("\n"), np.uint8))
+    after = np.flatnonzero(content == ord("}")) + 1
+    first, second = padded[after], padded[after + 1]
+    could_be_null = (first == ord("n")) | (
+        np.isin(first, _BLANKS) & np.isin(second, np.append(_BLANKS, ord("n")))
+    )
+    return 0 if could_be_null.any() else len(starts)
 
 
 def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
