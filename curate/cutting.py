@@ -6,7 +6,7 @@ an error, which `prepare` finds dead: so pairs are conserved from the first file
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -140,7 +140,7 @@ def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_d
     fraction = config.input.max_dead_fraction
     found = _load(run, inputs, input_digest)
     if found is not None:
-        _check_files(found, files=len(inputs), fraction=fraction)
+        _check_files(found.unreadable, files=len(inputs), fraction=fraction)
         return found
     is_new = not files.exists(run.root)
     try:
@@ -150,7 +150,8 @@ def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_d
     except CurateError:
         files.remove(run.root if is_new else run.path("input"))
         raise
-    stored = {**asdict(found), "format": FORMAT, "digest": input_digest}
+    paths = [one["path"] for one in inputs]
+    stored = {**asdict(found), "format": FORMAT, "digest": input_digest, "paths": paths}
     files.write_json(run.path("input", "parts.json"), stored)
     return found
 
@@ -163,8 +164,8 @@ def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cu
     if found.pop("digest") != input_digest or found.pop("format") != FORMAT:
         return None
     parts = tuple(Part(**part) for part in found["parts"])
-    paths = {x["path"] for x in inputs}
-    if not {part.path for part in parts if not part.staged} <= paths:
+    in_place = any(part.images or not part.staged for part in parts)
+    if in_place and found["paths"] != [one["path"] for one in inputs]:
         return None  # the pool has moved
     return Cut(
         parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
@@ -175,27 +176,26 @@ def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cu
 def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
     pool = pool_format(config)
     fraction = config.input.max_dead_fraction
-    whole = Cut((), ())
+    found: list[Cut] = []
+    parts: list[Part] = []
+    unreadable: list[str] = []
     for number, one in enumerate(inputs):
-        found = _cut_file(
+        of_file = _cut_file(
             one["path"],
             pool=replace(pool, format=one["format"] or pool.format),
             name=one["name"],
             copies=run.path("input", f"file-{number:05d}"),
             size=config.part_rows,
         )
-        first = len(whole.parts)
-        parts = [replace(part, index=first + k) for k, part in enumerate(found.parts)]
-        whole = Cut(
-            parts=(*whole.parts, *parts),
-            rows=(*whole.rows, *found.rows),
-            bad=(*whole.bad, *found.bad)[:1],
-            bad_rows=whole.bad_rows + found.bad_rows,
-            unreadable=(*whole.unreadable, *found.unreadable),
-        )
-        _check_files(whole, files=len(inputs), fraction=fraction)
-    check_rows(whole.bad_rows, sum(whole.rows), fraction=fraction, see="".join(whole.bad))
-    return whole
+        found.append(of_file)
+        parts += [replace(part, index=len(parts) + k) for k, part in enumerate(of_file.parts)]
+        unreadable += of_file.unreadable
+        _check_files(unreadable, files=len(inputs), fraction=fraction)
+    rows = tuple(one.rows[0] for one in found)
+    bad = [text for one in found for text in one.bad][:1]
+    bad_rows = sum(one.bad_rows for one in found)
+    check_rows(bad_rows, sum(rows), fraction=fraction, see="".join(bad))
+    return Cut(tuple(parts), rows, tuple(bad), bad_rows, tuple(unreadable))
 
 
 def _cut_file(path: str, *, pool: PoolFormat, name: str, copies: str, size: int) -> Cut:
@@ -256,11 +256,11 @@ def _rechunk(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held, promote_options="default")
 
 
-def _check_files(found: Cut, *, files: int, fraction: float) -> None:
-    broken = len(found.unreadable)
+def _check_files(unreadable: Sequence[str], *, files: int, fraction: float) -> None:
+    broken = len(unreadable)
     if broken <= fraction * files:
         return
-    first = found.unreadable[0]
+    first = unreadable[0]
     if files == 1:
         raise CurateError(first)
     raise CurateError(

@@ -233,6 +233,16 @@ def test_the_identifiers_of_images_without_a_url_do_not_depend_on_where_they_are
     assert found == [[["file:///a/00000.tar/x"], ["file:///b/00000.tar/x"]]] * 2
 
 
+def test_images_that_moved_are_read_where_they_are_now(tmp_path: Path) -> None:
+    folder = lay(tmp_path / "pool", "0.tar")
+    with tarfile.open(tmp_path / "pool" / "0.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("x.jpg"))
+    make_plan(config(tmp_path, folder))
+    moved = (tmp_path / "pool").rename(tmp_path / "moved")
+    made = make_plan(config(tmp_path, str(moved)))
+    assert pq.read_table(made.parts[0].path)["file"].to_pylist() == [str(moved / "0.tar")]
+
+
 def test_copies_of_an_older_shape_are_made_again(tmp_path: Path) -> None:
     folder = lay(tmp_path / "pool", "a.jsonl")
     made = make_plan(config(tmp_path, folder))

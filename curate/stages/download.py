@@ -1,5 +1,6 @@
 """download: url -> the image in the part's tar, with its sizes and hash.
 
+Images that came with the pool are read where they lie and go the same way as those that are fetched.
 `FetchStep` writes an outcome for every pair to ``download/annotated``; `select` then drops those that
 failed and those that the image rules drop. A retry fetches the part again; rows of an earlier run
 under the same image settings are taken over without a request.
