@@ -32,8 +32,17 @@ class Input(Model):
     """The pool."""
 
     paths: tuple[str, ...] = Field(min_length=1, description="files, folders or globs")
-    format: Literal["auto", "parquet", "csv", "tsv", "jsonl"] = "auto"
+    format: Literal[
+        "auto", "parquet", "csv", "tsv", "quoted-tsv", "jsonl", "wat", "warc", "img2dataset",
+        "webdataset",
+    ] = Field("auto", description="auto: by each file's name, else its content")  # fmt: skip
     columns: Columns = Columns()
+    max_dead_fraction: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="the run fails where more of the files, or of the rows, cannot be used",
+    )
 
     @field_validator("paths", mode="before")
     @classmethod

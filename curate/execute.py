@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from curate import config as configuration
 from curate import files
+from curate.cutting import check_rows
 from curate.errors import CurateError
 from curate.flow import LOCAL_RUNNER, build
 from curate.plan import Plan
@@ -97,6 +98,17 @@ def execute(
         raise _in_one_line(error) from error
     if state is not None and str(state) != "DONE":
         raise CurateError(f"the {plan.config.beam.runner} job ended in state {state}")
+    check_dead(plan)
+
+
+def check_dead(plan: Plan) -> None:
+    """Raise where more of the pool is dead than `input.max_dead_fraction` allows."""
+    if plan.run.makes(Stage.PREPARE):
+        found = totals(plan.run, Stage.PREPARE)
+        check_rows(
+            sum(found["dead"].values()), found["rows"],
+            fraction=plan.config.input.max_dead_fraction, see=plan.run.path("dead", Stage.PREPARE),
+        )  # fmt: skip
 
 
 def _on_a_thread(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:

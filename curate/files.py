@@ -78,6 +78,17 @@ def names(folder: str) -> list[str]:
     return sorted(os.path.basename(f.rstrip("/")) for f in listed)
 
 
+def sizes(folder: str) -> dict[str, int]:
+    """Bytes of each file in `folder`, by base name; none where it does not exist."""
+    fs, path = file_system(folder)
+    try:
+        listed = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found = [(os.path.basename(one["name"]), one) for one in listed if one["type"] == "file"]
+    return {name: int(one["size"]) for name, one in sorted(found, key=lambda pair: pair[0])}
+
+
 def remove(url: str) -> None:
     """Remove the file or folder at `url`, if there is one."""
     fs, path = file_system(url)

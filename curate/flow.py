@@ -14,9 +14,10 @@ import apache_beam as beam
 
 from curate import files
 from curate.config import Config
+from curate.cutting import pool_format
 from curate.ops.fetch import FetchPolicy
 from curate.ops.images import ImageEncoder
-from curate.plan import Plan, pool_format
+from curate.plan import Plan
 from curate.run import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
@@ -89,6 +90,7 @@ def prepare_step(plan: Plan) -> PrepareStep:
         languages=prepare.languages,
         metadata=metadata,
         rules=plan.rules(Stage.PREPARE),
+        max_dead=int(plan.config.input.max_dead_fraction * sum(part.rows for part in plan.parts)),
     )
 
 

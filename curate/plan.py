@@ -5,19 +5,18 @@ makes exactly the steps that depend on it stale. Settings that change nothing in
 connect, how many at once, which runner) are in no digest.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from curate import files, schema
 from curate.config import Config, Rule, is_file_name
+from curate.cutting import cut, find_inputs, pool_format
 from curate.errors import CurateError
 from curate.ops.clip import known_models
 from curate.ops.optout import read_list
-from curate.ops.tables import PoolFormat, parquet_row_groups, read_batches, read_entries
+from curate.ops.tables import read_entries
 from curate.run import ANNOTATED, PART_STAGES, Part, Run
 from curate.schema import Stage
 
@@ -122,12 +121,6 @@ def rule_stage(rule: Rule, stages: tuple[Stage, ...]) -> Stage:
     )
 
 
-def pool_format(config: Config) -> PoolFormat:
-    """How the configured input is read."""
-    columns = config.input.columns
-    return PoolFormat(config.input.format, columns.url, columns.caption, columns.uid)
-
-
 def make_plan(config: Config) -> Plan:
     """Check everything that can be checked before work starts, and cut the pool into parts.
 
@@ -143,29 +136,21 @@ def make_plan(config: Config) -> Plan:
     for rule in config.select:
         rule_stage(rule, stages)
     assets = _check_assets(config)
-    inputs = tuple(_inputs(config))
+    inputs = find_inputs(config)
     pool = pool_format(config)
     input_digest = files.digest_of(
-        [x["digest"] for x in inputs], config.part_rows, asdict(pool) | {"format": None}
+        [
+            [x["digest"], x["format"], x["name"] if x["format"] == "webdataset" else ""]
+            for x in inputs
+        ],
+        config.part_rows,
+        asdict(pool) | {"format": None},
     )
     _check_out(run, input_digest)
-    parts, rows = _load_parts(run, inputs, input_digest) or _cut_parts(
-        run, inputs, config, input_digest
-    )
-    inputs = tuple({**found, "rows": n} for found, n in zip(inputs, rows, strict=True))
-    plan = Plan(config, run, parts, stages, {}, inputs, input_digest)
+    found = cut(run, inputs, config, input_digest=input_digest)
+    inputs = tuple({**one, "rows": n} for one, n in zip(inputs, found.rows, strict=True))
+    plan = Plan(config, run, found.parts, stages, {}, inputs, input_digest)
     return replace(plan, digests=chain(step_settings(plan, assets), start=input_digest))
-
-
-def _inputs(config: Config) -> Iterator[dict[str, Any]]:
-    for pattern in config.input.paths:
-        found = files.expand(files.absolute(pattern))
-        if not found:
-            raise CurateError(f"input.paths: {pattern}: no such file, folder or match")
-        for path in found:
-            yield {
-                "path": path, "bytes": files.size(path), "digest": files.content_digest(path)
-            }  # fmt: skip
 
 
 def _check_assets(config: Config) -> dict[str, str]:
@@ -226,71 +211,6 @@ def _check_out(run: Run, input_digest: str) -> None:
         )
     if not state and set(files.names(run.root)) - {"input"}:
         raise CurateError(f"{run.root} is not empty and holds no run; give another --out")
-
-
-Cut = tuple[tuple[Part, ...], list[int]]
-"""The parts, and the rows of each input file."""
-
-
-def _load_parts(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cut | None:
-    url = run.path("input", "parts.json")
-    if not files.exists(url):
-        return None
-    found = files.read_json(url)
-    if found["digest"] != input_digest or found["format"] != FORMAT:
-        return None
-    parts = tuple(Part(**part) for part in found["parts"])
-    if not {part.path for part in parts if not part.staged} <= {x["path"] for x in inputs}:
-        return None  # the pool has moved
-    return parts, found["rows"]
-
-
-def _cut_parts(
-    run: Run, inputs: tuple[dict[str, Any], ...], config: Config, input_digest: str
-) -> Cut:
-    """A part never spans two files. Files without a way into their middle are copied in slices."""
-    pool = pool_format(config)
-    size = config.part_rows
-    parts: list[Part] = []
-    counts = []
-    for number, path in enumerate(x["path"] for x in inputs):
-        counts.append(sum(part.rows for part in parts))
-        groups = parquet_row_groups(path, pool=pool) if pool.of(path) == "parquet" else None
-        if groups is not None and max(groups, default=0) <= 4 * size:
-            rows = sum(groups)
-            for start in range(0, rows, size):
-                parts.append(Part(len(parts), path, start, min(size, rows - start)))
-            continue
-        for k, table in enumerate(_rechunk(read_batches(path, pool=pool), size)):
-            copy = run.path("input", f"file-{number:05d}-{k:05d}.parquet")
-            files.write_table(copy, table)
-            parts.append(Part(len(parts), copy, 0, len(table), staged=True))
-    if not parts:
-        raise CurateError(f"input.paths: {inputs[0]['path']}: the input holds no rows")
-    files.write_json(
-        run.path("input", "parts.json"),
-        {
-            "format": FORMAT,
-            "digest": input_digest,
-            "rows": (rows := np.diff([*counts, sum(part.rows for part in parts)]).tolist()),
-            "parts": [asdict(part) for part in parts],
-        },
-    )
-    return tuple(parts), rows
-
-
-def _rechunk(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    held: list[pa.Table] = []
-    n = 0
-    for table in tables:
-        held.append(table)
-        n += len(table)
-        while n >= rows:
-            joined = pa.concat_tables(held)
-            yield joined.slice(0, rows)
-            held, n = [joined.slice(rows)], n - rows
-    if n:
-        yield pa.concat_tables(held)
 
 
 def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:

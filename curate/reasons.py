@@ -52,6 +52,8 @@ class DropReason(StrEnum):
 class ErrorCode(StrEnum):
     """Why a record is dead."""
 
+    BAD_ROW = "bad_row"
+    UNREADABLE_FILE = "unreadable_file"
     NULL_URL = "null_url"
     BAD_UID = "bad_uid"
     SCORE_NOT_FINITE = "score_not_finite"

@@ -6,6 +6,7 @@ RUN/
   prepare/ dedup/ score/ balance/ download/
      part-00000.parquet            rows kept after this stage, this stage's columns added
      part-00000.tar                (download only) the images
+     part-00000.places.parquet     (prepare only) where the images lie that came with the pool
      part-00000.json               a PartRecord, written last: the part is done when it exists
   download/annotated/ score/annotated/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
@@ -38,6 +39,8 @@ JOURNAL = "journal"
 """The ending of the folder that holds what was fetched of a part that is in work."""
 TRANSIENT_ROWS = "transient"
 """The figure of rows whose download failed for a reason that may have passed."""
+PLACES_FILE = "places.parquet"
+"""Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Part:
     start: int  # first row
     rows: int
     staged: bool = False  # whether `path` is a copy under RUN/input with the columns of schema.POOL
+    images: bool = False  # whether rows of the copy say where their images lie
     kept: int = 0  # rows that the latest stage kept
 
 

@@ -23,8 +23,25 @@ class Stage(StrEnum):
     REPORT = "report"
 
 
-POOL = pa.schema([("url", pa.string()), ("caption", pa.string()), ("uid", pa.string())])
-"""What every reader yields; `uid` is null where the input has none."""
+POOL = pa.schema(
+    [
+        ("url", pa.string()),
+        ("caption", pa.string()),
+        ("uid", pa.string()),  # null where the input has none
+        ("error", pa.string()),  # ErrorCode of a row that could not be read, else null
+        ("detail", pa.string()),  # the file, the place in it and what was wrong there
+        ("file", pa.string()),  # where the image came with the pair: the file that holds its bytes
+        ("offset", pa.int64()),  # of the image inside `file`, bytes
+        ("size", pa.int64()),
+    ]
+)
+"""What every reader yields."""
+
+CANDIDATES = pa.list_(pa.struct([("source", pa.string()), ("text", pa.string())]))
+"""All texts of an image on a page: the column `texts` of the copies that are made of crawls."""
+
+PLACES = pa.schema([POOL.field(name) for name in ("file", "offset", "size")])
+"""Where the images of a part's rows lie, row by row: `prepare/part-00000.places.parquet`."""
 
 PREPARE = pa.schema(
     [

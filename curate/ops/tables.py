@@ -1,94 +1,48 @@
-"""Reading a pool: any of the formats as record batches of (url, caption, uid) strings."""
+"""Reading a pool: any of the formats as tables of `schema.POOL`; and entry lists."""
 
-import csv
-import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from lzma import LZMAError
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
-from zstandard import ZstdError
 
 from curate import files
 from curate.errors import CurateError
-from curate.schema import POOL
+from curate.ops.crawl import BrokenRecord, Candidate, choose, read_crawl
+from curate.ops.lines import BadRow, header, read_jsonl, read_separated
+from curate.ops.pool import (
+    BROKEN,
+    PoolFormat,
+    UnreadableError,
+    bad_rows,
+    batched,
+    pool_table,
+)
+from curate.ops.stored import read_img2dataset, read_webdataset
+from curate.schema import CANDIDATES, POOL
 
-_ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
-            "jsonl": "jsonl", "ndjson": "jsonl"}  # fmt: skip
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
-
-
-@dataclass(frozen=True)
-class PoolFormat:
-    """How to read a pool's files."""
-
-    format: str  # parquet, csv, tsv, jsonl, or auto: by each file's ending
-    url: str
-    caption: str
-    uid: str | None = None
-
-    def of(self, path: str) -> str:
-        """The format of the file at `path`."""
-        if self.format != "auto":
-            return self.format
-        name = path.lower()
-        for packed in _PACKED:
-            name = name.removesuffix(packed)
-        ending = name.rsplit(".", 1)[-1]
-        if ending not in _ENDINGS:
-            raise CurateError(
-                f"{path}: cannot tell the format from the name; set input.format to one of"
-                f" {', '.join(sorted(set(_ENDINGS.values())))}"
-            )
-        return _ENDINGS[ending]
-
-    @property
-    def columns(self) -> list[str]:
-        """The input's columns that are read."""
-        return [self.url, self.caption, *([self.uid] if self.uid else [])]
-
-    def check(self, path: str, names: list[str]) -> None:
-        """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
-        for key, column in (("url", self.url), ("caption", self.caption), ("uid", self.uid)):
-            if names.count(column or "") > 1:
-                raise CurateError(f"{path}: two columns are called {column!r}")
-            if column is not None and column not in names:
-                raise CurateError(
-                    f"{path}: no column {column!r} among {', '.join(names) or 'none'};"
-                    f" name the right one in input.columns.{key}"
-                )
-
-    def normalise(self, batch: pa.RecordBatch) -> pa.Table:
-        """A batch of the input as a table of `schema.POOL`."""
-        table = pa.Table.from_batches([batch])
-        uid = table[self.uid].cast(pa.string()) if self.uid else pa.nulls(len(table), pa.string())
-        columns = [table[self.url].cast(pa.string()), table[self.caption].cast(pa.string()), uid]
-        return pa.table(columns, schema=POOL)
-
+_PAGES = 500  # a table
 
 STAGED = PoolFormat(format="parquet", url="url", caption="caption", uid="uid")
 """The format of the copies that a run makes of files which cannot be read from the middle."""
 
 
-_BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, EOFError, LZMAError, zlib.error,
-           ZstdError)  # fmt: skip
-
-
 @contextmanager
 def _readable(path: str, kind: str) -> Iterator[None]:
-    """Turn what Arrow says of a broken file into one line that names it."""
+    """Turn what a reader says of a broken file into one line that names it.
+
+    What the disk or the network says (an `OSError` with a number, a time-out) is not the file's fault:
+    it is let through.
+    """
     try:
         yield
-    except _BROKEN as error:
+    except BROKEN as error:
+        elsewhere = isinstance(error, TimeoutError | ConnectionError)
+        if elsewhere or (isinstance(error, OSError) and error.errno is not None):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CurateError(f"{path}: cannot be read as {kind}: {reason}") from None
+        raise UnreadableError(f"{path}: cannot be read as {kind}: {reason}") from None
 
 
 def parquet_row_groups(path: str, *, pool: PoolFormat) -> list[int]:
@@ -100,7 +54,10 @@ def parquet_row_groups(path: str, *, pool: PoolFormat) -> list[int]:
 
 
 def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Table:
-    """Rows `start` to `start + rows` of a parquet file as a table of `schema.POOL`."""
+    """Rows `start` to `start + rows` of a parquet file as a table of `schema.POOL`.
+
+    With `STAGED` as its `pool` the file is a copy that has these columns.
+    """
     with _readable(path, "parquet"), files.open_read(path) as file:
         source = pq.ParquetFile(file)
         wanted: list[int] = []
@@ -111,63 +68,80 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
                 first = first if wanted else position
                 wanted.append(group)
             position += size
-        table = source.read_row_groups(wanted, columns=pool.columns)
-        batches = table.slice(start - first, rows).combine_chunks().to_batches()
-        return pa.concat_tables(
-            [pool.normalise(batch) for batch in batches] or [POOL.empty_table()]
-        )
+        columns = POOL.names if pool == STAGED else pool.columns
+        table = source.read_row_groups(wanted, columns=columns, use_threads=False)
+        table = table.slice(start - first, rows)
+        return table.cast(POOL) if pool == STAGED else pool.normalise(table, path=path)
 
 
-def read_batches(path: str, *, pool: PoolFormat, block_bytes: int = 8 << 20) -> Iterator[pa.Table]:
-    """The whole file, a table of `schema.POOL` at a time, streaming."""
+def read_batches(
+    path: str, *, pool: PoolFormat, name: str = "", block_bytes: int = 8 << 20
+) -> Iterator[pa.Table]:
+    """The whole file, a table of `schema.POOL` at a time, streaming.
+
+    Rows that cannot be read are among them, with their `error`. The tables of a crawl have a further
+    column `texts`. `name` stands for the path in what identifies images that have no URL.
+
+    Raises
+    ------
+    UnreadableError
+        Where the rest of the file cannot be read, after the tables of what could.
+    """
     kind = pool.of(path)
     with _readable(path, kind):
-        if kind != "parquet":
-            pool.check(path, _names(path, kind, block_bytes))
-        yield from _stream(path, kind, pool, block_bytes)
-
-
-def _names(path: str, kind: str, block_bytes: int) -> list[str]:
-    """The columns that the first line of a text file names."""
-    with files.open_read(path, compression="infer") as file:
-        first = file.read(block_bytes).partition(b"\n")[0].decode("utf-8-sig")
-    if kind == "jsonl":
-        return list(json.loads(first or "{}"))
-    return next(csv.reader([first], delimiter=_DELIMITERS[kind]), [])
-
-
-def _stream(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator[pa.Table]:
-    with files.open_read(path, compression="infer") as file:
         if kind == "parquet":
-            source = pq.ParquetFile(file)
-            pool.check(path, source.schema_arrow.names)
-            for batch in source.iter_batches(columns=pool.columns):
-                yield pool.normalise(batch)
-        elif kind in ("csv", "tsv"):
-            reader = pa.csv.open_csv(
-                file,
-                read_options=pa.csv.ReadOptions(block_size=block_bytes),
-                parse_options=pa.csv.ParseOptions(
-                    delimiter=_DELIMITERS[kind], newlines_in_values=True
-                ),
-                convert_options=pa.csv.ConvertOptions(
-                    column_types=dict.fromkeys(pool.columns, pa.string()),
-                    include_columns=list(dict.fromkeys(pool.columns)),
-                ),
-            )
-            for batch in reader:
-                yield pool.normalise(batch)
+            yield from _parquet(path, pool)
+        elif kind == "img2dataset":
+            yield from read_img2dataset(path, pool=pool)
+        elif kind == "webdataset":
+            yield from read_webdataset(path, pool=pool, name=name or path.rsplit("/", 1)[-1])
+        elif kind in ("wat", "warc"):
+            yield from _crawl(path)
         else:
-            reader = pa.json.open_json(
-                file,
-                read_options=pa.json.ReadOptions(block_size=block_bytes),
-                parse_options=pa.json.ParseOptions(
-                    explicit_schema=pa.schema([(name, pa.string()) for name in pool.columns]),
-                    unexpected_field_behavior="ignore",
-                ),
+            yield from _lines(path, kind, pool, block_bytes)
+
+
+def _parquet(path: str, pool: PoolFormat) -> Iterator[pa.Table]:
+    with files.open_read(path) as file:
+        source = pq.ParquetFile(file)
+        pool.check(path, source.schema_arrow.names)
+        for batch in source.iter_batches(columns=pool.columns, use_threads=False):
+            yield pool.normalise(pa.Table.from_batches([batch]), path=path)
+
+
+def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator[pa.Table]:
+    with files.open_read(path, compression="infer") as file:
+        names = header(file.read(block_bytes), kind)
+    if kind == "tsv" and any(name.startswith('"') for name in names):
+        raise UnreadableError(f"{path}: its header is quoted; set input.format to quoted-tsv")
+    pool.check(path, names)
+    with files.open_read(path, compression="infer") as file:
+        if kind == "jsonl":
+            found = read_jsonl(file, columns=pool.columns, block_bytes=block_bytes)
+        else:
+            found = read_separated(file, kind=kind, columns=pool.columns, block_bytes=block_bytes)
+        for good, bad in found:
+            table = pool.normalise(good, path=path)
+            yield pa.concat_tables([table, bad_rows(bad, path=path)]) if bad else table
+
+
+def _crawl(path: str) -> Iterator[pa.Table]:
+    ending = path.lower().rsplit(".", 1)[-1]
+    with files.open_read(path, compression=None if ending == "gz" else "infer") as file:
+        for pages in batched(read_crawl(file), size=_PAGES):
+            broken = [page for page in pages if isinstance(page, BrokenRecord)]
+            found = [one for page in pages if not isinstance(page, BrokenRecord) for one in page]
+            yield _candidates(
+                found, [BadRow(one.number, one.problem, one.page) for one in broken], path
             )
-            for batch in reader:
-                yield pool.normalise(batch)
+
+
+def _candidates(found: list[Candidate], bad: list[BadRow], path: str) -> pa.Table:
+    captions = [choose(one.texts) for one in found]
+    good = pool_table(url=[one.url for one in found], caption=captions)
+    texts = [[text._asdict() for text in one.texts] for one in found] + [None] * len(bad)
+    table = pa.concat_tables([good, bad_rows(bad, path=path)])
+    return table.append_column("texts", pa.array(texts, CANDIDATES))
 
 
 class EntryList(NamedTuple):

@@ -54,6 +54,10 @@ REASONS: dict[str, str] = {
     " against the pair; the value is its probability of being kept.",
     DropReason.FREQUENT_WORDS: "Pruning by word frequency: the words of the caption are frequent in the"
     " pool; the value is its score, and pairs with higher ones filled the fraction to keep.",
+    ErrorCode.BAD_ROW: "The row could not be read; the value names the file, the row and what is wrong"
+    " with it.",
+    ErrorCode.UNREADABLE_FILE: "The file could not be read, or not to its end; the value names it and"
+    " says where reading stopped. What is missing counts as one row, unless the file says how many.",
     ErrorCode.NULL_URL: "The input has no URL in this row.",
     ErrorCode.BAD_UID: "The input's uid is not 32 hexadecimal digits.",
     ErrorCode.SCORE_NOT_FINITE: "The model gave a score that is not a number.",

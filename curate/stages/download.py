@@ -1,5 +1,6 @@
 """download: url -> the image in the part's tar, with its sizes and hash.
 
+Images that came with the pool are read where they lie and go the same way as those that are fetched.
 `FetchStep` writes an outcome for every pair to ``download/annotated``; `select` then drops those that
 failed and those that the image rules drop. Rows of an earlier run under the same image settings are
 taken over without a request; with `retry_failed`, not those whose failure may have passed.
@@ -11,18 +12,20 @@ the process was killed is not fetched again; in a remote one it fetches the part
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.ops.fetch import TRANSIENT, FetchPolicy, fetch
+from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.ops.journal import Journal
+from curate.ops.stored import Place, read_places
 from curate.ops.tar import TarWriter, read_member
-from curate.run import JOURNAL, TRANSIENT_ROWS, Part, Run
+from curate.reasons import DropReason
+from curate.run import JOURNAL, PLACES_FILE, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep
 
@@ -62,10 +65,7 @@ class FetchStep(PartStep):
             journal = Journal(file, of=self.own, earlier=earlier)
             failed = self._take_over(part, set(keys), journal)
             missing = [row for row, key in enumerate(keys) if self._asks(journal.columns.get(key))]
-            for got in fetch(
-                [urls[row] for row in missing], uids=[uid_of(keys[row]) for row in missing],
-                policy=self.policy,
-            ):  # fmt: skip
+            for got in self._gather(part, missing, keys=keys, urls=urls):
                 image = Refusal(got.reason, got.detail) if got.reason else self.encoder(got.content)
                 journal.put(keys[missing[got.index]], *_columns(image))
             annotated = self._write_tar(part, keys, journal)
@@ -89,6 +89,35 @@ class FetchStep(PartStep):
     def _asks(self, known: dict[str, Any] | None) -> bool:
         """Whether a row of which so much is known has to be fetched."""
         return known is None or (self.retry_failed and known["outcome"] in TRANSIENT)
+
+    def _gather(
+        self, part: Part, rows: list[int], *, keys: list[str], urls: list[str]
+    ) -> Iterator[Fetched]:
+        """The images of `rows`: those that came with the pool are read, the others fetched."""
+        came = self._places(part)
+        for index, content in read_places(
+            (i, came[row]) for i, row in enumerate(rows) if row in came
+        ):
+            if 0 < len(content) <= self.policy.max_bytes:
+                yield Fetched(index, content=content)
+            else:
+                reason = DropReason.TOO_LARGE if content else DropReason.EMPTY_BODY
+                yield Fetched(index, reason=reason, detail=str(len(content)))
+        asked = [i for i, row in enumerate(rows) if row not in came]
+        for got in fetch(
+            [urls[rows[i]] for i in asked],
+            uids=[uid_of(keys[rows[i]]) for i in asked],
+            policy=self.policy,
+        ):
+            yield replace(got, index=asked[got.index])
+
+    def _places(self, part: Part) -> dict[int, Place]:
+        """Where the images lie that came with the pool, by row."""
+        if not part.images:
+            return {}
+        table = files.read_table(self.run.part(self.reads, part.index, PLACES_FILE))
+        rows = zip(*(table[name].to_pylist() for name in schema.PLACES.names), strict=True)
+        return {row: Place(*place) for row, place in enumerate(rows) if place[0] is not None}
 
     def _take_over(self, part: Part, keys: set[str], journal: Journal) -> set[str]:
         """Bring what an earlier run found into the journal; the rows that are to be tried again."""

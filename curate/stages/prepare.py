@@ -1,7 +1,7 @@
 """prepare: raw (url, caption) rows -> cleaned pairs with uid, language and matched entries.
 
-May drop: an empty caption, a URL that is not http(s), a language that is not wanted, what the text
-rules drop, a caption that matches no entry. A retry is safe.
+May drop: an empty caption, a URL that is not http(s) where no image came with it, a language that is
+not wanted, what the text rules drop, a caption that matches no entry. A retry is safe.
 
 Cleaning: control characters and line breaks become a space each, outer white space is cut off.
 Nothing else changes; spaces inside are kept as they are, because matching looks at them.
@@ -15,15 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import schema
+from curate import files, schema
 from curate.config import Rule
+from curate.errors import CurateError
 from curate.ops.hashing import pair_uids
 from curate.ops.language import identify
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
+from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
 from curate.ops.rules import keeps
-from curate.ops.tables import STAGED, PoolFormat, read_entries, read_slice
+from curate.ops.tables import STAGED, read_entries, read_slice
 from curate.reasons import DropReason, ErrorCode, rule_reason
-from curate.run import Part
+from curate.run import PLACES_FILE, Part
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve
 
@@ -86,29 +88,38 @@ class PrepareStep(PartStep):
     languages: tuple[str, ...] | None
     metadata: dict[str, str]
     rules: tuple[Rule, ...]
+    max_dead: int | None = None  # rows in the whole pool
 
     def incoming(self, part: Part) -> pa.Table:
-        """The part's slice of the pool."""
+        """The part's slice of the pool; if that cannot be read, rows that say so."""
         pool = STAGED if part.staged else self.pool
-        return read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
+        try:
+            return read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
+        except UnreadableError as error:
+            return unreadable_rows(error, rows=part.rows)
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Cheapest checks first, so that later ones see fewer rows."""
         table = self.incoming(part)
-        raw_uid, caption = table["uid"], clean(table["caption"])
-        uid = pair_uids(table["url"], caption)
+        given, caption = table["uid"], clean(table["caption"])
+        columns = {"uid": pair_uids(table["url"], caption), "url": table["url"], "caption": caption}
+        rest = {name: table[name] for name in ("error", "detail", *schema.PLACES.names)}
+        sieve = Sieve(pa.table({**columns, "given": given, **rest}), stage=self.stage)
+        for error in (ErrorCode.BAD_ROW, ErrorCode.UNREADABLE_FILE):
+            rows = pc.fill_null(pc.equal(sieve.table["error"], str(error)), False)
+            sieve.remove(rows, reason=error, value=sieve.table["detail"])
         if self.pool.uid:
-            valid = pc.fill_null(pc.match_substring_regex(raw_uid, _UID), False)
-        table = pa.table({"uid": uid, "url": table["url"], "caption": caption})
-        sieve = Sieve(table, stage=self.stage)
-        if self.pool.uid:
-            sieve.table = sieve.table.set_column(0, "uid", raw_uid)
-            sieve.remove(pc.invert(valid), reason=ErrorCode.BAD_UID, value=raw_uid)
+            given = sieve.table["given"]
+            sieve.table = sieve.table.set_column(0, "uid", given)
+            valid = pc.fill_null(pc.match_substring_regex(given, _UID), False)
+            sieve.remove(pc.invert(valid), reason=ErrorCode.BAD_UID, value=given)
         sieve.remove(pc.is_null(sieve.table["url"]), reason=ErrorCode.NULL_URL)
         sieve.remove(pc.equal(sieve.table["caption"], ""), reason=DropReason.EMPTY_CAPTION)
         url = sieve.table["url"]
-        is_web = pc.match_substring_regex(url, _WEB_URL)
-        sieve.remove(pc.invert(is_web), reason=DropReason.BAD_URL, value=url)
+        can_be_had = pc.or_(
+            pc.match_substring_regex(url, _WEB_URL), pc.is_valid(sieve.table["size"])
+        )
+        sieve.remove(pc.invert(can_be_had), reason=DropReason.BAD_URL, value=url)
         self._text_columns(sieve)
         for rule in self.rules:
             rows = ~keeps(sieve.table, rule)
@@ -117,7 +128,22 @@ class PrepareStep(PartStep):
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
         matches = pc.sum(pc.list_value_length(sieve.table["matches"])).as_py() or 0
-        return sieve.output(columns=schema.PREPARE, figures={"matches": matches})
+        if part.images:
+            places = sieve.table.select(schema.PLACES.names)
+            files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
+        output = sieve.output(columns=schema.PREPARE, figures={"matches": matches})
+        self._check(part, output.dead)
+        return output
+
+    def _check(self, part: Part, dead: pa.Table) -> None:
+        """Fail as soon as one part alone has more dead rows than the whole pool may have."""
+        if self.max_dead is not None and len(dead) > self.max_dead:
+            first = dead.slice(0, 1).to_pylist()[0]
+            raise CurateError(
+                f"{part.path}: {len(dead):,} of {part.rows:,} rows cannot be used, more than"
+                f" input.max_dead_fraction allows for the whole input ({self.max_dead:,});"
+                f" the first: {first['detail'] or first['error']}"
+            )
 
     def _text_columns(self, sieve: Sieve) -> None:
         captions = sieve.table["caption"].combine_chunks()

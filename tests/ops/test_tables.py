@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import lzma
+import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
+from curate.ops.pool import PoolFormat
 from curate.ops.tables import (
     STAGED,
-    PoolFormat,
     parquet_row_groups,
     read_batches,
     read_entries,
@@ -28,6 +30,9 @@ from curate.schema import POOL
 
 AUTO = PoolFormat(format="auto", url="link", caption="text", uid="id")
 NO_UID = PoolFormat(format="auto", url="link", caption="text")
+QUOTED_TSV = PoolFormat(format="quoted-tsv", url="link", caption="text", uid="id")
+KEYS = ("url", "caption", "uid")
+BREAKS = re.compile(r"[\t\n]")
 Row = tuple[str, str, str]
 ROWS: list[Row] = [
     ("http://a.example/1.jpg", "a red fox", "0" * 32),
@@ -49,8 +54,16 @@ def as_csv(rows: list[Row], *, delimiter: str = ",") -> bytes:
     return text.getvalue().encode()
 
 
-def as_tsv(rows: list[Row]) -> bytes:
+def as_quoted_tsv(rows: list[Row]) -> bytes:
     return as_csv(rows, delimiter="\t")
+
+
+def as_tsv(rows: list[Row]) -> bytes:
+    """Fields as they are, which cannot hold tabs or line breaks: spaces stand for them."""
+    lines = ["extra\ttext\tid\tlink"]
+    for url, caption, uid in rows:
+        lines.append(f"7\t{BREAKS.sub(' ', caption)}\t{uid}\t{url}")
+    return "".join(line + "\n" for line in lines).encode()
 
 
 def as_jsonl(rows: list[Row]) -> bytes:
@@ -86,8 +99,18 @@ def rows_of(path: str, *, pool: PoolFormat = AUTO) -> list[tuple[str | None, ...
     rows: list[tuple[str | None, ...]] = []
     for table in read_batches(path, pool=pool):
         assert table.schema == POOL
-        rows += zip(*(table[name].to_pylist() for name in POOL.names), strict=True)
+        assert {name: table[name].null_count for name in POOL.names[3:]} == dict.fromkeys(
+            POOL.names[3:], len(table)
+        )
+        rows += zip(*(table[name].to_pylist() for name in KEYS), strict=True)
     return rows
+
+
+def expected(rows: list[Row], ending: str) -> list[Row]:
+    """`rows` as a file with that ending gives them."""
+    if "tsv" not in ending:
+        return rows
+    return [(url, BREAKS.sub(" ", caption), uid) for url, caption, uid in rows]
 
 
 FORMATS: dict[str, Callable[[list[Row]], bytes]] = {
@@ -99,8 +122,9 @@ FORMATS: dict[str, Callable[[list[Row]], bytes]] = {
 @pytest.mark.parametrize("ending", FORMATS)
 def test_every_format_gives_the_same_rows(tmp_path: Path, ending: str) -> None:
     path = placed(tmp_path, f"pool.{ending}", FORMATS[ending](ROWS))
-    assert rows_of(path) == ROWS
-    assert rows_of(path, pool=NO_UID) == [(url, caption, None) for url, caption, _ in ROWS]
+    rows = expected(ROWS, ending)
+    assert rows_of(path) == rows
+    assert rows_of(path, pool=NO_UID) == [(url, caption, None) for url, caption, _ in rows]
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
@@ -111,13 +135,13 @@ def test_packed_files(
     tmp_path: Path, ending: str, packed: str, pack: Callable[[bytes], bytes]
 ) -> None:
     path = placed(tmp_path, f"pool.{ending}.{packed}", pack(FORMATS[ending](ROWS)))
-    assert rows_of(path) == ROWS
+    assert rows_of(path) == expected(ROWS, ending)
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
 def test_zstandard_files(tmp_path: Path, ending: str) -> None:
     content = pa.compress(FORMATS[ending](ROWS), codec="zstd", asbytes=True)
-    assert rows_of(placed(tmp_path, f"pool.{ending}.zst", content)) == ROWS
+    assert rows_of(placed(tmp_path, f"pool.{ending}.zst", content)) == expected(ROWS, ending)
 
 
 captions = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=20)
@@ -131,7 +155,9 @@ def test_any_caption_survives_every_format(
     folder = tmp_path_factory.mktemp("pool")
     rows = [(f"http://a.example/{i}", text, f"{i:032x}") for i, text in enumerate(texts)]
     for ending in ("csv", "tsv", "jsonl", "parquet"):
-        assert rows_of(placed(folder, f"pool.{ending}", FORMATS[ending](rows))) == rows, ending
+        path = placed(folder, f"pool.{ending}", FORMATS[ending](rows))
+        assert rows_of(path) == expected(rows, ending), ending
+    assert rows_of(placed(folder, "pool.txt", as_quoted_tsv(rows)), pool=QUOTED_TSV) == rows
 
 
 def test_a_stream_of_many_blocks_is_the_whole_file(tmp_path: Path) -> None:
@@ -152,10 +178,10 @@ def test_columns_of_other_types_become_strings(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    expected = [("u", "1", "x"), (None, "2", None)]
-    assert rows_of(str(tmp_path / "a.parquet")) == expected
+    found = [("u", "1", "x"), (None, "2", None)]
+    assert rows_of(str(tmp_path / "a.parquet")) == found
     slice_ = read_slice(str(tmp_path / "a.parquet"), start=0, rows=2, pool=AUTO)
-    assert [tuple(row.values()) for row in slice_.to_pylist()] == expected
+    assert [tuple(row[key] for key in KEYS) for row in slice_.to_pylist()] == found
     numbers = placed(tmp_path, "a.csv", b"link,text,id\nu,007,1\n")
     assert rows_of(numbers) == [("u", "007", "1")]
 
@@ -186,7 +212,7 @@ def test_the_format_may_be_given_instead_of_the_ending(tmp_path: Path) -> None:
         rows_of(path)
     assert str(error.value) == (
         f"{path}: cannot tell the format from the name; set input.format to one of"
-        " csv, jsonl, parquet, tsv"
+        " csv, img2dataset, jsonl, parquet, quoted-tsv, tsv, warc, wat, webdataset"
     )
 
 
@@ -212,12 +238,6 @@ def test_a_column_that_is_not_there(tmp_path: Path, ending: str, key: str) -> No
     [
         ("pool.parquet", b""),
         ("pool.parquet", b"PAR1 cut off"),
-        ("pool.csv", b"link,text,id\na,b\n"),
-        ("pool.csv", b"link,text,id\na,\xff\xfe,c\n"),
-        ("pool.jsonl", b"not json\n"),
-        ("pool.jsonl", b'{"link": "u", "text": "t", "id": "x"}\n{"link": \n'),
-        ("pool.jsonl", b'{"link": "u", "text": "t", "id": 7}\n'),
-        ("pool.jsonl", b'["link", "text", "id"]\n'),
         ("pool.csv.gz", b"this is not gzip"),
         ("pool.csv.gz", gzip.compress(as_csv(ROWS))[:-20]),
         ("pool.csv.gz", gzip.compress(as_csv(ROWS), mtime=0)[:20] + b"garbage" * 9),
@@ -254,7 +274,7 @@ def test_a_header_that_does_not_do_is_one_line(
     assert str(error.value) == f"{path}: {message}"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"not json\n", b'["link", "text"]\n'])
 def test_an_empty_jsonl_has_no_columns(tmp_path: Path, content: bytes) -> None:
     path = placed(tmp_path, "pool.jsonl", content)
     with pytest.raises(CurateError, match=r"no column 'link' among none"):
@@ -282,7 +302,7 @@ def test_slices_of_a_parquet_file(tmp_path: Path, row_group_size: int) -> None:
         for rows in range(10):
             table = read_slice(path, start=start, rows=rows, pool=AUTO)
             assert table.schema == POOL
-            found = list(zip(*(table[name].to_pylist() for name in POOL.names), strict=True))
+            found = list(zip(*(table[name].to_pylist() for name in KEYS), strict=True))
             assert found == ROWS[start : start + rows]
 
 
@@ -364,7 +384,8 @@ def test_an_empty_entry_list(tmp_path: Path, content: bytes) -> None:
     [
         ("s3://bucket/a.b/part.parquet", "parquet"), ("pool.csv.gz", "csv"), ("POOL.TSV", "tsv"),
         ("x.jsonl.zst", "jsonl"), ("x.ndjson.bz2", "jsonl"), ("x.pq", "parquet"),
-        ("x.tsv.xz", "tsv"),
+        ("x.tsv.xz", "tsv"), ("CC-MAIN-00.warc.wat.gz", "wat"), ("CC-MAIN-00.warc.gz", "warc"),
+        ("page.warc", "warc"), ("s3://bucket/{00..99}/00000.tar", "webdataset"),
     ],
 )  # fmt: skip
 def test_the_ending_tells_the_format(path: str, kind: str) -> None:
@@ -372,6 +393,176 @@ def test_the_ending_tells_the_format(path: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["README.md", "pool", "pool.gz", "pool.json"])
-def test_an_ending_that_tells_nothing(path: str) -> None:
-    with pytest.raises(CurateError, match=r"cannot tell the format from the name"):
-        AUTO.of(path)
+def test_neither_name_nor_content_tells(tmp_path: Path, path: str) -> None:
+    for content in (b"", b"link,text,id\n", b"\x1f\x8b broken"):
+        with pytest.raises(CurateError, match=r"cannot tell the format from the name"):
+            AUTO.of(placed(tmp_path, path, content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("parquet", as_parquet(ROWS)), ("jsonl", as_jsonl(ROWS)), ("warc", b"WARC/1.0\r\n"),
+        ("jsonl", gzip.compress(b' {"link": 1}')), ("warc", gzip.compress(b"WARC/1.1\r\n")),
+        ("webdataset", tarfile.TarInfo("a.jpg").tobuf()),
+    ],
+)  # fmt: skip
+def test_the_content_tells_where_the_name_does_not(
+    tmp_path: Path, kind: str, content: bytes
+) -> None:
+    assert AUTO.of(placed(tmp_path, "part-0000", content)) == kind
+
+
+BAD_CSV = b"""link,text,id
+u1,one,x
+u2,two
+u3,\xff\xfe is not UTF-8,y
+u4,four,y,more
+u5,five,\xe4
+u6,six,z
+"""
+BAD_JSONL = b"""{"link": "u1", "text": "one", "id": "x"}
+null
+{"link": "u2", "text": "two", "id":
+{"link": "u3", "text": "\xff\xfe is not UTF-8", "id": "y"}
+["u4"]
+{"link": "u5", "text": ["five"], "id": "y"}
+
+{"link": "u6", "text": "half \\ud800", "id": "y"}
+{"link": "u7", "text": 7, "id": true}
+{"link": "u8", "text": "eight"} {"link": "u9"}
+{"link": "u10", "text": "ten", "id": null}
+{"link": "u11", "text": "} null", "id": "z"}
+"""
+
+
+def read(path: str, *, block_bytes: int = 1 << 20) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Good rows, and what is said of the bad ones without the file's name; both sorted."""
+    good, bad = [], []
+    for table in read_batches(path, pool=AUTO, block_bytes=block_bytes):
+        for row in table.to_pylist():
+            if row["error"] is None:
+                good.append(tuple(row[key] for key in KEYS))
+            else:
+                assert row["error"] == "bad_row"
+                bad.append((row["detail"].removeprefix(f"{path}: "), row["caption"]))
+    return sorted(good, key=str), sorted(bad)
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv"])
+def test_bad_rows_are_told_apart_from_good_ones(tmp_path: Path, ending: str) -> None:
+    content = BAD_CSV.replace(b",", b"\t") if ending == "tsv" else BAD_CSV
+    path = placed(tmp_path, f"pool.{ending}", gzip.compress(content) if "gz" in ending else content)
+    good, bad = read(path)
+    assert good == [("u1", "one", "x"), ("u6", "six", "z")]
+    between = "\t" if ending == "tsv" else ","
+    assert bad == [
+        ("not UTF-8", "five"),
+        ("not UTF-8", "\ufffd is not UTF-8"),
+        ("row 3: 2 fields where the header has 3", f"u2{between}two"),
+        ("row 5: 4 fields where the header has 3", between.join(["u4", "four", "y", "more"])),
+    ]
+
+
+@pytest.mark.parametrize("block_bytes", [64, 1 << 20])
+def test_bad_lines_of_json_are_told_apart(tmp_path: Path, block_bytes: int) -> None:
+    path = placed(tmp_path, "pool.jsonl", BAD_JSONL)
+    good, bad = read(path, block_bytes=block_bytes)
+    assert good == [
+        ("u1", "one", "x"), ("u10", "ten", None), ("u11", "} null", "z"), ("u7", "7", "true"),
+    ]  # fmt: skip
+    assert [(detail.split(" (")[0].split(": line")[0], text[:14]) for detail, text in bad] == [
+        ("not UTF-8", "\ufffd is not UTF-8"),
+        ("row 10: not JSON: Extra data", '{"link": "u8",'),
+        ("row 2: a JSON NoneType, not an object", "null"),
+        ("row 3: not JSON: Expecting value", '{"link": "u2",'),
+        ("row 5: a JSON list, not an object", '["u4"]'),
+        ("row 6: text is a list, not a text", '{"link": "u5",'),
+        ("row 8: text holds half a surrogate pair", '{"link": "u6",'),
+    ]
+
+
+def test_texts_of_parquet_that_are_not_utf_8(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"\xe9t\xe9", None, "été".encode()]).view(pa.string())
+    table = pa.table({"link": ["a", "b", "c", "d"], "text": texts, "id": ["x"] * 4})
+    pq.write_table(table, tmp_path / "pool.parquet")
+    path = str(tmp_path / "pool.parquet")
+    good = [("a", "good", "x"), ("c", None, "x"), ("d", "été", "x")]
+    bad = [("not UTF-8", "\ufffdt\ufffd")]
+    assert read(path) == (good, bad)
+    sliced = read_slice(path, start=1, rows=2, pool=AUTO).to_pylist()
+    assert [row["error"] for row in sliced] == ["bad_row", None]
+
+
+json_lines = st.one_of(
+    st.builds(lambda x: json.dumps(x).encode(), st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+        lambda x: st.lists(x, max_size=2) | st.dictionaries(
+            st.sampled_from(["link", "text", "id", "more"]), x, max_size=4), max_leaves=4)),
+    st.binary(max_size=12), st.sampled_from(
+        [b"", b" ", b"{}", b"{} {}", b"}", b"{} null", b"{}  null"]),
+)  # fmt: skip
+
+
+@given(lines=st.lists(json_lines, max_size=8), block_bytes=st.integers(1, 80))
+@settings(max_examples=150, deadline=None)
+def test_every_line_of_json_is_a_row_good_or_bad(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], block_bytes: int
+) -> None:
+    """Against a reading of each line by itself."""
+    first = b'{"link": "u", "text": "t", "id": "x"}'
+    content = b"\n".join([first, *lines])
+    path = placed(tmp_path_factory.mktemp("pool"), "pool.jsonl", content)
+    found = [
+        row["error"] is None
+        for table in read_batches(path, pool=AUTO, block_bytes=max(block_bytes, len(first) + 1))
+        for row in table.to_pylist()
+    ]
+    good = bad = 0
+    for line in content.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line.decode())
+            values = [document.get(key) for key in ("link", "text", "id")]
+            fine = not any(isinstance(x, list | dict) for x in values)
+        except (ValueError, AttributeError):
+            fine = False
+        good, bad = good + fine, bad + (not fine)
+    assert (found.count(True), found.count(False)) == (good, bad)
+
+
+def test_what_follows_an_unreadable_place_is_missing_and_what_came_before_is_not(
+    tmp_path: Path,
+) -> None:
+    rows = [(f"u{i}", f"caption {i * 7919 % 1000}", f"{i:032x}") for i in range(5000)]
+    path = placed(tmp_path, "pool.jsonl.gz", gzip.compress(as_jsonl(rows))[:-2000])
+    found: list[str] = []
+    tables = read_batches(path, pool=AUTO, block_bytes=4096)
+    with pytest.raises(CurateError, match=r"pool\.jsonl\.gz: cannot be read as jsonl: "):
+        found.extend(url for table in tables for url in table["url"].to_pylist())
+    assert found == [f"u{i}" for i in range(len(found))]
+    assert 2000 < len(found) < 5000
+
+
+def test_quotes_in_a_tsv_are_characters_unless_it_is_said_that_they_quote(tmp_path: Path) -> None:
+    content = b'link\ttext\tid\nu1\t"The Scream"\tx\nu2\t"open\ty\nu3\tsaid ""hi""\tz\n'
+    path = placed(tmp_path, "pool.tsv", content)
+    assert rows_of(path) == [
+        ("u1", '"The Scream"', "x"), ("u2", '"open', "y"), ("u3", 'said ""hi""', "z"),
+    ]  # fmt: skip
+    quoted = placed(tmp_path, "quoted.tsv", b'"link"\t"text"\t"id"\n"u1"\t"say ""hi"""\t"x"\n')
+    with pytest.raises(CurateError, match=r"its header is quoted; set input\.format to quoted-tsv"):
+        rows_of(quoted)
+    assert rows_of(quoted, pool=QUOTED_TSV) == [("u1", 'say "hi"', "x")]
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_the_file_in_silence(tmp_path: Path) -> None:
+    content = b'link,text,id\nu1,one,x\nu2,"open,y\n' + b"u3,three,z\n" * 200_000
+    good, bad = read(placed(tmp_path, "pool.csv", content), block_bytes=1 << 22)
+    assert good == [("u1", "one", "x")]
+    assert [detail for detail, _ in bad] == ["row 3: 2 fields where the header has 3"]
+    content = content.replace(b'"open', b'a,"open')
+    good, bad = read(placed(tmp_path, "pool.csv", content), block_bytes=1 << 22)
+    assert good == [("u1", "one", "x")]
+    assert [detail for detail, _ in bad] == ["a text of over 1,000,000 bytes"]

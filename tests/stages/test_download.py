@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from curate import demo, files, schema
 from curate.ops.fetch import FetchPolicy
 from curate.ops.images import ImageEncoder
-from curate.run import Run
+from curate.run import PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.download import FetchStep, member_name, read_images
 from curate.stages.part import TakePart
@@ -246,3 +247,31 @@ class _Both(beam.PTransform):
 
     def expand(self, parts: Any) -> Any:
         return parts | "Fetch" >> beam.ParDo(TakePart(self._step)) | Select(self._select)
+
+
+def test_images_that_came_with_the_pool_are_read_and_not_fetched(run: Run, web: Web) -> None:
+    came = {"tall.jpg": PICTURES["tall.jpg"], "cut": PICTURES["tall.jpg"][:400], "empty": b"",
+            "large": bytes(100_001)}  # fmt: skip
+    table = pairs("wide.png", "tall.jpg", "404", "cut", "empty", "large", "square.jpg")
+    places = []
+    for file, names in (("a.tar", ("tall.jpg", "large")), ("b.bin", ("cut", "empty"))):
+        content = b"before"
+        for name in names:
+            places.append((name, run.path(file), len(content), len(came[name])))
+            content += came[name]
+        files.write_bytes(run.path(file), content)
+    by_name = {name: place for name, *place in places}
+    rows = [by_name.get(row["url"].rsplit("/", 1)[1], [None] * 3) for row in table]
+    columns = dict(zip(schema.PLACES.names, zip(*rows, strict=True), strict=True))
+    files.write_table(run.part("prepare", 0, PLACES_FILE), pa.table(columns, schema=schema.PLACES))
+    laid = [replace(part, images=True) for part in lay(run, "prepare", [table], schema.PREPARE)]
+    drive(run, beam.ParDo(TakePart(fetch_step(run, web.addresses))), laid)
+    found = run.tables(FOLDER).__next__().to_pylist()
+    assert [row["outcome"] for row in found] == [
+        "success", "success", "http_404", "truncated", "empty_body", "too_large", "success",
+    ]  # fmt: skip
+    assert web.hits == {"wide.png": 1, "404": 1, "square.jpg": 1}
+    fetched_run = Run(run.path("fetched"))
+    same = fetched(fetched_run, fetch_step(fetched_run, web.addresses), table)
+    assert [row["sha256"] for row in found] == [row["sha256"] for row in same]
+    assert members(run) == members(fetched_run)

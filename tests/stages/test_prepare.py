@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from curate import files, schema
 from curate.config import Rule
-from curate.ops.tables import PoolFormat
+from curate.ops.pool import PoolFormat
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart

@@ -1,0 +1,278 @@
+"""The pool's files found, and cut into parts.
+
+A part never spans two files. A parquet file is read where it stands; all others cannot be read from
+the middle and are copied in slices under RUN/input. What cannot be read is in the copies as rows with
+an error, which `prepare` finds dead: so pairs are conserved from the first file on.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files
+from curate.config import Config
+from curate.errors import CurateError
+from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
+from curate.ops.stored import STATS
+from curate.ops.tables import parquet_row_groups, read_batches
+from curate.reasons import ErrorCode
+from curate.run import Part, Run
+
+FORMAT = 2
+"""Raised when the copies change shape, so that older ones are made again."""
+
+_AT_ONCE = 4  # parts in a row group that is read where it stands
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The parts of a pool, and what of it could not be read."""
+
+    parts: tuple[Part, ...]
+    rows: tuple[int, ...]  # of each input file
+    bad: tuple[str, ...] = ()  # the first row that cannot be read, in words
+    bad_rows: int = 0
+    unreadable: tuple[str, ...] = ()  # a message for each file that cannot, or not to its end
+
+
+def pool_format(config: Config) -> PoolFormat:
+    """How the configured input is read."""
+    columns = config.input.columns
+    return PoolFormat(config.input.format, columns.url, columns.caption, columns.uid)
+
+
+def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:
+    """Path, name, format, bytes and digest of each file of the pool, in order.
+
+    The name is what is left of the path without the folders that all share. The format is empty where
+    neither name nor content tells it.
+    """
+    pool = pool_format(config)
+    found = []
+    for pattern in config.input.paths:
+        paths = files.expand(files.absolute(pattern))
+        pooled = list(_with_companions(paths, pool=pool))
+        if not pooled:
+            raise CurateError(f"input.paths: {pattern}: no such file, folder or match")
+        for path, companions in pooled:
+            content = [path, *companions]
+            digests = [files.content_digest(x) for x in content if x == path or _is_tar(x)]
+            # Of images in a folder the sizes have to do: there may be millions of them.
+            digests += [files.digest_of(files.sizes(x)) for x in companions if not _is_tar(x)]
+            found.append(
+                {
+                    "path": path, "format": _format(path, pool, is_shard=bool(companions)),
+                    "bytes": sum(files.size(x) for x in content if x == path or _is_tar(x)),
+                    "digest": digests[0] if len(digests) == 1 else files.digest_of(digests),
+                }
+            )  # fmt: skip
+    names = _names([str(one["path"]) for one in found])
+    return tuple({"name": name, **one} for name, one in zip(names, found, strict=True))
+
+
+def _names(paths: list[str]) -> list[str]:
+    folders = [path.rpartition("/")[0].split("/") for path in paths]
+    shared = 0
+    for names in zip(*folders, strict=False):
+        if len(set(names)) > 1:
+            break
+        shared += 1
+    return ["/".join(path.split("/")[shared:]) for path in paths]
+
+
+def _is_tar(path: str) -> bool:
+    return path.endswith(".tar")
+
+
+def _format(path: str, pool: PoolFormat, *, is_shard: bool) -> str:
+    if is_shard:
+        return "img2dataset"
+    try:
+        return pool.of(path)
+    except UnreadableError:
+        return ""
+
+
+def _with_companions(paths: list[str], *, pool: PoolFormat) -> Iterator[tuple[str, list[str]]]:
+    """The files of a pool, each with the tar or folder of images that belongs to it.
+
+    A parquet beside which statistics and images of its name stand is a shard of img2dataset; these,
+    and other accounts in JSON beside them, are no files of the pool themselves.
+    """
+    present = set(paths)
+    folders = {os.path.dirname(path) for path in paths}
+    images: dict[str, list[str]] = {}
+    for path in paths if pool.format in ("auto", "img2dataset") else ():
+        stem = path.removesuffix(".parquet")
+        if stem != path and (pool.format == "img2dataset" or stem + STATS in present):
+            tar = f"{stem}.tar"
+            asked = pool.format == "img2dataset"
+            if tar in present or (asked and files.exists(tar)):
+                images[stem] = [tar]
+            elif stem in folders or (asked and files.exists(stem)):
+                images[stem] = [stem]
+    tars = {x for beside in images.values() for x in beside}
+    homes = {os.path.dirname(stem) for stem in images}
+    endings = {"img2dataset": ".parquet", "webdataset": ".tar"}
+    ending = endings.get(pool.format, "") if len(paths) > 1 else ""
+    for path in paths:
+        stem, folder = path.removesuffix(".parquet"), os.path.dirname(path)
+        is_beside = path in tars or folder in images or path.endswith(STATS)
+        is_account = folder in homes and path.endswith(".json")
+        if stem in images:
+            yield path, images[stem]
+        elif path.endswith(ending) and not is_beside and not is_account:
+            yield path, []
+
+
+def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_digest: str) -> Cut:
+    """The parts as they stand, or cut now.
+
+    Raises
+    ------
+    CurateError
+        Where no rows are found, or more cannot be read than `input.max_dead_fraction` allows.
+    """
+    fraction = config.input.max_dead_fraction
+    found = _load(run, inputs, input_digest)
+    if found is not None:
+        _check_files(found.unreadable, files=len(inputs), fraction=fraction)
+        return found
+    is_new = not files.exists(run.root)
+    try:
+        found = _cut(run, inputs, config)
+        if not found.parts:
+            raise CurateError(f"input.paths: {inputs[0]['path']}: the input holds no rows")
+    except CurateError:
+        files.remove(run.root if is_new else run.path("input"))
+        raise
+    paths = [one["path"] for one in inputs]
+    stored = {**asdict(found), "format": FORMAT, "digest": input_digest, "paths": paths}
+    files.write_json(run.path("input", "parts.json"), stored)
+    return found
+
+
+def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cut | None:
+    url = run.path("input", "parts.json")
+    if not files.exists(url):
+        return None
+    found = files.read_json(url)
+    if found.pop("digest") != input_digest or found.pop("format") != FORMAT:
+        return None
+    parts = tuple(Part(**part) for part in found["parts"])
+    in_place = any(part.images or not part.staged for part in parts)
+    if in_place and found["paths"] != [one["path"] for one in inputs]:
+        return None  # the pool has moved
+    return Cut(
+        parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
+        tuple(found["unreadable"]),
+    )  # fmt: skip
+
+
+def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
+    pool = pool_format(config)
+    fraction = config.input.max_dead_fraction
+    found: list[Cut] = []
+    parts: list[Part] = []
+    unreadable: list[str] = []
+    for number, one in enumerate(inputs):
+        of_file = _cut_file(
+            one["path"],
+            pool=replace(pool, format=one["format"] or pool.format),
+            name=one["name"],
+            copies=run.path("input", f"file-{number:05d}"),
+            size=config.part_rows,
+        )
+        found.append(of_file)
+        parts += [replace(part, index=len(parts) + k) for k, part in enumerate(of_file.parts)]
+        unreadable += of_file.unreadable
+        _check_files(unreadable, files=len(inputs), fraction=fraction)
+    rows = tuple(one.rows[0] for one in found)
+    bad = [text for one in found for text in one.bad][:1]
+    bad_rows = sum(one.bad_rows for one in found)
+    check_rows(bad_rows, sum(rows), fraction=fraction, see="".join(bad))
+    return Cut(tuple(parts), rows, tuple(bad), bad_rows, tuple(unreadable))
+
+
+def _cut_file(path: str, *, pool: PoolFormat, name: str, copies: str, size: int) -> Cut:
+    """The parts of one file, with indices from 0."""
+    unreadable: list[str] = []
+    try:
+        if pool.of(path) == "parquet":
+            groups = parquet_row_groups(path, pool=pool)
+            if max(groups, default=0) <= _AT_ONCE * size:
+                rows = sum(groups)
+                starts = range(0, rows, size)
+                in_place = [Part(k, path, x, min(size, rows - x)) for k, x in enumerate(starts)]
+                return Cut(tuple(in_place), (rows,))
+        tables = _to_its_end(read_batches(path, pool=pool, name=name), unreadable)
+    except UnreadableError as error:
+        unreadable.append(str(error))
+        tables = iter([unreadable_rows(error)])
+    parts: list[Part] = []
+    bad: list[str] = []
+    bad_rows = 0
+    for k, table in enumerate(_rechunk(tables, size)):
+        copy = f"{copies}-{k:05d}.parquet"
+        files.write_table(copy, table)
+        has_images = table["size"].null_count < len(table)
+        parts.append(Part(k, copy, 0, len(table), staged=True, images=has_images))
+        details = table.filter(pc.equal(table["error"], ErrorCode.BAD_ROW))["detail"]
+        bad_rows += len(details)
+        bad = bad or details[:1].to_pylist()
+    rows = sum(part.rows for part in parts)
+    return Cut(tuple(parts), (rows,), tuple(bad), bad_rows, tuple(unreadable))
+
+
+def _to_its_end(tables: Iterator[pa.Table], unreadable: list[str]) -> Iterator[pa.Table]:
+    """`tables`, and a row for what follows where they break off; that is noted in `unreadable`."""
+    rows = 0
+    try:
+        for table in tables:
+            rows += len(table)
+            yield table
+    except UnreadableError as error:
+        where = f" (after {rows:,} rows)" if rows else ""
+        ended = UnreadableError(f"{error}{where}")
+        unreadable.append(str(ended))
+        yield unreadable_rows(ended)
+
+
+def _rechunk(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    n = 0
+    for table in tables:
+        held.append(table)
+        n += len(table)
+        while n >= rows:
+            joined = pa.concat_tables(held, promote_options="default")
+            yield joined.slice(0, rows)
+            held, n = [joined.slice(rows)], n - rows
+    if n:
+        yield pa.concat_tables(held, promote_options="default")
+
+
+def _check_files(unreadable: Sequence[str], *, files: int, fraction: float) -> None:
+    broken = len(unreadable)
+    if broken <= fraction * files:
+        return
+    first = unreadable[0]
+    if files == 1:
+        raise CurateError(first)
+    raise CurateError(
+        f"{broken} of {files} input files cannot be read, more than input.max_dead_fraction"
+        f" {fraction:g} allows; the first: {first}"
+    )
+
+
+def check_rows(dead: int, rows: int, *, fraction: float, see: str) -> None:
+    """Raise where `dead` of the input's `rows` are more than `fraction`; `see` tells of them."""
+    if dead > fraction * rows:
+        raise CurateError(
+            f"{dead:,} of the input's {rows:,} rows cannot be used, more than"
+            f" input.max_dead_fraction {fraction:g} allows; see {see}"
+        )

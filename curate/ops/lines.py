@@ -1,0 +1,242 @@
+"""Rows of text files by Arrow's readers, and of the lines that these give up on, one by one.
+
+Arrow reads a block of good lines many times as fast as Python, but one bad line ends it. So what is
+not UTF-8 is marked before it gets there, rows with another number of fields are set aside, and a block
+of JSON that Arrow refuses is read again line by line.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+
+LONGEST_LINE = 64 << 20
+"""Bytes of a line of JSON, at most."""
+NOT_UTF8 = "\uffff"
+"""Stands in a row for bytes that are not UTF-8; as a noncharacter it has no other use in texts."""
+
+_BLANKS = np.frombuffer(b" \t\r", np.uint8)
+SHOWN = 500
+"""Characters of a bad row that are kept."""
+
+_DELIMITERS = {"csv": ",", "tsv": "\t", "quoted-tsv": "\t"}
+
+
+class BadRow(NamedTuple):
+    """A row that could not be read."""
+
+    number: int  # of the row in the file, from 1, the header included
+    problem: str
+    text: str
+
+
+class Rows(NamedTuple):
+    """A batch of good rows, the wanted columns as strings, and the bad ones among them."""
+
+    good: pa.Table
+    bad: list[BadRow]
+
+
+class Utf8(io.RawIOBase):
+    """A file whose bytes are UTF-8 in any case: others are read as `NOT_UTF8`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._rest = b""  # a character cut off at the end of what was read
+        self._ready = b""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, more than none except at the end."""
+        while not self._ready:
+            block = self._file.read(size)
+            content = self._rest + block
+            cut = _whole(content) if block else len(content)
+            self._ready, self._rest = marked(content[:cut]), content[cut:]
+            if not block:
+                break
+        if size < 0:
+            size = len(self._ready)
+        ready, self._ready = self._ready[:size], self._ready[size:]
+        return ready
+
+
+def marked(content: bytes) -> bytes:
+    """`content` with `NOT_UTF8` in the places that are not UTF-8."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        text = content.decode(errors="surrogateescape")
+        return re.sub("[\udc80-\udcff]+", NOT_UTF8, text).encode()
+    return content
+
+
+def _whole(content: bytes) -> int:
+    """The length of `content` without a character that is cut off at its end."""
+    for back in range(1, min(4, len(content) + 1)):
+        byte = content[-back]
+        if byte >= 0xC0:
+            wanted = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(content) - back if back < wanted else len(content)
+        if byte < 0x80:
+            break
+    return len(content)
+
+
+def header(first: bytes, kind: str) -> list[str]:
+    """The columns that the first lines of a file name: a header, or the keys of a JSON object."""
+    if kind != "jsonl":
+        line = first.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r")
+        if kind == "tsv":
+            return line.split("\t") if line else []
+        return next(csv.reader([line], delimiter=_DELIMITERS[kind]), [])
+    for one in first.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        document = _loaded(one)
+        if isinstance(document, dict):
+            return list(document)
+    return []
+
+
+def _loaded(line: bytes) -> object:
+    try:
+        return json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_separated(
+    file: IO[bytes], *, kind: str, columns: list[str], block_bytes: int
+) -> Iterator[Rows]:
+    """Rows of a csv, tsv or quoted-tsv file.
+
+    In a tsv a quote is a character like any other, so fields hold neither tabs nor line breaks; the
+    other two quote as CSV does.
+    """
+    bad: list[BadRow] = []
+
+    def set_aside(row: pa.csv.InvalidRow) -> str:
+        problem = f"{row.actual_columns} fields where the header has {row.expected_columns}"
+        bad.append(BadRow(row.number or 0, problem, row.text[:SHOWN]))
+        return "skip"
+
+    plain = kind == "tsv"
+    reader = pa.csv.open_csv(
+        pa.PythonFile(Utf8(file), mode="r"),
+        read_options=pa.csv.ReadOptions(block_size=block_bytes, use_threads=False),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=_DELIMITERS[kind], quote_char=False if plain else '"',
+            double_quote=not plain, newlines_in_values=not plain, invalid_row_handler=set_aside,
+        ),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()), include_columns=columns,
+            check_utf8=False,
+        ),
+    )  # fmt: skip
+    for batch in reader:
+        yield Rows(pa.Table.from_batches([batch]), bad.copy())
+        bad.clear()
+    if bad:
+        yield Rows(reader.schema.empty_table(), bad.copy())
+
+
+def read_jsonl(file: IO[bytes], *, columns: list[str], block_bytes: int) -> Iterator[Rows]:
+    """Rows of a file of JSON objects, one a line; numbers and truth values become their text."""
+    source = Utf8(file)
+    number, rest = 1, b""
+    while block := source.read(block_bytes):
+        rest += block
+        cut = rest.rfind(b"\n") + 1
+        if cut:
+            lines, rest = rest[:cut], rest[cut:]
+            yield _rows(lines, first=number, columns=columns)
+            number += lines.count(b"\n")
+        elif len(rest) > LONGEST_LINE:
+            raise ValueError(f"line {number} has over {LONGEST_LINE >> 20} MB")
+    if rest:
+        yield _rows(rest, first=number, columns=columns)
+
+
+def _rows(lines: bytes, *, first: int, columns: list[str]) -> Rows:
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    if first == 1:
+        lines = lines.removeprefix(b"\xef\xbb\xbf")
+    count = _objects(lines)
+    if count:
+        try:
+            table = pa.json.read_json(
+                io.BytesIO(lines),
+                read_options=pa.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+                parse_options=pa.json.ParseOptions(
+                    explicit_schema=schema, unexpected_field_behavior="ignore"
+                ),
+            )
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            table = None
+        if table is not None and len(table) == count:
+            return Rows(table, [])
+    return _line_by_line(lines, first=first, schema=schema)
+
+
+def _objects(lines: bytes) -> int:
+    """The number of `lines` if each looks like one JSON object and no more, else 0.
+
+    Arrow (25.0) takes two objects on a line for two rows, and a `null` outside of an object ends the
+    process.
+    """
+    content = np.frombuffer(lines, np.uint8)
+    ends = np.flatnonzero(content == ord("\n"))
+    starts = np.concatenate([[0], ends + 1])
+    starts = starts[starts < len(content)]
+    if not (content[starts] == ord("{")).all():
+        return 0
+    padded = np.append(content, np.full(2, ord("\n"), np.uint8))
+    after = np.flatnonzero(content == ord("}")) + 1
+    first, second = padded[after], padded[after + 1]
+    could_be_null = (first == ord("n")) | (
+        np.isin(first, _BLANKS) & np.isin(second, np.append(_BLANKS, ord("n")))
+    )
+    return 0 if could_be_null.any() else len(starts)
+
+
+def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
+    values: dict[str, list[str | None]] = {name: [] for name in schema.names}
+    bad = []
+    for number, line in enumerate(lines.split(b"\n"), first):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line.decode())
+            if not isinstance(document, dict):
+                raise ValueError(f"a JSON {type(document).__name__}, not an object")
+            row = [_text(document.get(name), name) for name in schema.names]
+        except (ValueError, RecursionError) as error:
+            reason = str(error).splitlines()[0]
+            problem = f"not JSON: {reason}" if isinstance(error, json.JSONDecodeError) else reason
+            bad.append(BadRow(number, problem, line.decode()[:SHOWN]))
+            continue
+        for name, value in zip(schema.names, row, strict=True):
+            values[name].append(value)
+    return Rows(pa.table(values, schema=schema), bad)
+
+
+def _text(value: object, name: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, dict | list):
+        raise ValueError(f"{name} is a {type(value).__name__}, not a text")
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds half a surrogate pair") from None
+    return text

@@ -1,0 +1,179 @@
+"""The rows of a pool as tables of `schema.POOL`, those that cannot be read included."""
+
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from lzma import LZMAError
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from zstandard import ZstdError
+
+from curate import files
+from curate.errors import CurateError
+from curate.ops.lines import NOT_UTF8, SHOWN, BadRow, marked
+from curate.reasons import ErrorCode
+from curate.schema import POOL
+
+T = TypeVar("T")
+
+BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, EOFError, LZMAError, zlib.error,
+          ZstdError, tarfile.TarError)  # fmt: skip
+"""What readers raise on meeting a broken file."""
+
+ENDLESS = 1_000_000
+"""Bytes from which on a text is none: a quote was opened and never closed, most likely."""
+
+_ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
+            "jsonl": "jsonl", "ndjson": "jsonl", "wat": "wat", "warc": "warc",
+            "tar": "webdataset"}  # fmt: skip
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
+_GIVEN = ("img2dataset", "quoted-tsv")  # no name tells these
+
+
+class UnreadableError(CurateError):
+    """A file of the pool cannot be read for what is in it; the others still can."""
+
+
+@dataclass(frozen=True)
+class PoolFormat:
+    """How to read a pool's files."""
+
+    format: str  # as in `config.Input`; auto: by each file's name, else its content
+    url: str
+    caption: str
+    uid: str | None = None
+
+    def of(self, path: str) -> str:
+        """The format of the file at `path`."""
+        if self.format != "auto":
+            return self.format
+        name = path.lower()
+        for packed in _PACKED:
+            name = name.removesuffix(packed)
+        found = _ENDINGS.get(name.rsplit(".", 1)[-1]) or _sniff(path)
+        if not found:
+            raise UnreadableError(
+                f"{path}: cannot tell the format from the name; set input.format to one of"
+                f" {', '.join(sorted({*_ENDINGS.values(), *_GIVEN}))}"
+            )
+        return found
+
+    @property
+    def columns(self) -> list[str]:
+        """The input's columns that are read."""
+        return list(dict.fromkeys([self.url, self.caption, *([self.uid] if self.uid else [])]))
+
+    def check(self, path: str, names: list[str]) -> None:
+        """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
+        for key, column in (("url", self.url), ("caption", self.caption), ("uid", self.uid)):
+            if names.count(column or "") > 1:
+                raise UnreadableError(f"{path}: two columns are called {column!r}")
+            if column is not None and column not in names:
+                raise UnreadableError(
+                    f"{path}: no column {column!r} among {', '.join(names) or 'none'};"
+                    f" name the right one in input.columns.{key}"
+                )
+
+    def normalise(self, table: pa.Table, *, path: str, **columns: Any) -> pa.Table:
+        """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""
+        url, caption = _as_text(table[self.url]), _as_text(table[self.caption])
+        uid = _as_text(table[self.uid]) if self.uid else pa.nulls(len(table), pa.string())
+        found = pool_table(url=url, caption=caption, uid=uid, **columns)
+        broken, endless = (np.zeros(len(table), np.bool_) for _ in range(2))
+        for column in (url, caption, uid):
+            broken |= np.asarray(pc.fill_null(pc.match_substring(column, NOT_UTF8), False))
+            endless |= np.asarray(
+                pc.fill_null(pc.greater(pc.binary_length(column), ENDLESS), False)
+            )
+        for bad, problem in ((broken, "not UTF-8"), (endless, f"a text of over {ENDLESS:,} bytes")):
+            if bad.any():
+                found = _flagged(found, pa.array(bad), detail=f"{path}: {problem}")
+        return found
+
+
+def _sniff(path: str) -> str:
+    """The format that the first bytes of a file tell, or empty."""
+    with files.open_read(path) as file:
+        head = file.read(512)
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 512)
+        except zlib.error:
+            return ""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"WARC/"):
+        return "warc"
+    if head[257:262] == b"ustar":
+        return "webdataset"
+    return "jsonl" if head.lstrip().startswith(b'{"') else ""
+
+
+def batched(things: Iterable[T], *, size: int) -> Iterator[list[T]]:
+    """Lists of `size` things each; where a broken file ends them, all up to there come first."""
+    held: list[T] = []
+    try:
+        for thing in things:
+            held.append(thing)
+            if len(held) == size:
+                yield held
+                held = []
+    except BROKEN:
+        if held:
+            yield held
+        raise
+    if held:
+        yield held
+
+
+def pool_table(**columns: Any) -> pa.Table:
+    """A table of `schema.POOL` from some of its columns, `url` among them; the others are null."""
+    rows = len(columns["url"])
+    given = [columns.get(field.name, pa.nulls(rows, field.type)) for field in POOL]
+    return pa.table(given, schema=POOL)
+
+
+def bad_rows(rows: list[BadRow], *, path: str) -> pa.Table:
+    """Rows of the file at `path` that cannot be read."""
+    return pool_table(
+        url=pa.nulls(len(rows), pa.string()),
+        caption=[row.text.replace(NOT_UTF8, "\ufffd") for row in rows],
+        error=[str(ErrorCode.BAD_ROW)] * len(rows),
+        detail=[f"{path}: row {row.number}: {row.problem}" for row in rows],
+    )
+
+
+def unreadable_rows(error: UnreadableError, *, rows: int = 1) -> pa.Table:
+    """What stands for `rows` rows of a file that cannot be read."""
+    return pool_table(
+        url=pa.nulls(rows, pa.string()),
+        error=[str(ErrorCode.UNREADABLE_FILE)] * rows,
+        detail=[str(error)] * rows,
+    )
+
+
+def _as_text(column: Any) -> Any:
+    """A column as strings that are UTF-8, with `NOT_UTF8` where they were not."""
+    try:
+        # What is a string in parquet was not checked when it was read; the last cast does it.
+        return column.cast(pa.string()).cast(pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        values = column.cast(pa.binary()).to_pylist()
+    texts = [None if x is None else marked(x).decode() for x in values]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _flagged(table: pa.Table, bad: pa.Array, *, detail: str) -> pa.Table:
+    """`table` with an error in the `bad` rows, U+FFFD for the marks in their texts, and those cut."""
+    for name in ("url", "caption", "uid"):
+        shown = pc.replace_substring(table[name], NOT_UTF8, "\ufffd")
+        shown = pc.if_else(bad, pc.utf8_slice_codeunits(shown, 0, SHOWN), table[name])
+        table = table.set_column(POOL.get_field_index(name), name, shown)
+    for name, value in (("error", str(ErrorCode.BAD_ROW)), ("detail", detail)):
+        flags = pc.if_else(bad, pa.scalar(value), table[name])
+        table = table.set_column(POOL.get_field_index(name), name, flags)
+    return table

@@ -1,0 +1,255 @@
+"""The pool's files: which they are, what they are called, and how much of them may be unreadable."""
+
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate import files
+from curate.config import Config
+from curate.cutting import find_inputs
+from curate.errors import CurateError
+from curate.execute import check_dead
+from curate.flow import prepare_step
+from curate.plan import Plan, make_plan
+from curate.schema import Stage
+from curate.stages.part import TakePart
+from tests.stages.rundir import check_conserved, dead, drive, rows_of
+
+LINE = '{"url": "http://x.example/a.png", "caption": "a red fox in the snow"}\n'
+
+
+def config(tmp_path: Path, paths: str | list[str], **keys: Any) -> Config:
+    document = {"input": {"paths": paths, **keys.pop("input", {})}, "out": str(tmp_path / "run")}
+    return Config.model_validate({**document, "part_rows": 10, **keys})
+
+
+def lay(folder: Path, *names: str) -> str:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".tar":
+            tarfile.open(path, "w").close()
+        elif path.suffix == ".parquet":
+            columns = {x: pa.array([], pa.string()) for x in ("url", "caption", "key", "status")}
+            pq.write_table(pa.table(columns), path)
+        else:
+            path.write_text(LINE)
+    return str(folder)
+
+
+SHARDS = ("00000.parquet", "00000.tar", "00000_stats.json", "00001.parquet", "00001_stats.json",
+          "00001/000010000.jpg", "00001/000010000.json", "manifest.json")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "names", "found"),
+    [
+        ("auto", SHARDS, {"00000.parquet": "img2dataset", "00001.parquet": "img2dataset"}),
+        ("img2dataset", SHARDS, {"00000.parquet": "img2dataset", "00001.parquet": "img2dataset"}),
+        ("webdataset", SHARDS, {"00000.tar": "webdataset"}),
+        ("auto", ("a.tar", "a_stats.json", "b.parquet", "c.jsonl"),
+         {"a.tar": "webdataset", "b.parquet": "parquet", "c.jsonl": "jsonl"}),
+        ("auto", ("cc3m/00000.tar", "cc12m/00000.tar", "notes.md", "cc3m/_SUCCESS"),
+         {"cc12m/00000.tar": "webdataset", "cc3m/00000.tar": "webdataset", "notes.md": "jsonl"}),
+        ("auto", ("x/00000.parquet", "x/00000.tar", "y.json"),
+         {"x/00000.parquet": "parquet", "x/00000.tar": "webdataset", "y.json": "jsonl"}),
+        ("tsv", ("a.csv",), {"a.csv": "tsv"}),
+    ],
+)  # fmt: skip
+def test_the_files_of_a_folder(
+    tmp_path: Path, form: str, names: tuple[str, ...], found: dict[str, str]
+) -> None:
+    folder = lay(tmp_path / "pool", *names)
+    inputs = find_inputs(config(tmp_path, folder, input={"format": form}))
+    assert {one["name"]: one["format"] for one in inputs} == found
+    assert len(inputs) == len(found)
+
+
+def test_a_file_that_neither_name_nor_content_tells_has_no_format(tmp_path: Path) -> None:
+    (tmp_path / "README").write_text("Read me")
+    assert find_inputs(config(tmp_path, str(tmp_path / "README")))[0]["format"] == ""
+
+
+def test_the_digest_of_a_shard_covers_its_images(tmp_path: Path) -> None:
+    folder = lay(tmp_path / "pool", *SHARDS)
+
+    def digests() -> list[str]:
+        return [one["digest"] for one in find_inputs(config(tmp_path, folder))]
+
+    before = digests()
+    with tarfile.open(tmp_path / "pool" / "00000.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("a.jpg"))
+    assert [a == b for a, b in zip(before, digests(), strict=True)] == [False, True]
+    (tmp_path / "pool" / "00001" / "000010001.jpg").write_bytes(b"another")
+    assert [a == b for a, b in zip(before, digests(), strict=True)] == [False, False]
+
+
+@pytest.mark.parametrize("url", ["memory://pool-of-inputs", "local"])
+def test_a_pool_may_be_anywhere(tmp_path: Path, url: str) -> None:
+    folder = str(tmp_path / "pool") if url == "local" else url
+    files.write_bytes(files.join(folder, "deep", "a.jsonl"), LINE.encode())
+    files.write_bytes(files.join(folder, "b.jsonl"), LINE.encode())
+    for paths, names in (
+        (folder, ["b.jsonl", "deep/a.jsonl"]),
+        (files.join(folder, "*", "*.jsonl"), ["a.jsonl"]),
+        ([files.join(folder, "b.jsonl"), files.join(folder, "deep")], ["b.jsonl", "deep/a.jsonl"]),
+    ):
+        made = make_plan(config(tmp_path / "-".join(names).replace("/", "_"), paths))
+        assert [one["name"] for one in made.inputs] == names
+        assert [part.rows for part in made.parts] == [1] * len(names)
+
+
+def broken_pool(tmp_path: Path, *, good: int, broken: int) -> str:
+    folder = lay(tmp_path / "pool", *(f"{i:02d}.jsonl" for i in range(good)))
+    for i in range(broken):
+        (tmp_path / "pool" / f"{90 + i}.parquet").write_bytes(b"PAR1 broken")
+    return folder
+
+
+def test_files_beyond_the_budget_end_the_run_before_it_begins(tmp_path: Path) -> None:
+    folder = broken_pool(tmp_path, good=9, broken=1)
+    assert len(make_plan(config(tmp_path, folder)).parts) == 10
+    for fraction, broken in ((0.1, 2), (0.0, 1)):
+        other = tmp_path / f"b{broken}"
+        folder = broken_pool(other, good=9, broken=broken)
+        with pytest.raises(CurateError) as error:
+            make_plan(config(other, folder, input={"max_dead_fraction": fraction}))
+        assert str(error.value).startswith(
+            f"{broken} of {9 + broken} input files cannot be read, more than input.max_dead_fraction"
+            f" {fraction:g} allows; the first: {folder}/90.parquet: cannot be read as parquet: "
+        )
+        assert not (other / "run").exists()
+
+
+def test_the_budget_is_checked_again_where_the_copies_stand(tmp_path: Path) -> None:
+    folder = broken_pool(tmp_path, good=9, broken=1)
+    first = make_plan(config(tmp_path, folder))
+    with pytest.raises(CurateError, match="1 of 10 input files cannot be read, more than"):
+        make_plan(config(tmp_path, folder, input={"max_dead_fraction": 0.05}))
+    assert make_plan(config(tmp_path, folder)).parts == first.parts
+
+
+def test_rows_beyond_the_budget_end_the_run(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(LINE * 18 + "no\n" * 2)
+    pool = str(tmp_path / "p.jsonl")
+    assert sum(part.rows for part in make_plan(config(tmp_path, pool)).parts) == 20
+    with pytest.raises(CurateError) as error:
+        make_plan(config(tmp_path / "b", pool, input={"max_dead_fraction": 0.09}))
+    assert str(error.value).startswith(
+        "2 of the input's 20 rows cannot be used, more than input.max_dead_fraction 0.09 allows; see"
+        f" {pool}: row 19: not JSON: "
+    )
+    assert not (tmp_path / "b" / "run").exists()
+
+
+def prepared(plan: Plan) -> None:
+    drive(plan.run, beam.ParDo(TakePart(prepare_step(plan))), plan.parts)
+    check_conserved(plan.run, Stage.PREPARE, plan.parts)
+
+
+def corrupted(path: Path) -> str:
+    """A parquet of 30 rows whose second row group cannot be read; its footer can."""
+    table = pa.table({"url": [f"http://x.example/{i}" for i in range(30)],
+                      "caption": [f"the fox number {i}" for i in range(30)]})  # fmt: skip
+    pq.write_table(table, path, row_group_size=10, compression="zstd", use_dictionary=False)
+    group = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    content = bytearray(path.read_bytes())
+    start = group.data_page_offset
+    content[start : start + group.total_compressed_size] = b"\xff" * group.total_compressed_size
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_rows_that_turn_out_unreadable_are_dead_and_counted(tmp_path: Path) -> None:
+    pool = corrupted(tmp_path / "p.parquet")
+    made = make_plan(config(tmp_path, pool, input={"max_dead_fraction": 0.5}))
+    prepared(made)
+    found = dead(made.run, Stage.PREPARE, len(made.parts))
+    assert {(error, (detail or "").split(": ")[0]) for _, error, detail in found} == {
+        ("unreadable_file", pool)
+    }
+    assert len(found) == 10
+    assert len(rows_of(made.run, "prepare", "url")) == 20
+    check_dead(made)
+    strict = replace(made, config=config(tmp_path, pool, input={"max_dead_fraction": 0.33}))
+    with pytest.raises(
+        CurateError, match=r"^10 of the input's 30 rows cannot be used, more than inp"
+    ):
+        check_dead(strict)
+
+
+def test_a_part_that_alone_is_over_the_budget_ends_the_run_at_once(tmp_path: Path) -> None:
+    made = make_plan(config(tmp_path, corrupted(tmp_path / "p.parquet")))
+    with pytest.raises(
+        Exception, match=r"p\.parquet: 10 of 10 rows cannot be used, more than input"
+    ):
+        prepared(made)
+
+
+def test_metadata_like_that_of_datacomp(tmp_path: Path) -> None:
+    n = 25
+    table: dict[str, list[Any]] = {
+        "uid": [f"{i:032x}" for i in range(n)], "url": [f"http://x.example/{i}.jpg" for i in range(n)],
+        "text": [f"a photo of the fox number {i}" for i in range(n)],
+        "original_width": [640] * n, "original_height": [480] * n,
+        "clip_b32_similarity_score": [0.3] * n, "face_bboxes": [[[0.1, 0.2, 0.3, 0.4]]] * n,
+        "sha256": ["0" * 64] * n,
+    }  # fmt: skip
+    (tmp_path / "metadata").mkdir()
+    for k in range(2):
+        pq.write_table(pa.table(table).slice(k * 13, 13), tmp_path / "metadata" / f"{k}.parquet")
+    columns = {"caption": "text", "uid": "uid"}
+    made = make_plan(config(tmp_path, str(tmp_path / "metadata"), input={"columns": columns}))
+    assert [(part.rows, part.staged) for part in made.parts] == [
+        (10, False), (3, False), (10, False), (2, False),
+    ]  # fmt: skip
+    prepared(made)
+    assert rows_of(made.run, "prepare", "uid", "caption") == list(
+        zip(table["uid"], table["text"], strict=True)
+    )
+
+
+def test_the_identifiers_of_images_without_a_url_do_not_depend_on_where_they_are(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for place in ("here", "there/and/further"):
+        folder = tmp_path / place / "pool"
+        for shard in ("a/00000.tar", "b/00000.tar"):
+            (folder / shard).parent.mkdir(parents=True)
+            with tarfile.open(folder / shard, "w") as archive:
+                archive.addfile(tarfile.TarInfo("x.jpg"))
+                archive.addfile(tarfile.TarInfo("x.txt"))
+        made = make_plan(config(tmp_path / place, str(folder)))
+        assert [part.images for part in made.parts] == [True, True]
+        found.append([pq.read_table(part.path)["url"].to_pylist() for part in made.parts])
+    assert found == [[["file:///a/00000.tar/x"], ["file:///b/00000.tar/x"]]] * 2
+
+
+def test_images_that_moved_are_read_where_they_are_now(tmp_path: Path) -> None:
+    folder = lay(tmp_path / "pool", "0.tar")
+    with tarfile.open(tmp_path / "pool" / "0.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("x.jpg"))
+    make_plan(config(tmp_path, folder))
+    moved = (tmp_path / "pool").rename(tmp_path / "moved")
+    made = make_plan(config(tmp_path, str(moved)))
+    assert pq.read_table(made.parts[0].path)["file"].to_pylist() == [str(moved / "0.tar")]
+
+
+def test_copies_of_an_older_shape_are_made_again(tmp_path: Path) -> None:
+    folder = lay(tmp_path / "pool", "a.jsonl")
+    made = make_plan(config(tmp_path, folder))
+    parts = Path(made.run.path("input", "parts.json"))
+    stored = json.loads(parts.read_text())
+    assert stored["format"] == 2
+    parts.write_text(
+        json.dumps({"digest": stored["digest"], "format": 1, "parts": [], "rows": [0]})
+    )
+    assert make_plan(config(tmp_path, folder)).parts == made.parts
