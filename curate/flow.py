@@ -99,6 +99,7 @@ def fetch_step(plan: Plan) -> FetchStep:
         **_common(plan, Stage.DOWNLOAD, files.join(Stage.DOWNLOAD, ANNOTATED)),
         policy=FetchPolicy(**download.model_dump(include=set(FetchPolicy.__dataclass_fields__))),
         encoder=ImageEncoder(**download.model_dump(include=set(ImageEncoder.__dataclass_fields__))),
+        decode_timeout=download.decode_timeout,
     )
 
 

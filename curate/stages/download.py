@@ -14,6 +14,7 @@ from typing import IO, Any, ClassVar
 import pyarrow as pa
 
 from curate import files, schema
+from curate.ops.decoder import isolated
 from curate.ops.fetch import FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.ops.tar import TarWriter, read_member
@@ -66,12 +67,14 @@ class FetchStep(PartStep):
 
     policy: FetchPolicy
     encoder: ImageEncoder
+    decode_timeout: float = 60.0  # seconds
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Images go to a local spool as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
         uids, urls = table["uid"].to_pylist(), table["url"].to_pylist()
-        with tempfile.TemporaryFile() as file:
+        encoding = isolated(self.encoder, timeout=self.decode_timeout)
+        with tempfile.TemporaryFile() as file, encoding as encode:
             spool = _Spool(file)
             reused = self._take_over(part, uids, spool)
             missing = [row for row in range(len(uids)) if row not in spool.rows]
@@ -79,7 +82,7 @@ class FetchStep(PartStep):
                 [urls[row] for row in missing], uids=[uids[row] for row in missing],
                 policy=self.policy,
             ):  # fmt: skip
-                image = Refusal(got.reason, got.detail) if got.reason else self.encoder(got.content)
+                image = Refusal(got.reason, got.detail) if got.reason else encode(got.content)
                 spool.put(missing[got.index], *_columns(image))
             annotated = self._write_tar(part, uids, spool)
         stored = sum(size for _, size in spool.places.values())
