@@ -41,7 +41,7 @@ def canvases(n: int = 12, side: int = 2_600) -> Iterator[Any]:
         low = random.randint(0, 256, (9, 9, 3)).astype(np.float32)
         canvas = cv2.resize(low, (side, side), interpolation=cv2.INTER_CUBIC)
         for path in random.choice(np.array(paths, object), 60):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            picture: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
             wide = random.randint(300, 1_100)
             tall = max(1, round(picture.shape[0] * wide / picture.shape[1]))
             picture = cv2.resize(picture, (wide, tall), interpolation=cv2.INTER_CUBIC)[:side]
@@ -123,7 +123,7 @@ def run_bare(folder: Path, count: int) -> None:
     for number in range(count):
         content = np.frombuffer((folder / "pictures" / f"{number:05d}.jpg").read_bytes(), np.uint8)
         started = time.process_time()
-        pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        pixels: Any = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
         height, width = pixels.shape[:2]
         scale = SIZE / min(height, width)
         size = (round(width * scale), round(height * scale))
@@ -171,10 +171,11 @@ def differences(exact: dict[int, bytes], fast: dict[int, bytes]) -> tuple[float,
 
     absolute, squared = [], []
     for number in sorted(exact)[::10]:
-        one, other = (
-            cv2.imdecode(np.frombuffer(images[number], np.uint8), cv2.IMREAD_COLOR).astype(float)
+        both: Any = [
+            cv2.imdecode(np.frombuffer(images[number], np.uint8), cv2.IMREAD_COLOR)
             for images in (exact, fast)
-        )
+        ]
+        one, other = (pixels.astype(float) for pixels in both)
         absolute.append(np.abs(one - other).mean())
         squared.append(((one - other) ** 2).mean())
     return float(np.mean(absolute)), float(10 * np.log10(255**2 / np.mean(squared)))
