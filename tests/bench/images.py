@@ -186,6 +186,7 @@ def main(count: int = COUNT, rounds: int = ROUNDS) -> None:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        folder.chmod(0o755)  # nginx, started by root, reads as nobody
         (folder / "pictures").mkdir()
         mean = write_pictures(folder / "pictures", count)
         costs: dict[str, list[float]] = {program: [] for program in PROGRAMS}
