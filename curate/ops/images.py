@@ -62,8 +62,8 @@ class ImageEncoder:
     """Checks, decodes, resizes and encodes one image; the fields are those of `config.Download`.
 
     `fast_decode` lets the JPEG decoder leave out resolution that the resize would take away, as long
-    as both sides stay as long as those that are stored. On grainy JPEGs of 400 to 1,200 pixels stored at
-    256, those that it shrinks differ from the exact ones by 1.7 of 255 on average, a PSNR of 37 dB
+    as both sides stay as long as those that are stored. On grainy JPEGs of 400 to 1,200 pixels, stored
+    at 256, those that it shrinks differ from the exact ones by 1.7 of 255 on average, a PSNR of 37 dB
     (`tests/bench/images.py` measures it).
     """
 
