@@ -12,6 +12,9 @@ from curate.errors import CurateError
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Interpolation = Literal[
+    "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"
+]
 
 
 class Model(BaseModel):
@@ -76,6 +79,10 @@ class Download(Model):
     )
     max_bytes: Positive = Field(50_000_000, description="largest body, bytes")
     max_pixels: Positive = Field(89_478_484, description="largest image, pixels")
+    max_pixels_per_byte: float = Field(
+        1_000, gt=0, description="over it, an image of more than 1,048,576 pixels is a bomb"
+    )
+    decode_timeout: float = Field(60.0, gt=0, description="seconds for one image, then it is hung")
     max_redirects: int = Field(5, ge=0)
     user_agent: str = "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate)"
     contact: str | None = Field(
@@ -99,6 +106,19 @@ class Download(Model):
         "keep_ratio"
     )
     only_if_bigger: bool = True
+    upscale_interpolation: Interpolation = "lanczos"
+    downscale_interpolation: Interpolation = "area"
+    fast_decode: bool = Field(
+        False,
+        description="decode JPEGs at a fraction of their size: twice as fast, nearly the same",
+    )
+    skip_reencode: bool = Field(
+        False, description="store the file itself where nothing needs to change"
+    )
+    disable_all_reencoding: bool = Field(
+        False, description="store each file as it came, EXIF included, undecoded"
+    )
+    keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
     encode_format: Literal["jpg", "png", "webp"] = "jpg"
     encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
 

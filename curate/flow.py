@@ -102,6 +102,7 @@ def fetch_step(plan: Plan) -> FetchStep:
         policy=FetchPolicy(**download.model_dump(include=set(FetchPolicy.__dataclass_fields__))),
         encoder=ImageEncoder(**download.model_dump(include=set(ImageEncoder.__dataclass_fields__))),
         retry_failed=plan.retry_failed,
+        decode_timeout=download.decode_timeout,
     )
 
 

@@ -23,8 +23,10 @@ from curate.schema import Stage
 FORMAT = 2
 """Raised when the files that a step writes change, so that older ones are made again."""
 
-_FETCH_KEYS = {"max_bytes", "max_pixels", "max_redirects", "opt_out", "robots", "image_size",
-               "resize_mode", "only_if_bigger", "encode_format", "encode_quality"}  # fmt: skip
+_FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots",
+               "image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
+               "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
+               "keep_exif", "encode_format", "encode_quality"}  # fmt: skip
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size"}
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
 

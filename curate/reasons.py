@@ -37,9 +37,13 @@ class DropReason(StrEnum):
     # download: the content
     HTML_PAGE = "html_page"
     NOT_AN_IMAGE = "not_an_image"
+    VECTOR_IMAGE = "vector_image"
     TOO_MANY_PIXELS = "too_many_pixels"
+    DECOMPRESSION_BOMB = "decompression_bomb"
     TRUNCATED = "truncated"
     UNDECODABLE = "undecodable"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_HUNG = "decoder_hung"
     # dedup
     DUPLICATE_URL = "duplicate_url"
     DUPLICATE_IMAGE = "duplicate_image"

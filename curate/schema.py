@@ -66,8 +66,10 @@ FETCHED = pa.schema(
         ("original_height", pa.int32()),
         ("smaller_side", pa.int32()),  # of the original
         ("aspect", pa.float64()),  # larger over smaller side of the original
+        ("image_format", pa.string()),  # of the original, by its content: jpeg, png, webp, ...
         ("image_bytes", pa.int64()),  # of the original
         ("sha256", pa.string()),  # of the original, hex
+        ("exif", pa.string()),  # of the original, JSON; null unless download.keep_exif
         ("tar_offset", pa.int64()),  # of the stored image inside the part's tar, bytes
         ("tar_size", pa.int64()),
     ]

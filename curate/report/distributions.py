@@ -20,10 +20,6 @@ from curate.schema import Stage
 BARS = 40
 """Most bars of a histogram."""
 
-_ENDINGS = {"jpeg": "jpg", "tiff": "tif"} | {
-    name: name for name in ("jpg", "png", "webp", "gif", "svg", "avif", "bmp", "tif", "heic", "ico")
-}
-
 
 @dataclass(frozen=True)
 class Histogram:
@@ -55,12 +51,12 @@ class Language:
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Pairs by the ending of their URL's path."""
+class Format:
+    """Stored images by their original format."""
 
-    ending: str
-    prepared: int
-    kept: int
+    image_format: str
+    stored: int
+    kept: int  # at the end
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class Images:
     stored_bytes: int
     smaller_side: Spread  # of the original, pixels
     aspect: Spread  # larger over smaller side of the original
-    endings: tuple[Ending, ...]
+    formats: tuple[Format, ...]
 
 
 class Grid:
@@ -219,38 +215,29 @@ def scores(run: Run, config: Config) -> Scores:
 
 
 def images(run: Run, final: Stage) -> Images:
-    """Sizes, shapes and endings of the stored images and of those in the final set."""
+    """Sizes, shapes and formats of the stored images and of those in the final set."""
     side = Grid(start=0, step=1, cells=65_536)
     aspect = Grid(start=1.0, step=0.05, cells=2_000)
     original_bytes = stored_bytes = 0
-    columns = ["outcome", "smaller_side", "aspect", "image_bytes", "tar_size"]
+    stored, kept = Counter[str](), Counter[str]()
+    columns = ["outcome", "smaller_side", "aspect", "image_bytes", "image_format", "tar_size"]
     for table in run.tables(files.join(Stage.DOWNLOAD, ANNOTATED), columns):
         rows = table.filter(pc.equal(table["outcome"], "success"))
         side.add(rows["smaller_side"], side.before)
         aspect.add(rows["aspect"], aspect.before)
+        stored.update(_counts(rows["image_format"]))
         original_bytes += pc.sum(rows["image_bytes"]).as_py() or 0
         stored_bytes += pc.sum(rows["tar_size"]).as_py() or 0
-    prepared, kept = Counter[str](), Counter[str]()
-    for table in run.tables(Stage.PREPARE, ["url"]):
-        prepared.update(_endings(table["url"]))
-    for table in run.tables(final, ["url", "smaller_side", "aspect"]):
+    for table in run.tables(final, ["smaller_side", "aspect", "image_format"]):
         side.add(table["smaller_side"], side.after)
         aspect.add(table["aspect"], aspect.after)
-        kept.update(_endings(table["url"]))
-    endings = sorted(prepared, key=lambda name: (-prepared[name], name))
+        kept.update(_counts(table["image_format"]))
+    formats = sorted(stored, key=lambda name: (-stored[name], name))
     return Images(
         stored=int(side.before.sum()),
         original_bytes=original_bytes,
         stored_bytes=stored_bytes,
         smaller_side=side.spread(),
         aspect=aspect.spread(),
-        endings=tuple(Ending(name, prepared[name], kept[name]) for name in endings),
+        formats=tuple(Format(name, stored[name], kept[name]) for name in formats),
     )
-
-
-def _endings(urls: pa.ChunkedArray) -> Counter[str]:
-    found = pc.extract_regex(urls, pattern=r"^[^?#]*\.(?P<ending>[A-Za-z]{2,5})(?:[?#].*)?$")
-    counts = Counter[str]()
-    for name, n in _counts(pc.struct_field(found, "ending")).items():
-        counts[_ENDINGS.get(name.lower(), "other or none")] += n
-    return counts

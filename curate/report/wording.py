@@ -41,9 +41,13 @@ REASONS: dict[str, str] = {
     DropReason.TOO_LARGE: "The file is larger than the limit in bytes.",
     DropReason.HTML_PAGE: "The host sent a web page in place of the image.",
     DropReason.NOT_AN_IMAGE: "The file is not in an image format that is decoded here.",
+    DropReason.VECTOR_IMAGE: "The file is a drawing in SVG, which has no pixels and may hold programs.",
     DropReason.TOO_MANY_PIXELS: "The image has more pixels than the limit.",
+    DropReason.DECOMPRESSION_BOMB: "The file claims far more pixels than its few bytes can hold.",
     DropReason.TRUNCATED: "The file ends before its format says so.",
     DropReason.UNDECODABLE: "The file looks like an image but cannot be decoded.",
+    DropReason.DECODER_CRASHED: "The decoder broke down over the image, twice.",
+    DropReason.DECODER_HUNG: "The decoder did not finish the image within the time allowed.",
     DropReason.DUPLICATE_URL: "Another pair has the same URL, once both are written the same way;"
     " the value is the pair that stays.",
     DropReason.DUPLICATE_IMAGE: "Another pair has the same image file; the value is the pair"

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
+from curate.ops.decoder import isolated
 from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.ops.journal import Journal
@@ -55,18 +56,20 @@ class FetchStep(PartStep):
 
     policy: FetchPolicy
     encoder: ImageEncoder
+    decode_timeout: float = 60.0  # seconds
     retry_failed: bool = False
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
         keys, urls = row_keys(table["uid"].to_pylist()), table["url"].to_pylist()
-        with files.scratch(self._journal(part)) as (file, earlier):
+        encoding = isolated(self.encoder, timeout=self.decode_timeout)
+        with files.scratch(self._journal(part)) as (file, earlier), encoding as encode:
             journal = Journal(file, of=self.own, earlier=earlier)
             failed = self._take_over(part, set(keys), journal)
             missing = [row for row, key in enumerate(keys) if self._asks(journal.columns.get(key))]
             for got in self._gather(part, missing, keys=keys, urls=urls):
-                image = Refusal(got.reason, got.detail) if got.reason else self.encoder(got.content)
+                image = Refusal(got.reason, got.detail) if got.reason else encode(got.content)
                 journal.put(keys[missing[got.index]], *_columns(image))
             annotated = self._write_tar(part, keys, journal)
         figures = {

@@ -8,7 +8,7 @@ import pyarrow as pa
 from curate import files
 from curate.config import Config
 from curate.reasons import DropReason, ErrorCode
-from curate.report.distributions import Ending, Grid, Language, Threshold
+from curate.report.distributions import Format, Grid, Language, Threshold
 from curate.report.entries import HeadEntry, Point
 from curate.report.facts import Check, Facts, StageFacts, collect
 from curate.report.ledger import SizeClass
@@ -127,10 +127,9 @@ def test_images(full_run: Run, full_config: Config) -> None:
     assert sum(images.smaller_side.histogram.after) == 4
     assert images.smaller_side.histogram.before[0] == 1
     assert images.aspect.histogram.edges[0] == 1.5
-    assert images.endings == (
-        Ending("jpg", prepared=7, kept=1),
-        Ending("other or none", prepared=2, kept=2),
-        Ending("png", prepared=1, kept=1),
+    assert images.formats == (
+        Format("jpeg", stored=6, kept=1),
+        Format("png", stored=3, kept=3),
     )
 
 

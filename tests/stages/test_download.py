@@ -20,6 +20,7 @@ from curate.schema import Stage
 from curate.stages.download import FetchStep, member_name, read_images
 from curate.stages.part import TakePart
 from curate.stages.select import Select, SelectDownload
+from tests.ops.doubles import AbortsHangsOrRaisesOnMarkedImages
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
 from tests.stages.web import PICTURES, Web, serve
 
@@ -86,6 +87,14 @@ OUTCOMES = {
     "cut": ("truncated", "jpeg, 400 bytes"),
     "broken": ("undecodable", "png"),
     "pixels": ("too_many_pixels", "300x200"),
+    "drawing": ("vector_image", "svg"),
+    "moves.gif": ("success", None),
+    "moves.webp": ("success", None),
+    "print.jpg": ("success", None),
+    "deep.png": ("success", None),
+    "profile.jpg": ("success", None),
+    "turned.jpg": ("success", None),
+    "palette.png": ("success", None),
     "large": ("too_large", "100001"),
     "403": ("http_403", "403"),
     "404": ("http_404", "404"),
@@ -119,6 +128,19 @@ def test_every_outcome_has_its_reason(run: Run, web: Web) -> None:
     successes = [name for name in names if OUTCOMES[name][0] == "success"]
     assert list(members(run)) == [f"{row['uid']}.jpg" for row in pairs(*successes)]
     assert web.hits["circle"] == 4  # the first request and three redirects
+
+
+def test_a_decoder_that_crashes_or_hangs_loses_its_image_alone(run: Run, web: Web) -> None:
+    """What the doubles do on marked images is real: an abort, and a sleep of ten minutes."""
+    encoder = AbortsHangsOrRaisesOnMarkedImages(image_size=48)
+    step = replace(fetch_step(run, web.addresses), encoder=encoder, decode_timeout=1)
+    names = ["wide.png", "aborts", "tall.jpg", "hangs", "square.jpg"]
+    found = fetched(run, step, pairs(*names))
+    assert [(row["outcome"], row["detail"]) for row in found] == [
+        ("success", None), ("decoder_crashed", "signal 6"), ("success", None),
+        ("decoder_hung", "over 1 s"), ("success", None),
+    ]  # fmt: skip
+    assert len(members(run)) == 3
 
 
 def test_an_image_that_the_format_has_no_room_for_is_undecodable(run: Run, web: Web) -> None:

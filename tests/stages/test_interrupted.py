@@ -131,7 +131,9 @@ def test_killed_at_any_write_nothing_stored_is_fetched_again(
     assert min(moments) >= 7
 
 
-def test_what_was_fetched_before_the_kill_is_taken_from_the_journal(run: Run, web: Web) -> None:
+def test_what_was_fetched_before_the_kill_is_taken_from_the_journal(
+    run: Run, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (part,) = lay(run, "prepare", [pairs(*NAMES)], schema.PREPARE)
     step = fetch_step(run, web)
     whole = Run(run.path("whole"))
@@ -139,15 +141,17 @@ def test_what_was_fetched_before_the_kill_is_taken_from_the_journal(run: Run, we
     take(replace(step, run=whole), part)
     web.hits.clear()
 
-    class Dying(ImageEncoder):
-        def __call__(self, content: bytes) -> Any:
-            if web.hits.total() >= 3:
-                raise Killed
-            return super().__call__(content)
+    put = Journal.put
+
+    def dying(self: Journal, *row: Any) -> None:
+        if web.hits.total() >= 3:
+            raise Killed
+        put(self, *row)
 
     policy = replace(step.policy, concurrency=1)
-    with pytest.raises(Killed):
-        take(replace(step, encoder=Dying(image_size=48), policy=policy), part)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Journal, "put", dying)
+        take(replace(step, policy=policy), part)
     (journal,) = files.names(run.path(FOLDER, "part-00000.journal"))
     url = run.path(FOLDER, "part-00000.journal", journal)
     files.write_bytes(url, files.read_bytes(url) + b"\x07a record cut in half")

@@ -12,6 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
+from tests.ops.doubles import ABORT, HANG
+from tests.ops.pictures import pool, turned
+
 
 def picture(width: int, height: int, ending: str = ".png") -> bytes:
     y, x, c = np.ogrid[:height, :width, :3]
@@ -25,8 +28,13 @@ PICTURES = {
     "small.webp": picture(20, 30, ".webp"),
     "square.jpg": picture(64, 64, ".jpg"),
     "long.png": bytes(cv2.imencode(".png", np.zeros((70_000, 2, 3), np.uint8))[1].tobytes()),
-}
+    "moves.gif": pool()["animated gif"], "moves.webp": pool()["animated webp"],
+    "print.jpg": pool()["cmyk jpeg"], "deep.png": pool()["16-bit png"],
+    "profile.jpg": pool()["icc jpeg"], "turned.jpg": turned(6, "JPEG"),
+    "palette.png": pool()["transparent palette png"],
+}  # fmt: skip
 TYPED = {
+    "drawing": (200, b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"),
     "page": (200, b"<!doctype html><p>gone</p>"),
     "text": (200, b"just text"),
     "empty": (200, b""),
@@ -34,6 +42,7 @@ TYPED = {
     "broken": (200, PICTURES["wide.png"][:60] + bytes(200) + b"IEND\xaeB`\x82"),
     "pixels": (200, picture(300, 200)),
     "large": (200, bytes(100_001)),
+    "aborts": (200, PICTURES["wide.png"] + ABORT), "hangs": (200, PICTURES["wide.png"] + HANG),
     "403": (403, b""), "404": (404, b""), "410": (410, b""), "429": (429, b""),
     "418": (418, b""), "503": (503, b""), "304": (304, b""),
 }  # fmt: skip
