@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from curate import schema
 from curate.config import Config
-from curate.plan import balance_columns
+from curate.plan import added_columns
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict
@@ -27,6 +27,7 @@ COLUMNS = {
     "language": "of the caption, by fastText lid.176",
     "caption_chars": "length of the caption in code points",
     "caption_words": "length of the caption in words",
+    "words_in_list": "words of the caption that stand in the list of prepare.words_in",
     "width": "of the stored image, pixels",
     "height": "of the stored image, pixels",
     "original_width": "of the image as fetched, pixels",
@@ -117,7 +118,7 @@ def _balance(facts: Facts) -> list[str]:
 def _files(facts: Facts, config: Config) -> list[str]:
     ending = config.download.encode_format
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
-    after = schema.after(stages[-1], enabled=stages, balance=balance_columns(config))
+    after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
     names = ["key", *after.names]
     columns = [f"- `{name}`: {COLUMNS.get(name, '')}" for name in names if name not in HIDDEN]
     text = (

@@ -15,17 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import schema
+from curate import files, schema
 from curate.config import Rule
 from curate.ops.hashing import pair_uids
 from curate.ops.language import identify
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
-from curate.ops.rules import keeps
 from curate.ops.tables import STAGED, PoolFormat, read_entries, read_slice
-from curate.reasons import DropReason, ErrorCode, rule_reason
+from curate.reasons import DropReason, ErrorCode
 from curate.run import Part
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve
+from curate.stages.select import apply_rules
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
@@ -44,6 +44,21 @@ def word_count(captions: Any) -> Any:
     """White-space separated words of each caption that has no outer white space, int32."""
     words = pc.list_value_length(pc.utf8_split_whitespace(captions))
     return pc.if_else(pc.equal(captions, ""), pa.scalar(0, pa.int32()), words)
+
+
+def count_listed(captions: Any, words: Any) -> Any:
+    """How many words of each caption, in lower case, stand in the array `words`; int32."""
+    split = pc.utf8_split_whitespace(pc.utf8_lower(captions))
+    listed = pc.is_in(split.flatten(), value_set=words).to_numpy(zero_copy_only=False)
+    total = np.append(0, np.cumsum(listed))
+    ends = np.append(0, np.cumsum(pc.list_value_length(split).to_numpy()))
+    return pa.array(np.diff(total[ends]), pa.int32())
+
+
+@lru_cache(maxsize=8)
+def load_words(path: str) -> Any:
+    """The words of a list, one a line, as an array; read once a process."""
+    return pa.array(sorted(set(files.read_bytes(path).decode().split())), pa.string())
 
 
 @lru_cache(maxsize=256)
@@ -86,6 +101,7 @@ class PrepareStep(PartStep):
     languages: tuple[str, ...] | None
     metadata: dict[str, str]
     rules: tuple[Rule, ...]
+    words_in: str | None = None
 
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool."""
@@ -110,14 +126,13 @@ class PrepareStep(PartStep):
         is_web = pc.match_substring_regex(url, _WEB_URL)
         sieve.remove(pc.invert(is_web), reason=DropReason.BAD_URL, value=url)
         self._text_columns(sieve)
-        for rule in self.rules:
-            rows = ~keeps(sieve.table, rule)
-            sieve.remove(rows, reason=rule_reason(rule.label), value=sieve.table[rule.column])
+        rules = apply_rules(sieve, self.rules)
         if self.metadata:
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
         matches = pc.sum(pc.list_value_length(sieve.table["matches"])).as_py() or 0
-        return sieve.output(columns=schema.PREPARE, figures={"matches": matches})
+        columns = schema.LISTED if self.words_in else schema.PREPARE
+        return sieve.output(columns=columns, figures={"matches": matches, **rules})
 
     def _text_columns(self, sieve: Sieve) -> None:
         captions = sieve.table["caption"].combine_chunks()
@@ -135,3 +150,6 @@ class PrepareStep(PartStep):
             ("matches", match_by_language(captions, languages, metadata=self.metadata)),
         ):
             sieve.table = sieve.table.append_column(name, column)
+        if self.words_in:
+            counts = count_listed(captions, load_words(self.words_in))
+            sieve.table = sieve.table.append_column("words_in_list", counts)
