@@ -9,7 +9,7 @@ from curate.plan import added_columns
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict
-from curate.report.wording import STAGES, conditions
+from curate.report.wording import STAGES
 from curate.schema import Stage
 
 ROWS = 20
@@ -55,8 +55,12 @@ def datacard(facts: Facts, *, config: Config, name: str) -> str:
             for s in facts.funnel
         ],
     )
-    if config.select:
-        lines += ["", "Rules:", "", *(f"- `{r.label}`: {conditions(r)}" for r in config.select)]
+    if facts.rules:
+        lines += ["", "Rules:", ""]
+        lines += _table(
+            ("rule", "keeps a pair if", "pairs", "dropped", "would drop alone", "only it drops"),
+            [(f"`{r.rule}`", r.asks, r.pairs, r.dropped, r.alone, r.only) for r in facts.rules],
+        )
     if facts.dropped:
         lines += ["", "## Why pairs were dropped", ""]
         lines += _table(
@@ -92,9 +96,10 @@ def _summary(facts: Facts, config: Config) -> list[str]:
     if facts.images:
         side = facts.images.smaller_side.median_after
         lines.append(f"- Smaller side of the originals, median: {significant(side)} pixels")
-    if facts.scores and config.score:
-        median = significant(facts.scores.clip_score.median_after, 3)
-        lines.append(f"- clip_score, median: {median} ({config.score.model})")
+    for one in facts.scores:
+        model = f" ({config.score.model})" if config.score and one.column == "clip_score" else ""
+        median = significant(one.spread.median_after, 3)
+        lines.append(f"- {one.column}, median: {median}{model}")
     return lines
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from curate import files
+from curate.cuts import write_cuts
 from curate.ops.quantiles import (
     Cuts,
     Digits,
@@ -25,36 +25,9 @@ from curate.ops.quantiles import (
     narrow,
     passes,
 )
-from curate.run import Part, Run
-from curate.schema import Stage
-
-FILE = "quantiles.json"
+from curate.run import Part
 
 Counted = dict[Group, Digits]
-
-
-def to_json(cuts: Cuts) -> list[dict[str, Any]]:
-    """The cuts as the records of ``STAGE/quantiles.json``."""
-    return [
-        {
-            "column": quantile.column,
-            "top_fraction": quantile.fraction,
-            "per": quantile.per,
-            "group": group,
-            "pairs": cut.pairs,
-            "cut": cut.value,
-        }
-        for (quantile, group), cut in cuts.items()
-    ]
-
-
-def stored(run: Run, stage: Stage) -> dict[Group, float | int]:
-    """The cuts that the run took at `stage`; none where no rule asked for one."""
-    url = run.path(stage, FILE)
-    return {
-        (Quantile(one["column"], one["top_fraction"], one["per"]), one["group"]): one["cut"]
-        for one in (files.read_json(url) if files.exists(url) else ())
-    }
 
 
 class CountDigits(beam.DoFn):
@@ -105,7 +78,7 @@ class Quantiles:
 
 def _settle(searches: Searches, *, columns: pa.Schema, target: str) -> Cuts:
     cuts = cuts_of(searches, columns)
-    files.write_json(target, to_json(cuts))
+    write_cuts(cuts, target=target)
     return cuts
 
 

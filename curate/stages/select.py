@@ -17,21 +17,19 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Rule
+from curate.cuts import FILE
 from curate.ops.quantiles import Cuts, quantiles_of
 from curate.ops.rules import drops, shares
-from curate.reasons import ErrorCode, rule_reason
+from curate.reasons import ALONE, ONLY, ErrorCode, rule_reason
 from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import SUCCESS
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
-from curate.stages.quantiles import FILE, FindCuts, Quantiles
+from curate.stages.quantiles import FindCuts, Quantiles
 
 _FAILURE = "failure"
 _FAILING = {"outcome", "clip_score"}
 """The columns that `failures` looks at."""
-
-ALONE, ONLY = "alone:", "only:"
-"""Figures of a part: pairs that the rule of this name would drop by itself, and that no other drops."""
 
 
 def apply_rules(

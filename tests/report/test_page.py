@@ -65,8 +65,8 @@ def html(reported_run: Run) -> str:
 
 def test_files(reported_run: Run, html: str) -> None:
     assert files.names(reported_run.path(Stage.REPORT)) == [
-        "aspect.png", "caption_chars.png", "caption_words.png", "clip_score.png", "clusters.png",
-        "croissant.json", "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png",
+        "aspect.png", "caption_chars.png", "caption_words.png", "clip_score-de.png",
+        "clip_score-en.png", "clip_score.png", "clusters.png", "croissant.json", "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png",
         "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
     ]  # fmt: skip
     png = files.read_bytes(reported_run.path(Stage.REPORT, "funnel.png"))
@@ -132,7 +132,7 @@ def test_sections_of_what_did_not_run_are_absent(
         "funnel", "kept", "dropped", "dead", "balance", "duplicates", "captions", "origin"
     ]  # fmt: skip
     assert sections(unbalanced_run, unbalanced_config) == [
-        "funnel", "kept", "dropped", "dead", "scores", "images", "captions", "origin"
+        "funnel", "kept", "dropped", "rules", "dead", "scores", "images", "captions", "origin"
     ]  # fmt: skip
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from curate import files, schema
 from curate.config import Rule
+from curate.cuts import read_cuts
 from curate.ops.quantiles import Quantile
 from curate.run import Part, Run, totals
 from curate.schema import Stage
-from curate.stages.quantiles import stored
 from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, table_of, uid_of
 from tests.stages.rundir import dead as dead_rows
@@ -18,9 +18,7 @@ Gone = list[tuple[str, str, str | None]]
 AFTER = [Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE]
 
 
-def select(
-    run: Run, stage: Stage, parts: list[list[dict[str, Any]]], *rules: Rule, workers: int = 1
-) -> list[Part]:
+def select(run: Run, stage: Stage, parts: list[list[dict[str, Any]]], *rules: Rule) -> list[Part]:
     """Lay incoming and annotated rows, select, and check the conservation; the parts laid."""
     kind, reads, annotated = {
         Stage.DOWNLOAD: (SelectDownload, Stage.PREPARE, schema.FETCHED),
@@ -34,7 +32,7 @@ def select(
     lay(run, f"{stage}/annotated", rows, annotated)
     step: SelectStep = kind(run=run, reads=reads, digest="d", own="o", rules=rules,
                             columns=schema.after(stage, enabled=AFTER))  # fmt: skip
-    yielded = drive(run, Select(step), laid, workers=workers)
+    yielded = drive(run, Select(step), laid)
     check_conserved(run, stage, laid)
     assert [part.kept for part in yielded] == [
         len(files.read_table(run.part(stage, part.index))) for part in laid
@@ -153,7 +151,7 @@ def test_fractions_are_of_the_rows_that_reach_the_stage(run: Run) -> None:
         Rule(name="half", column="clip_score", top_fraction=0.5),
     )
     select(run, Stage.SCORE, [rows[:2], rows[2:]], *rules)
-    assert stored(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.25}  # of four
+    assert read_cuts(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.25}  # of four
     assert rows_of(run, "score", "uid") == [uid_of(0), uid_of(1)]
     assert gone(run, Stage.SCORE, 2) == [
         (uid_of(4), "rule:floor", "0.75"), (uid_of(3), "rule:half", "0.125"),
@@ -168,7 +166,7 @@ def test_two_fractions_have_a_cut_each_and_failed_rows_none(run: Run) -> None:
         Rule(name="bytes", column="image_bytes", top_fraction=0.25),
     )
     select(run, Stage.DOWNLOAD, [rows[:1], rows[1:]], *rules)
-    assert stored(run, Stage.DOWNLOAD) == {
+    assert read_cuts(run, Stage.DOWNLOAD) == {
         (Quantile("smaller_side", 0.5), None): 2, (Quantile("image_bytes", 0.25), None): 21,
     }  # fmt: skip
     assert rows_of(run, "download", "smaller_side") == [3, 4]
@@ -186,13 +184,10 @@ BY_LANGUAGE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_fractions_per_language_are_the_same_for_any_number_of_workers(
-    run: Run, workers: int
-) -> None:
+def test_fractions_per_language(run: Run) -> None:
     parts = [BY_LANGUAGE[:2], BY_LANGUAGE[2:3], [], BY_LANGUAGE[3:]]
     rule = Rule(name="top", column="clip_score", top_fraction=0.5, per="language")
-    select(run, Stage.SCORE, parts, rule, workers=workers)
+    select(run, Stage.SCORE, parts, rule)
     assert [(one["group"], one["pairs"], one["cut"])
             for one in files.read_json(run.path("score", "quantiles.json"))] == [
         (None, 1, 0.0), ("de", 2, 0.25), ("en", 3, 0.5), ("fr", 1, 0.125),
@@ -214,7 +209,7 @@ def test_a_rule_over_several_columns_is_one_reason_with_all_values(run: Run) -> 
     )
     low = Rule(name="low", column="clip_score", min=0.25)
     select(run, Stage.SCORE, [BY_LANGUAGE[:4], BY_LANGUAGE[4:]], both, low)
-    assert stored(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.375}
+    assert read_cuts(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.375}
     assert rows_of(run, "score", "uid") == [uid_of(i) for i in (0, 2, 5)]
     assert gone(run, Stage.SCORE, 2) == [
         (uid_of(1), "rule:both", "language=de, clip_score=0.25"),
