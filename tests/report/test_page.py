@@ -66,8 +66,9 @@ def html(reported_run: Run) -> str:
 def test_files(reported_run: Run, html: str) -> None:
     assert files.names(reported_run.path(Stage.REPORT)) == [
         "aspect.png", "caption_chars.png", "caption_words.png", "clip_score-de.png",
-        "clip_score-en.png", "clip_score.png", "clusters.png", "croissant.json", "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png",
-        "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
+        "clip_score-en.png", "clip_score.png", "clusters.png", "croissant.json",
+        "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png", "index.html",
+        "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
     ]  # fmt: skip
     png = files.read_bytes(reported_run.path(Stage.REPORT, "funnel.png"))
     assert decoded(png).shape[1] > 1000
