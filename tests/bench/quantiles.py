@@ -98,7 +98,7 @@ def measure(parts: list[Part], target: str, *, workers: int = 1) -> tuple[float,
 
 
 def main() -> None:
-    """Memory at a tenth of the scores and at all of them, time against the reading, one and two workers."""
+    """Memory at a tenth of the scores and at all, time over reading alone, one and two workers."""
     with tempfile.TemporaryDirectory() as folder:
         parts = write_parts(folder, SCORES)
         small, one, two = (str(Path(folder, name)) for name in ("small", "one", "two"))
