@@ -136,17 +136,19 @@ def _score(one: Scores | LanguageScores, *, name: str, title: str, width: int) -
         )
     )
     thresholds = sorted(one.thresholds, key=lambda cut: cut.value)
+    near = shape.edges[0] + 0.3 * (shape.edges[-1] - shape.edges[0])  # no room left of a line
     cuts = charts.rows(
         cut=[cut.value for cut in thresholds],
         label=[f"{cut.rule}: {cut.value:.3g}" for cut in thresholds],
         y=[8 + 15 * i for i in range(len(thresholds))],
+        left=[i == 0 and cut.value > near for i, cut in enumerate(thresholds)],
     )
     lines = alt.Chart(cuts).mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5)
     text = alt.Chart(cuts).encode(x="cut:Q", y=alt.Y("y:Q", scale=None), text="label:N")
-    lowest = text.transform_filter("datum.y === 8").mark_text(
+    lowest = text.transform_filter("datum.left").mark_text(
         color=MARK, align="right", dx=-5, fontSize=11
     )
-    others = text.transform_filter("datum.y !== 8").mark_text(
+    others = text.transform_filter("!datum.left").mark_text(
         color=MARK, align="left", dx=5, fontSize=11
     )
     chart = bars + lines.encode(x="cut:Q") + lowest + others
