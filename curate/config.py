@@ -421,6 +421,7 @@ def _nearest(loc: list[Any]) -> str | None:
         known = known.get("properties", {}).get(part, {}) if isinstance(part, str) else known
         known = known.get("items", known)
         for option in (known, *known.get("anyOf", ()), *known.get("allOf", ())):
+            option = option.get("items", option)
             if "$ref" in option:
                 known = definitions[option["$ref"].rsplit("/", 1)[1]]
                 break

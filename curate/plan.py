@@ -96,6 +96,8 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
 def rule_stage(rule: Rule, config: Config) -> Stage:
     """The first stage that applies rules and after which all columns of `rule` exist.
 
+    Prepare, which reads the pool as it goes, takes no quantile: that is for the next such stage.
+
     Raises
     ------
     CurateError
@@ -107,11 +109,13 @@ def rule_stage(rule: Rule, config: Config) -> Stage:
         known |= {field.name: field.type for field in columns}
         if stage in _RULE_STAGES and known.keys() >= set(rule.columns):
             _check_rule(rule, known)
-            if rule.has_quantile and stage is Stage.PREPARE:
-                raise CurateError(
-                    f"select rule {rule.label!r}: top_fraction needs a column of download or score"
-                )
-            return stage
+            if not rule.has_quantile or stage is not Stage.PREPARE:
+                return stage
+    if rule.has_quantile and known.keys() >= set(rule.columns):
+        raise CurateError(
+            f"select rule {rule.label!r}: a top_fraction is taken after download or score, and"
+            " neither runs here"
+        )
     last = [stage for stage in added if stage in _RULE_STAGES][-1]
     usable = schema.after(last, enabled=added, added=added).names
     missing = next(name for name in rule.columns if name not in usable)
@@ -120,7 +124,7 @@ def rule_stage(rule: Rule, config: Config) -> Stage:
             f"select rule {rule.label!r}: {missing} comes too late; the last rules of this run apply"
             f" after {last}"
         )
-    near = difflib.get_close_matches(missing, usable, n=1)
+    near = difflib.get_close_matches(missing, usable, n=1, cutoff=0.75)
     hint = f", did you mean {near[0]!r}?" if near else ""
     raise CurateError(
         f"select rule {rule.label!r}: no column {missing!r} in this run{hint}; known: "
@@ -240,7 +244,9 @@ def check_metadata(config: Config) -> dict[str, str]:
     if words_in := config.prepare.words_in:
         url = files.absolute(words_in)
         if not files.exists(url):
-            raise CurateError(f"prepare.words_in: {words_in}: no such file")
+            raise CurateError(
+                f"prepare.words_in: {words_in}: no such file; see curate metadata words -h"
+            )
         if not files.read_bytes(url).strip():
             raise CurateError(f"prepare.words_in: {words_in}: there is no word in it")
         digests["words_in"] = files.content_digest(url)

@@ -215,8 +215,8 @@ def test_any_text_survives_a_dump(
             "run.yaml:3: select.0: `per` says of what groups top_fraction is, and there is none",
         ),
         (
-            MINIMAL + "select:\n  - name: a\n    any_of:\n      - {column: b, maximum: 3}\n",
-            "run.yaml:6: select.0.any_of.0.maximum: unknown key",
+            MINIMAL + "select:\n  - name: a\n    any_of:\n      - {column: b, mim: 3}\n",
+            "run.yaml:6: select.0.any_of.0.mim: unknown key, did you mean 'min'?",
         ),
         (
             MINIMAL + "select:\n  - name: a\n    any_of: []\n",

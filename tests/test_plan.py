@@ -295,11 +295,12 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
         {"name": "c", "any_of": [english, {"column": "clip_score", "top_fraction": 0.3}]},
         {"column": "smaller_side", "top_fraction": 0.5, "per": "language"},
         {"column": "cluster_size", "max": 100},
+        {"column": "caption_chars", "top_fraction": 0.9},
     ]
     made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score={"model": MODEL},
                 select=rules)  # fmt: skip
     assert [rule_stage(rule, made.config) for rule in made.config.select] == [
-        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE,
+        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD,
     ]  # fmt: skip
 
 
@@ -324,8 +325,9 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
          "'width': no column 'tongue' in this run"),
         ({"select": [{"column": "clip_score", "min": 1}]}, "no column 'clip_score' in this run"),
         ({"select": [{"column": "language", "min": 1}]}, "'language': language is not a number"),
-        ({"select": [{"name": "x", "column": "caption_words", "top_fraction": 0.5}]},
-         "'x': top_fraction needs a column of download or score"),
+        ({"select": [{"name": "x", "column": "caption_words", "top_fraction": 0.5}],
+          "download": {"enabled": False}},
+         "'x': a top_fraction is taken after download or score, and neither runs here"),
         ({"select": [{"column": "width", "in": ["a"]}]}, "width"),
         ({"select": [{"column": "matches", "in": ["a"]}]}, "matches"),
         ({"prepare": {"metadata": {"en": "gone.txt"}}}, "prepare.metadata.en: "),

@@ -176,6 +176,21 @@ def test_two_fractions_have_a_cut_each_and_failed_rows_none(run: Run) -> None:
     ]  # fmt: skip
 
 
+def test_a_fraction_of_an_earlier_column_is_of_the_images_that_came(run: Run) -> None:
+    rows = [
+        row | {"caption_words": n} for row, n in zip(images(1, 2, 3, 4), (5, 9, 7, 3), strict=True)
+    ]
+    rows.append({"uid": uid_of(9), "outcome": "dns", "detail": None, "caption_words": 99})
+    select(
+        run, Stage.DOWNLOAD, [rows[:2], rows[2:]], Rule(column="caption_words", top_fraction=0.5)
+    )
+    assert read_cuts(run, Stage.DOWNLOAD) == {(Quantile("caption_words", 0.5), None): 5}
+    assert rows_of(run, "download", "caption_words") == [5, 9, 7]
+    assert gone(run, Stage.DOWNLOAD, 2) == [
+        (uid_of(9), "dns", None), (uid_of(4), "rule:caption_words", "3"),
+    ]  # fmt: skip
+
+
 LANGUAGES = ["en", "de", "en", "fr", None, "en", "de", "en"]
 SCORES = [0.5, 0.25, 0.375, 0.125, 0.0, 0.75, 0.625, float("nan")]
 BY_LANGUAGE: list[dict[str, Any]] = [
