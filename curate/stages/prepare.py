@@ -49,7 +49,7 @@ def word_count(captions: Any) -> Any:
 def count_listed(captions: Any, words: Any) -> Any:
     """How many words of each caption, in lower case, stand in the array `words`; int32.
 
-    As in :func:`word_count`, captions have no outer white space: Arrow 25 misreads it when splitting.
+    As in :func:`word_count`, captions have no outer white space.
     """
     split = pc.utf8_split_whitespace(pc.utf8_lower(captions))
     listed = pc.is_in(split.flatten(), value_set=words).to_numpy(zero_copy_only=False)
