@@ -1,6 +1,7 @@
 """The configuration: one frozen tree, read from YAML, checked before anything starts."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
 
@@ -61,6 +62,9 @@ class Prepare(Model):
     )
     metadata: dict[str, str] = Field(
         default_factory=dict, description="entry list of each language, one entry a line"
+    )
+    words_in: str | None = Field(
+        None, description="words to count in captions as words_in_list, one a line, lower case"
     )
 
 
@@ -155,31 +159,78 @@ class Score(Model):
 
 
 class Rule(Model):
-    """Keep the pairs whose `column` satisfies all the conditions given."""
+    """Keep the pairs whose `column` satisfies all the conditions given; a null satisfies none.
+
+    `any_of` and `all_of` hold further rules in place of a column, and need a `name`.
+    """
 
     name: str = Field("", description="in the ledger; default: the column")
-    column: str
+    column: str | None = None
     min: float | None = None
     max: float | None = None
-    in_: tuple[str | int | float, ...] | None = Field(None, alias="in")
-    not_in: tuple[str | int | float, ...] | None = None
+    between: tuple[float, float] | None = Field(None, description="lowest and highest to keep")
+    in_: tuple[bool | str | int | float, ...] | None = Field(None, alias="in")
+    not_in: tuple[bool | str | int | float, ...] | None = None
     top_fraction: float | None = Field(
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
+    per: str | None = Field(
+        None, description="top_fraction of each group that has one value in this column"
+    )
+    any_of: tuple["Rule", ...] | None = None
+    all_of: tuple["Rule", ...] | None = None
 
     @model_validator(mode="after")
     def _something(self) -> "Rule":
-        given = (self.min, self.max, self.in_, self.not_in, self.top_fraction)
-        if all(condition is None for condition in given):
-            raise ValueError("a rule needs one of min, max, in, not_in, top_fraction")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is over max {self.max:g}: nothing could be kept")
+        conditions = (
+            self.min, self.max, self.between, self.in_, self.not_in, self.top_fraction
+        )  # fmt: skip
+        given = [condition for condition in conditions if condition is not None]
+        forms = [self.column, self.any_of, self.all_of]
+        if sum(form is not None for form in forms) != 1 or (given and self.column is None):
+            raise ValueError("a rule is over one `column`, or else has one of any_of and all_of")
+        if self.column is not None and not given:
+            raise ValueError(
+                "a rule needs one of min, max, between, in, not_in, top_fraction (or any_of, all_of)"
+            )
+        if self.per is not None and self.top_fraction is None:
+            raise ValueError("`per` says of what groups top_fraction is, and there is none")
+        for low, high, what in ((self.min, self.max, "min {} is over max {}"),
+                                (*(self.between or (None, None)), "between {} and {}")):  # fmt: skip
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{what.format(f'{low:g}', f'{high:g}')}: nothing could be kept")
+        for key, rules in (("any_of", self.any_of), ("all_of", self.all_of)):
+            if rules is not None and not rules:
+                raise ValueError(f"{key} holds no rule")
+            for rule in rules or ():
+                if rule.name:
+                    raise ValueError(
+                        f"{rule.name!r} stands in {key}: only the rule around it has a name"
+                    )
         return self
 
     @property
     def label(self) -> str:
         """The rule's name in the ledger."""
-        return self.name or self.column
+        return self.name or self.column or ""
+
+    def leaves(self) -> Iterator["Rule"]:
+        """The rules over a column that this one consists of, itself if it is one."""
+        if self.column is not None:
+            yield self
+        for rule in (*(self.any_of or ()), *(self.all_of or ())):
+            yield from rule.leaves()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rule looks at, those of `per` included."""
+        named = [name for leaf in self.leaves() for name in (leaf.column, leaf.per)]
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def has_quantile(self) -> bool:
+        """Whether the rule can only be applied once all pairs are known."""
+        return any(leaf.top_fraction is not None for leaf in self.leaves())
 
 
 class Wfpp(Model):
@@ -254,6 +305,8 @@ class Config(Model):
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
         labels = [rule.label for rule in self.select]
+        if "" in labels:
+            raise ValueError("a select rule with any_of or all_of needs a `name` for the ledger")
         for label in labels:
             if labels.count(label) > 1:
                 raise ValueError(f"two select rules are called {label!r}: give them a `name` each")
@@ -313,10 +366,13 @@ def absolute(config: Config) -> Config:
     pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
     lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
     opt_outs = config.download.opt_out_list
+    words = config.prepare.words_in
     update: dict[str, object] = {
         "input": pool,
         "out": files.absolute(config.out) if config.out else None,
-        "prepare": config.prepare.model_copy(update={"metadata": lists}),
+        "prepare": config.prepare.model_copy(
+            update={"metadata": lists, "words_in": files.absolute(words) if words else None}
+        ),
         "download": config.download.model_copy(
             update={"opt_out_list": files.absolute(opt_outs) if opt_outs else None}
         ),
@@ -394,6 +450,7 @@ def _nearest(loc: list[Any]) -> str | None:
         known = known.get("properties", {}).get(part, {}) if isinstance(part, str) else known
         known = known.get("items", known)
         for option in (known, *known.get("anyOf", ()), *known.get("allOf", ())):
+            option = option.get("items", option)
             if "$ref" in option:
                 known = definitions[option["$ref"].rsplit("/", 1)[1]]
                 break

@@ -172,20 +172,3 @@ def abandon(code: int) -> NoReturn:
         for pid in children.read_text().split():
             os.kill(int(pid), signal.SIGKILL)
     os._exit(code)
-
-
-def write_uids(plan: Plan) -> str:
-    """``balance/uids.npy``: the kept uids as a DataComp subset (sorted, dtype u8,u8); its URL."""
-    import numpy as np
-
-    last = plan.upstream(Stage.SHARDS)
-    halves = [np.empty((0, 2), np.uint64)]
-    for table in plan.run.tables(last, columns=["uid"]):
-        digits = "".join(table["uid"].to_pylist())
-        halves.append(np.frombuffer(bytes.fromhex(digits), ">u8").reshape(-1, 2).astype(np.uint64))
-    uids = np.ascontiguousarray(np.concatenate(halves)).view([("f0", "u8"), ("f1", "u8")]).ravel()
-    uids.sort()
-    target = plan.run.path(last, "uids.npy")
-    with files.atomic_write(target) as file:
-        np.save(file, uids)
-    return target

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -182,13 +182,16 @@ def write_json(url: str, document: object) -> None:
     write_bytes(url, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def read_table(url: str, **options: Any) -> pa.Table:
-    """The parquet file at `url`.
+def read_table(url: str, *, present: Collection[str] | None = None, **options: Any) -> pa.Table:
+    """The parquet file at `url`; of its columns only those in `present`, where it is given.
 
     On one thread: workers are the parallelism here, and a dataset read on Arrow's pool (25.0) can
     abort the process when it exits.
     """
     with open_read(url) as file:
+        if present is not None:
+            names = pq.read_schema(file).names
+            options["columns"] = [name for name in names if name in present]
         return pq.read_table(file, use_threads=False, **options)
 
 

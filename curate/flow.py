@@ -89,6 +89,7 @@ def prepare_step(plan: Plan) -> PrepareStep:
         pool=pool_format(plan.config),
         languages=prepare.languages,
         metadata=metadata,
+        words_in=files.absolute(prepare.words_in) if prepare.words_in else None,
         rules=plan.rules(Stage.PREPARE),
         max_dead=int(plan.config.input.max_dead_fraction * sum(part.rows for part in plan.parts)),
     )

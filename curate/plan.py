@@ -5,6 +5,7 @@ makes exactly the steps that depend on it stale. Settings that change nothing in
 connect, how many at once, which runner) are in no digest.
 """
 
+import difflib
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,6 +30,8 @@ _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects"
                "keep_exif", "encode_format", "encode_quality"}  # fmt: skip
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size"}
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
+_FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size", "cluster")
+"""Columns that hardly a rule is over."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Plan:
 
     def rules(self, stage: Stage) -> tuple[Rule, ...]:
         """The select rules that apply at the end of `stage`."""
-        return tuple(r for r in self.config.select if rule_stage(r, self.stages) is stage)
+        return tuple(r for r in self.config.select if rule_stage(r, self.config) is stage)
 
     def upstream(self, stage: Stage) -> str:
         """The folder of the parts that `stage` reads."""
@@ -64,7 +67,7 @@ class Plan:
 
     def columns(self, stage: Stage) -> pa.Schema:
         """The columns of a part after `stage`."""
-        return schema.after(stage, enabled=self.stages, balance=balance_columns(self.config))
+        return schema.after(stage, enabled=self.stages, added=added_columns(self.config))
 
 
 def enabled_stages(config: Config) -> tuple[Stage, ...]:
@@ -82,45 +85,80 @@ def enabled_stages(config: Config) -> tuple[Stage, ...]:
     return tuple(stage for stage in Stage if wanted[stage])
 
 
-def balance_columns(config: Config) -> pa.Schema:
-    """The columns that the balance adds."""
-    return schema.WFPP if config.balance and config.balance.wfpp else schema.BALANCE
+def added_columns(config: Config) -> dict[Stage, pa.Schema]:
+    """The columns that each enabled stage adds, in flow order."""
+    added = dict(schema.ADDED)
+    if config.prepare.words_in is not None:
+        added[Stage.PREPARE] = schema.LISTED
+    if config.balance is not None and config.balance.wfpp is not None:
+        added[Stage.BALANCE] = schema.WFPP
+    return {stage: added[stage] for stage in enabled_stages(config) if stage in added}
 
 
-def rule_stage(rule: Rule, stages: tuple[Stage, ...]) -> Stage:
-    """The first stage after which the column of `rule` exists."""
-    for stage in _RULE_STAGES:
-        if stage in stages and rule.column in schema.ADDED[stage].names:
-            kind = schema.ADDED[stage].field(rule.column).type
-            ordered = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-            if not ordered and (rule.in_ is None and rule.not_in is None):
-                raise CurateError(f"select rule {rule.label!r}: {rule.column} is not a number")
-            for key, values in (("in", rule.in_), ("not_in", rule.not_in)):
-                try:
-                    pa.array(values or (), kind)
-                except (pa.ArrowException, TypeError):
-                    raise CurateError(
-                        f"select rule {rule.label!r}: {key} {list(values or ())} does not fit"
-                        f" {rule.column}, which is {kind}"
-                    ) from None
-            if pa.types.is_list(kind):
-                raise CurateError(f"select rule {rule.label!r}: {rule.column} is a list")
-            if rule.top_fraction is not None and stage is Stage.PREPARE:
-                raise CurateError(
-                    f"select rule {rule.label!r}: top_fraction needs a column of download or score"
-                )
-            return stage
-    known = [
-        name
-        for stage in _RULE_STAGES
-        if stage in stages
-        for name in schema.ADDED[stage].names
-        if name not in ("uid", "url", "caption", "matches")
-    ]
+def rule_stage(rule: Rule, config: Config) -> Stage:
+    """The first stage that applies rules and after which all columns of `rule` exist.
+
+    Prepare, which reads the pool as it goes, takes no quantile: that is for the next such stage.
+
+    Raises
+    ------
+    CurateError
+        Where no such stage runs, or a condition does not fit its column.
+    """
+    known: dict[str, pa.DataType] = {}
+    added = added_columns(config)
+    for stage, columns in added.items():
+        known |= {field.name: field.type for field in columns}
+        if stage in _RULE_STAGES and known.keys() >= set(rule.columns):
+            _check_rule(rule, known)
+            if not rule.has_quantile or stage is not Stage.PREPARE:
+                return stage
+    if rule.has_quantile and known.keys() >= set(rule.columns):
+        raise CurateError(
+            f"select rule {rule.label!r}: a top_fraction is taken after download or score, and"
+            " neither runs here"
+        )
+    last = [stage for stage in added if stage in _RULE_STAGES][-1]
+    usable = schema.after(last, enabled=added, added=added).names
+    missing = next(name for name in rule.columns if name not in usable)
+    if missing in known:
+        raise CurateError(
+            f"select rule {rule.label!r}: {missing} comes too late; the last rules of this run apply"
+            f" after {last}"
+        )
+    near = difflib.get_close_matches(missing, usable, n=1, cutoff=0.75)
+    hint = f", did you mean {near[0]!r}?" if near else ""
     raise CurateError(
-        f"select rule {rule.label!r}: no column {rule.column!r} in this run; known: "
-        + ", ".join(known)
+        f"select rule {rule.label!r}: no column {missing!r} in this run{hint}; known: "
+        + ", ".join(name for name in usable if name not in _FEW_RULES)
     )
+
+
+def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
+    """That each condition of `rule` fits its column; `known` are the types of the columns."""
+    where = f"select rule {rule.label!r}:"
+    for leaf in rule.leaves():
+        kind = known[str(leaf.column)]
+        if pa.types.is_nested(kind):
+            raise CurateError(f"{where} {leaf.column} is a list")
+        compared = (leaf.min, leaf.max, leaf.between, leaf.top_fraction)
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if not is_number and any(bound is not None for bound in compared):
+            raise CurateError(f"{where} {leaf.column} is not a number")
+        for key, values in (("in", leaf.in_), ("not_in", leaf.not_in)):
+            try:
+                pa.array(values or (), kind)
+            except (pa.ArrowException, TypeError):
+                raise CurateError(
+                    f"{where} {key} {list(values or ())} does not fit {leaf.column}, which is {kind}"
+                ) from None
+        if leaf.per and (
+            pa.types.is_nested(known[leaf.per]) or pa.types.is_floating(known[leaf.per])
+        ):
+            raise CurateError(
+                f"{where} per {leaf.per}: expected a column of words, whole numbers or true and"
+                f" false, not of {known[leaf.per]}"
+            )
 
 
 def make_plan(config: Config) -> Plan:
@@ -136,7 +174,7 @@ def make_plan(config: Config) -> Plan:
     run = Run(files.absolute(config.out))
     stages = enabled_stages(config)
     for rule in config.select:
-        rule_stage(rule, stages)
+        rule_stage(rule, config)
     assets = _check_assets(config)
     inputs = find_inputs(config)
     pool = pool_format(config)
@@ -182,7 +220,7 @@ def _check_list(path: str) -> str:
 
 
 def check_metadata(config: Config) -> dict[str, str]:
-    """The digest of each language's entry list, once it is known that it can be read."""
+    """Digests of each language's entry list and of `words_in`, once it is known that they read."""
     digests = {}
     for language, path in sorted(config.prepare.metadata.items()):
         url = files.absolute(path)
@@ -191,12 +229,19 @@ def check_metadata(config: Config) -> dict[str, str]:
         except CurateError as error:
             raise CurateError(f"prepare.metadata.{language}: {error}") from None
         digests[language] = files.content_digest(url)
+    if words_in := config.prepare.words_in:
+        url = files.absolute(words_in)
+        if not files.exists(url):
+            raise CurateError(
+                f"prepare.words_in: {words_in}: no such file; see curate metadata words -h"
+            )
+        if not files.read_bytes(url).strip():
+            raise CurateError(f"prepare.words_in: {words_in}: there is no word in it")
+        digests["words_in"] = files.content_digest(url)
     return digests
 
 
 def _check_model(name: str) -> None:
-    import difflib
-
     known = known_models()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -223,8 +268,9 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
         return [rule.model_dump(by_alias=True) for rule in plan.rules(stage)]
 
     metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
+    words = assets.get("words_in")
     settings: dict[str, object] = {
-        Stage.PREPARE: [config.prepare.languages, metadata, rules(Stage.PREPARE)]
+        Stage.PREPARE: [config.prepare.languages, metadata, words, rules(Stage.PREPARE)]
     }
     if Stage.DOWNLOAD in plan.stages:
         fetch = config.download.model_dump(include=_FETCH_KEYS)

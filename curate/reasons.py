@@ -69,3 +69,7 @@ RULE_PREFIX = "rule:"
 def rule_reason(name: str) -> str:
     """The ledger's reason for the select rule called `name`: ``rule:NAME``."""
     return RULE_PREFIX + name
+
+
+ALONE, ONLY = "alone:", "only:"
+"""Figures of a part: pairs that the rule of this name would drop by itself, and that no other drops."""

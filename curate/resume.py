@@ -51,7 +51,7 @@ def settle(plan: Plan) -> Standing:
         digest = plan.digests[folder]
         whole = len(before) == everything
         barrier = folder in (Stage.DEDUP, Stage.BALANCE) or any(
-            rule.top_fraction is not None for rule in _rules(plan, folder)
+            rule.has_quantile for rule in _rules(plan, folder)
         )
         now = set()
         for index, record in run.records(folder):

@@ -3,7 +3,7 @@
 A part's table after a stage holds the columns of all enabled stages up to it, in this order.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import pyarrow as pa
@@ -54,6 +54,9 @@ PREPARE = pa.schema(
         ("matches", pa.list_(pa.field("element", pa.int32()))),  # ascending entry ids
     ]
 )
+
+LISTED = PREPARE.append(pa.field("words_in_list", pa.int32()))  # words of prepare.words_in
+"""What prepare adds where it counts words of a list."""
 
 FETCHED = pa.schema(
     [
@@ -150,13 +153,15 @@ ADDED = {
 }
 
 
-def after(stage: Stage, *, enabled: Iterable[Stage], balance: pa.Schema = BALANCE) -> pa.Schema:
-    """The columns of a part after `stage`, given the stages that run and what `balance` adds."""
+def after(
+    stage: Stage, *, enabled: Iterable[Stage], added: Mapping[Stage, pa.Schema] = ADDED
+) -> pa.Schema:
+    """The columns of a part after `stage`, given the stages that run and what each adds."""
     enabled = set(enabled)
     fields: list[pa.Field] = []
-    for upstream, added in (ADDED | {Stage.BALANCE: balance}).items():
+    for upstream, columns in added.items():
         if upstream in enabled:
-            fields += list(added)
+            fields += list(columns)
         if upstream is stage:
             break
     return pa.schema(fields)

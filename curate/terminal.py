@@ -12,6 +12,7 @@ from rich.console import Console
 
 from curate.config import Config
 from curate.errors import CurateError
+from curate.schema import Stage
 
 if TYPE_CHECKING:
     from curate.plan import Plan
@@ -73,6 +74,7 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
     """Run and report; Ctrl-C says how to go on. `started` is the monotonic clock's."""
     from curate import execute, progress
     from curate.stages.report import write_report
+    from curate.subset import write_subset
 
     run, config = planned.run, planned.config
     try:
@@ -86,7 +88,8 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
             with progress.watch(out_console, planned, standing):
                 execute.execute(planned, standing, extra=options, debug=debugging())
             if not config.download.enabled:
-                execute.write_uids(planned)
+                kept = planned.upstream(Stage.SHARDS)
+                write_subset(run, kept, run.path(kept, "uids.npy"))
         report = write_report(run, config)
     except KeyboardInterrupt:
         error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")

@@ -199,7 +199,36 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + "select:\n  - column: a\n",
-            "run.yaml:4: select.0: a rule needs one of min, max, in, not_in, top_fraction",
+            "run.yaml:4: select.0: a rule needs one of min, max, between, in, not_in, top_fraction"
+            " (or any_of, all_of)",
+        ),
+        (
+            MINIMAL + "select:\n  - {name: a, min: 3}\n",
+            "run.yaml:4: select.0: a rule is over one `column`, or else has one of any_of and all_of",
+        ),
+        (
+            MINIMAL + "select: [{column: a, between: [0.3, 0.2]}]\n",
+            "run.yaml:3: select.0: between 0.3 and 0.2: nothing could be kept",
+        ),
+        (
+            MINIMAL + "select: [{column: a, min: 1, per: language}]\n",
+            "run.yaml:3: select.0: `per` says of what groups top_fraction is, and there is none",
+        ),
+        (
+            MINIMAL + "select:\n  - name: a\n    any_of:\n      - {column: b, mim: 3}\n",
+            "run.yaml:6: select.0.any_of.0.mim: unknown key, did you mean 'min'?",
+        ),
+        (
+            MINIMAL + "select:\n  - name: a\n    any_of: []\n",
+            "run.yaml:4: select.0: any_of holds no rule",
+        ),
+        (
+            MINIMAL + "select:\n  - name: a\n    all_of: [{name: c, column: b, min: 3}]\n",
+            "run.yaml:4: select.0: 'c' stands in all_of: only the rule around it has a name",
+        ),
+        (
+            MINIMAL + "select:\n  - all_of: [{column: b, min: 3}]\n",
+            "run.yaml: a select rule with any_of or all_of needs a `name` for the ledger",
         ),
         (
             MINIMAL + "select:\n  - column: a\n    min: 2\n  - {column: b, min: 3, max: 2}\n",

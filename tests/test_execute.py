@@ -15,10 +15,12 @@ import xxhash
 from curate import files
 from curate.config import Config, load
 from curate.errors import CurateError
-from curate.execute import beam_flags, execute, prepare_run, recorded, write_uids
+from curate.execute import beam_flags, execute, prepare_run, recorded
 from curate.plan import Plan, make_plan
 from curate.run import PartRecord
-from tests.stages.rundir import rows_of, uid_of
+from curate.subset import write_subset
+from tests.stages.rundir import rows_of
+from tests.test_subset import datacomp_subset
 
 ENTRIES = ["red fox", "fox", "snow", "dogs", "beach", "river", "house"]
 CAPTIONS = [
@@ -108,31 +110,6 @@ def test_the_state_is_true_however_the_run_ends(tmp_path: Path, pool: str) -> No
     assert load(plan.run.path("config.yaml")) == plan.config
 
 
-def naive_uids(uids: list[str]) -> Any:
-    """A subset as DataComp defines it: (upper, lower) halves of each uid, sorted."""
-    halves = [(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids]
-    return np.array(sorted(halves), np.dtype("u8,u8"))
-
-
-def test_uids_are_a_datacomp_subset(tmp_path: Path, pool: str) -> None:
-    plan = planned(str(tmp_path), pool)
-    draw = np.random.default_rng(0)
-    uids = [draw.bytes(16).hex() for _ in range(50)] + ["f" * 32, uid_of(0), "f" * 16 + "0" * 16]
-    for index, chunk in enumerate((uids[:20], [], uids[20:])):
-        table = pa.table({"uid": pa.array(chunk, pa.string())})
-        files.write_table(plan.run.part("dedup", index), table)
-        plan.run.write_record("dedup", index, PartRecord("d", "o", len(chunk), len(chunk)))
-    found = np.load(write_uids(plan))
-    assert found.dtype == np.dtype("u8,u8")
-    assert found.tolist() == naive_uids(uids).tolist()
-
-
-def test_no_pair_is_an_empty_subset(tmp_path: Path, pool: str) -> None:
-    plan = planned(str(tmp_path), pool)
-    found = np.load(write_uids(plan))
-    assert (found.shape, found.dtype) == ((0,), np.dtype("u8,u8"))
-
-
 @pytest.fixture
 def memory() -> Iterator[str]:
     yield "memory://everything"
@@ -181,9 +158,9 @@ def test_a_run_in_memory_from_end_to_end(memory: str) -> None:
     assert stages["dedup"]["dropped"] == {"duplicate_url": len(matched) - len(alone)}
     assert stages["balance"]["kept"] == len(kept) < len(alone)
     assert rows_of(plan.run, "balance", "uid") == kept
-    assert write_uids(plan) == f"{memory}/run/balance/uids.npy"
-    with files.open_read(f"{memory}/run/balance/uids.npy") as file:
-        assert np.load(file).tolist() == naive_uids(kept).tolist()
+    assert write_subset(plan.run, "balance", f"{memory}/uids.npy") == len(kept)
+    with files.open_read(f"{memory}/uids.npy") as file:
+        assert np.load(file).tolist() == datacomp_subset(kept).tolist()
     again = prepare_run(make_plan(plan.config))
     assert again.valid == {"prepare": 3, "dedup": 3, "balance": 3}
     assert again.clustered

@@ -144,6 +144,8 @@ def test_tables(root: str) -> None:
     files.write_table(url, table)
     assert files.read_table(url).equals(table)
     assert files.read_table(url, columns=["b"]).equals(table.select(["b"]))
+    assert files.read_table(url, present={"c", "b"}).equals(table.select(["b"]))
+    assert files.read_table(url, present={"c"}).num_columns == 0
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import files
-from curate.config import Config
+from curate.config import Config, Rule
 from curate.cutting import pool_format
 from curate.errors import CurateError
 from curate.flow import fetch_step, prepare_step
 from curate.ops.tables import STAGED, read_slice
-from curate.plan import Plan, StepDigest, make_plan, rule_stage
+from curate.plan import Plan, StepDigest, added_columns, make_plan, rule_stage
 from curate.schema import POOL, Stage
 
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]
@@ -257,6 +257,26 @@ def test_an_opt_out_list_counts_by_its_content(tmp_path: Path) -> None:
         digests(tmp_path, {"download.opt_out_list": str(path)})
 
 
+def test_a_list_of_words_counts_by_its_content_and_adds_a_column(tmp_path: Path) -> None:
+    before = digests(tmp_path)
+    words = tmp_path / "words.txt"
+    words.write_text("fox\n")
+    key = {"prepare.words_in": str(words)}
+    with_list = digests(tmp_path, key)
+    assert changed(before, with_list, "own") == ["prepare"]
+    words.write_text("fox\nsnow\n")
+    assert changed(with_list, digests(tmp_path, key), "own") == ["prepare"]
+    words.write_text(" \n")
+    with pytest.raises(CurateError, match=r"words\.txt: there is no word in it"):
+        digests(tmp_path, key)
+    config = Config.model_validate(
+        {"input": {"paths": ["x"]}, "prepare": {"words_in": str(words)}, "download": {"enabled": 0}}
+    )
+    listed = Rule(column="words_in_list", min=1)
+    assert rule_stage(listed, config) is Stage.PREPARE
+    assert "words_in_list" in added_columns(config)[Stage.PREPARE].names
+
+
 def test_the_pool_is_in_every_chain_and_in_nobodys_own(tmp_path: Path) -> None:
     before = digests(tmp_path)
     document = BASE | {"prepare": BASE["prepare"] | {"metadata": {"en": str(tmp_path / "en.txt")}}}
@@ -269,7 +289,7 @@ def test_the_pool_is_in_every_chain_and_in_nobodys_own(tmp_path: Path) -> None:
 def test_rules_belong_to_the_first_stage_that_has_their_column(tmp_path: Path) -> None:
     made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score={"model": MODEL},
                 select=BASE["select"])  # fmt: skip
-    assert [rule_stage(rule, made.stages) for rule in made.config.select] == [
+    assert [rule_stage(rule, made.config) for rule in made.config.select] == [
         Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE,
     ]  # fmt: skip
     assert [rule.column for rule in prepare_step(made).rules] == ["caption_chars"]
@@ -279,20 +299,51 @@ def test_rules_belong_to_the_first_stage_that_has_their_column(tmp_path: Path) -
     assert list(made.digests) == [x for x in FOLDERS if x != "balance"]
 
 
+def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) -> None:
+    english = {"column": "language", "in": ["en"]}
+    rules = [
+        {"name": "a", "any_of": [english, {"column": "caption_words", "min": 3}]},
+        {"name": "b", "all_of": [english, {"any_of": [{"column": "width", "min": 3}]}]},
+        {"name": "c", "any_of": [english, {"column": "clip_score", "top_fraction": 0.3}]},
+        {"column": "smaller_side", "top_fraction": 0.5, "per": "language"},
+        {"column": "cluster_size", "max": 100},
+        {"column": "caption_chars", "top_fraction": 0.9},
+    ]
+    made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score={"model": MODEL},
+                select=rules)  # fmt: skip
+    assert [rule_stage(rule, made.config) for rule in made.config.select] == [
+        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"out": None}, "no output folder: give --out RUN or the key `out`"),
         ({"input": {"paths": ["nowhere.parquet"]}}, "input.paths: nowhere.parquet: no such file"),
         ({"input": {"columns": {"url": "link"}}}, "no column 'link' among url, caption; name the"),
-        ({"select": [{"column": "widht", "min": 1}]}, "no column 'widht' in this run; known: "),
+        ({"select": [{"column": "widht", "min": 1}]},
+         "no column 'widht' in this run, did you mean 'width'?; known: language, "),
+        ({"select": [{"column": "cluster_size", "max": 9}]},
+         "'cluster_size': cluster_size comes too late; the last rules of this run apply after down"),
+        ({"select": [{"name": "x", "any_of": [{"column": "width", "min": 9},
+                                              {"column": "hight", "min": 9}]}]},
+         "select rule 'x': no column 'hight' in this run, did you mean 'height'?"),
+        ({"select": [{"name": "x", "all_of": [{"column": "matches", "in": [1]}]}]},
+         "select rule 'x': matches is a list"),
+        ({"select": [{"column": "width", "top_fraction": 0.5, "per": "aspect"}]},
+         "'width': per aspect: expected a column of words, whole numbers or true and false"),
+        ({"select": [{"column": "width", "top_fraction": 0.5, "per": "tongue"}]},
+         "'width': no column 'tongue' in this run"),
         ({"select": [{"column": "clip_score", "min": 1}]}, "no column 'clip_score' in this run"),
         ({"select": [{"column": "language", "min": 1}]}, "'language': language is not a number"),
-        ({"select": [{"name": "x", "column": "caption_words", "top_fraction": 0.5}]},
-         "'x': top_fraction needs a column of download or score"),
+        ({"select": [{"name": "x", "column": "caption_words", "top_fraction": 0.5}],
+          "download": {"enabled": False}},
+         "'x': a top_fraction is taken after download or score, and neither runs here"),
         ({"select": [{"column": "width", "in": ["a"]}]}, "width"),
         ({"select": [{"column": "matches", "in": ["a"]}]}, "matches"),
         ({"prepare": {"metadata": {"en": "gone.txt"}}}, "prepare.metadata.en: "),
+        ({"prepare": {"words_in": "gone.txt"}}, "prepare.words_in: gone.txt: no such file"),
         ({"score": {"model": "ViT-B-23"}}, "open_clip has no model 'ViT-B-23'; nearest: ViT-B-32"),
         ({"score": {"model": "gone.json"}}, "score.model: gone.json: no such file"),
         ({"score": {"model": MODEL, "pretrained": "a/gone.pt"}},

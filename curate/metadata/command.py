@@ -141,3 +141,31 @@ def _licences(given: list[str]) -> dict[str, str]:
             )
         found[source] = licence
     return found
+
+
+@app.command()
+def words(
+    wordnet: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of WordNet 3.0's database files.")
+    ],
+    out: Annotated[str, typer.Option("--out", help="The list of words to write, one a line.")],
+    synsets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="A noun synset a line (n02084071); default: ImageNet-21k."
+        ),
+    ] = None,
+) -> None:
+    """List the words whose first WordNet synset is one of --synsets, for prepare.words_in.
+
+    DataComp's text-based filter keeps a caption if it has such a word. WordNet's files come with
+    many systems, as in Debian's package wordnet-base, under /usr/share/wordnet.
+    """
+    from curate import files
+    from curate.metadata import senses
+
+    with one_line_errors():
+        wanted = senses.read_synsets(synsets or senses.imagenet21k())
+        found = senses.words_of(senses.Nouns(wordnet), wanted)
+        files.write_bytes(out, "".join(f"{word}\n" for word in found).encode())
+        out_console.print(f"{len(found):,} words of {len(wanted):,} synsets  {out}")

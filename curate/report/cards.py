@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 from curate import schema
 from curate.config import Config
-from curate.plan import balance_columns
+from curate.plan import added_columns
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict
-from curate.report.wording import STAGES, conditions
+from curate.report.wording import STAGES
 from curate.schema import Stage
 
 ROWS = 20
@@ -27,6 +27,7 @@ COLUMNS = {
     "language": "of the caption, by fastText lid.176",
     "caption_chars": "length of the caption in code points",
     "caption_words": "length of the caption in words",
+    "words_in_list": "words of the caption that stand in the list of prepare.words_in",
     "width": "of the stored image, pixels",
     "height": "of the stored image, pixels",
     "original_width": "of the image as fetched, pixels",
@@ -56,8 +57,12 @@ def datacard(facts: Facts, *, config: Config, name: str) -> str:
             for s in facts.funnel
         ],
     )
-    if config.select:
-        lines += ["", "Rules:", "", *(f"- `{r.label}`: {conditions(r)}" for r in config.select)]
+    if facts.rules:
+        lines += ["", "Rules:", ""]
+        lines += _table(
+            ("rule", "keeps a pair if", "pairs", "dropped", "would drop alone", "only it drops"),
+            [(f"`{r.rule}`", r.asks, r.pairs, r.dropped, r.alone, r.only) for r in facts.rules],
+        )
     if facts.dropped:
         lines += ["", "## Why pairs were dropped", ""]
         lines += _table(
@@ -93,9 +98,10 @@ def _summary(facts: Facts, config: Config) -> list[str]:
     if facts.images:
         side = facts.images.smaller_side.median_after
         lines.append(f"- Smaller side of the originals, median: {significant(side)} pixels")
-    if facts.scores and config.score:
-        median = significant(facts.scores.clip_score.median_after, 3)
-        lines.append(f"- clip_score, median: {median} ({config.score.model})")
+    for one in facts.scores:
+        model = f" ({config.score.model})" if config.score and one.column == "clip_score" else ""
+        median = significant(one.spread.median_after, 3)
+        lines.append(f"- {one.column}, median: {median}{model}")
     return lines
 
 
@@ -119,7 +125,7 @@ def _balance(facts: Facts) -> list[str]:
 def _files(facts: Facts, config: Config) -> list[str]:
     ending = config.download.encode_format
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
-    after = schema.after(stages[-1], enabled=stages, balance=balance_columns(config))
+    after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
     names = ["key", *after.names]
     columns = [f"- `{name}`: {COLUMNS.get(name, '')}" for name in names if name not in HIDDEN]
     text = (

@@ -1,4 +1,4 @@
-"""How captions, languages, scores and images are spread before and after: counts on fixed grids.
+"""How captions, languages and images are spread before and after: counts on fixed grids.
 
 Every value is counted on a fine grid, a part at a time, so memory does not grow with the pool; the
 bars of a histogram are unions of the grid's cells.
@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
-from curate.config import Config
 from curate.run import ANNOTATED, Run
 from curate.schema import Stage
 
@@ -65,24 +64,6 @@ class Captions:
 
     chars: Spread
     words: Spread
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Where a rule on a score cuts."""
-
-    rule: str
-    value: float
-    keeps: str  # `above` or `below`
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of all scored pairs (before) and of those that the score stage kept (after)."""
-
-    scored: int
-    clip_score: Spread
-    thresholds: tuple[Threshold, ...]
 
 
 @dataclass(frozen=True)
@@ -190,28 +171,6 @@ def unwanted_languages(table: pa.Table) -> dict[str, int]:
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {row["values"] or "?": row["counts"] for row in pc.value_counts(column).to_pylist()}
-
-
-def scores(run: Run, config: Config) -> Scores:
-    """CLIP scores of what was scored and of what the stage kept, with the rules' thresholds."""
-    grid = Grid(start=-1.0, step=0.005, cells=401)
-    for table in run.tables(files.join(Stage.SCORE, ANNOTATED), ["clip_score"]):
-        grid.add(table["clip_score"], grid.before)
-    for table in run.tables(Stage.SCORE, ["clip_score"]):
-        grid.add(table["clip_score"], grid.after)
-    url = run.path(Stage.SCORE, "quantiles.json")
-    quantiles = files.read_json(url) if files.exists(url) else {}
-    thresholds = []
-    for rule in config.select:
-        if rule.column != "clip_score":
-            continue
-        if rule.min is not None:
-            thresholds.append(Threshold(rule.label, rule.min, "above"))
-        if rule.max is not None:
-            thresholds.append(Threshold(rule.label, rule.max, "below"))
-        if rule.top_fraction is not None and rule.label in quantiles:
-            thresholds.append(Threshold(rule.label, float(quantiles[rule.label]), "above"))
-    return Scores(int(grid.before.sum()), grid.spread(), tuple(thresholds))
 
 
 def images(run: Run, final: Stage) -> Images:

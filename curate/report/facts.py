@@ -12,7 +12,7 @@ from curate import files
 from curate.config import Config
 from curate.ops.sweeping import Sweep
 from curate.plan import enabled_stages
-from curate.report import distributions, entries, ledger, sweeps
+from curate.report import distributions, entries, ledger, selection, sweeps
 from curate.report.hosts import Hosts
 from curate.run import PART_STAGES, Run, totals
 from curate.schema import Stage
@@ -97,7 +97,8 @@ class Facts:
     images: distributions.Images | None
     hosts: Hosts | None
     duplicates: ledger.Duplicates | None
-    scores: distributions.Scores | None
+    rules: tuple[selection.RuleFacts, ...]
+    scores: tuple[selection.Scores, ...]
     balance: entries.Balance | None
     sweep: Sweep | None
     examples: tuple[ledger.Example, ...]  # kept pairs
@@ -163,7 +164,8 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         images=distributions.images(run, final) if Stage.DOWNLOAD in stages else None,
         hosts=hosts,
         duplicates=ledger.duplicates(run) if Stage.DEDUP in stages else None,
-        scores=distributions.scores(run, config) if Stage.SCORE in stages else None,
+        rules=selection.rules(config, counts),
+        scores=selection.scores(run, config) if Stage.SCORE in stages else (),
         balance=entries.balance(run, kept_pairs={one.language: one.kept for one in languages})
         if has_balance
         else None,

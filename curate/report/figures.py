@@ -1,5 +1,6 @@
 """The figures of a run, as Vega-Lite charts."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,9 +8,13 @@ import altair as alt
 
 from curate.report import charts, sweeps
 from curate.report.charts import BEFORE, DEAD, DROPPED, INK, KEPT, MARK, Figure
-from curate.report.distributions import Scores, Spread
+from curate.report.distributions import Spread
 from curate.report.entries import LanguageBalance
 from curate.report.facts import Facts
+from curate.report.selection import LanguageScores, Scores
+
+TITLES = {"clip_score": "Agreement of image and caption"}
+"""Of the figures of scores; the others are called by their columns."""
 
 
 def draw(facts: Facts) -> dict[str, Figure]:
@@ -28,8 +33,14 @@ def _figures(facts: Facts) -> Iterator[Figure]:
         side, aspect = facts.images.smaller_side, facts.images.aspect
         yield _bars("smaller_side", "Smaller side of the original", "pixels", side, after)
         yield _bars("aspect", "Aspect", "larger side over smaller side", aspect, after)
-    if facts.scores and facts.scores.scored:
-        yield _scores(facts.scores)
+    for score in facts.scores:
+        if score.scored:
+            title = TITLES.get(score.column, score.column)
+            yield _score(score, name=score.column, title=title, width=2 * charts.WIDTH)
+        for one in score.languages:
+            if one.scored:
+                name = f"{score.column}-{one.language}"
+                yield _score(one, name=name, title=one.language, width=charts.WIDTH)
     if facts.duplicates and len(facts.duplicates.sizes) > 1:
         yield charts.figure("clusters", "Clusters by size", "", _clusters(facts))
     for language in facts.balance.languages if facts.balance else ():
@@ -101,8 +112,8 @@ def _bars(name: str, title: str, unit: str, spread: Spread, legend: tuple[str, s
     return charts.figure(name, title, note, chart)
 
 
-def _scores(scores: Scores) -> Figure:
-    shape = scores.clip_score.histogram
+def _score(one: Scores | LanguageScores, *, name: str, title: str, width: int) -> Figure:
+    shape = one.spread.histogram
     dropped = [a - b for a, b in zip(shape.before, shape.after, strict=True)]
     source = charts.rows(
         low=shape.edges[:-1] * 2,
@@ -111,43 +122,47 @@ def _scores(scores: Scores) -> Figure:
         set=["kept"] * len(dropped) + ["dropped"] * len(dropped),
         order=[0] * len(dropped) + [1] * len(dropped),
     )
-    cells = alt.Axis(grid=False, labelOverlap=False, format=".2~f", values=_ticks(shape.edges))
+    cells = alt.Axis(grid=False, labelOverlap="greedy", values=_ticks(shape.edges))
     room = alt.Scale(domain=[0, 1.25 * max(shape.before)], nice=False)  # for the labels
     bars = (
         alt.Chart(source)
         .mark_bar(binSpacing=1)
         .encode(
-            x=alt.X("low:Q", bin="binned", title="clip_score", axis=cells),
+            x=alt.X("low:Q", bin="binned", title=name.partition("-")[0], axis=cells),
             x2="high:Q",
             y=alt.Y("pairs:Q", title="pairs", axis=charts.short_axis(), scale=room),
             color=alt.Color("set:N", scale=charts.legend("kept", KEPT, "dropped", DROPPED)),
             order="order:Q",
         )
     )
-    thresholds = sorted(scores.thresholds, key=lambda cut: cut.value)
+    thresholds = sorted(one.thresholds, key=lambda cut: cut.value)
+    near = shape.edges[0] + 0.3 * (shape.edges[-1] - shape.edges[0])  # no room left of a line
     cuts = charts.rows(
         cut=[cut.value for cut in thresholds],
         label=[f"{cut.rule}: {cut.value:.3g}" for cut in thresholds],
         y=[8 + 15 * i for i in range(len(thresholds))],
+        left=[i == 0 and cut.value > near for i, cut in enumerate(thresholds)],
     )
     lines = alt.Chart(cuts).mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5)
     text = alt.Chart(cuts).encode(x="cut:Q", y=alt.Y("y:Q", scale=None), text="label:N")
-    lowest = text.transform_filter("datum.y === 8").mark_text(
+    lowest = text.transform_filter("datum.left").mark_text(
         color=MARK, align="right", dx=-5, fontSize=11
     )
-    others = text.transform_filter("datum.y !== 8").mark_text(
+    others = text.transform_filter("!datum.left").mark_text(
         color=MARK, align="left", dx=5, fontSize=11
     )
     chart = bars + lines.encode(x="cut:Q") + lowest + others
-    sized = chart.properties(width=charts.WIDTH * 2, height=charts.HEIGHT)
-    return charts.figure("clip_score", "Agreement of image and caption", "", sized)
+    sized = chart.properties(width=width, height=charts.HEIGHT)
+    return charts.figure(name, title, "", sized)
 
 
 def _ticks(edges: tuple[float, ...]) -> list[float]:
     """Round values from the first to the last edge, about ten of them."""
-    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if 12 * s >= edges[-1] - edges[0])
+    power = math.floor(math.log10((edges[-1] - edges[0]) / 12))
+    steps = (factor * 10.0**power for factor in (1, 2, 5, 10))
+    step = next(s for s in steps if 12 * s >= edges[-1] - edges[0])
     first, last = round(edges[0] / step), round(edges[-1] / step)
-    return [round(i * step, 2) for i in range(first, last + 1)]
+    return [round(i * step, max(0, -power)) for i in range(first, last + 1)]
 
 
 def _clusters(facts: Facts) -> Any:

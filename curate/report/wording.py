@@ -84,16 +84,30 @@ def conditions(rule: Rule) -> str:
 
     >>> conditions(Rule(column="smaller_side", min=200))
     'smaller_side has to be at least 200'
+    >>> conditions(Rule(name="either", any_of=(Rule(column="a", min=1), Rule(column="b", max=2))))
+    'a has to be at least 1 or b has to be at most 2'
     """
+    for word, rules in ((" or ", rule.any_of), (" and ", rule.all_of)):
+        if rules is not None:
+            inner = [conditions(one) for one in rules]
+            return word.join(f"({x})" if one.column is None else x
+                             for one, x in zip(rules, inner, strict=True))  # fmt: skip
     asked = []
     if rule.min is not None:
         asked.append(f"at least {rule.min:g}")
     if rule.max is not None:
         asked.append(f"at most {rule.max:g}")
+    if rule.between is not None:
+        asked.append(f"from {rule.between[0]:g} to {rule.between[1]:g}")
     if rule.in_ is not None:
-        asked.append("one of " + ", ".join(map(str, rule.in_)))
+        asked.append("one of " + ", ".join(map(_value, rule.in_)))
     if rule.not_in is not None:
-        asked.append("none of " + ", ".join(map(str, rule.not_in)))
+        asked.append("none of " + ", ".join(map(_value, rule.not_in)))
     if rule.top_fraction is not None:
-        asked.append(f"among the highest {100 * rule.top_fraction:.4g}%")
+        group = f" of its {rule.per}" if rule.per else ""
+        asked.append(f"among the highest {100 * rule.top_fraction:.4g}%{group}")
     return f"{rule.column} has to be " + " and ".join(asked)
+
+
+def _value(x: object) -> str:
+    return str(x).lower() if isinstance(x, bool) else str(x)

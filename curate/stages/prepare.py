@@ -22,12 +22,12 @@ from curate.ops.hashing import pair_uids
 from curate.ops.language import identify
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
 from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
-from curate.ops.rules import keeps
 from curate.ops.tables import STAGED, read_entries, read_slice
-from curate.reasons import DropReason, ErrorCode, rule_reason
+from curate.reasons import DropReason, ErrorCode
 from curate.run import PLACES_FILE, Part
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve
+from curate.stages.select import apply_rules
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
@@ -46,6 +46,24 @@ def word_count(captions: Any) -> Any:
     """White-space separated words of each caption that has no outer white space, int32."""
     words = pc.list_value_length(pc.utf8_split_whitespace(captions))
     return pc.if_else(pc.equal(captions, ""), pa.scalar(0, pa.int32()), words)
+
+
+def count_listed(captions: Any, words: Any) -> Any:
+    """How many words of each caption, in lower case, stand in the array `words`; int32.
+
+    As in :func:`word_count`, captions have no outer white space.
+    """
+    split = pc.utf8_split_whitespace(pc.utf8_lower(captions))
+    listed = pc.is_in(split.flatten(), value_set=words).to_numpy(zero_copy_only=False)
+    total = np.append(0, np.cumsum(listed))
+    ends = np.append(0, np.cumsum(pc.list_value_length(split).to_numpy()))
+    return pa.array(np.diff(total[ends]), pa.int32())
+
+
+@lru_cache(maxsize=8)
+def load_words(path: str) -> Any:
+    """The words of a list, one a line, as an array; read once a process."""
+    return pa.array(sorted(set(files.read_bytes(path).decode().split())), pa.string())
 
 
 @lru_cache(maxsize=256)
@@ -89,6 +107,7 @@ class PrepareStep(PartStep):
     metadata: dict[str, str]
     rules: tuple[Rule, ...]
     max_dead: int | None = None  # rows in the whole pool
+    words_in: str | None = None
 
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool; if that cannot be read, rows that say so."""
@@ -121,9 +140,7 @@ class PrepareStep(PartStep):
         )
         sieve.remove(pc.invert(can_be_had), reason=DropReason.BAD_URL, value=url)
         self._text_columns(sieve)
-        for rule in self.rules:
-            rows = ~keeps(sieve.table, rule)
-            sieve.remove(rows, reason=rule_reason(rule.label), value=sieve.table[rule.column])
+        rules = apply_rules(sieve, self.rules)
         if self.metadata:
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
@@ -131,7 +148,8 @@ class PrepareStep(PartStep):
         if part.images:
             places = sieve.table.select(schema.PLACES.names)
             files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
-        output = sieve.output(columns=schema.PREPARE, figures={"matches": matches})
+        columns = schema.LISTED if self.words_in else schema.PREPARE
+        output = sieve.output(columns=columns, figures={"matches": matches, **rules})
         self._check(part, output.dead)
         return output
 
@@ -161,3 +179,6 @@ class PrepareStep(PartStep):
             ("matches", match_by_language(captions, languages, metadata=self.metadata)),
         ):
             sieve.table = sieve.table.append_column(name, column)
+        if self.words_in:
+            counts = count_listed(captions, load_words(self.words_in))
+            sieve.table = sieve.table.append_column("words_in_list", counts)

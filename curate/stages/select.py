@@ -1,11 +1,12 @@
 """select: a stage's annotated rows -> the rows that its rules keep.
 
 Joins what a stage found out about each pair to the pair, drops those whose outcome was a failure, and
-applies the rules over the stage's columns. Exact quantiles over the whole pool, where a rule asks for
-a top fraction, are taken before. Nothing is fetched or scored here, so it is cheap to do again.
+applies the rules whose columns all exist by now. Exact quantiles over the whole pool, where a rule
+asks for a top fraction, are taken before. Nothing is fetched or scored here, so it is cheap to do
+again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,12 +17,45 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Rule
-from curate.ops.rules import keeps, top_cut
-from curate.reasons import ErrorCode, rule_reason
-from curate.run import ANNOTATED, Part, Run
+from curate.cuts import FILE
+from curate.ops.quantiles import Cuts, quantiles_of
+from curate.ops.rules import drops, shares
+from curate.reasons import ALONE, ONLY, ErrorCode, rule_reason
+from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import SUCCESS
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
+from curate.stages.quantiles import FindCuts, Quantiles
+
+_FAILURE = "failure"
+_FAILING = {"outcome", "clip_score"}
+"""The columns that `failures` looks at."""
+
+
+def apply_rules(
+    sieve: Sieve, rules: Sequence[Rule], *, cuts: Cuts | None = None
+) -> dict[str, float]:
+    """Take out each row that some rule drops, for the first one that does; figures of all rules."""
+    dropped = drops(sieve.table, rules, cuts=cuts or {})
+    figures: dict[str, float] = {}
+    for label, (alone, only) in shares(dropped, rules).items():
+        figures |= {ALONE + label: alone, ONLY + label: only}
+    left = np.arange(len(sieve.table))
+    for rule, row in zip(rules, dropped, strict=True):
+        gone = row[left]
+        sieve.remove(gone, reason=rule_reason(rule.label), value=_values(sieve.table, rule))
+        left = left[~gone]
+    return figures
+
+
+def _values(table: pa.Table, rule: Rule) -> Any:
+    """What a rule's decision rests on: a column, or ``NAME=VALUE`` of each of several."""
+    if rule.column is not None:
+        return table[rule.column]
+    names = dict.fromkeys(leaf.column for leaf in rule.leaves())
+    parts = [pc.binary_join_element_wise(f"{name}", pc.fill_null(as_text(table[name]), ""), "=")
+             for name in names]  # fmt: skip
+    return pc.binary_join_element_wise(*parts, ", ")
 
 
 @dataclass(frozen=True)
@@ -32,33 +66,51 @@ class SelectStep(PartStep):
     columns: pa.Schema  # of the part afterwards
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides[0]`, where there are quantile rules, maps each one's label to its cut."""
-        cuts: dict[str, float] = sides[0] if sides else {}
-        table = self.incoming(part)
-        folder = files.join(self.stage, ANNOTATED)
-        annotated = files.read_table(self.run.part(folder, part.index))
+        """`sides[0]`, where there are quantile rules, are the cuts."""
+        table, annotated = self.incoming(part), files.read_table(self._annotated(part))
         if not annotated["uid"].equals(table["uid"]):
             raise AssertionError(
-                f"{folder} of part {part.index} is not of the rows of {self.reads}"
+                f"{self.stage}/{ANNOTATED} of part {part.index} is not of the rows of {self.reads}"
             )
-        for name in annotated.column_names:
-            if name != "uid":
-                table = table.append_column(name, annotated[name])
-        sieve = Sieve(table, stage=self.stage)
-        self._failures(sieve)
-        for rule in self.rules:
-            rows = ~keeps(sieve.table, rule, cut=cuts.get(rule.label))
-            sieve.remove(rows, reason=rule_reason(rule.label), value=sieve.table[rule.column])
-        return sieve.output(columns=self.columns)
+        table = _joined(table, annotated.drop_columns("uid"))
+        sieve = Sieve(table.append_column(_FAILURE, failures(table)), stage=self.stage)
+        for reason in sorted(set(sieve.table[_FAILURE].to_pylist()) - {None}):
+            rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
+            value = sieve.table["detail"] if "detail" in table.column_names else None
+            sieve.remove(rows, reason=reason, value=value)
+        figures = apply_rules(sieve, self.rules, cuts=sides[0] if sides else None)
+        return sieve.output(columns=self.columns, figures=figures)
 
-    def _failures(self, sieve: Sieve) -> None:
-        if "outcome" in sieve.table.column_names:
-            for outcome in sorted(set(sieve.table["outcome"].to_pylist()) - {SUCCESS}):
-                failed = pc.equal(sieve.table["outcome"], outcome)
-                sieve.remove(failed, reason=outcome, value=sieve.table["detail"])
-        if "clip_score" in sieve.table.column_names:
-            finite = pc.fill_null(pc.is_finite(sieve.table["clip_score"]), False)
-            sieve.remove(pc.invert(finite), reason=ErrorCode.SCORE_NOT_FINITE)
+    def _annotated(self, part: Part) -> str:
+        return self.run.part(files.join(self.stage, ANNOTATED), part.index)
+
+    def sound(self, part: Part) -> pa.Table:
+        """The columns that quantiles are of, for the rows that did not fail."""
+        asked = quantiles_of(self.rules)
+        names = {one.column for one in asked} | {one.per for one in asked if one.per} | _FAILING
+        table = _joined(
+            files.read_table(self.run.part(self.reads, part.index), present=names),
+            files.read_table(self._annotated(part), present=names),
+        )
+        return table.filter(pc.is_null(failures(table)))
+
+
+def _joined(table: pa.Table, annotated: pa.Table) -> pa.Table:
+    for name in annotated.column_names:
+        table = table.append_column(name, annotated[name])
+    return table
+
+
+def failures(table: pa.Table) -> Any:
+    """Why each row cannot go on whatever the rules say: a reason, or null."""
+    reasons = pa.nulls(len(table), pa.string())
+    if "outcome" in table.column_names:
+        failed = pc.not_equal(table["outcome"], SUCCESS)
+        reasons = pc.if_else(failed, table["outcome"], reasons)
+    if "clip_score" in table.column_names:
+        finite = pc.fill_null(pc.is_finite(table["clip_score"]), False)
+        reasons = pc.if_else(finite, reasons, str(ErrorCode.SCORE_NOT_FINITE))
+    return reasons
 
 
 @dataclass(frozen=True)
@@ -75,31 +127,6 @@ class SelectScore(SelectStep):
     stage: ClassVar[Stage] = Stage.SCORE
 
 
-class _Values(beam.DoFn):
-    def __init__(self, run: Run, folder: str, rules: tuple[Rule, ...]) -> None:
-        self._run, self._folder, self._rules = run, folder, rules
-
-    def process(self, part: Part) -> Iterator[tuple[str, Any]]:
-        columns = [rule.column for rule in self._rules]
-        table = files.read_table(self._run.part(self._folder, part.index), columns=columns)
-        for rule in self._rules:
-            values = pc.drop_null(table[rule.column]).to_numpy()
-            yield rule.label, values[np.isfinite(values)]
-
-
-def _cuts(values: Iterable[tuple[str, Any]], *, run: Run, stage: Stage, rules: Any) -> Any:
-    """One cut a rule, written to ``STAGE/quantiles.json``."""
-    by_label: dict[str, list[Any]] = {rule.label: [] for rule in rules}
-    for label, found in values:
-        by_label[label].append(found)
-    cuts = {
-        rule.label: top_cut(np.concatenate(by_label[rule.label]), fraction=rule.top_fraction)
-        for rule in rules
-    }
-    files.write_json(run.path(stage, "quantiles.json"), cuts)
-    return cuts
-
-
 class Select(beam.PTransform):
     """Parts whose annotated rows stand -> parts whose rows are selected."""
 
@@ -108,16 +135,13 @@ class Select(beam.PTransform):
         self._step = step
 
     def expand(self, parts: Any) -> Any:
-        """Without a quantile rule a map; with one, a barrier: every row's value, then the map."""
+        """Without a quantile rule a map; with one a barrier, then the map."""
         step = self._step
-        rules = tuple(rule for rule in step.rules if rule.top_fraction is not None)
-        if not rules:
+        asked = quantiles_of(step.rules)
+        target = step.run.path(step.stage, FILE)
+        if not asked:
             return parts | "Rules" >> beam.ParDo(TakePart(step))
-        folder = files.join(step.stage, ANNOTATED)
-        cuts = (
-            parts
-            | "Values" >> beam.ParDo(_Values(step.run, folder, rules))
-            | "All" >> beam.combiners.ToList()
-            | "Cuts" >> beam.Map(_cuts, run=step.run, stage=step.stage, rules=rules)
+        cuts = parts | "Quantiles" >> FindCuts(
+            Quantiles(asked, step.columns, step.sound), target=target
         )
         return parts | "Rules" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(cuts))

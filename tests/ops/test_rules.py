@@ -10,17 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.config import Rule
-from curate.ops.rules import keeps, top_cut
+from curate.ops.quantiles import find_cuts, quantiles_of
+from curate.ops.rules import drops, keeps, shares, top_cut
 
 values = st.none() | st.integers(-5, 5)
 bounds = st.none() | st.integers(-6, 6)
 
 
-def kept(
-    values: list[Any], rule: Rule, *, cut: float | None = None, kind: Any = None
-) -> list[bool]:
-    found: list[bool] = keeps(pa.table({"x": pa.array(values, kind)}), rule, cut=cut).tolist()
-    return found
+def kept(values: list[Any], rule: Rule, *, kind: Any = None) -> list[bool]:
+    return list(keeps(pa.table({"x": pa.array(values, kind)}), rule).tolist())
 
 
 @given(
@@ -51,6 +49,7 @@ def test_all_conditions_must_hold(
         (Rule(column="x", min=2), [False, True, True, False, False]),
         (Rule(column="x", max=2), [True, True, False, False, False]),
         (Rule(column="x", min=1.5, max=2.5), [False, True, False, False, False]),
+        (Rule(column="x", between=(2, 3)), [False, True, True, False, False]),
         (Rule(column="x", not_in=(1,)), [False, True, True, False, False]),
         (Rule(column="x", not_in=(99,)), [True, True, True, False, False]),
     ],
@@ -82,19 +81,86 @@ def test_chunks_and_an_empty_table() -> None:
     assert keeps(table.slice(0, 0), rule).tolist() == []
 
 
+def cut_and_kept(table: pa.Table, rule: Rule) -> list[bool]:
+    return list(keeps(table, rule, cuts=find_cuts(lambda: [table], quantiles_of([rule]))).tolist())
+
+
 def test_a_top_fraction_keeps_what_reaches_the_cut() -> None:
-    rule = Rule(column="x", top_fraction=0.5)
-    assert kept([0.1, 0.2, 0.3, None], rule, cut=0.2) == [False, True, True, False]
+    table = pa.table({"x": pa.array([0.1, 0.2, 0.3, None], pa.float32())})
+    assert cut_and_kept(table, Rule(column="x", top_fraction=0.5)) == [False, True, True, False]
     both = Rule(column="x", top_fraction=0.5, max=0.25)
-    assert kept([0.1, 0.2, 0.3, None], both, cut=0.2) == [False, True, False, False]
+    assert cut_and_kept(table, both) == [False, True, False, False]
+    assert keeps(table, both).tolist() == [False] * 4
 
 
-def test_a_float32_score_reaches_a_cut_taken_from_it() -> None:
-    scores = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
-    cut = top_cut(scores, fraction=0.5)
-    rule = Rule(column="x", top_fraction=0.5)
-    assert cut == float(np.float32(0.2))
-    assert kept(scores.tolist(), rule, cut=cut, kind=pa.float32()) == [False, True, True, True]
+def test_a_top_fraction_of_each_group() -> None:
+    table = pa.table(
+        {
+            "x": [1, 5, 3, 9, 7, 2, None],
+            "language": ["en", "en", "en", "de", "de", None, "fr"],
+        }
+    )
+    rule = Rule(column="x", top_fraction=0.4, per="language")
+    # en: index int(1.2) of 5, 3, 1; de: index 0 of 9, 7; the null language is a group like another
+    assert cut_and_kept(table, rule) == [False, True, True, True, False, True, False]
+    whole = Rule(column="x", top_fraction=0.4)
+    assert cut_and_kept(table, whole) == [False, True, False, True, True, False, False]
+
+
+leaf_rules = st.one_of(
+    st.builds(lambda low: {"column": "x", "min": low}, st.integers(-3, 3)),
+    st.builds(lambda high: {"column": "y", "max": high}, st.integers(-3, 3)),
+    st.builds(lambda some: {"column": "word", "in": some}, st.lists(st.sampled_from("abc"))),
+    st.builds(lambda a, b: {"column": "y", "between": sorted((a, b))},
+              st.integers(-3, 3), st.integers(-3, 3)),
+)  # fmt: skip
+nested_rules = st.recursive(
+    leaf_rules,
+    lambda inner: st.builds(
+        lambda key, rules: {key: rules},
+        st.sampled_from(["any_of", "all_of"]),
+        st.lists(inner, min_size=1, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+def satisfies(row: dict[str, Any], rule: dict[str, Any]) -> bool:
+    """One row's reading of a rule."""
+    if "any_of" in rule:
+        return any(satisfies(row, one) for one in rule["any_of"])
+    if "all_of" in rule:
+        return all(satisfies(row, one) for one in rule["all_of"])
+    value = row[rule["column"]]
+    if value is None:
+        return False
+    low, high = rule.get("between", (rule.get("min", -9), rule.get("max", 9)))
+    return value in rule["in"] if "in" in rule else bool(low <= value <= high)
+
+
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            {"x": values, "y": values, "word": st.none() | st.sampled_from("abcd")}
+        ),
+        max_size=6,
+    ),
+    rules=st.lists(nested_rules, max_size=4),
+)
+@settings(deadline=None)
+def test_nested_rules_and_what_each_alone_and_only_it_drops(
+    rows: list[dict[str, Any]], rules: list[dict[str, Any]]
+) -> None:
+    columns = pa.schema([("x", pa.int32()), ("y", pa.float32()), ("word", pa.string())])
+    named = [Rule.model_validate(rule | {"name": str(i)}) for i, rule in enumerate(rules)]
+    dropped = drops(pa.Table.from_pylist(rows, columns), named)
+    expected = [[not satisfies(row, rule) for row in rows] for rule in rules]
+    assert dropped.tolist() == expected
+    for i, (alone, only) in enumerate(shares(dropped, named).values()):
+        assert alone == sum(expected[i])
+        assert only == sum(
+            expected[i][k] and sum(one[k] for one in expected) == 1 for k in range(len(rows))
+        )
 
 
 @given(

@@ -64,7 +64,7 @@ def write_run(
     enabled: list[Stage],
     entries: dict[str, list[str]] | None = None,
     t: float = 2.0,
-    quantiles: dict[str, float] | None = None,
+    quantiles: list[dict[str, Any]] | None = None,
 ) -> Run:
     """Write the files of a finished run as the stages do."""
     run = Run(root)
@@ -159,6 +159,12 @@ def _write_part(
         kept=len(kept),
         dropped=dict(sorted(Counter(f.reason for f in gone if not f.dead).items())),
         dead=dict(sorted(Counter(f.reason for f in gone if f.dead).items())),
+        figures={
+            figure + fate.reason.removeprefix("rule:"): 1
+            for fate in gone
+            for figure in ("alone:", "only:")
+            if fate.reason.startswith("rule:")
+        },
         seconds=1.0,
     )
     run.write_record(stage, index, record)
@@ -248,6 +254,12 @@ FATES = [
 """Fourteen pairs in two parts, of which four are kept."""
 
 
+QUANTILES: list[dict[str, Any]] = [
+    {"column": "clip_score", "top_fraction": 0.9, "per": None, "group": None, "pairs": 6,
+     "cut": 0.15},
+]  # fmt: skip
+
+
 ENTRIES = {"en": ["cat", "mat", "dog", "yak"], "de": ["Hund"]}
 
 
@@ -261,14 +273,14 @@ def full_config() -> Config:
 def full_run(tmp_path: Path) -> Run:
     """Every stage ran: 14 pairs in, 4 kept."""
     root = str(tmp_path / "full")
-    return write_run(root, FATES, enabled=STAGES, entries=ENTRIES, quantiles={"best": 0.15})
+    return write_run(root, FATES, enabled=STAGES, entries=ENTRIES, quantiles=QUANTILES)
 
 
 @pytest.fixture(scope="session")
 def reported_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Every stage ran, the report as well; tests read it only."""
     root = str(tmp_path_factory.mktemp("runs") / "full")
-    run = write_run(root, FATES, enabled=STAGES, entries=ENTRIES, quantiles={"best": 0.15})
+    run = write_run(root, FATES, enabled=STAGES, entries=ENTRIES, quantiles=QUANTILES)
     write_report(run, config())
     return run
 

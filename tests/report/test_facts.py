@@ -8,10 +8,11 @@ import pyarrow as pa
 from curate import files
 from curate.config import Config
 from curate.reasons import DropReason, ErrorCode
-from curate.report.distributions import Format, Grid, Language, Threshold
+from curate.report.distributions import Format, Grid, Language
 from curate.report.entries import HeadEntry, Point
 from curate.report.facts import Check, Facts, StageFacts, collect
 from curate.report.ledger import SizeClass
+from curate.report.selection import Threshold
 from curate.report.wording import REASONS, conditions, explain
 from curate.run import Run
 from curate.schema import Stage
@@ -134,10 +135,9 @@ def test_images(full_run: Run, full_config: Config) -> None:
 
 
 def test_scores(full_run: Run, full_config: Config) -> None:
-    scores = collect(full_run, full_config).scores
-    assert scores is not None
-    assert scores.scored == 6
-    shape = scores.clip_score.histogram
+    [scores] = collect(full_run, full_config).scores
+    assert (scores.column, scores.scored) == ("clip_score", 6)
+    shape = scores.spread.histogram
     assert (shape.edges[0], shape.edges[-1]) == (0.1, 0.31)
     assert [n for n in shape.before if n] == [1, 5]
     assert [n for n in shape.after if n] == [5]
@@ -183,7 +183,7 @@ def test_without_download(text_run: Run, text_config: Config) -> None:
     assert (facts.pairs, facts.kept) == (11, 4)
     found = [(s.stage, s.rows, s.kept) for s in facts.funnel]
     assert found == [("prepare", 11, 7), ("dedup", 7, 5), ("balance", 5, 4)]
-    assert (facts.images, facts.scores, facts.shards) == (None, None, None)
+    assert (facts.images, facts.scores, facts.shards) == (None, (), None)
     assert all(check.holds for check in facts.checks)
 
 

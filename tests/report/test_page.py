@@ -65,9 +65,10 @@ def html(reported_run: Run) -> str:
 
 def test_files(reported_run: Run, html: str) -> None:
     assert files.names(reported_run.path(Stage.REPORT)) == [
-        "aspect.png", "caption_chars.png", "caption_words.png", "clip_score.png", "clusters.png",
-        "croissant.json", "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png",
-        "hosts.parquet", "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
+        "aspect.png", "caption_chars.png", "caption_words.png", "clip_score-de.png",
+        "clip_score-en.png", "clip_score.png", "clusters.png", "croissant.json",
+        "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png", "hosts.parquet",
+        "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
     ]  # fmt: skip
     png = files.read_bytes(reported_run.path(Stage.REPORT, "funnel.png"))
     assert decoded(png).shape[1] > 1000
@@ -132,7 +133,8 @@ def test_sections_of_what_did_not_run_are_absent(
         "funnel", "kept", "dropped", "dead", "balance", "duplicates", "captions", "origin"
     ]  # fmt: skip
     assert sections(unbalanced_run, unbalanced_config) == [
-        "funnel", "kept", "dropped", "dead", "scores", "images", "hosts", "captions", "origin"
+        "funnel", "kept", "dropped", "rules", "dead", "scores", "images", "hosts", "captions",
+        "origin",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import files, schema
@@ -18,7 +18,13 @@ from curate.ops.pool import PoolFormat
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
-from curate.stages.prepare import PrepareStep, clean, match_by_language, word_count
+from curate.stages.prepare import (
+    PrepareStep,
+    clean,
+    count_listed,
+    match_by_language,
+    word_count,
+)
 from tests.stages.rundir import check_conserved, dead, drive, gone, rows_of, uid_of
 
 URL = "http://x.example/a.jpg"
@@ -65,6 +71,7 @@ def prepare(
     languages: tuple[str, ...] | None = None,
     metadata: dict[str, str] | None = None,
     rules: tuple[Rule, ...] = (),
+    words_in: str | None = None,
 ) -> list[Part]:
     """Run the stage over a parquet pool in parts of `size`; the parts that it yields."""
     path = run.path("pool.parquet")
@@ -74,6 +81,7 @@ def prepare(
     step = PrepareStep(
         run=run, reads="", digest="d", own="o", pool=PoolFormat("parquet", "url", "caption", uid),
         languages=languages, metadata=metadata or {}, rules=rules,
+        words_in=words_in,
     )  # fmt: skip
     parts = [
         Part(i, path, start, min(size, len(pool) - start))
@@ -83,7 +91,7 @@ def prepare(
     check_conserved(run, Stage.PREPARE, parts)
     for index in range(len(parts)):
         kept = files.read_table(run.part("prepare", index))
-        assert kept.schema.equals(schema.PREPARE)
+        assert kept.schema.equals(schema.LISTED if words_in else schema.PREPARE)
     return yielded
 
 
@@ -179,7 +187,7 @@ def test_a_caption_that_matches_nothing_is_dropped_after_the_rules(
     ]
     record = run.record("prepare", 0)
     assert record is not None
-    assert record.figures == {"matches": 3}
+    assert record.figures == {"matches": 3, "alone:caption_words": 1, "only:caption_words": 1}
 
 
 def test_uids_of_the_input_are_taken_as_they_are_or_the_record_is_dead(run: Run) -> None:
@@ -276,3 +284,27 @@ def test_text_rules_drop_with_the_value_they_looked_at(run: Run) -> None:
         (naive_uid(URL, captions[2]), "rule:caption_words", "8"),
         (naive_uid(URL, captions[1]), "rule:tongue", "en"),
     ]
+
+
+def test_words_of_a_list_are_counted_and_can_be_asked_for(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("fox\nfoxes\n.22\n\n")
+    captions = ["a Fox met two foxes in the snow", "a fox, and no other", "the street in the evening",
+                "fox  FOX\u2003fox in the night", "a rifle of .22 inches"]  # fmt: skip
+    rule = Rule(name="listed", column="words_in_list", min=1)
+    rows = [{"url": URL, "caption": caption} for caption in captions]
+    prepare(run, rows, rules=(rule,), words_in=str(tmp_path / "words.txt"))
+    assert rows_of(run, "prepare", "caption", "words_in_list") == [
+        (captions[0], 2), (captions[3], 3), (captions[4], 1),
+    ]  # fmt: skip
+    assert [(reason, value) for _, reason, value in gone(run, Stage.PREPARE, 1)] == [
+        ("rule:listed", "0"), ("rule:listed", "0"),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.text(alphabet="ab \u3000é\n", max_size=9), max_size=6))
+@settings(deadline=None)
+def test_listed_words_are_counted_as_python_splits(texts: list[str]) -> None:
+    captions = [text.strip() for text in texts]
+    words = pa.array(["a", "b", "é", "ab"])
+    found = count_listed(pa.array(captions, pa.string()), words).to_pylist()
+    assert found == [sum(w in words.to_pylist() for w in c.split()) for c in captions]

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from curate import files, schema
 from curate.config import Rule
-from curate.ops.rules import top_cut
-from curate.run import Part, Run
+from curate.cuts import read_cuts
+from curate.ops.quantiles import Quantile
+from curate.run import Part, Run, totals
 from curate.schema import Stage
 from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, table_of, uid_of
@@ -20,9 +18,7 @@ Gone = list[tuple[str, str, str | None]]
 AFTER = [Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE]
 
 
-def select(
-    run: Run, stage: Stage, parts: list[list[dict[str, Any]]], *rules: Rule, digest: str = "d"
-) -> list[Part]:
+def select(run: Run, stage: Stage, parts: list[list[dict[str, Any]]], *rules: Rule) -> list[Part]:
     """Lay incoming and annotated rows, select, and check the conservation; the parts laid."""
     kind, reads, annotated = {
         Stage.DOWNLOAD: (SelectDownload, Stage.PREPARE, schema.FETCHED),
@@ -34,7 +30,7 @@ def select(
     ]
     laid = lay(run, reads, rows, schema.after(reads, enabled=AFTER))
     lay(run, f"{stage}/annotated", rows, annotated)
-    step: SelectStep = kind(run=run, reads=reads, digest=digest, own="o", rules=rules,
+    step: SelectStep = kind(run=run, reads=reads, digest="d", own="o", rules=rules,
                             columns=schema.after(stage, enabled=AFTER))  # fmt: skip
     yielded = drive(run, Select(step), laid)
     check_conserved(run, stage, laid)
@@ -124,15 +120,6 @@ def datacomp_cut(scores: list[float], fraction: float) -> float:
     return sorted(scores, reverse=True)[min(int(len(scores) * fraction), len(scores) - 1)]
 
 
-@given(
-    scores=st.lists(st.integers(-8, 8), min_size=1, max_size=40),
-    fraction=st.floats(0.01, 1.0),
-)
-def test_the_cut_is_datacomps(scores: list[int], fraction: float) -> None:
-    values = [score / 8 for score in scores]
-    assert top_cut(np.array(values), fraction=fraction) == datacomp_cut(values, fraction)
-
-
 @pytest.mark.parametrize(
     ("fraction", "cut", "kept"),
     [
@@ -147,7 +134,9 @@ def test_a_top_fraction_is_taken_over_all_parts(
     scores = [0.125, 0.375, 0.25, 0.5, 0.75, -0.5, 0.25, 0.5, 0.125, 0.25]
     parts = [scored(*scores[:4]), [], scored(*scores[4:5], first=4), scored(*scores[5:], first=5)]
     select(run, Stage.SCORE, parts, Rule(name="top", column="clip_score", top_fraction=fraction))
-    assert files.read_json(run.path("score", "quantiles.json")) == {"top": cut}
+    [found] = files.read_json(run.path("score", "quantiles.json"))
+    assert found == {"column": "clip_score", "top_fraction": fraction, "per": None, "group": None,
+                     "pairs": len(scores), "cut": cut}  # fmt: skip
     assert datacomp_cut(scores, fraction) == cut
     assert rows_of(run, "score", "uid") == [uid_of(i) for i in kept]
     assert gone(run, Stage.SCORE, 4) == [
@@ -162,7 +151,7 @@ def test_fractions_are_of_the_rows_that_reach_the_stage(run: Run) -> None:
         Rule(name="half", column="clip_score", top_fraction=0.5),
     )
     select(run, Stage.SCORE, [rows[:2], rows[2:]], *rules)
-    assert files.read_json(run.path("score", "quantiles.json")) == {"half": 0.25}  # of four
+    assert read_cuts(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.25}  # of four
     assert rows_of(run, "score", "uid") == [uid_of(0), uid_of(1)]
     assert gone(run, Stage.SCORE, 2) == [
         (uid_of(4), "rule:floor", "0.75"), (uid_of(3), "rule:half", "0.125"),
@@ -177,12 +166,75 @@ def test_two_fractions_have_a_cut_each_and_failed_rows_none(run: Run) -> None:
         Rule(name="bytes", column="image_bytes", top_fraction=0.25),
     )
     select(run, Stage.DOWNLOAD, [rows[:1], rows[1:]], *rules)
-    assert files.read_json(run.path("download", "quantiles.json")) == {"sides": 2.0, "bytes": 21.0}
+    assert read_cuts(run, Stage.DOWNLOAD) == {
+        (Quantile("smaller_side", 0.5), None): 2, (Quantile("image_bytes", 0.25), None): 21,
+    }  # fmt: skip
     assert rows_of(run, "download", "smaller_side") == [3, 4]
     assert gone(run, Stage.DOWNLOAD, 2) == [
         (uid_of(1), "rule:sides", "1"), (uid_of(9), "dns", "x.example"),
         (uid_of(2), "rule:bytes", "14"),
     ]  # fmt: skip
+
+
+def test_a_fraction_of_an_earlier_column_is_of_the_images_that_came(run: Run) -> None:
+    rows = [
+        row | {"caption_words": n} for row, n in zip(images(1, 2, 3, 4), (5, 9, 7, 3), strict=True)
+    ]
+    rows.append({"uid": uid_of(9), "outcome": "dns", "detail": None, "caption_words": 99})
+    select(
+        run, Stage.DOWNLOAD, [rows[:2], rows[2:]], Rule(column="caption_words", top_fraction=0.5)
+    )
+    assert read_cuts(run, Stage.DOWNLOAD) == {(Quantile("caption_words", 0.5), None): 5}
+    assert rows_of(run, "download", "caption_words") == [5, 9, 7]
+    assert gone(run, Stage.DOWNLOAD, 2) == [
+        (uid_of(9), "dns", None), (uid_of(4), "rule:caption_words", "3"),
+    ]  # fmt: skip
+
+
+LANGUAGES = ["en", "de", "en", "fr", None, "en", "de", "en"]
+SCORES = [0.5, 0.25, 0.375, 0.125, 0.0, 0.75, 0.625, float("nan")]
+BY_LANGUAGE: list[dict[str, Any]] = [
+    {"uid": uid_of(i), "language": language, "clip_score": score}
+    for i, (language, score) in enumerate(zip(LANGUAGES, SCORES, strict=True))
+]
+
+
+def test_fractions_per_language(run: Run) -> None:
+    parts = [BY_LANGUAGE[:2], BY_LANGUAGE[2:3], [], BY_LANGUAGE[3:]]
+    rule = Rule(name="top", column="clip_score", top_fraction=0.5, per="language")
+    select(run, Stage.SCORE, parts, rule)
+    assert [(one["group"], one["pairs"], one["cut"])
+            for one in files.read_json(run.path("score", "quantiles.json"))] == [
+        (None, 1, 0.0), ("de", 2, 0.25), ("en", 3, 0.5), ("fr", 1, 0.125),
+    ]  # fmt: skip
+    assert rows_of(run, "score", "uid") == [uid_of(i) for i in (0, 1, 3, 4, 5, 6)]
+    assert gone(run, Stage.SCORE, 4) == [(uid_of(2), "rule:top", "0.375")]
+
+
+def test_a_rule_over_several_columns_is_one_reason_with_all_values(run: Run) -> None:
+    """English and among the best half of the whole pool, as DataComp intersects two filters."""
+    both = Rule.model_validate(
+        {
+            "name": "both",
+            "all_of": [
+                {"column": "language", "in": ["en"]},
+                {"column": "clip_score", "top_fraction": 0.5},
+            ],
+        }
+    )
+    low = Rule(name="low", column="clip_score", min=0.25)
+    select(run, Stage.SCORE, [BY_LANGUAGE[:4], BY_LANGUAGE[4:]], both, low)
+    assert read_cuts(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.375}
+    assert rows_of(run, "score", "uid") == [uid_of(i) for i in (0, 2, 5)]
+    assert gone(run, Stage.SCORE, 2) == [
+        (uid_of(1), "rule:both", "language=de, clip_score=0.25"),
+        (uid_of(3), "rule:both", "language=fr, clip_score=0.125"),
+        (uid_of(4), "rule:both", "language=, clip_score=0"),
+        (uid_of(6), "rule:both", "language=de, clip_score=0.625"),
+    ]
+    assert totals(run, Stage.SCORE)["figures"] == {
+        "alone:both": 4, "only:both": 2, "alone:low": 2, "only:low": 0,
+    }  # fmt: skip
 
 
 def test_a_top_fraction_of_nothing_keeps_nothing(run: Run) -> None:

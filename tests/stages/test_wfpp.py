@@ -18,7 +18,9 @@ from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_
 
 Row = dict[str, Any]
 ENABLED = [Stage.PREPARE, Stage.BALANCE]
-COLUMNS = schema.after(Stage.BALANCE, enabled=ENABLED, balance=schema.WFPP)
+COLUMNS = schema.after(
+    Stage.BALANCE, enabled=ENABLED, added=schema.ADDED | {Stage.BALANCE: schema.WFPP}
+)
 THRESHOLD = 1e-3
 
 

@@ -1,0 +1,197 @@
+"""What the rules select: each one's share in the drops, and the scores with the rules' thresholds."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files
+from curate.config import Config
+from curate.cuts import read_cuts
+from curate.ops.quantiles import Group, Quantile
+from curate.plan import added_columns, rule_stage
+from curate.reasons import ALONE, ONLY, RULE_PREFIX, DropReason, rule_reason
+from curate.report.distributions import Grid, Spread
+from curate.report.wording import conditions
+from curate.run import ANNOTATED, PART_STAGES, Run
+from curate.schema import Stage
+
+LANGUAGES = 6
+"""Languages whose scores are shown by themselves."""
+
+_CELLS = 400
+
+
+@dataclass(frozen=True)
+class RuleFacts:
+    """What one rule does, with the others and without them."""
+
+    rule: str
+    stage: str
+    asks: str
+    pairs: int  # that reached the rules of the stage
+    dropped: int  # for this rule: it is the first that they do not satisfy
+    alone: int  # that it would drop if it were the only one
+    only: int  # that no other rule of the stage drops
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where a rule on a score cuts."""
+
+    rule: str
+    value: float
+    keeps: str  # `above` or `below`
+
+
+@dataclass(frozen=True)
+class LanguageScores:
+    """The scores of the captions in one language."""
+
+    language: str
+    scored: int
+    spread: Spread
+    thresholds: tuple[Threshold, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score of all scored pairs (before) and of those that the score stage kept (after)."""
+
+    column: str
+    scored: int
+    spread: Spread
+    thresholds: tuple[Threshold, ...]
+    languages: tuple[LanguageScores, ...]  # the most frequent; none where there is but one
+
+
+def rules(config: Config, counts: Mapping[Stage, dict[str, Any]]) -> tuple[RuleFacts, ...]:
+    """The rules in the order in which they apply; `counts` are the totals of the stages that ran."""
+    found = []
+    for stage, one in counts.items():
+        by_rules = {x: n for x, n in one["dropped"].items() if x.startswith(RULE_PREFIX)}
+        reached = one["kept"] + sum(by_rules.values())
+        if stage is Stage.PREPARE:
+            reached += one["dropped"].get(DropReason.NO_MATCH, 0)
+        for rule in config.select:
+            if rule_stage(rule, config) is stage:
+                dropped = by_rules.get(rule_reason(rule.label), 0)
+                alone, only = (int(one["figures"].get(x + rule.label, 0)) for x in (ALONE, ONLY))
+                asks = conditions(rule)
+                found.append(RuleFacts(rule.label, stage, asks, reached, dropped, alone, only))
+    return tuple(found)
+
+
+def scores(run: Run, config: Config) -> tuple[Scores, ...]:
+    """The scores of a run whose score stage ran."""
+    added = added_columns(config)[Stage.SCORE]
+    columns = [field.name for field in added if _is_number(field.type)]
+    before = files.join(Stage.SCORE, ANNOTATED)
+    ahead = PART_STAGES[: PART_STAGES.index(Stage.SCORE)]
+    reads = next(stage for stage in reversed(ahead) if run.done(stage))
+    extents = _extents(run, before, columns)
+    wholes = {name: _grid(name, *extents[name]) for name in columns}
+    parts: dict[str, dict[str, Grid]] = {name: {} for name in columns}
+    for index in run.done(before):
+        table = files.read_table(run.part(before, index), columns=["uid", *columns])
+        pairs = files.read_table(run.part(reads, index), columns=["uid", "language"])
+        if not pairs["uid"].equals(table["uid"]):
+            continue  # a run that is not finished: these scores are of other pairs
+        _count(table, pairs["language"], wholes, parts, extents, side="before")
+    for table in run.tables(Stage.SCORE, [*columns, "language"]):
+        _count(table, table["language"], wholes, parts, extents, side="after")
+    cuts = read_cuts(run, Stage.SCORE)
+    return tuple(
+        Scores(
+            column=name,
+            scored=int(wholes[name].before.sum()),
+            spread=wholes[name].spread(),
+            thresholds=_thresholds(config, name, cuts, language=None),
+            languages=_by_language(config, name, cuts, parts[name]),
+        )
+        for name in columns
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _extents(run: Run, folder: str, columns: list[str]) -> dict[str, tuple[float, float]]:
+    found = dict.fromkeys(columns, (math.inf, -math.inf))
+    for table in run.tables(folder, columns):
+        for name in columns:
+            finite = table[name].filter(pc.is_finite(table[name]))
+            ends = pc.min_max(finite).as_py()
+            if ends["min"] is not None:
+                low, high = found[name]
+                found[name] = (min(low, ends["min"]), max(high, ends["max"]))
+    return found
+
+
+def _grid(name: str, low: float, high: float) -> Grid:
+    """Cells of a round width over the values; for cosines always the same."""
+    if name == "clip_score" or low > high:
+        return Grid(start=-1.0, step=0.005, cells=_CELLS + 1)
+    width = ((high - low) or abs(high) or 1.0) / _CELLS
+    power = 10.0 ** math.floor(math.log10(width))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= width)
+    start = math.floor(low / step) * step
+    return Grid(start=start, step=step, cells=math.floor((high - start) / step) + 2)
+
+
+def _count(
+    table: pa.Table,
+    languages: Any,
+    wholes: dict[str, Grid],
+    parts: dict[str, dict[str, Grid]],
+    extents: dict[str, tuple[float, float]],
+    *,
+    side: str,
+) -> None:
+    for name, whole in wholes.items():
+        whole.add(table[name], getattr(whole, side))
+        for language in sorted(pc.unique(languages).to_pylist(), key=str):
+            grid = parts[name].setdefault(language or "unknown", _grid(name, *extents[name]))
+            rows = pc.equal(languages, language) if language else pc.is_null(languages)
+            grid.add(table[name].filter(rows), getattr(grid, side))
+
+
+def _by_language(
+    config: Config, name: str, cuts: Mapping[Group, float], grids: dict[str, Grid]
+) -> tuple[LanguageScores, ...]:
+    if len(grids) < 2:
+        return ()
+    order = sorted(grids, key=lambda language: (-int(grids[language].before.sum()), language))
+    return tuple(
+        LanguageScores(
+            language,
+            int(grids[language].before.sum()),
+            grids[language].spread(),
+            _thresholds(config, name, cuts, language=language),
+        )
+        for language in order[:LANGUAGES]
+    )
+
+
+def _thresholds(
+    config: Config, column: str, cuts: Mapping[Group, float], *, language: str | None
+) -> tuple[Threshold, ...]:
+    """Where the rules cut; a cut that each language has of its own is one of that language alone."""
+    found = []
+    for rule in config.select:
+        for leaf in rule.leaves():
+            if leaf.column != column:
+                continue
+            low, high = leaf.between or (None, None)
+            found += [Threshold(rule.label, x, "above") for x in (leaf.min, low) if x is not None]
+            found += [Threshold(rule.label, x, "below") for x in (leaf.max, high) if x is not None]
+            if leaf.top_fraction is not None and leaf.per in (None, "language"):
+                quantile = Quantile(column, leaf.top_fraction, leaf.per)
+                cut = cuts.get((quantile, language if leaf.per else None))
+                if cut is not None:
+                    found.append(Threshold(rule.label, float(cut), "above"))
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,107 @@
+"""quantiles: a column of all parts -> the values that the highest fractions reach; a barrier.
+
+Each pass reads the column again and sends no more than the counts of one digit from each worker
+(:mod:`curate.ops.quantiles`), so memory does not grow with the pool. The cuts are the same for any
+number of workers, and a retry counts the same.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from curate.cuts import write_cuts
+from curate.ops.quantiles import (
+    Cuts,
+    Digits,
+    Group,
+    Quantile,
+    Searches,
+    add_digits,
+    count_digits,
+    cuts_of,
+    narrow,
+    passes,
+)
+from curate.run import Part
+
+Counted = dict[Group, Digits]
+
+
+class CountDigits(beam.DoFn):
+    """Part -> the counts of one digit of its values."""
+
+    def __init__(self, quantiles: "Quantiles", number: int) -> None:
+        self._quantiles, self._number = quantiles, number
+
+    def process(self, part: Part, searches: Searches) -> Iterator[Counted]:
+        """Count one part."""
+        asked = self._quantiles
+        yield count_digits(asked.read(part), asked.quantiles, searches, number=self._number)
+
+
+class SumDigits(beam.CombineFn):
+    """Sums the counts of parts."""
+
+    def create_accumulator(self) -> Counted:
+        """No values."""
+        return {}
+
+    def add_input(self, total: Counted, found: Counted) -> Counted:
+        """Add the counts of one part."""
+        for group, digits in found.items():
+            total[group] = add_digits(total.get(group), digits)
+        return total
+
+    def merge_accumulators(self, totals: Iterable[Counted]) -> Counted:
+        """Add up totals."""
+        merged: Counted = {}
+        for total in totals:
+            merged = self.add_input(merged, total)
+        return merged
+
+    def extract_output(self, total: Counted) -> Counted:
+        """The total itself."""
+        return total
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """What is asked: `read` gives the columns of a part, restricted to the rows that count."""
+
+    quantiles: tuple[Quantile, ...]
+    columns: pa.Schema
+    read: Callable[[Part], pa.Table]
+
+
+def _settle(searches: Searches, *, columns: pa.Schema, target: str) -> Cuts:
+    cuts = cuts_of(searches, columns)
+    write_cuts(cuts, target=target)
+    return cuts
+
+
+class FindCuts(beam.PTransform):
+    """Parts -> one element, the cuts, which are also written to the file `target`."""
+
+    def __init__(self, asked: Quantiles, *, target: str) -> None:
+        super().__init__()
+        self._asked, self._target = asked, target
+
+    def expand(self, parts: Any) -> Any:
+        """One pass a digit, each knowing what the one before has found."""
+        asked = self._asked
+        found = parts.pipeline | "Nothing known" >> beam.Create([{}])
+        most = max(passes(asked.columns.field(one.column).type) for one in asked.quantiles)
+        for number in range(most):
+            counted = (
+                parts
+                | f"Count {number}"
+                >> beam.ParDo(CountDigits(asked, number), beam.pvalue.AsSingleton(found))
+                | f"Sum {number}" >> beam.CombineGlobally(SumDigits())
+            )
+            found = found | f"Narrow {number}" >> beam.Map(
+                narrow, beam.pvalue.AsSingleton(counted), number=number
+            )
+        return found | "Settle" >> beam.Map(_settle, columns=asked.columns, target=self._target)

@@ -1,0 +1,52 @@
+"""A run's kept pairs as a DataComp subset file: the uids, sorted, as ``.npy`` of dtype ``u8,u8``.
+
+The two fields are the upper and the lower half of the 128-bit uid. Uids are spooled to local disk
+by their leading bits and sorted a bucket at a time, so memory does not grow with the run.
+"""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import write_array_header_1_0
+from numpy.typing import NDArray
+
+from curate import files
+from curate.run import Run
+
+DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
+
+_TOGETHER = 1 << 22
+"""Uids that are sorted at once, about."""
+
+
+def write_subset(run: Run, folder: str, target: str) -> int:
+    """Write the uids of the pairs that `folder` of the run kept to `target`; how many they are.
+
+    A uid that is there more than once is written as often.
+    """
+    total = sum(record.kept for _, record in run.records(folder))
+    bits = max(0, (total - 1) // _TOGETHER).bit_length()
+    with tempfile.TemporaryDirectory() as spool, files.atomic_write(target) as file:
+        buckets = [Path(spool, f"{i}") for i in range(1 << bits)]
+        with ExitStack() as stack:
+            opened = [stack.enter_context(bucket.open("wb")) for bucket in buckets]
+            for table in run.tables(folder, columns=["uid"]):
+                halves = _halves(table["uid"])
+                place = halves[:, 0] >> np.uint64(64 - bits) if bits else np.zeros(len(halves))
+                for i in np.unique(place):
+                    opened[int(i)].write(halves[place == i].tobytes())
+        header: Any = {"descr": DTYPE.descr, "fortran_order": False, "shape": (total,)}
+        write_array_header_1_0(file, header)
+        for bucket in buckets:
+            uids = np.fromfile(bucket, DTYPE)
+            file.write(uids[np.lexsort((uids["f1"], uids["f0"]))].tobytes())
+    return total
+
+
+def _halves(column: Any) -> NDArray[np.uint64]:
+    """Hex uids as upper and lower halves, shape (n, 2)."""
+    digits = bytes.fromhex("".join(column.to_pylist()))
+    return np.frombuffer(digits, ">u8").reshape(-1, 2).astype("<u8")

@@ -1,0 +1,46 @@
+"""`curate subset`: the kept pairs of a run for the tools of DataComp."""
+
+from typing import Annotated
+
+import typer
+
+from curate.errors import CurateError
+from curate.run import PART_STAGES, Run
+from curate.terminal import one_line_errors, out_console
+
+
+def subset(
+    run_directory: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
+    npy: Annotated[str, typer.Option("--npy", metavar="FILE", help="The file to write.")],
+    stage: Annotated[
+        str | None, typer.Option(help="Pairs that this stage kept; default: the run's last.")
+    ] = None,
+) -> None:
+    """Write the uids of a run's kept pairs as a DataComp subset file.
+
+    They stand sorted in an .npy file of dtype u8,u8: upper and lower half of each 128-bit uid.
+    """
+    from curate import config as configuration
+    from curate.plan import enabled_stages
+    from curate.subset import write_subset
+
+    with one_line_errors():
+        run = Run.at(run_directory)
+        config = configuration.load(run.path("config.yaml"))
+        stages = [str(one) for one in PART_STAGES if one in enabled_stages(config)]
+        chosen = stage or stages[-1]
+        if chosen not in stages:
+            raise CurateError(f"--stage {chosen}: this run has {', '.join(stages)}")
+        parts, done = run.state()["parts"], len(run.done(chosen))
+        if done != parts:
+            raise CurateError(
+                f"{run_directory}: {chosen} is done for {done} of {parts} parts; go on with it"
+                f" first: curate run {run.path('config.yaml')}"
+            )
+        pairs = write_subset(run, chosen, npy)
+        out_console.print(f"{pairs:,} pairs kept by {chosen}  {npy}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make this a command of `app`."""
+    app.command()(subset)

@@ -1,0 +1,118 @@
+"""The table of rules, and scores with thresholds a language at a time, of hand-laid runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate import files, schema
+from curate.config import Config, Rule
+from curate.report.selection import LANGUAGES, RuleFacts, Threshold, rules, scores
+from curate.report.wording import conditions
+from curate.run import PartRecord, Run, totals
+from curate.schema import Stage
+from tests.stages.rundir import lay, uid_of
+
+RULES: list[dict[str, Any]] = [
+    {"name": "words", "column": "caption_words", "min": 3},
+    {"column": "clip_score", "between": [0.0, 0.5]},
+    {"name": "top", "column": "clip_score", "top_fraction": 0.5, "per": "language"},
+    {"name": "either", "any_of": [{"column": "language", "in": ["en"]},
+                                  {"column": "clip_score", "top_fraction": 0.25}]},
+]  # fmt: skip
+
+
+def config(*rules: dict[str, Any]) -> Config:
+    document = {"input": {"paths": ["p"]}, "score": {"model": "m"}, "select": list(rules),
+                "dedup": {"enabled": False}}  # fmt: skip
+    return Config.model_validate(document)
+
+
+def test_the_table_of_rules_from_the_records(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "run"))
+    words: dict[str, float] = {"alone:words": 2, "only:words": 2}
+    for index in range(2):
+        record = PartRecord(
+            "d", "o", 10, 5, {"rule:words": 2, "no_match": 1, "language": 1}, {"null_url": 1}, words
+        )
+        run.write_record("prepare", index, record)
+    figures: dict[str, float] = {
+        "alone:clip_score": 3, "only:clip_score": 1, "alone:top": 4, "only:top": 2,
+        "alone:either": 0, "only:either": 0,
+    }  # fmt: skip
+    gone = {"rule:clip_score": 3, "rule:top": 2}
+    run.write_record(
+        "score", 0, PartRecord("d", "o", 10, 4, gone, {"score_not_finite": 1}, figures)
+    )
+    counts = {stage: totals(run, stage) for stage in (Stage.PREPARE, Stage.SCORE)}
+    found = rules(config(*RULES), counts)
+    assert [(r.rule, r.stage, r.pairs, r.dropped, r.alone, r.only) for r in found] == [
+        ("words", "prepare", 16, 4, 4, 4),
+        ("clip_score", "score", 9, 3, 3, 1),
+        ("top", "score", 9, 2, 4, 2),
+        ("either", "score", 9, 0, 0, 0),
+    ]
+    assert found[0] == RuleFacts(
+        "words", "prepare", "caption_words has to be at least 3", 16, 4, 4, 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (RULES[1], "clip_score has to be from 0 to 0.5"),
+        (RULES[2], "clip_score has to be among the highest 50% of its language"),
+        (RULES[3], "language has to be one of en or clip_score has to be among the highest 25%"),
+        ({"name": "x", "all_of": [RULES[1], {"any_of": RULES[3]["any_of"][:1]}]},
+         "clip_score has to be from 0 to 0.5 and (language has to be one of en)"),
+        ({"column": "nearest_target", "in": [True]}, "nearest_target has to be one of true"),
+    ],
+)  # fmt: skip
+def test_rules_in_words(rule: dict[str, Any], text: str) -> None:
+    assert conditions(Rule.model_validate(rule)) == text
+
+
+def test_scores_a_language_at_a_time(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "run"))
+    languages = ["en", "en", "de", None, "en", "fr"] + [f"x{i}" for i in range(LANGUAGES)]
+    values = [0.25, 0.5, 0.125, 0.75, float("nan"), -0.5] + [0.1] * LANGUAGES
+    rows = [
+        {"uid": uid_of(i), "language": language, "clip_score": value}
+        for i, (language, value) in enumerate(zip(languages, values, strict=True))
+    ]
+    enabled = [Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE]
+    lay(run, "download", [rows[:2], rows[2:]], schema.after(Stage.DOWNLOAD, enabled=enabled))
+    lay(run, "score/annotated", [rows[:2], rows[2:]], schema.SCORED)
+    lay(run, "score", [rows[:1], rows[2:4]], schema.after(Stage.SCORE, enabled=enabled))
+    files.write_json(
+        run.path("score", "quantiles.json"),
+        [
+            {"column": "clip_score", "top_fraction": 0.25, "per": None, "group": None, "cut": 0.3},
+            {"column": "clip_score", "top_fraction": 0.5, "per": "language", "group": "en",
+             "cut": 0.25},
+        ],
+    )  # fmt: skip
+    [found] = scores(run, config(*RULES))
+    assert (found.column, found.scored) == ("clip_score", 5 + LANGUAGES)
+    assert (sum(found.spread.histogram.before), sum(found.spread.histogram.after)) == (11, 3)
+    everywhere = (Threshold("clip_score", 0.0, "above"), Threshold("clip_score", 0.5, "below"),
+                  Threshold("either", 0.3, "above"))  # fmt: skip
+    assert found.thresholds == everywhere
+    assert [(one.language, one.scored) for one in found.languages] == [
+        ("en", 2), ("de", 1), ("fr", 1), ("unknown", 1), ("x0", 1), ("x1", 1),
+    ]  # fmt: skip
+    english = found.languages[0]
+    assert english.thresholds == (*everywhere[:2], Threshold("top", 0.25, "above"), everywhere[2])
+    assert (sum(english.spread.histogram.before), sum(english.spread.histogram.after)) == (2, 1)
+    assert found.languages[1].thresholds == everywhere
+
+
+def test_one_language_is_not_shown_twice(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "run"))
+    rows = [{"uid": uid_of(1), "language": "en", "clip_score": 0.25}]
+    enabled = [Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE]
+    lay(run, "download", [rows], schema.after(Stage.DOWNLOAD, enabled=enabled))
+    lay(run, "score/annotated", [rows], schema.SCORED)
+    lay(run, "score", [[]], schema.after(Stage.SCORE, enabled=enabled))
+    [found] = scores(run, config())
+    assert (found.scored, found.languages, found.thresholds) == (1, (), ())

@@ -1,0 +1,173 @@
+"""Each recipe's rules on hand-made rows at the edges of its definition."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from curate import files
+from curate.config import Config, load, recipes
+from curate.ops.pool import PoolFormat
+from curate.ops.quantiles import find_cuts, quantiles_of
+from curate.ops.rules import drops
+from curate.plan import enabled_stages, rule_stage
+from curate.run import Part, Run
+from curate.schema import Stage
+from curate.stages.prepare import PrepareStep
+
+Row = dict[str, Any]
+
+
+def recipe(name: str) -> Config:
+    return load(str(recipes()[name]))
+
+
+def fates(config: Config, rows: list[Row]) -> list[str]:
+    """The first rule that drops each row, or `kept`; the rows are all that reach the rules."""
+    table = pa.Table.from_pylist(rows)
+    half = len(rows) // 2
+    cuts = find_cuts(lambda: [table[:half], table[half:]], quantiles_of(config.select))
+    dropped = drops(table, config.select, cuts=cuts)
+    labels = [rule.label for rule in config.select]
+    return [
+        next((label for label, row in zip(labels, dropped, strict=True) if row[i]), "kept")
+        for i in range(len(rows))
+    ]
+
+
+def kept_scores(config: Config, column: str, scores: list[float]) -> list[float]:
+    """The scores that stay, highest first."""
+    found = fates(config, [{column: score} for score in scores])
+    return sorted(
+        (x for x, fate in zip(scores, found, strict=True) if fate == "kept"), reverse=True
+    )
+
+
+def datacomp_kept(scores: list[float], fraction: float) -> list[float]:
+    """The published definition of a cut at a fraction."""
+    descending = sorted(scores, reverse=True)
+    return [score for score in descending if score >= descending[int(len(scores) * fraction)]]
+
+
+TOP = [
+    ("datacomp-clip-l14-30", "clip_score", 0.3),
+    ("dfn", "clip_score", 0.15),
+    ("tmars", "masked_clip_score", 0.5),
+]
+
+
+@pytest.mark.parametrize(("name", "column", "fraction"), TOP)
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 9, 10, 11, 100])
+def test_a_fraction_is_cut_at_its_score(name: str, column: str, fraction: float, n: int) -> None:
+    scores = [i / 128 for i in range(n)]
+    random.Random(n).shuffle(scores)
+    kept = kept_scores(recipe(name), column, scores)
+    assert kept == datacomp_kept(scores, fraction)
+    assert len(kept) == int(n * fraction) + 1
+
+
+@pytest.mark.parametrize(("name", "column", "fraction"), TOP)
+def test_ties_at_the_cut_all_stay(name: str, column: str, fraction: float) -> None:
+    scores = [0.5] + [0.25] * 18 + [0.125]
+    assert kept_scores(recipe(name), column, scores) == [0.5] + [0.25] * 18
+    assert datacomp_kept(scores, fraction) == [0.5] + [0.25] * 18
+
+
+IMAGE: Row = {"language": "en", "caption_words": 2, "caption_chars": 6, "nearest_target": True}
+IMAGE_EDGES: list[tuple[Row, str]] = [
+    ({}, "kept"),
+    ({"caption_words": 1}, "words"),
+    ({"caption_chars": 5}, "characters"),
+    ({"nearest_target": False}, "image_based"),
+    ({"nearest_target": None}, "image_based"),
+]
+
+
+def test_datacomp_image() -> None:
+    config = recipe("datacomp-image")
+    assert config.prepare.languages == ("en",)
+    found = fates(config, [IMAGE | change for change, _ in IMAGE_EDGES])
+    assert found == [expected for _, expected in IMAGE_EDGES]
+
+
+def test_datacomp_1b_intersects_two_filters_of_the_whole_pool() -> None:
+    """int(10 * 0.3) = 3: the fourth score, 0.5, is the cut, though others of the four are not kept."""
+    config = recipe("datacomp-1b")
+    changes: list[Row] = [
+        {"clip_score": 0.9}, {"clip_score": 0.8, "language": "de"},
+        {"clip_score": 0.7, "nearest_target": False}, {"clip_score": 0.5},
+        {"clip_score": 0.5, "caption_words": 1}, {"clip_score": 0.4}, {"clip_score": 0.3},
+        {"clip_score": 0.2, "caption_chars": 5}, {"clip_score": 0.1}, {"clip_score": -0.1},
+    ]  # fmt: skip
+    rows: list[Row] = [IMAGE | change for change in changes]
+    kept = [i for i, fate in enumerate(fates(config, rows)) if fate == "kept"]
+    assert kept == [0, 3]
+    cut = datacomp_kept([row["clip_score"] for row in rows], 0.3)[-1]
+    image = fates(recipe("datacomp-image"), rows)
+    assert kept == [
+        i for i, row in enumerate(rows)
+        if image[i] == "kept" and row["language"] == "en" and row["clip_score"] >= cut
+    ]  # fmt: skip
+    assert [rule.label for rule in config.select] == ["datacomp_1b"]
+    assert config.prepare.languages is None, "another language is no reason to leave the fraction"
+
+
+def test_datacomp_text_by_the_stage_itself(tmp_path: Path) -> None:
+    captions = {
+        "my dog in the garden of the house": "kept",
+        "The DOG is in the garden of the house": "kept",
+        "this is my dog, it likes the water": "imagenet_word",  # a word with its comma is none
+        "the meaning of this is not clear to me": "imagenet_word",
+        "Der Hund schläft dog in der warmen Sonne": "language",
+    }
+    config = recipe("datacomp-text")
+    words = tmp_path / "words.txt"
+    words.write_text("dog\ndogs\n")
+    rows = [{"url": f"http://x.example/{i}", "text": text} for i, text in enumerate(captions)]
+    files.write_table(str(tmp_path / "pool.parquet"), pa.Table.from_pylist(rows))
+    step = PrepareStep(
+        run=Run(str(tmp_path / "run")), reads="", digest="d", own="o",
+        pool=PoolFormat("parquet", "url", "text", None), languages=config.prepare.languages,
+        metadata={}, rules=config.select, words_in=str(words),
+    )  # fmt: skip
+    output = step.process(Part(0, str(tmp_path / "pool.parquet"), 0, len(rows)))
+    found = dict.fromkeys(output.kept["caption"].to_pylist(), "kept")
+    for row in output.dropped.to_pylist():
+        found[row["caption"]] = row["reason"].removeprefix("rule:")
+    assert found == captions
+
+
+def test_cat() -> None:
+    pair = {"caption_relations": 1, "caption_actions": 1, "text_overlap": 0.0}
+    edges: list[tuple[Row, str]] = [
+        ({}, "kept"),
+        ({"caption_relations": 0}, "complexity"),
+        ({"caption_actions": 0}, "action"),
+        ({"caption_relations": 3, "caption_actions": 2}, "kept"),
+        ({"text_overlap": 0.01}, "text_spotting"),
+        ({"text_overlap": 1.0, "caption_actions": 0}, "action"),
+    ]
+    found = fates(recipe("cat"), [pair | change for change, _ in edges])
+    assert found == [expected for _, expected in edges]
+
+
+def test_negcliploss_and_normsim_are_both_of_the_whole_pool() -> None:
+    losses = [9, 8, 7, 6, 6, 4, 3, 2, 1, 0]
+    norms = [0, 9, 8, 2, 7, 6, 5, 4, 3, 1]
+    rows = [{"neg_clip_loss": x, "norm_sim": y} for x, y in zip(losses, norms, strict=True)]
+    # the cuts are at index 3, a loss of 6, and at index int(6.6667), a similarity of 3
+    assert fates(recipe("negcliploss-normsim"), rows) == [
+        "normsim", "kept", "kept", "normsim", "kept", *["negcliploss"] * 5,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["datacomp-text", "datacomp-clip-l14-30", "dfn"])
+def test_recipes_whose_columns_exist_can_be_planned(name: str) -> None:
+    config = recipe(name)
+    for rule in config.select:
+        assert rule_stage(rule, config) in enabled_stages(config)
+    assert {rule_stage(rule, config) for rule in config.select} == {
+        Stage.PREPARE if name == "datacomp-text" else Stage.SCORE
+    }
