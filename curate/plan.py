@@ -63,7 +63,12 @@ class Plan:
 
     def columns(self, stage: Stage) -> pa.Schema:
         """The columns of a part after `stage`."""
-        return schema.after(stage, enabled=self.stages, balance=balance_columns(self.config))
+        return schema.after(
+            stage,
+            enabled=self.stages,
+            dedup=dedup_columns(self.config),
+            balance=balance_columns(self.config),
+        )
 
 
 def enabled_stages(config: Config) -> tuple[Stage, ...]:
@@ -79,6 +84,12 @@ def enabled_stages(config: Config) -> tuple[Stage, ...]:
         Stage.REPORT: True,
     }
     return tuple(stage for stage in Stage if wanted[stage])
+
+
+def dedup_columns(config: Config) -> pa.Schema:
+    """The columns that the deduplication adds."""
+    more = schema.OTHER_CAPTIONS if config.dedup.keep_captions else ()
+    return pa.schema([*schema.DEDUP, *more])
 
 
 def balance_columns(config: Config) -> pa.Schema:

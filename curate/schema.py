@@ -61,10 +61,13 @@ DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in ("uid", "o
 
 DEDUP = pa.schema(
     [
-        ("cluster", pa.string()),  # uid of the survivor; its own where the pair is alone
-        ("cluster_size", pa.int32()),  # pairs in the cluster, the survivor included
+        ("cluster", pa.string()),  # uid of its first pair; its own where the pair is alone
+        ("cluster_size", pa.int32()),  # pairs in the cluster, this one included
     ]
 )
+
+OTHER_CAPTIONS = pa.schema([("other_captions", pa.list_(pa.field("element", pa.string())))])
+"""What dedup adds on request: captions of the dropped pairs of the cluster, each once."""
 
 SCORED = pa.schema([("uid", pa.string()), ("clip_score", pa.float32())])
 """Every row that was scored: `score/annotated/`."""
@@ -131,11 +134,17 @@ ADDED = {
 }
 
 
-def after(stage: Stage, *, enabled: Iterable[Stage], balance: pa.Schema = BALANCE) -> pa.Schema:
-    """The columns of a part after `stage`, given the stages that run and what `balance` adds."""
+def after(
+    stage: Stage,
+    *,
+    enabled: Iterable[Stage],
+    dedup: pa.Schema = DEDUP,
+    balance: pa.Schema = BALANCE,
+) -> pa.Schema:
+    """The columns of a part after `stage`, given the stages that run and what some of them add."""
     enabled = set(enabled)
     fields: list[pa.Field] = []
-    for upstream, added in (ADDED | {Stage.BALANCE: balance}).items():
+    for upstream, added in (ADDED | {Stage.DEDUP: dedup, Stage.BALANCE: balance}).items():
         if upstream in enabled:
             fields += list(added)
         if upstream is stage:
