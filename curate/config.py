@@ -133,14 +133,47 @@ class Download(Model):
         return self
 
 
+_POLICIES = ("url", "image", "pair", "caption")
+_PRESETS = {"strict": ("url", "image", "caption")}
+
+
 class Dedup(Model):
-    """Which duplicates to drop, in this order; one pair of each cluster survives."""
+    """Which pairs are duplicates of each other, and what stays of a cluster of them.
+
+    Of a cluster the pair with the larger image stays, then the longer caption, then the smaller uid.
+    """
 
     enabled: bool = True
-    by: tuple[Literal["url", "image", "caption"], ...] = ("url", "image", "caption")
+    policy: tuple[Literal["url", "image", "pair", "caption"], ...] = Field(
+        ("pair",),
+        min_length=1,
+        description="url: one pair a URL. image: one an image file. pair: one of those with the same"
+        " image and nearly the same caption. caption: one of those with nearly the same caption."
+        " strict: url, image and caption",
+    )
+    url_keeps: Literal["one", "distinct_captions"] = Field(
+        "one", description="under `url`: one pair, or one of each of its captions"
+    )
+    caption_keeps: Positive = Field(1, description="under `caption`: pairs of a cluster")
+    keep_captions: bool = Field(
+        False, description="keep captions of dropped pairs with the survivor, as other_captions"
+    )
+    normalise: bool = Field(
+        True, description="compare captions without case, punctuation and width (NFKC)"
+    )
     threshold: Fraction = Field(0.8, description="Jaccard similarity of two captions' shingles")
     num_perm: Positive = Field(128, description="MinHash permutations")
     ngram: Positive = Field(5, description="characters a shingle")
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _preset_or_one(cls, value: object) -> object:
+        return _PRESETS.get(value, (value,)) if isinstance(value, str) else value
+
+    @field_validator("policy")
+    @classmethod
+    def _in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(policy for policy in _POLICIES if policy in value)
 
 
 class Score(Model):

@@ -15,14 +15,16 @@ import apache_beam as beam
 from curate import files
 from curate.config import Config
 from curate.cutting import pool_format
+from curate.ops.duplicates import DedupRule
 from curate.ops.fetch import FetchPolicy
 from curate.ops.images import ImageEncoder
 from curate.plan import Plan
 from curate.run import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
-from curate.stages.dedup import Dedup, DedupRule, DedupStep
+from curate.stages.dedup import Dedup, DedupStep
 from curate.stages.download import FetchStep
+from curate.stages.forests import Spread
 from curate.stages.part import TakePart
 from curate.stages.prepare import PrepareStep
 from curate.stages.score import ScoreStep
@@ -36,7 +38,7 @@ LOCAL_RUNNER = "FnApiRunner"
 def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> None:
     """Add the graph of `plan` to `pipeline`.
 
-    `clustered` says that dedup's table of clusters stands and need not be computed.
+    `clustered` says that dedup's verdicts stand and need not be computed.
     """
     stages = [stage for stage in plan.stages if plan.run.makes(stage)]
     parts: Any = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
@@ -46,7 +48,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
         parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
         parts |= "Select images" >> Select(select_step(plan, Stage.DOWNLOAD))
     if Stage.DEDUP in stages:
-        parts |= "Dedup" >> Dedup(dedup_step(plan), clustered=clustered)
+        spread = Spread.over(sum(part.rows for part in plan.parts))
+        parts |= "Dedup" >> Dedup(dedup_step(plan), spread=spread, clustered=clustered)
     if Stage.SCORE in stages:
         parts |= "Score" >> hinted(beam.ParDo(TakePart(score_step(plan))), plan.config)
         parts |= "Select scores" >> Select(select_step(plan, Stage.SCORE))

@@ -90,6 +90,8 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
     added = dict(schema.ADDED)
     if config.prepare.words_in is not None:
         added[Stage.PREPARE] = schema.LISTED
+    if config.dedup.keep_captions:
+        added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
     return {stage: added[stage] for stage in enabled_stages(config) if stage in added}

@@ -47,6 +47,7 @@ class DropReason(StrEnum):
     # dedup
     DUPLICATE_URL = "duplicate_url"
     DUPLICATE_IMAGE = "duplicate_image"
+    DUPLICATE_PAIR = "duplicate_pair"
     DUPLICATE_CAPTION = "duplicate_caption"
     # balance
     SAMPLED_OUT = "sampled_out"

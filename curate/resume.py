@@ -20,7 +20,7 @@ class Standing:
 
     valid: dict[str, int]  # parts done a step, by folder
     stale: dict[str, int]  # parts done under other settings, by folder
-    clustered: bool  # whether dedup's table of clusters stands
+    clustered: bool  # whether dedup's verdicts stand
     failed: dict[int, int] = field(default_factory=dict)  # rows to be fetched again, by part
 
     @property

@@ -13,7 +13,8 @@ RUN/
      part-00000.journal/           (local runs) what was fetched of a part that is in work
   dropped/<stage>/part-00000.parquet   the ledger
   dead/<stage>/part-00000.parquet
-  dedup/clusters.parquet  balance/entries.parquet  balance/thresholds.json  <stage>/quantiles.json
+  dedup/clusters/part-00000.parquet dedup/clusters.json    who stays, for the pairs not alone
+  balance/entries.parquet  balance/thresholds.json  <stage>/quantiles.json
   shards/00000.tar 00000.parquet 00000_stats.json manifest.json
   report/
 

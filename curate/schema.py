@@ -83,10 +83,13 @@ DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in ("uid", "o
 
 DEDUP = pa.schema(
     [
-        ("cluster", pa.string()),  # uid of the survivor; its own where the pair is alone
-        ("cluster_size", pa.int32()),  # pairs in the cluster, the survivor included
+        ("cluster", pa.string()),  # uid of its first pair; its own where the pair is alone
+        ("cluster_size", pa.int32()),  # pairs in the cluster, this one included
     ]
 )
+
+OTHER_CAPTIONS = pa.schema([("other_captions", pa.list_(pa.field("element", pa.string())))])
+"""What dedup adds on request: captions of the dropped pairs of the cluster, each once."""
 
 SCORED = pa.schema([("uid", pa.string()), ("clip_score", pa.float32())])
 """Every row that was scored: `score/annotated/`."""

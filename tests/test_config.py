@@ -32,7 +32,7 @@ download:
   connect_to:
     site.test: 127.0.0.1:80
 dedup:
-  by: [url, caption]
+  policy: [caption, url]
 select:
   - column: caption_words
     min: 3
@@ -69,7 +69,7 @@ def test_a_full_file(tmp_path: Path) -> None:
     assert loaded.prepare.metadata == {"en": "en.txt", "de": "de.txt"}
     assert loaded.download.timeout == 5.0
     assert loaded.download.connect_to == {"site.test": "127.0.0.1:80"}
-    assert loaded.dedup.by == ("url", "caption")
+    assert loaded.dedup.policy == ("url", "caption")
     assert [rule.label for rule in loaded.select] == ["caption_words", "alike", "language"]
     assert loaded.select[2].in_ == ("en", 7, 0.5)
     assert loaded.balance == Balance(t=20, reference="en")
@@ -314,7 +314,9 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
         (("score.model=ViT-B-32",), ("score", "model"), "ViT-B-32"),
         (("out=a=b",), ("out",), "a=b"),
         (("out=null",), ("out",), None),
-        (("dedup.by=[image]",), ("dedup", "by"), ("image",)),
+        (("dedup.policy=[image]",), ("dedup", "policy"), ("image",)),
+        (("dedup.policy=pair",), ("dedup", "policy"), ("pair",)),
+        (("dedup.policy=strict",), ("dedup", "policy"), ("url", "image", "caption")),
         (("prepare.metadata.fr=fr.txt",), ("prepare", "metadata"),
          {"en": "en.txt", "de": "de.txt", "fr": "fr.txt"}),
         (("beam=null", "beam.workers=3"), ("beam", "workers"), 3),

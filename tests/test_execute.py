@@ -123,7 +123,7 @@ def test_a_run_in_memory_from_end_to_end(memory: str) -> None:
     files.write_bytes(f"{memory}/en.txt", "\n".join(ENTRIES).encode())
     plan = planned(
         memory, f"{memory}/pool.jsonl", prepare={"metadata": {"en": f"{memory}/en.txt"}},
-        dedup={"by": ["url"]}, balance={"t": 4}, seed=3,
+        dedup={"policy": "url"}, balance={"t": 4}, seed=3,
         select=[{"name": "short", "column": "caption_words", "min": 4}],
     )  # fmt: skip
     standing = prepare_run(plan)

@@ -1,4 +1,4 @@
-"""MinHash signatures of captions, LSH bands, and the exact Jaccard similarity that verifies them.
+"""MinHash signatures of captions, and their LSH bands.
 
 The scheme is datasketch 2's ``affine32``: the 32-bit hash of each shingle goes through the
 MurmurHash3 finaliser, and value i of a signature is the minimum over the shingles of
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate.ops.hashing import xxh32, xxh64
+from curate.ops.hashing import xxh32
 from curate.ops.strings import buffers
 
 _U = np.uint64
@@ -35,7 +35,7 @@ def _finalise(h: Any) -> Any:
 
 
 @nb.njit(cache=True)
-def _shingles(content: Any, start: int, stop: int, ngram: int, words: bool, starts: Any) -> Any:
+def shingles_of(content: Any, start: int, stop: int, ngram: int, words: bool, starts: Any) -> Any:
     """Fill `starts` with where each unit begins, `stop` last: (units, shingles)."""
     units = 0
     for at in range(start, stop):
@@ -51,7 +51,7 @@ def _shingles(content: Any, start: int, stop: int, ngram: int, words: bool, star
 
 
 @nb.njit(inline="always")
-def _end(content: Any, starts: Any, first: int, ngram: int, units: int, words: bool) -> Any:
+def end_of(content: Any, starts: Any, first: int, ngram: int, units: int, words: bool) -> Any:
     """Where the shingle that begins at unit `first` ends."""
     last = min(first + ngram, units)
     end = starts[last]
@@ -71,10 +71,10 @@ def _signatures(content: Any, offsets: Any, a: Any, b: Any, ngram: int, words: b
         longest = max(longest, offsets[row + 1] - offsets[row])
     starts = np.empty(longest + 1, np.int64)
     for row in range(rows):
-        units, n = _shingles(content, offsets[row], offsets[row + 1], ngram, words, starts)
+        units, n = shingles_of(content, offsets[row], offsets[row + 1], ngram, words, starts)
         signature = out[row]
         for i in range(n):
-            end = _end(content, starts, i, ngram, units, words)
+            end = end_of(content, starts, i, ngram, units, words)
             h = np.uint32(_finalise(xxh32(content, starts[i], end)))
             for k in range(perms):
                 value = np.uint32(a[k] * h + b[k])
@@ -140,85 +140,3 @@ def band_hashes(signatures: NDArray[np.uint32], *, bands: int, rows: int) -> NDA
     """A hash of each band of `rows` values of each signature, shape (n, bands)."""
     hashes: NDArray[np.uint64] = _bands(signatures, bands, rows)
     return hashes
-
-
-@nb.njit(cache=True)
-def _shingle_set(content: Any, start: int, stop: int, ngram: int) -> Any:
-    starts = np.empty(stop - start + 1, np.int64)
-    units, n = _shingles(content, start, stop, ngram, False, starts)
-    hashes = np.empty(n, np.uint64)
-    for i in range(n):
-        end = _end(content, starts, i, ngram, units, False)
-        hashes[i] = xxh64(content, starts[i], end, _U(0))
-    return np.unique(hashes)
-
-
-@nb.njit(cache=True)
-def _similarity(x: Any, y: Any) -> float:
-    common = m = n = 0
-    while m < len(x) and n < len(y):
-        if x[m] == y[n]:
-            common += 1
-            m += 1
-            n += 1
-        elif x[m] < y[n]:
-            m += 1
-        else:
-            n += 1
-    union = len(x) + len(y) - common
-    return common / union if union else 1.0
-
-
-@nb.njit(cache=True)
-def _root(parent: Any, node: int) -> Any:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@nb.njit(cache=True, nogil=True)
-def _joining(
-    content: Any, offsets: Any, left: Any, right: Any, threshold: float, ngram: int
-) -> Any:
-    parent = np.arange(len(offsets) - 1)
-    joins = np.zeros(len(left), np.bool_)
-    held = -1
-    x = np.empty(0, np.uint64)
-    for k in range(len(left)):
-        i, j = left[k], right[k]
-        a, b = _root(parent, i), _root(parent, j)
-        if a == b:
-            continue
-        if held != i:
-            x = _shingle_set(content, offsets[i], offsets[i + 1], ngram)
-            held = i
-        y = _shingle_set(content, offsets[j], offsets[j + 1], ngram)
-        if _similarity(x, y) >= threshold:
-            parent[max(a, b)] = min(a, b)
-            joins[k] = True
-    return joins
-
-
-def joining_edges(
-    captions: Any, edges: NDArray[np.int64], *, threshold: float, ngram: int = 5
-) -> NDArray[np.int64]:
-    """Of candidate `edges`, (k, 2) positions, enough true ones to connect what true ones connect.
-
-    True is a Jaccard similarity of the two captions' character shingles (compared by their XXH64)
-    of at least `threshold`. An edge within a cluster that is connected already is not looked at,
-    which leaves the components, whatever the order, as they are.
-    """
-    content, offsets = buffers(captions)
-    joins = _joining(content, offsets, edges[:, 0], edges[:, 1], threshold, ngram)
-    true: NDArray[np.int64] = edges[joins]
-    return true
-
-
-def jaccard(left: str, right: str, *, ngram: int = 5) -> float:
-    """Jaccard similarity of the character shingles of two captions, compared by their XXH64."""
-    sets = []
-    for caption in (left, right):
-        content = np.frombuffer(caption.encode(), np.uint8)
-        sets.append(_shingle_set(content, 0, len(content), ngram))
-    return float(_similarity(*sets))

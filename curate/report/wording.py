@@ -52,6 +52,8 @@ REASONS: dict[str, str] = {
     " the value is the pair that stays.",
     DropReason.DUPLICATE_IMAGE: "Another pair has the same image file; the value is the pair"
     " that stays.",
+    DropReason.DUPLICATE_PAIR: "Another pair has the same image and nearly the same caption; the"
+    " value is the pair that stays.",
     DropReason.DUPLICATE_CAPTION: "Another pair has nearly the same caption; the value is the pair"
     " that stays.",
     DropReason.SAMPLED_OUT: "Balancing: all entries of the caption are frequent, and chance was"

@@ -1,0 +1,87 @@
+"""Which pairs of a cluster stay, and for which of them each of the others goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The clusters of one policy among n pairs."""
+
+    reason: str
+    label: NDArray[np.int64]  # (n,), equal within a cluster; below 0 for a pair in none
+    keep: int = 1  # pairs of a cluster that may stay
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of n pairs."""
+
+    survivor: NDArray[np.int64]  # (n,), the pair that each goes for; itself where it stays
+    cluster: NDArray[np.int64]  # (n,), the pair that names its cluster
+    reason: NDArray[Any]  # (n,), None where it stays
+    size: NDArray[np.int64]  # (n,), pairs of its cluster
+
+
+def survivor_order(pairs: pa.Table) -> NDArray[np.int64]:
+    """Positions from the first that should stay to the last, shape (n,).
+
+    Larger image (`pixels` of the original), then longer caption (`caption_chars`), then smaller
+    `uid`, then earlier `row`.
+    """
+    keys = [
+        ("pixels", "descending"), ("caption_chars", "descending"), ("uid", "ascending"),
+        ("row", "ascending"),
+    ]  # fmt: skip
+    place = pa.array(np.arange(len(pairs)))
+    order: NDArray[np.int64] = pairs.append_column("place", place).sort_by(keys)["place"].to_numpy()
+    return order
+
+
+def choose(order: NDArray[np.int64], policies: Sequence[Clusters]) -> Verdict:
+    """Apply the policies one after the other, each to the pairs that stayed under those before.
+
+    Of a cluster the first `keep` in `order` stay, and the others go for the first. A pair whose
+    survivor goes under a later policy is listed under that one's survivor, so a survivor always
+    stays; a cluster is named by the first of its pairs.
+    """
+    n = len(order)
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    first, alive = np.arange(n), np.ones(n, np.bool_)
+    reason = np.full(n, None, object)
+    for policy in policies:
+        rows = np.flatnonzero(alive & (policy.label >= 0))
+        rows = rows[np.lexsort((place[rows], policy.label[rows]))]
+        label = policy.label[rows]
+        starts = np.flatnonzero(np.r_[True, label[1:] != label[:-1]][: len(rows)])
+        sizes = np.diff(np.r_[starts, len(rows)])
+        head = np.repeat(rows[starts], sizes)
+        nth = np.arange(len(rows)) - np.repeat(starts, sizes)
+        first[rows[nth > 0]] = head[nth > 0]
+        gone = rows[nth >= policy.keep]
+        alive[gone] = False
+        reason[gone] = policy.reason
+    while (further := first[first] != first).any():
+        first[further] = first[first[further]]
+    size = np.bincount(first, minlength=n)[first]
+    return Verdict(np.where(alive, np.arange(n), first), first, reason, size)
+
+
+def other_captions(captions: Any, verdict: Verdict, *, order: NDArray[np.int64]) -> pa.Array:
+    """For each pair that stays, the captions that the pairs of its cluster leave behind, each once.
+
+    In survivor order, without its own; empty for a pair that goes.
+    """
+    texts = captions.to_pylist()
+    found: list[dict[str, None]] = [{} for _ in texts]
+    for i in order.tolist():
+        stays = int(verdict.survivor[i])
+        if stays != i and texts[i] != texts[stays]:
+            found[stays][texts[i]] = None
+    return pa.array([list(x) for x in found], pa.list_(pa.field("element", pa.string())))
