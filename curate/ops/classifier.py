@@ -240,7 +240,13 @@ def _predict(
                 m += 1
                 break
             low, high = key_of(content, begin, at)
-            entry = np.int64(find_unit(words, low, high, content, begin, at) >> np.uint64(32)) - 1
+            entry = (
+                np.int64(
+                    find_unit(words.units, words.long, low, high, content, begin, at)
+                    >> np.uint64(32)
+                )
+                - 1
+            )
             if entry >= 0:
                 taken[m] = entry
                 m += 1

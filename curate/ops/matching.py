@@ -105,7 +105,7 @@ class Matcher:
     def nbytes(self) -> int:
         """Bytes that the tables and the entries take."""
         ids = 0 if self._ids is None else self._ids.nbytes
-        tables = (*self._tokens, *self._characters)
+        tables = (*self._tokens[:3], *self._characters[:3])
         return self._free.nbytes + ids + sum(table.nbytes for table in tables)
 
     def match(self, captions: Any) -> pa.ListArray:

@@ -20,6 +20,7 @@ from curate.ops.units import CAPTION, ENTRY, LONG, ODD, SPACE, bytes_at, key_of
 _U = np.uint64
 _LOW = np.uint64(0xFFFFFFFF)
 _OTHER_ODD = np.uint64(0xC2B2AE3D27D4EB4F)
+_LOWER, _UPPER, _NUMBER, _BEGIN, _EDGE = range(5)  # rows of the kernel's scratch
 ROOM = 0.6
 """Share of a table that may be taken."""
 
@@ -33,6 +34,7 @@ class Trie(NamedTuple):
     edges: NDArray[np.uint64]
     # (words,): of each long unit its length in bytes, then its bytes
     long: NDArray[np.uint64]
+    depth: int  # units of the longest entry, or a bound of it
 
 
 @intrinsic
@@ -84,9 +86,8 @@ def _find(slots: Any, slot: int, low: Any, high: Any) -> Any:
 
 
 @nb.njit
-def _find_long(trie: Any, slot: int, low: Any, text: Any, start: int, stop: int) -> Any:
+def _find_long(units: Any, long: Any, slot: int, low: Any, text: Any, start: int, stop: int) -> Any:
     """The slot of a long unit from its first slot on, or the free one where it belongs."""
-    units, _, long = trie
     while units[slot, 1] != 0:
         if units[slot, 0] == low and units[slot, 1] >= LONG:
             place = np.int64(units[slot, 1] & ~LONG)
@@ -99,14 +100,14 @@ def _find_long(trie: Any, slot: int, low: Any, text: Any, start: int, stop: int)
 
 
 @nb.njit(inline="always")
-def find_unit(trie: Any, low: Any, high: Any, text: Any, start: int, stop: int) -> Any:
+def find_unit(units: Any, long: Any, low: Any, high: Any, text: Any, start: int, stop: int) -> Any:
     """What the table says of a unit with this key: number | entry + 1 << 32, or 0."""
-    slot = _slot(low, high, len(trie.units))
+    slot = _slot(low, high, len(units))
     if high == LONG:
-        slot = _find_long(trie, slot, low, text, start, stop)
+        slot = _find_long(units, long, slot, low, text, start, stop)
     else:
-        slot = _find(trie.units, slot, low, high)
-    return trie.units[slot, 2]
+        slot = _find(units, slot, low, high)
+    return units[slot, 2]
 
 
 @nb.njit(inline="always")
@@ -127,41 +128,42 @@ def _bit(unit: Any) -> Any:
 def fill(content: Any, offsets: Any, chosen: Any, by_character: bool, trie: Any) -> Any:
     """Put the `chosen` entries into empty tables.
 
-    Returns what they take of each table: (units, edges, words of long units); where that is more than
-    there is room for, the tables are of no use.
+    Returns what they take of each table, (units, edges, words of long units), and the units of the
+    longest; where a table has no room for that, the tables are of no use.
     """
-    units, edges, long = trie
+    units, edges, long, _ = trie
     longest = 0
     for i in chosen:
         longest = max(longest, offsets[i + 1] - offsets[i])
-    starts, stops = np.empty(longest + 3, np.int64), np.empty(longest + 3, np.int64)
-    n_units = n_edges = n_long = 0
+    cuts = np.empty((2, longest + 3), np.int64)
+    n_units = n_edges = n_long = depth = 0
     node = len(units)  # a single unit's node has the unit's own number, which is below
     for i in chosen:
         start, stop = offsets[i], offsets[i + 1]
         if by_character:
             text = content[start:stop]
-            n = cut.characters(text, stop - start, starts, stops)
+            n = cut.characters(text, stop - start, cuts)
         else:
             text = content
-            n = cut.tokens(content, start, stop, ENTRY, starts, stops)
+            n = cut.tokens(content, start, stop, ENTRY, cuts)
+        depth = max(depth, n)
         parent, first = _U(0), 0
         for k in range(n):
-            low, high = key_of(text, starts[k], stops[k])
-            at = (starts[k], stops[k])
+            at = (cuts[0, k], cuts[1, k])
+            low, high = key_of(text, at[0], at[1])
             slot = _slot(low, high, len(units))
             if high == LONG:
-                slot = _find_long(trie, slot, low, text, starts[k], stops[k])
+                slot = _find_long(units, long, slot, low, text, at[0], at[1])
             else:
                 slot = _find(units, slot, low, high)
             if units[slot, 1] == 0:
                 n_units += 1
                 if n_units > ROOM * len(units):
-                    return n_units, n_edges, n_long
+                    return n_units, n_edges, n_long, depth
                 if high == LONG:
                     size = (at[1] - at[0] + 7) // 8 + 1
                     if n_long + size > ROOM * len(long):
-                        return n_units, n_edges, n_long + size
+                        return n_units, n_edges, n_long + size, depth
                     long[n_long] = _U(at[1] - at[0])
                     for w in range(1, size):
                         begin = at[0] + 8 * (w - 1)
@@ -182,7 +184,7 @@ def fill(content: Any, offsets: Any, chosen: Any, by_character: bool, trie: Any)
             if edges[edge, 0] == 0:
                 n_edges += 1
                 if n_edges > ROOM * len(edges):
-                    return n_units, n_edges, n_long
+                    return n_units, n_edges, n_long, depth
                 edges[edge, 0] = key
             if k + 1 == n:
                 if edges[edge, 1] >> _U(32) == 0:
@@ -191,7 +193,7 @@ def fill(content: Any, offsets: Any, chosen: Any, by_character: bool, trie: Any)
                 node += 1
                 edges[edge, 1] |= _U(node)
             parent = edges[edge, 1] & _LOW
-    return n_units, n_edges, n_long
+    return n_units, n_edges, n_long, depth
 
 
 def grown(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) -> Trie:
@@ -203,11 +205,14 @@ def grown(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) ->
             np.zeros((units, 4), np.uint64),
             np.zeros((edges, 2), np.uint64),
             np.zeros(long, np.uint64),
+            0,
         )
-        taken = np.array(fill(*content, chosen, by_character, trie)) if units else sizes
-        full = taken > sizes * ROOM
+        if not units:
+            return trie
+        *taken, depth = fill(*content, chosen, by_character, trie)
+        full = np.array(taken) > sizes * ROOM
         if not full.any():
-            return trie._replace(long=trie.long[: taken[2]].copy())
+            return trie._replace(long=trie.long[: taken[2]].copy(), depth=depth)
         sizes[full] = sizes[full] * 3 // 2
 
 
@@ -221,91 +226,86 @@ def _stands(entry: Any, free: Any, text: Any, start: int, stop: int) -> bool:
 
 @nb.njit(inline="always")
 def _walk(
-    content: Any, cuts: Any, n: int, by_character: bool, trie: Any, free: Any, work: Any,
-    found: Any, m: int,
+    content: Any, cuts: Any, n: int, by_character: bool, units: Any, edges: Any, long: Any, free: Any,
+    slots: Any, work: Any, out: Any, end: int,
 ) -> Any:  # fmt: skip
-    """Append to `found`, which holds `m`, the entries that stand on n units; its new length.
+    """Write the entries that stand on n units to `out` from `end` on, in no order; their end.
 
     Each step first asks for all the slots that it will need, so that the waits for memory overlap.
     """
-    units, edges, _ = trie
-    starts, stops = cuts
-    lows, highs, slots, numbers, begins, keys = work
     for i in range(n):
-        lows[i], highs[i] = key_of(content, starts[i], stops[i])
-        slots[i] = _slot(lows[i], highs[i], len(units))
+        low, high = key_of(content, cuts[0, i], cuts[1, i])
+        slots[i] = _slot(low, high, len(units))
         _prefetch(units, slots[i] * 4)
-    if m + n > len(found):
-        found = np.concatenate((found, np.empty(m + n, np.int32)))
+        work[_LOWER, i], work[_UPPER, i] = low, high
     live = 0
     seconds = _U(0)
     for i in range(n - 1, -1, -1):
-        slot = slots[i]
-        if highs[i] == LONG:
-            slot = _find_long(trie, slot, lows[i], content, starts[i], stops[i])
+        slot, low, high = slots[i], work[_LOWER, i], work[_UPPER, i]
+        if high == LONG:
+            slot = _find_long(units, long, slot, low, content, cuts[0, i], cuts[1, i])
         else:
-            slot = _find(units, slot, lows[i], highs[i])
+            slot = _find(units, slot, low, high)
         value = units[slot, 2]
         number = value & _LOW
-        numbers[i] = number
+        work[_NUMBER, i] = number
         if value >> _U(32):
             entry = np.int32((value >> _U(32)) - _U(1))
-            if not by_character or _stands(entry, free, content, starts[i], stops[i]):
-                found[m] = entry
-                m += 1
+            if not by_character or _stands(entry, free, content, cuts[0, i], cuts[1, i]):
+                out[end] = entry
+                end += 1
         if units[slot, 3] & seconds:
-            begins[live] = i
-            keys[live] = number << _U(32) | numbers[i + 1]
+            work[_BEGIN, live] = _U(i)
+            work[_EDGE, live] = number << _U(32) | work[_NUMBER, i + 1]
             live += 1
         seconds = _bit(number) if number else _U(0)
     length = 2
     while live:
         for k in range(live):
-            slots[k] = _slot(keys[k], _U(0), len(edges))
+            slots[k] = _slot(work[_EDGE, k], _U(0), len(edges))
             _prefetch(edges, slots[k] * 2)
-        if m + live > len(found):
-            found = np.concatenate((found, np.empty(m + live, np.int32)))
         still = 0
         for k in range(live):
-            edge = _find_edge(edges, slots[k], keys[k])
+            edge = _find_edge(edges, slots[k], work[_EDGE, k])
             value = edges[edge, 1]
-            i = begins[k]
+            begin = np.int64(work[_BEGIN, k])
             if value >> _U(32):
                 entry = np.int32((value >> _U(32)) - _U(1))
-                stop = stops[i + length - 1]
-                if not by_character or _stands(entry, free, content, starts[i], stop):
-                    found[m] = entry
-                    m += 1
-            if value & _LOW and i + length < n and numbers[i + length]:
-                begins[still] = i
-                keys[still] = (value & _LOW) << _U(32) | numbers[i + length]
+                stop = cuts[1, begin + length - 1]
+                if not by_character or _stands(entry, free, content, cuts[0, begin], stop):
+                    out[end] = entry
+                    end += 1
+            if value & _LOW and begin + length < n and work[_NUMBER, begin + length]:
+                work[_BEGIN, still] = _U(begin)
+                work[_EDGE, still] = (value & _LOW) << _U(32) | work[_NUMBER, begin + length]
                 still += 1
         live = still
         length += 1
-    return m, found
+    return end
 
 
 @nb.njit(inline="always")
-def _put_sorted(found: Any, n: int, out: Any, total: int) -> Any:
-    """Write the first `n` of `found`, ascending and each once, to `out`; its new length.
+def _sort(out: Any, start: int, end: int, few: Any) -> int:
+    """Put `out` from `start` to `end` in ascending order, each value once; the new end.
 
     A few are put where the number of smaller ones says, without a branch that could be mispredicted.
     """
-    if n > 32:
-        ordered = np.sort(found[:n])
-        for k in range(n):
-            out[total + k] = ordered[k]
+    n = end - start
+    if n > len(few):
+        out[start:end] = np.sort(out[start:end])
     else:
         for k in range(n):
-            value = found[k]
-            place = total
+            few[k] = out[start + k]
+        for k in range(n):
+            value = few[k]
+            place = start
             for j in range(n):
-                place += (found[j] < value) | ((found[j] == value) & (j < k))
+                place += (few[j] < value) | ((few[j] == value) & (j < k))
             out[place] = value
-    kept = total
-    for k in range(total, total + n):
+    kept = start
+    for k in range(start, end):
         value = out[k]
-        is_new = (k == total) | (value != out[kept - 1])
+        is_new = (k == start) | (value != out[kept - 1])
         out[kept] = value
         kept += is_new
     return kept
@@ -319,34 +319,36 @@ def match_rows(captions: Any, tokens: Any, characters: Any, free: Any) -> Any:
     those that do not.
     """
     content, offsets = captions
+    units, edges, long, depth = tokens
+    signs, links, spelled, reach = characters
     rows = len(offsets) - 1
     longest = 0
     for row in range(rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
     room = 3 * longest + 2
     text = np.empty(room, np.uint8)
-    cuts = (np.empty(room, np.int64), np.empty(room, np.int64))
-    work = (
-        np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int64),
-        np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.uint64),
-    )  # fmt: skip
-    found = np.empty(64, np.int32)
+    cuts, slots = np.empty((2, room), np.int64), np.empty(room, np.int64)
+    work = np.empty((5, room), np.uint64)
+    few = np.empty(32, np.int32)
     out = np.empty(8 * rows + 64, np.int32)
     ends = np.zeros(rows + 1, np.int32)
     total = 0
     for row in range(rows):
         start, stop = offsets[row], offsets[row + 1]
-        m = 0
-        if len(tokens.units):
-            n = cut.tokens(content, start, stop, CAPTION, cuts[0], cuts[1])
-            m, found = _walk(content, cuts, n, False, tokens, free, work, found, m)
-        if len(characters.units):
-            end = cut.spaced(content, start, stop, CAPTION, text)
-            n = cut.characters(text, end, cuts[0], cuts[1])
-            m, found = _walk(text[:end], cuts, n, True, characters, free, work, found, m)
-        while total + m > len(out):
-            out = np.concatenate((out, np.empty_like(out)))
-        total = _put_sorted(found, m, out, total)
+        most = total + (3 * (stop - start) + 2) * max(depth, reach)
+        if most > len(out):
+            out = np.concatenate((out, np.empty(most, np.int32)))
+        end = total
+        if depth:
+            n = cut.tokens(content, start, stop, CAPTION, cuts)
+            end = _walk(content, cuts, n, False, units, edges, long, free, slots, work, out, end)
+        if reach:
+            size = cut.spaced(content, start, stop, CAPTION, text)
+            n = cut.characters(text, size, cuts)
+            end = _walk(
+                text[:size], cuts, n, True, signs, links, spelled, free, slots, work, out, end
+            )
+        total = _sort(out, total, end, few)
         ends[row + 1] = total
     return ends, out[:total].copy()
 
@@ -354,10 +356,14 @@ def match_rows(captions: Any, tokens: Any, characters: Any, free: Any) -> Any:
 @nb.njit(cache=True, nogil=True)
 def group_rows(ends: Any, found: Any, ids: Any) -> Any:
     """The ascending unique `ids` of the entries found in each caption: ends and ids, in place."""
+    few = np.empty(32, np.int32)
     start = total = 0
     for row in range(1, len(ends)):
         stop = ends[row]
-        concepts = ids[found[start:stop]]
-        total = _put_sorted(concepts, stop - start, found, total)
+        end = total
+        for k in range(start, stop):
+            found[end] = ids[found[k]]
+            end += 1
+        total = _sort(found, total, end, few)
         ends[row], start = total, stop
     return ends, found[:total].copy()

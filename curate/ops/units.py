@@ -78,20 +78,20 @@ def key_of(content: Any, start: int, stop: int) -> Any:
 
 
 @nb.njit(inline="always")
-def tokens(content: Any, start: int, stop: int, kind: Any, starts: Any, stops: Any) -> int:
+def tokens(content: Any, start: int, stop: int, kind: Any, cuts: Any) -> int:
     """Cut a text into tokens, as they stand once it is spaced; how many."""
     n = 0
     begin = start
     for k in range(start, stop):
         what = kind[content[k]]
         if what:
-            starts[n], stops[n] = begin, k
+            cuts[0, n], cuts[1, n] = begin, k
             n += 1
             if what == 2:
-                starts[n], stops[n] = k, k + 1
+                cuts[0, n], cuts[1, n] = k, k + 1
                 n += 1
             begin = k + 1
-    starts[n], stops[n] = begin, stop
+    cuts[0, n], cuts[1, n] = begin, stop
     return n + 1
 
 
@@ -115,14 +115,14 @@ def spaced(content: Any, start: int, stop: int, kind: Any, text: Any) -> int:
 
 
 @nb.njit
-def characters(text: Any, end: int, starts: Any, stops: Any) -> int:
+def characters(text: Any, end: int, cuts: Any) -> int:
     """Cut the first `end` bytes of a text into characters; how many."""
     n = at = 0
     while at < end:
-        starts[n] = at
+        cuts[0, n] = at
         at += 1
         while at < end and (text[at] & 0xC0) == 0x80:
             at += 1
-        stops[n] = at
+        cuts[1, n] = at
         n += 1
     return n

@@ -356,7 +356,10 @@ def _filled(entries: list[str], *, slots: int) -> tuple[Trie, list[int]]:
     """Tables of `slots` after an attempt to fill them, and what the entries take of each."""
     content = buffers(pa.array(entries, pa.large_string()))
     trie = Trie(
-        np.zeros((slots, 4), np.uint64), np.zeros((slots, 2), np.uint64), np.zeros(slots, np.uint64)
+        np.zeros((slots, 4), np.uint64),
+        np.zeros((slots, 2), np.uint64),
+        np.zeros(slots, np.uint64),
+        0,
     )
     return trie, list(fill(*content, np.arange(len(entries)), False, trie))
 
@@ -365,13 +368,13 @@ def test_tables_that_are_too_small_say_so() -> None:
     letters = [chr(ord("a") + i) for i in range(12)]
     assert _filled(letters, slots=16)[1][0] > 16 * ROOM
     trie, taken = _filled(letters, slots=32)
-    assert taken == [12, 0, 0]
+    assert taken == [12, 0, 0, 1]
     assert np.count_nonzero(trie.units[:, 1]) == 12
     chain = " ".join("a" * 13)
     assert _filled([chain], slots=19)[1][1] > 19 * ROOM
-    assert _filled([chain], slots=32)[1] == [1, 12, 0]
+    assert _filled([chain], slots=32)[1] == [1, 12, 0, 13]
     assert _filled(["x" * 100], slots=16)[1][2] > 16 * ROOM
-    assert _filled(["x" * 100], slots=32)[1] == [1, 0, 14]
+    assert _filled(["x" * 100], slots=32)[1] == [1, 0, 14, 1]
 
 
 @pytest.mark.parametrize("length", [1, 6, 7, 8, 9, 14, 15, 16, 17, 23, 24, 25, 31, 32, 33, 300])
