@@ -146,8 +146,10 @@ def _frequencies(samples: Any, dct: Any) -> Any:
 def perceptual_hash(pixels: Any) -> PerceptualHash:
     """The PDQ hash of `pixels`, an array of OpenCV's: (height, width) grey or (height, width, 3) BGR.
 
-    The values are uint8 or uint16.
+    Values are uint8, uint16, or of another type and then what an encoder would make of them: 0 to 255.
     """
+    if pixels.dtype not in (np.uint8, np.uint16):
+        pixels = np.clip(np.nan_to_num(pixels), 0, 255).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., np.newaxis], 3, axis=2)
     lines = np.ascontiguousarray(pixels).reshape(len(pixels), -1)

@@ -73,7 +73,7 @@ def check_gone(run: Path, named: list[dict[str, Any]]) -> None:
         entering = counts["kept"]
         assert sum(len(rows(p)) for p in run.glob(f"{stage}/part-*.parquet")) == entering
         for path in [*run.glob(f"{stage}/**/part-*.parquet"), *run.glob(f"dead/{stage}/*.parquet")]:
-            assert not uids & {row["uid"] for row in rows(path)}, path
+            assert not uids & {row.get("uid") for row in rows(path)}, path
     found = [row for row in ledger(run) if row["uid"] in uids]
     assert {row["uid"] for row in found} == uids
     assert {(row["stage"], row["reason"]) for row in found} == {("prepare", "revoked")}
