@@ -125,6 +125,13 @@ class Download(Model):
     keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
     encode_format: Literal["jpg", "png", "webp"] = "jpg"
     encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
+    perceptual_hash: bool = Field(True, description="compute the PDQ hash of each image")
+    block_lists: tuple[str, ...] = Field(
+        (), description="files of hashes (md5, sha256, PDQ) of images that must not be stored"
+    )
+    block_distance: int = Field(
+        31, ge=0, le=31, description="bits between the PDQ hashes of what counts as one picture"
+    )
 
     @model_validator(mode="after")
     def _png_level(self) -> "Download":
@@ -400,6 +407,7 @@ def absolute(config: Config) -> Config:
     lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
     opt_outs = config.download.opt_out_list
     words = config.prepare.words_in
+    blocked = tuple(map(files.absolute, config.download.block_lists))
     update: dict[str, object] = {
         "input": pool,
         "out": files.absolute(config.out) if config.out else None,
@@ -407,7 +415,10 @@ def absolute(config: Config) -> Config:
             update={"metadata": lists, "words_in": files.absolute(words) if words else None}
         ),
         "download": config.download.model_copy(
-            update={"opt_out_list": files.absolute(opt_outs) if opt_outs else None}
+            update={
+                "opt_out_list": files.absolute(opt_outs) if opt_outs else None,
+                "block_lists": blocked,
+            }
         ),
     }
     if config.score is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from curate import config as configuration
-from curate import files
+from curate import files, revocations
 from curate.cutting import check_rows
 from curate.errors import CurateError
 from curate.flow import LOCAL_RUNNER, build
@@ -46,6 +46,7 @@ def prepare_run(plan: Plan) -> Standing:
     run.update(
         state="running",
         source=run.source,
+        revoked=revocations.inherited(run),
         seed=config.seed,
         config_digest=files.digest_of(config.model_dump(mode="json", exclude={"beam", "out"})),
         input_digest=plan.input_digest,

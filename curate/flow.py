@@ -22,6 +22,7 @@ from curate.plan import Plan
 from curate.run import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
+from curate.stages.blocking import Lists
 from curate.stages.dedup import Dedup, DedupStep
 from curate.stages.download import FetchStep
 from curate.stages.forests import Spread
@@ -101,10 +102,13 @@ def prepare_step(plan: Plan) -> PrepareStep:
 def fetch_step(plan: Plan) -> FetchStep:
     """The step that fetches images."""
     download = plan.config.download
+    image = download.model_dump(include=set(ImageEncoder.__dataclass_fields__))
+    image["perceptual_hash"] |= "pdq" in plan.blocked
     return FetchStep(
         **_common(plan, Stage.DOWNLOAD, files.join(Stage.DOWNLOAD, ANNOTATED)),
         policy=FetchPolicy(**download.model_dump(include=set(FetchPolicy.__dataclass_fields__))),
-        encoder=ImageEncoder(**download.model_dump(include=set(ImageEncoder.__dataclass_fields__))),
+        encoder=ImageEncoder(**image, md5="md5" in plan.blocked),
+        lists=Lists(tuple(map(files.absolute, download.block_lists)), download.block_distance),
         retry_failed=plan.retry_failed,
         decode_timeout=download.decode_timeout,
     )

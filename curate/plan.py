@@ -6,7 +6,7 @@ connect, how many at once, which runner) are in no digest.
 """
 
 import difflib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,9 +15,11 @@ from curate import files, schema
 from curate.config import Config, Rule, is_file_name
 from curate.cutting import cut, find_inputs, pool_format
 from curate.errors import CurateError
+from curate.ops.blocklists import read_block_lists
 from curate.ops.clip import known_models
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
+from curate.revocations import check_settled
 from curate.run import ANNOTATED, PART_STAGES, Part, Run
 from curate.schema import Stage
 
@@ -27,7 +29,7 @@ FORMAT = 2
 _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots",
                "image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
                "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
-               "keep_exif", "encode_format", "encode_quality"}  # fmt: skip
+               "keep_exif", "encode_format", "encode_quality", "perceptual_hash"}  # fmt: skip
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size"}
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
 _FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size", "cluster")
@@ -54,6 +56,7 @@ class Plan:
     inputs: tuple[dict[str, Any], ...]
     input_digest: str
     retry_failed: bool = False  # fetch again what failed for a reason that may have passed
+    blocked: dict[str, int] = field(default_factory=dict)  # hashes on the block lists, by kind
 
     def rules(self, stage: Stage) -> tuple[Rule, ...]:
         """The select rules that apply at the end of `stage`."""
@@ -189,10 +192,13 @@ def make_plan(config: Config) -> Plan:
         asdict(pool) | {"format": None},
     )
     _check_out(run, input_digest)
+    check_settled(run)
+    blocked = check_block_lists(config)
     found = cut(run, inputs, config, input_digest=input_digest)
     inputs = tuple({**one, "rows": n} for one, n in zip(inputs, found.rows, strict=True))
-    plan = Plan(config, run, found.parts, stages, {}, inputs, input_digest)
-    return replace(plan, digests=chain(step_settings(plan, assets), start=input_digest))
+    plan = Plan(config, run, found.parts, stages, {}, inputs, input_digest, blocked=blocked)
+    digests = chain(step_settings(plan, assets), start=input_digest, beside=conditions(config))
+    return replace(plan, digests=digests)
 
 
 def _check_assets(config: Config) -> dict[str, str]:
@@ -241,6 +247,14 @@ def check_metadata(config: Config) -> dict[str, str]:
             raise CurateError(f"prepare.words_in: {words_in}: there is no word in it")
         digests["words_in"] = files.content_digest(url)
     return digests
+
+
+def check_block_lists(config: Config) -> dict[str, int]:
+    """Hashes on the block lists by kind, once it is known that they can be read."""
+    if not config.download.enabled or not config.download.block_lists:
+        return {}
+    hashes = read_block_lists(tuple(map(files.absolute, config.download.block_lists)))
+    return {kind: len(found) for kind, found in hashes.items() if len(found)}
 
 
 def _check_model(name: str) -> None:
@@ -293,10 +307,26 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
     return {str(folder): own for folder, own in settings.items()}
 
 
-def chain(settings: dict[str, object], *, start: str) -> dict[str, StepDigest]:
-    """The digest of each step by its folder; `start` is that of what comes before the first."""
+def conditions(config: Config) -> dict[str, object]:
+    """What else a step's output depends on, though its rows can be used again where it changes."""
+    lists = config.download.block_lists if config.download.enabled else ()
+    if not lists:
+        return {}
+    digests = sorted(files.content_digest(files.absolute(path)) for path in lists)
+    folder = files.join(Stage.DOWNLOAD, ANNOTATED)
+    return {folder: [digests, config.download.block_distance]}
+
+
+def chain(
+    settings: dict[str, object], *, start: str, beside: dict[str, object] | None = None
+) -> dict[str, StepDigest]:
+    """The digest of each step by its folder; `start` is that of what comes before the first.
+
+    `beside` is what counts in a step's chain and not among its own settings.
+    """
     digests = {}
     for folder, own in settings.items():
-        start = files.digest_of(FORMAT, folder, own, start)
+        more = [beside[folder]] if beside and folder in beside else []
+        start = files.digest_of(FORMAT, folder, own, start, *more)
         digests[folder] = StepDigest(files.digest_of(FORMAT, folder, own), start)
     return digests

@@ -10,6 +10,7 @@ from enum import StrEnum
 class DropReason(StrEnum):
     """Why a pair was dropped; ``rule:NAME`` (see :func:`rule_reason`) joins these for select rules."""
 
+    REVOKED = "revoked"  # taken out of the run by `curate revoke`
     # prepare
     EMPTY_CAPTION = "empty_caption"
     BAD_URL = "bad_url"
@@ -44,6 +45,7 @@ class DropReason(StrEnum):
     UNDECODABLE = "undecodable"
     DECODER_CRASHED = "decoder_crashed"
     DECODER_HUNG = "decoder_hung"
+    BLOCKED = "blocked"
     # dedup
     DUPLICATE_URL = "duplicate_url"
     DUPLICATE_IMAGE = "duplicate_image"

@@ -13,6 +13,7 @@ from curate import files
 from curate.config import Balance, Beam, Config
 from curate.errors import CurateError
 from curate.plan import Plan, chain, check_metadata, enabled_stages, step_settings
+from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
 from curate.schema import Stage
 
@@ -48,6 +49,7 @@ def open_source(url: str) -> Source:
             f"{url} is not complete (its state is {state['state']}); go on with it first:"
             f" curate run {run.path('config.yaml')}"
         )
+    check_settled(run)
     if run.source:
         return open_source(run.source)
     config = configuration.load(run.path("config.yaml"))
@@ -111,5 +113,6 @@ def _check_out(run: Run, out: str) -> None:
             f"{out} holds a run that is no rebalance of {run.source}; give another --out, or"
             " remove that folder"
         )
+    check_settled(run)
     if not state and files.names(run.root):
         raise CurateError(f"{out} is not empty and holds no run; give another --out")

@@ -2,6 +2,7 @@
 
 RUN/
   run.json  config.yaml
+  revoked.parquet                  hashes of what was revoked from the run, where something was
   input/                           pool files that had to be cut into parts first, and parts.json
   prepare/ dedup/ score/ balance/ download/
      part-00000.parquet            rows kept after this stage, this stage's columns added

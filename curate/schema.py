@@ -72,6 +72,9 @@ FETCHED = pa.schema(
         ("image_format", pa.string()),  # of the original, by its content: jpeg, png, webp, ...
         ("image_bytes", pa.int64()),  # of the original
         ("sha256", pa.string()),  # of the original, hex
+        ("md5", pa.string()),  # of the original, hex; only where a block list holds MD5s
+        ("phash", pa.string()),  # PDQ of the image, hex; null where it shows too little to tell
+        ("phash_quality", pa.int32()),  # 0 (one colour) to 100
         ("exif", pa.string()),  # of the original, JSON; null unless download.keep_exif
         ("tar_offset", pa.int64()),  # of the stored image inside the part's tar, bytes
         ("tar_size", pa.int64()),

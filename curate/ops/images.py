@@ -18,6 +18,7 @@ import numpy as np
 
 from curate.ops.blur import Box, blur_boxes
 from curate.ops.formats import RASTER, Header, is_truncated, read_header, sniff
+from curate.ops.imagehash import NO_HASH, PerceptualHash, perceptual_hash
 from curate.reasons import DropReason
 
 INTERPOLATIONS = {"nearest": "NEAREST", "linear": "LINEAR", "bilinear": "LINEAR", "cubic": "CUBIC",
@@ -46,6 +47,9 @@ class StoredImage:
     image_format: str  # of the original file, by its content
     image_bytes: int  # size of the original file
     sha256: str  # of the original file
+    md5: str | None = None  # of the original file
+    phash: str | None = None  # PDQ, hex
+    phash_quality: int | None = None  # 0 to 100
     exif: str | None = None  # JSON of the original's tags, if it is kept
 
 
@@ -55,6 +59,10 @@ class Refusal:
 
     reason: DropReason
     detail: str = ""
+
+
+_CUTTING = ("border", "center_crop")
+"""Modes that store another picture than the one that was sent."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class ImageEncoder:
     keep_exif: bool = False
     max_pixels: int = 89_478_484
     max_pixels_per_byte: float = 1_000
+    perceptual_hash: bool = True
+    md5: bool = False  # for block lists that hold MD5s
 
     def __call__(self, content: bytes, *, blur: Sequence[Box] = ()) -> StoredImage | Refusal:
         """The stored form of the file `content`, with the boxes blurred, or why it is refused."""
@@ -89,7 +99,9 @@ class ImageEncoder:
             return header
         if self.disable_all_reencoding:
             sizes = _upright_size(header)
-            return self._stored(content, content, kind=kind, size=sizes, original=sizes)
+            pixels = _decode(content, header, shrunk=1) if self.perceptual_hash else None
+            seen = NO_HASH if pixels is None else self._perceptual(self._eight_bits(pixels))
+            return self._stored(content, content, seen, kind=kind, size=sizes, original=sizes)
         width, height = _upright_size(header)
         shrunk = self._shrink(header, width, height)
         pixels = _decode(content, header, shrunk=shrunk)
@@ -114,11 +126,13 @@ class ImageEncoder:
             return Refusal(
                 DropReason.UNDECODABLE, f"{size[0]}x{size[1]} is no {self.encode_format}"
             )
-        return self._stored(content, encoded, kind=kind, size=size, original=(width, height))
+        seen = self._perceptual(pixels if self.resize_mode in _CUTTING else resized)
+        return self._stored(content, encoded, seen, kind=kind, size=size, original=(width, height))
 
     def _stored(
-        self, content: bytes, encoded: bytes, *, kind: str, size: Size, original: Size
-    ) -> StoredImage:
+        self, content: bytes, encoded: bytes, seen: PerceptualHash, *, kind: str, size: Size,
+        original: Size,
+    ) -> StoredImage:  # fmt: skip
         return StoredImage(
             content=encoded,
             width=size[0],
@@ -128,6 +142,9 @@ class ImageEncoder:
             image_format=kind,
             image_bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
+            md5=hashlib.md5(content).hexdigest() if self.md5 else None,
+            phash=seen.bits,
+            phash_quality=seen.quality,
             exif=read_exif(content) if self.keep_exif else None,
         )
 
@@ -145,6 +162,10 @@ class ImageEncoder:
         if is_truncated(content, kind):
             return Refusal(DropReason.TRUNCATED, f"{kind}, {len(content)} bytes")
         return header or Refusal(DropReason.UNDECODABLE, kind)
+
+    def _perceptual(self, pixels: Any) -> PerceptualHash:
+        """The hash of the whole picture, if it is asked for."""
+        return perceptual_hash(pixels) if self.perceptual_hash else NO_HASH
 
     def _bomb(self, width: int, height: int, size: int) -> Refusal | None:
         pixels = width * height

@@ -65,6 +65,33 @@ def read_member(file: IO[bytes], *, name: str, offset: int, size: int) -> bytes:
     return block[_BLOCK:]
 
 
+REVOKED = "revoked"
+"""The name of a member whose content was taken out."""
+
+
+def blanked(file: IO[bytes], *, stems: set[str]) -> list[tuple[int, int]]:
+    """Offset of the header and size of the content of each member whose name begins with a stem."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    while True:
+        file.seek(at)
+        block = file.read(_BLOCK)
+        if len(block) < _BLOCK or not any(block):
+            return found
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        if header.name.partition(".")[0] in stems:
+            found.append((at, header.size))
+        at += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
+
+
+def blank_header(size: int) -> bytes:
+    """The header of a member of `size` bytes whose content was taken out."""
+    header = tarfile.TarInfo(REVOKED)
+    header.size = size
+    header.mode = 0o644
+    return header.tobuf(tarfile.USTAR_FORMAT)
+
+
 def members(content: bytes) -> dict[str, bytes]:
     """All members of a small tar by name."""
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:

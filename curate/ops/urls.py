@@ -34,6 +34,14 @@ def normalise_url(url: str) -> str:
     return urlunsplit((scheme, netloc, parts.path or "/", query, ""))
 
 
+def host_of(url: str) -> str:
+    """The host of a URL, in lower case; empty where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def _tracks(field: str) -> bool:
     name = field.partition("=")[0]
     return name in TRACKING or name.startswith("utm_")

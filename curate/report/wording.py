@@ -48,6 +48,10 @@ REASONS: dict[str, str] = {
     DropReason.UNDECODABLE: "The file looks like an image but cannot be decoded.",
     DropReason.DECODER_CRASHED: "The decoder broke down over the image, twice.",
     DropReason.DECODER_HUNG: "The decoder did not finish the image within the time allowed.",
+    DropReason.BLOCKED: "The image is on a list of images that must not be stored; the value is its"
+    " hash, and nothing else of it was kept.",
+    DropReason.REVOKED: "The pair was taken out of the run later (`curate revoke`); nothing of it but"
+    " its uid was kept.",
     DropReason.DUPLICATE_URL: "Another pair has the same URL, once both are written the same way;"
     " the value is the pair that stays.",
     DropReason.DUPLICATE_IMAGE: "Another pair has the same image file; the value is the pair"

@@ -28,6 +28,7 @@ from curate.ops.tar import TarWriter, read_member
 from curate.reasons import DropReason
 from curate.run import JOURNAL, PLACES_FILE, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
+from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
 
 SUCCESS = "success"
@@ -58,19 +59,24 @@ class FetchStep(PartStep):
     encoder: ImageEncoder
     decode_timeout: float = 60.0  # seconds
     retry_failed: bool = False
+    lists: Lists = NO_LISTS
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
         keys, urls = row_keys(table["uid"].to_pylist()), table["url"].to_pylist()
+        gate = self.lists.open(self.run)
         encoding = isolated(self.encoder, timeout=self.decode_timeout)
         with files.scratch(self._journal(part)) as (file, earlier), encoding as encode:
             journal = Journal(file, of=self.own, earlier=earlier)
-            failed = self._take_over(part, set(keys), journal)
-            missing = [row for row, key in enumerate(keys) if self._asks(journal.columns.get(key))]
+            failed = self._take_over(part, set(keys), journal, gate)
+            known = [journal.columns.get(key) for key in keys]
+            missing = [row for row, columns in enumerate(known) if self._asks(columns, gate)]
             for got in self._gather(part, missing, keys=keys, urls=urls):
                 image = Refusal(got.reason, got.detail) if got.reason else encode(got.content)
+                image = gate.check(image)
                 journal.put(keys[missing[got.index]], *_columns(image))
+            self._judge(keys, journal, gate)
             annotated = self._write_tar(part, keys, journal)
         figures = {
             "reused": len(keys) - len(missing),
@@ -89,9 +95,20 @@ class FetchStep(PartStep):
     def _journal(self, part: Part) -> str:
         return self.run.part(self.folder, part.index, JOURNAL)
 
-    def _asks(self, known: dict[str, Any] | None) -> bool:
+    def _judge(self, keys: list[str], journal: Journal, gate: Gate) -> None:
+        """Let go of the images of earlier runs that are on a list by now."""
+        for key in keys:
+            columns = journal.columns[key]
+            if columns["outcome"] != SUCCESS:
+                continue
+            if stop := gate.verdict(**{x: columns[x] for x in HASHES}):
+                journal.put(key, *_columns(Refusal(stop[0], str(stop[1]))))
+
+    def _asks(self, known: dict[str, Any] | None, gate: Gate) -> bool:
         """Whether a row of which so much is known has to be fetched."""
-        return known is None or (self.retry_failed and known["outcome"] in TRANSIENT)
+        if known is None or gate.is_stale(known):
+            return True
+        return bool(self.retry_failed and known["outcome"] in TRANSIENT)
 
     def _gather(
         self, part: Part, rows: list[int], *, keys: list[str], urls: list[str]
@@ -122,16 +139,18 @@ class FetchStep(PartStep):
         rows = zip(*(table[name].to_pylist() for name in schema.PLACES.names), strict=True)
         return {row: Place(*place) for row, place in enumerate(rows) if place[0] is not None}
 
-    def _take_over(self, part: Part, keys: set[str], journal: Journal) -> set[str]:
+    def _take_over(self, part: Part, keys: set[str], journal: Journal, gate: Gate) -> set[str]:
         """Bring what an earlier run found into the journal; the rows that are to be tried again."""
-        failed = {key for key in keys & journal.columns.keys() if self._asks(journal.columns[key])}
+        failed = {
+            key for key in keys & journal.columns.keys() if self._asks(journal.columns[key], gate)
+        }
         old = self.reusable(part)
         if old is None:
             return failed
         with files.open_read(self.run.part(self.stage, part.index, "tar")) as tar:
             for key, columns in zip(row_keys(old["uid"].to_pylist()), old.to_pylist(), strict=True):
                 del columns["uid"]
-                if key in keys and self._asks(columns):
+                if key in keys and self._asks(columns, gate):
                     failed.add(key)
                 elif key in keys and key not in journal.columns:
                     content = b""

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.reasons import ErrorCode
+from curate.reasons import DropReason, ErrorCode
 from curate.run import ANNOTATED, Part, PartRecord, Run
 from curate.schema import Stage
 
@@ -59,8 +59,11 @@ class Sieve:
         else:
             values = as_text(value.filter(pa.array(mask)))
         is_dead = reason in frozenset(ErrorCode)
+        url, caption = gone["url"], gone["caption"]
+        if reason == DropReason.REVOKED:
+            url = caption = pa.nulls(n, pa.string())  # nothing of it is to stay but its uid
         columns = [
-            gone["uid"], gone["url"], gone["caption"],
+            gone["uid"], url, caption,
             pa.array([str(self._stage)] * n), pa.array([str(reason)] * n), values,
         ]  # fmt: skip
         kind = schema.DEAD if is_dead else schema.LEDGER

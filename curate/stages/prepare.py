@@ -24,6 +24,7 @@ from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
 from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
 from curate.ops.tables import STAGED, read_entries, read_slice
 from curate.reasons import DropReason, ErrorCode
+from curate.revocations import load_revocations
 from curate.run import PLACES_FILE, Part
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve
@@ -40,6 +41,15 @@ def clean(captions: Any) -> Any:
     if pc.any(pc.match_substring_regex(texts, _CONTROLS)).as_py():
         texts = pc.replace_substring_regex(texts, _CONTROLS, " ")
     return pc.utf8_trim_whitespace(texts)
+
+
+def uids_of(table: pa.Table, captions: Any) -> Any:
+    """The uid of each pair of a pool's rows and their cleaned captions.
+
+    A row whose pair was taken out of RUN/input has the uid that stands there in its place.
+    """
+    emptied = pc.and_(pc.is_null(table["url"]), pc.is_valid(table["uid"]))
+    return pc.if_else(emptied, table["uid"], pair_uids(table["url"], captions))
 
 
 def word_count(captions: Any) -> Any:
@@ -121,7 +131,7 @@ class PrepareStep(PartStep):
         """Cheapest checks first, so that later ones see fewer rows."""
         table = self.incoming(part)
         given, caption = table["uid"], clean(table["caption"])
-        columns = {"uid": pair_uids(table["url"], caption), "url": table["url"], "caption": caption}
+        columns = {"uid": uids_of(table, caption), "url": table["url"], "caption": caption}
         rest = {name: table[name] for name in ("error", "detail", *schema.PLACES.names)}
         sieve = Sieve(pa.table({**columns, "given": given, **rest}), stage=self.stage)
         for error in (ErrorCode.BAD_ROW, ErrorCode.UNREADABLE_FILE):
@@ -130,6 +140,10 @@ class PrepareStep(PartStep):
         if self.pool.uid:
             given = sieve.table["given"]
             sieve.table = sieve.table.set_column(0, "uid", given)
+        if revoked := load_revocations(self.run):
+            sieve.remove(revoked.pairs(sieve.table), reason=DropReason.REVOKED)
+        if self.pool.uid:
+            given = sieve.table["given"]
             valid = pc.fill_null(pc.match_substring_regex(given, _UID), False)
             sieve.remove(pc.invert(valid), reason=ErrorCode.BAD_UID, value=given)
         sieve.remove(pc.is_null(sieve.table["url"]), reason=ErrorCode.NULL_URL)

@@ -127,6 +127,27 @@ class ShardStep:
             tar.add(f"{key}.txt", columns["caption"].encode())
             tar.add(f"{key}.json", document.encode())
 
+    def shards(self, parts: Iterable[Part]) -> list[Shard]:
+        """The shards that the kept rows of `parts` make up.
+
+        After a revocation they are those that stand, with the keys that they have, though they are
+        not full any more.
+        """
+        parts = list(parts)
+        standing, pairs, revoked = [], 0, 0
+        for name in files.names(self.run.path(Stage.SHARDS)):
+            if name.endswith("_stats.json"):
+                found = files.read_json(self.path(name))
+                if found["digest"] != self.digest:
+                    break
+                slices = tuple(Slice(*slice_) for slice_ in found["slices"])
+                standing.append(Shard(int(name.removesuffix("_stats.json")), slices))
+                pairs += found["count"]
+                revoked += found.get("revoked", 0)
+        if revoked and pairs == sum(part.kept for part in parts):
+            return standing
+        return list(cut(parts, rows=self.rows))
+
     def manifest(self, records: Iterable[ShardRecord]) -> str:
         """Write ``shards/manifest.json`` and remove what an earlier configuration left; its URL."""
         shards = sorted(records, key=lambda record: record.name)
@@ -173,7 +194,7 @@ class Shards(beam.PTransform):
         return (
             parts
             | "Parts" >> beam.combiners.ToList()
-            | "Cut" >> beam.FlatMap(cut, rows=step.rows)
+            | "Cut" >> beam.FlatMap(step.shards)
             | "Spread" >> beam.Reshuffle()
             | "Write" >> beam.Map(step.write)
             | "All" >> beam.combiners.ToList()

@@ -1,0 +1,284 @@
+"""Lists of hashes of images that must not be in the output, and whether an image is on one.
+
+A line is a hash in hex: 32 digits are an MD5, 64 a SHA-256 or a PDQ hash. A prefix (``md5:``,
+``sha256:``, ``pdq:``) says which; without one, 64 digits are looked for as both, as no SHA-256
+is near any picture's PDQ hash. What follows the hash
+after a comma or white space (a quality, a file name) is ignored, as are empty lines and ``#`` comments,
+so the output of ``sha256sum`` or of a PDQ hasher is a list as it stands.
+"""
+
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curate import files
+from curate.errors import CurateError
+from curate.ops.strings import buffers
+
+MAX_DISTANCE = 31
+_BANDS = (
+    16  # 16 bits each: within 31 bits of 256, one band of two hashes differs in one bit at most
+)
+_OCTETS = {"md5": 16, "sha256": 32, "pdq": 32}
+_MD5, _SHA256, _PDQ = 1, 2, 4
+
+Hashes = dict[str, NDArray[np.uint8]]
+"""Hashes by kind (md5, sha256, pdq), each of shape (n, octets)."""
+
+
+class Hit(NamedTuple):
+    """Why an image is blocked: the image's own hash, its kind, and the bits from the list's."""
+
+    kind: str
+    value: str  # hex
+    distance: int
+
+    def __str__(self) -> str:
+        near = f" within {self.distance} bits" if self.distance else ""
+        return f"{self.kind}:{self.value}{near}"
+
+
+def lines_of(content: bytes) -> pa.StringArray:
+    """The lines of a text file, without outer white space, empty lines and comments.
+
+    Raises
+    ------
+    CurateError
+        Where the file is not UTF-8.
+    """
+    octets = np.frombuffer(content.removeprefix(b"\xef\xbb\xbf") + b"\n", np.uint8)
+    ends = np.flatnonzero(octets == ord("\n")) + 1
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    lines = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(octets))
+    try:
+        lines.validate(full=True)
+    except pa.ArrowInvalid:
+        raise CurateError("not a text file in UTF-8") from None
+    lines = pc.utf8_trim_whitespace(lines)
+    unwanted = pc.or_(pc.equal(lines, ""), pc.starts_with(lines, "#"))
+    return lines.filter(pc.invert(unwanted))
+
+
+def read_hashes(content: bytes) -> Hashes:
+    """The hashes of a block list.
+
+    Raises
+    ------
+    CurateError
+        Naming the first line that is no hash.
+    """
+    lines = lines_of(content)
+    hashes, others = hashes_of(lines)
+    if len(others):
+        raise CurateError(
+            f"{others[0].as_py()[:80]!r} is no md5 (32 hex digits), sha256 or pdq hash (64), with or"
+            " without its kind and a colon in front"
+        )
+    return hashes
+
+
+def read_block_lists(paths: tuple[str, ...]) -> Hashes:
+    """The hashes of all lists together.
+
+    Raises
+    ------
+    CurateError
+        Naming the list and the line that is no hash.
+    """
+    found: list[Hashes] = []
+    for path in paths:
+        try:
+            found.append(read_hashes(files.read_bytes(path)))
+        except CurateError as error:
+            raise CurateError(f"download.block_lists: {path}: {error}") from None
+    return {kind: np.concatenate([one[kind] for one in found]) for kind in found[0]}
+
+
+def hashes_of(lines: Any) -> tuple[Hashes, Any]:
+    """The hashes among `lines`, and the lines that are none."""
+    content, offsets = buffers(lines)
+    kinds, found = _parse(content, offsets)
+    hashes = {
+        "md5": found[kinds & _MD5 > 0, :16],
+        "sha256": found[kinds & _SHA256 > 0],
+        "pdq": found[kinds & _PDQ > 0],
+    }
+    return hashes, lines.filter(pa.array(kinds == 0))
+
+
+@nb.njit(inline="always")
+def _digit(octet: int) -> int:
+    """The value of a hex digit; 16 for anything else."""
+    if 48 <= octet <= 57:
+        return octet - 48
+    lower = octet | 32
+    return lower - 87 if 97 <= lower <= 102 else 16
+
+
+@nb.njit(inline="always")
+def _starts(content: Any, at: int, stop: int, word: bytes) -> bool:
+    if stop - at < len(word):
+        return False
+    same = True
+    for i in range(len(word)):
+        same &= content[at + i] | 32 == word[i] | 32
+    return same
+
+
+@nb.njit(cache=True, nogil=True)
+def _parse(content: Any, offsets: Any) -> Any:
+    """For each line the kinds of hash that it can be, as bits, and its octets."""
+    n = len(offsets) - 1
+    kinds = np.zeros(n, np.uint8)
+    found = np.zeros((n, 32), np.uint8)
+    for line in range(n):
+        at, stop = offsets[line], offsets[line + 1]
+        allowed = _MD5 | _SHA256 | _PDQ
+        if _starts(content, at, stop, b"md5:"):
+            at, allowed = at + 4, _MD5
+        elif _starts(content, at, stop, b"sha256:"):
+            at, allowed = at + 7, _SHA256
+        elif _starts(content, at, stop, b"pdq:"):
+            at, allowed = at + 4, _PDQ
+        while at < stop and content[at] == 32:
+            at += 1
+        n_digits = 0
+        while at < stop and n_digits < 64 and _digit(content[at]) < 16:
+            found[line, n_digits >> 1] |= _digit(content[at]) << (0 if n_digits & 1 else 4)
+            n_digits += 1
+            at += 1
+        ended = at == stop or content[at] == 44 or content[at] == 32 or content[at] == 9
+        if ended and n_digits == 32:
+            kinds[line] = allowed & _MD5
+        elif ended and n_digits == 64:
+            kinds[line] = allowed & (_SHA256 | _PDQ)
+    return kinds, found
+
+
+class BlockList:
+    """Hashes ready to be looked up: sorted for MD5 and SHA-256, by bands of 16 bits for PDQ.
+
+    `distance` is the largest number of bits between two PDQ hashes of the same picture.
+    """
+
+    def __init__(self, hashes: Hashes, *, distance: int) -> None:
+        self._exact = {kind: _Sorted(hashes[kind]) for kind in ("md5", "sha256")}
+        self._near = _Near(hashes["pdq"], distance=distance)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of hash that the list holds."""
+        held = {kind for kind, found in self._exact.items() if len(found)}
+        return frozenset(held | ({"pdq"} if len(self._near) else set()))
+
+    def find(self, *, md5: str | None, sha256: str | None, pdq: str | None) -> Hit | None:
+        """How an image with these hashes (hex) is on the list; None where it is not."""
+        for kind, value in (("md5", md5), ("sha256", sha256)):
+            if value and bytes.fromhex(value) in self._exact[kind]:
+                return Hit(kind, value, 0)
+        if pdq:
+            distance = self._near.distance(np.frombuffer(bytes.fromhex(pdq), np.uint8))
+            if distance >= 0:
+                return Hit("pdq", pdq, distance)
+        return None
+
+
+class _Sorted:
+    """Membership by bisection over the first eight octets."""
+
+    def __init__(self, hashes: NDArray[np.uint8]) -> None:
+        heads = np.ascontiguousarray(hashes[:, :8]).view(">u8").ravel().astype(np.uint64)
+        order = np.argsort(heads, kind="stable")
+        self._heads, self._hashes = heads[order], hashes[order]
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def __contains__(self, value: bytes) -> bool:
+        head = np.uint64(int.from_bytes(value[:8], "big"))
+        at = int(np.searchsorted(self._heads, head))
+        while at < len(self._heads) and self._heads[at] == head:
+            if self._hashes[at].tobytes() == value:
+                return True
+            at += 1
+        return False
+
+
+class _Near:
+    """Nearest hash within a distance, exactly, by multi-index hashing (Norouzi et al., 2012).
+
+    Of 16 bands of 16 bits, two hashes at most 31 bits apart have one that differs in at most one bit:
+    17 buckets a band hold every candidate, each of which is then counted out.
+    """
+
+    def __init__(self, hashes: NDArray[np.uint8], *, distance: int) -> None:
+        if not 0 <= distance <= MAX_DISTANCE:
+            raise ValueError(f"a distance of 0 to {MAX_DISTANCE} bits, not {distance}")
+        self._distance = distance
+        self._words = _words(hashes)
+        self._starts, self._members = _bucketed(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def distance(self, value: NDArray[np.uint8]) -> int:
+        """Bits between `value` (32 octets) and the nearest hash; -1 where none is near enough."""
+        word = _words(value.reshape(1, -1))[0]
+        flips = self._distance >= _BANDS
+        return int(_nearest(word, self._words, self._starts, self._members, self._distance, flips))
+
+
+def _words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(hashes).view(np.uint64).reshape(len(hashes), 4)
+
+
+@nb.njit(inline="always")
+def _band(words: Any, band: int) -> Any:
+    return (words[band >> 2] >> np.uint64(16 * (band & 3))) & np.uint64(0xFFFF)
+
+
+@nb.njit(cache=True, nogil=True)
+def _bucketed(words: Any) -> Any:
+    """For each band, where each bucket starts, and the rows of the hashes by bucket."""
+    starts = np.zeros((_BANDS, 65537), np.uint32)
+    members = np.empty((_BANDS, len(words)), np.uint32)
+    for band in range(_BANDS):
+        for i in range(len(words)):
+            starts[band, _band(words[i], band) + np.uint64(1)] += np.uint32(1)
+        for value in range(65536):
+            starts[band, value + 1] += starts[band, value]
+        free = starts[band, :-1].copy()
+        for i in range(len(words)):
+            value = _band(words[i], band)
+            members[band, free[value]] = i
+            free[value] += np.uint32(1)
+    return starts, members
+
+
+@nb.njit(inline="always")
+def _ones(x: Any) -> Any:
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@nb.njit(cache=True, nogil=True)
+def _nearest(word: Any, words: Any, starts: Any, members: Any, most: int, flips: bool) -> int:
+    best = most + 1
+    for band in range(_BANDS):
+        own = _band(word, band)
+        for flip in range(17 if flips else 1):
+            value = own ^ np.uint64(1 << (flip - 1)) if flip else own
+            for at in range(starts[band, value], starts[band, value + np.uint64(1)]):
+                other = words[members[band, at]]
+                apart = 0
+                for k in range(4):
+                    apart += int(_ones(word[k] ^ other[k]))
+                if apart < best:
+                    best = apart
+    return best if best <= most else -1

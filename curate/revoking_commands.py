@@ -1,0 +1,68 @@
+"""`curate revoke` and `curate explain`: one pair, or a list of them, in a run that stands."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from curate import config as configuration
+from curate.run import Run
+from curate.terminal import one_line_errors, out_console
+
+RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
+
+
+def revoke(
+    run_directory: RunDirectory,
+    list_: Annotated[
+        str | None,
+        typer.Option("--list", metavar="FILE", help="Uids, URLs, hosts or hashes, one a line."),
+    ] = None,
+) -> None:
+    """Take the listed pairs out of a run: its parts, images, ledger, shards and report.
+
+    Only what holds a listed pair is written again. The ledger keeps the pair's uid and nothing else,
+    and RUN/revoked.parquet hashes of the list, so that going on with the run brings nothing back.
+    """
+    from curate import revoke as revoking
+    from curate.stages.report import write_report
+
+    with one_line_errors():
+        run = Run.at(run_directory)
+        done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
+        for line in revoking.said(done):
+            out_console.print(line)
+        settings = configuration.load(run.path("config.yaml"))
+        out_console.print(f"report  {write_report(run, settings)}")
+
+
+def explain(
+    run_directory: RunDirectory,
+    pair: Annotated[str, typer.Argument(metavar="UID|URL", help="The pair, or all of a URL.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell the story of one pair: what each stage found, where it left the run and why."""
+    from curate import explain as explaining
+
+    with one_line_errors():
+        found = explaining.stories(Run.at(run_directory), pair)
+        if as_json:
+            print(json.dumps([asdict(story) for story in found], ensure_ascii=False, indent=1))
+            return
+        for story in found:
+            table = Table(box=None, show_header=False, pad_edge=False)
+            table.add_column(style="bold", no_wrap=True)
+            table.add_column(overflow="fold")
+            for heading, text in explaining.lines(story):
+                table.add_row(heading, Text(text))
+            out_console.print(table, soft_wrap=False)
+            out_console.print()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make these commands of `app`."""
+    app.command()(revoke)
+    app.command()(explain)
