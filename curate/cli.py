@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from curate import balancing_commands, files, subset_command
+from curate import balancing_commands, files, scoring_command, subset_command
 from curate import config as configuration
 from curate.config import Config
 from curate.errors import CurateError
@@ -148,6 +148,7 @@ def recipes() -> None:
 
 balancing_commands.add_to(app)
 subset_command.add_to(app)
+scoring_command.add_to(app)
 app.add_typer(metadata.app, name="metadata")
 
 
