@@ -16,6 +16,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Interpolation = Literal[
     "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"
 ]
+COLUMN_NAME = "^[a-z][a-z0-9_]*$"
 
 
 class Model(BaseModel):
@@ -183,19 +184,38 @@ class Dedup(Model):
         return tuple(policy for policy in _POLICIES if policy in value)
 
 
-class Score(Model):
-    """Image-text alignment by an open_clip model."""
+class Scorer(Model):
+    """An open_clip model and how it is run."""
 
     model: str = Field(description="open_clip name, hf-hub: id, or the path of a model config")
     pretrained: str | None = Field(None, description="open_clip tag or path of a checkpoint")
-    batch_size: Positive = 64
+    batch_size: Positive | None = Field(
+        None, description="pairs in one forward pass; default: 16 on a CPU, 256 on a GPU"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on a GPU that has it, else fp16; fp32 on a CPU"
+    )
+    compile: bool = Field(False, description="run the model through torch.compile")
+    embeddings: bool = Field(
+        False, description="store those of image and caption (fp16) as part-*.npz beside the scores"
+    )
+
+
+class Score(Scorer):
+    """Image-text alignment by an open_clip model."""
+
+    also: dict[Annotated[str, Field(pattern=COLUMN_NAME)], Scorer] = Field(
+        default_factory=dict, description="further models, each by the name of its column"
     )
     accelerator: str = Field(
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
     )
     min_ram: str = Field("16GB", description="hint for the workers")
+
+    @property
+    def scorers(self) -> dict[str, Scorer]:
+        """All models by the name of their column; this one comes last, under an empty name."""
+        return {**self.also, "": self}
 
 
 class Rule(Model):
@@ -422,10 +442,15 @@ def absolute(config: Config) -> Config:
         ),
     }
     if config.score is not None:
-        names = {"model": config.score.model, "pretrained": config.score.pretrained}
-        found = {key: files.absolute(name) for key, name in names.items() if is_file_name(name)}
-        update["score"] = config.score.model_copy(update=found)
+        also = {name: _absolute_scorer(scorer) for name, scorer in config.score.also.items()}
+        update["score"] = _absolute_scorer(config.score).model_copy(update={"also": also})
     return config.model_copy(update=update)
+
+
+def _absolute_scorer(scorer: Scorer) -> Scorer:
+    names = {"model": scorer.model, "pretrained": scorer.pretrained}
+    found = {key: files.absolute(name) for key, name in names.items() if is_file_name(name)}
+    return scorer.model_copy(update=found)
 
 
 def is_file_name(name: str | None) -> TypeGuard[str]:

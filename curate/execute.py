@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -80,7 +81,15 @@ def stage_totals(plan: Plan) -> dict[str, Any]:
 def execute(
     plan: Plan, standing: Standing, *, extra: Sequence[str] = (), debug: bool = False
 ) -> None:
-    """Run the graph to its end.
+    """Run the whole graph of `plan` to its end; see :func:`run_graph`."""
+    graph = partial(build, plan=plan, clustered=standing.clustered)
+    run_graph(plan, graph, extra=extra, debug=debug)
+
+
+def run_graph(
+    plan: Plan, graph: Callable[[Any], None], *, extra: Sequence[str] = (), debug: bool = False
+) -> None:
+    """Run what `graph` adds to a pipeline to its end, on the engine of `plan`.
 
     Raises
     ------
@@ -92,7 +101,7 @@ def execute(
     from apache_beam.options.pipeline_options import PipelineOptions
 
     pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
-    build(pipeline, plan, clustered=standing.clustered)
+    graph(pipeline)
     with nullcontext() if debug else _without_noise():
         state, error = _on_a_thread(lambda: pipeline.run().wait_until_finish())
     if error is not None:

@@ -205,6 +205,16 @@ def write_table(url: str, table: pa.Table) -> None:
         )  # fmt: skip
 
 
+def local_copy(url: str) -> str:
+    """A path at which code that knows only local files can read `url`, under its own base name."""
+    fs, path = file_system(url)
+    if _is_local(fs):
+        return str(path)
+    copy = os.path.join(tempfile.mkdtemp(prefix="curate-"), os.path.basename(path))
+    fs.get_file(path, copy)
+    return copy
+
+
 def content_digest(url: str) -> str:
     """SHA-256 (hex) of a local or memory file's bytes; of the store's checksum for a remote one."""
     fs, path = file_system(url)

@@ -15,10 +15,11 @@ import apache_beam as beam
 from curate import files
 from curate.config import Config
 from curate.cutting import pool_format
+from curate.ops.clip import ClipModel, embedding_prefix
 from curate.ops.duplicates import DedupRule
 from curate.ops.fetch import FetchPolicy
 from curate.ops.images import ImageEncoder
-from curate.plan import Plan
+from curate.plan import Plan, added_columns, score_folder
 from curate.run import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
@@ -28,7 +29,7 @@ from curate.stages.download import FetchStep
 from curate.stages.forests import Spread
 from curate.stages.part import TakePart
 from curate.stages.prepare import PrepareStep
-from curate.stages.score import ScoreStep
+from curate.stages.score import ScoreStep, TakeScores
 from curate.stages.select import Select, SelectDownload, SelectScore
 from curate.stages.shards import Shards, ShardStep
 from curate.stages.wfpp import Wfpp, WfppStep
@@ -52,7 +53,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
         spread = Spread.over(sum(part.rows for part in plan.parts))
         parts |= "Dedup" >> Dedup(dedup_step(plan), spread=spread, clustered=clustered)
     if Stage.SCORE in stages:
-        parts |= "Score" >> hinted(beam.ParDo(TakePart(score_step(plan))), plan.config)
+        for name, step in score_steps(plan).items():
+            parts |= f"Score {name}".strip() >> hinted(beam.ParDo(TakeScores(step)), plan.config)
         parts |= "Select scores" >> Select(select_step(plan, Stage.SCORE))
     if Stage.BALANCE in stages:
         if plan.config.balance and plan.config.balance.wfpp:
@@ -61,6 +63,13 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
             parts, _ = parts | "Balance" >> Balance(balance_step(plan))
     if Stage.SHARDS in stages:
         _ = parts | "Shards" >> Shards(shard_step(plan))
+
+
+def build_score(pipeline: beam.Pipeline, plan: Plan, *, name: str) -> None:
+    """Add the further score `name` alone, over parts that stand."""
+    parts = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
+    step = TakeScores(score_step(plan, name))
+    _ = parts | f"Score {name}" >> hinted(beam.ParDo(step), plan.config)
 
 
 def hinted(transform: Any, config: Config) -> Any:
@@ -116,8 +125,10 @@ def fetch_step(plan: Plan) -> FetchStep:
 
 def select_step(plan: Plan, stage: Stage) -> SelectDownload | SelectScore:
     """The step that applies the rules of `stage`."""
-    step = SelectDownload if stage is Stage.DOWNLOAD else SelectScore
-    return step(**_common(plan, stage), rules=plan.rules(stage), columns=plan.columns(stage))
+    common = {**_common(plan, stage), "rules": plan.rules(stage), "columns": plan.columns(stage)}
+    if stage is Stage.DOWNLOAD:
+        return SelectDownload(**common)
+    return SelectScore(**common, scores=tuple(added_columns(plan.config)[Stage.SCORE].names))
 
 
 def dedup_step(plan: Plan) -> DedupStep:
@@ -130,15 +141,25 @@ def dedup_step(plan: Plan) -> DedupStep:
     )
 
 
-def score_step(plan: Plan) -> ScoreStep:
-    """The step that runs the model."""
-    if plan.config.score is None:
+def score_steps(plan: Plan) -> dict[str, ScoreStep]:
+    """The steps that run models, by the name of the score; the nameless last one joins the others."""
+    score = plan.config.score
+    return {name: score_step(plan, name) for name in (score.scorers if score else ())}
+
+
+def score_step(plan: Plan, name: str) -> ScoreStep:
+    """The step that runs the model of a score."""
+    score = plan.config.score
+    if score is None:
         raise AssertionError("score is not configured")
-    keys = {"model", "pretrained", "precision", "batch_size"}
+    scorer = score.scorers[name]
     return ScoreStep(
-        **_common(plan, Stage.SCORE, files.join(Stage.SCORE, ANNOTATED)),
-        **plan.config.score.model_dump(include=keys),
+        **_common(plan, Stage.SCORE, score_folder(name)),
+        model=ClipModel(**scorer.model_dump(include=set(ClipModel.__dataclass_fields__))),
         encode_format=plan.config.download.encode_format,
+        name=name,
+        embeddings=embedding_prefix(scorer.model) if scorer.embeddings else "",
+        joined=() if name else tuple(score.also),
     )
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files, schema
-from curate.config import Config, Rule, is_file_name
+from curate.config import Config, Rule, Scorer, is_file_name
 from curate.cutting import cut, find_inputs, pool_format
 from curate.errors import CurateError
 from curate.ops.blocklists import read_block_lists
-from curate.ops.clip import known_models
+from curate.ops.clip import known_models, known_tags
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
 from curate.revocations import check_settled
@@ -30,7 +30,7 @@ _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects"
                "image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
                "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
                "keep_exif", "encode_format", "encode_quality", "perceptual_hash"}  # fmt: skip
-_SCORE_KEYS = {"model", "pretrained", "precision", "batch_size"}
+_SCORE_KEYS = {"model", "pretrained", "precision", "batch_size", "compile", "embeddings"}
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
 _FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size", "cluster")
 """Columns that hardly a rule is over."""
@@ -97,6 +97,8 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
+    if config.score is not None:
+        added[Stage.SCORE] = schema.scores(config.score.also)
     return {stage: added[stage] for stage in enabled_stages(config) if stage in added}
 
 
@@ -180,7 +182,7 @@ def make_plan(config: Config) -> Plan:
     stages = enabled_stages(config)
     for rule in config.select:
         rule_stage(rule, config)
-    assets = _check_assets(config)
+    assets = check_assets(config)
     inputs = find_inputs(config)
     pool = pool_format(config)
     input_digest = files.digest_of(
@@ -201,20 +203,42 @@ def make_plan(config: Config) -> Plan:
     return replace(plan, digests=digests)
 
 
-def _check_assets(config: Config) -> dict[str, str]:
+def check_assets(config: Config) -> dict[str, str]:
     """Digests of the files beside the input that the output depends on."""
     digests = check_metadata(config)
     if config.download.opt_out_list and config.download.enabled:
         digests["opt_out_list"] = _check_list(config.download.opt_out_list)
     if config.score is not None and config.download.enabled:
-        for key in ("model", "pretrained"):
-            value = getattr(config.score, key)
-            if is_file_name(value):
-                if not files.exists(value):
-                    raise CurateError(f"score.{key}: {value}: no such file")
-                digests[key] = files.content_digest(value)
-            elif key == "model" and not value.startswith("hf-hub:"):
-                _check_model(value)
+        for name, scorer in config.score.scorers.items():
+            digests |= _check_scorer(scorer, name=name)
+    return digests
+
+
+def _check_scorer(scorer: Scorer, *, name: str) -> dict[str, str]:
+    """The digests of a scorer's files, by ``KEY NAME``."""
+    where = f"score.also.{name}" if name else "score"
+    if name in schema.after(Stage.BALANCE, enabled=Stage).names or name == ANNOTATED:
+        raise CurateError(f"{where}: {name} is taken by another column; give another name")
+    digests = {}
+    for key in ("model", "pretrained"):
+        value = getattr(scorer, key)
+        if is_file_name(value):
+            if not files.exists(value):
+                raise CurateError(f"{where}.{key}: {value}: no such file")
+            digests[f"{key} {name}"] = files.content_digest(value)
+    if not scorer.model.startswith("hf-hub:"):
+        if not is_file_name(scorer.model):
+            _nearest(scorer.model, known_models(), where=f"{where}.model", what="no model")
+        if scorer.pretrained is None:
+            raise CurateError(
+                f"{where}.pretrained: {scorer.model} needs weights: an open_clip tag, or the path of"
+                " a checkpoint"
+            )
+        if not is_file_name(scorer.model) and not is_file_name(scorer.pretrained):
+            _nearest(
+                scorer.pretrained, known_tags(scorer.model), where=f"{where}.pretrained",
+                what=f"for {scorer.model} no weights",
+            )  # fmt: skip
     return digests
 
 
@@ -257,12 +281,11 @@ def check_block_lists(config: Config) -> dict[str, int]:
     return {kind: len(found) for kind, found in hashes.items() if len(found)}
 
 
-def _check_model(name: str) -> None:
-    known = known_models()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+def _nearest(value: str, known: list[str], *, where: str, what: str) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
         hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise CurateError(f"score.model: open_clip has no model {name!r}{hint}")
+        raise CurateError(f"{where}: open_clip has {what} {value!r}{hint}")
 
 
 def _check_out(run: Run, input_digest: str) -> None:
@@ -296,9 +319,8 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
     if Stage.DEDUP in plan.stages:
         settings[Stage.DEDUP] = config.dedup.model_dump()
     if Stage.SCORE in plan.stages and config.score:
-        files_of = {key: assets.get(key) for key in ("model", "pretrained")}
-        model = config.score.model_dump(include=_SCORE_KEYS)
-        settings[files.join(Stage.SCORE, ANNOTATED)] = [model, files_of]
+        for name, scorer in config.score.scorers.items():
+            settings[score_folder(name)] = scorer_settings(scorer, assets, name=name)
         settings[Stage.SCORE] = rules(Stage.SCORE)
     if config.balance is not None:
         settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]
@@ -315,6 +337,18 @@ def conditions(config: Config) -> dict[str, object]:
     digests = sorted(files.content_digest(files.absolute(path)) for path in lists)
     folder = files.join(Stage.DOWNLOAD, ANNOTATED)
     return {folder: [digests, config.download.block_distance]}
+
+
+def score_folder(name: str) -> str:
+    """Where the scores of the model of this name stand; without a name, those of the first."""
+    folder = files.join(Stage.SCORE, ANNOTATED)
+    return files.join(folder, name) if name else folder
+
+
+def scorer_settings(scorer: Scorer, assets: dict[str, str], *, name: str) -> list[object]:
+    """What the scores of a model depend on, whatever they are called."""
+    files_of = {key: assets.get(f"{key} {name}") for key in ("model", "pretrained")}
+    return [scorer.model_dump(include=_SCORE_KEYS), files_of]
 
 
 def chain(

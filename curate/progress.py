@@ -34,9 +34,7 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     if standing.is_fresh:
         return
     total = len(plan.parts)
-    done = [
-        f"{x} {n}/{total}" for x, n in standing.valid.items() if n and not x.endswith(ANNOTATED)
-    ]
+    done = [f"{x} {n}/{total}" for x, n in standing.valid.items() if n and ANNOTATED not in x]
     if done:
         console.print(f"Going on: parts that stand and are skipped: {', '.join(done)}")
     redo = [x for x, n in standing.stale.items() if n]

@@ -64,6 +64,7 @@ class ErrorCode(StrEnum):
     NULL_URL = "null_url"
     BAD_UID = "bad_uid"
     SCORE_NOT_FINITE = "score_not_finite"
+    IMAGE_UNDECODABLE = "image_undecodable"
 
 
 RULE_PREFIX = "rule:"

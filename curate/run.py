@@ -12,6 +12,8 @@ RUN/
   download/annotated/ score/annotated/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
      part-00000.journal/           (local runs) what was fetched of a part that is in work
+     part-00000.npz                (score, where asked for) the embeddings of these rows
+     NAME/part-00000.parquet       (score) the column of a further score, with a record of its own
   dropped/<stage>/part-00000.parquet   the ledger
   dead/<stage>/part-00000.parquet
   dedup/clusters/part-00000.parquet dedup/clusters.json    who stays, for the pairs not alone
@@ -146,7 +148,7 @@ class Run:
         rows may be taken over.
         """
         record = self.record(folder, index)
-        if record and record.own == own and folder.endswith(ANNOTATED):
+        if record and record.own == own and ANNOTATED in folder:
             self.write_record(folder, index, replace(record, digest=""))
         elif record:
             files.remove(self.part(folder, index, "json"))
@@ -201,8 +203,9 @@ def totals(run: Run, stage: Stage) -> dict[str, Any]:
     dropped: dict[str, int] = {}
     dead: dict[str, int] = {}
     figures: dict[str, float] = {}
-    folders = (files.join(stage, ANNOTATED), stage)
-    for folder in folders:
+    annotated = files.join(stage, ANNOTATED)
+    further = [files.join(annotated, x) for x in files.names(run.path(annotated)) if "." not in x]
+    for folder in (annotated, *further, stage):
         for _, record in run.records(folder):
             seconds += record.seconds
             for counts, more in ((dropped, record.dropped), (dead, record.dead)):

@@ -95,7 +95,10 @@ OTHER_CAPTIONS = pa.schema([("other_captions", pa.list_(pa.field("element", pa.s
 """What dedup adds on request: captions of the dropped pairs of the cluster, each once."""
 
 SCORED = pa.schema([("uid", pa.string()), ("clip_score", pa.float32())])
-"""Every row that was scored: `score/annotated/`."""
+"""Every row that was scored: `score/annotated/`; further scores follow, each in its column.
+
+A score is null where the image could not be decoded.
+"""
 
 SCORE = pa.schema([("clip_score", pa.float32())])
 
@@ -157,6 +160,11 @@ ADDED = {
     Stage.SCORE: SCORE,
     Stage.BALANCE: BALANCE,
 }
+
+
+def scores(names: Iterable[str] = ()) -> pa.Schema:
+    """What the score stage adds: `clip_score` and the further scores of these names."""
+    return pa.schema([*SCORE, *(pa.field(name, pa.float32()) for name in names)])
 
 
 def after(

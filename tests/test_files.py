@@ -268,3 +268,13 @@ def test_a_shipped_file_that_is_not_there() -> None:
     message = r"^shipped://absent\.yaml: this installation does not ship such a file$"
     with pytest.raises(CurateError, match=message):
         files.read_bytes("shipped://absent.yaml")
+
+
+def test_a_local_copy_keeps_the_name(tmp_path: Path) -> None:
+    files.write_bytes("memory://models/weights.safetensors", b"weights")
+    copy = Path(files.local_copy("memory://models/weights.safetensors"))
+    assert (copy.name, copy.read_bytes()) == ("weights.safetensors", b"weights")
+    (tmp_path / "here").write_bytes(b"")
+    assert files.local_copy(str(tmp_path / "here")) == str(tmp_path / "here")
+    shipped = files.local_copy("shipped://pipelines/demo/scorer/curate-mini.json")
+    assert Path(shipped) == files.shipped("pipelines/demo/scorer/curate-mini.json")

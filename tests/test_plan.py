@@ -15,7 +15,7 @@ from curate import files
 from curate.config import Config, Rule
 from curate.cutting import pool_format
 from curate.errors import CurateError
-from curate.flow import fetch_step, prepare_step
+from curate.flow import fetch_step, prepare_step, score_steps
 from curate.ops.tables import STAGED, read_slice
 from curate.plan import Plan, StepDigest, added_columns, make_plan, rule_stage
 from curate.schema import POOL, Stage
@@ -206,6 +206,9 @@ def changed(before: dict[str, StepDigest], after: dict[str, StepDigest], kind: s
         ("dedup.keep_captions", True, "dedup"),
         ("score.precision", "fp32", "score/annotated"),
         ("score.pretrained", MODEL, "score/annotated"),
+        ("score.batch_size", 7, "score/annotated"),
+        ("score.compile", True, "score/annotated"),
+        ("score.embeddings", True, "score/annotated"),
         ("select.2.top_fraction", 0.4, "score"),
         ("balance.t", 21, "balance"),
         ("seed", 2, "balance"),
@@ -288,7 +291,7 @@ def test_the_pool_is_in_every_chain_and_in_nobodys_own(tmp_path: Path) -> None:
 
 
 def test_rules_belong_to_the_first_stage_that_has_their_column(tmp_path: Path) -> None:
-    made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score={"model": MODEL},
+    made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score=BASE["score"],
                 select=BASE["select"])  # fmt: skip
     assert [rule_stage(rule, made.config) for rule in made.config.select] == [
         Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE,
@@ -298,6 +301,28 @@ def test_rules_belong_to_the_first_stage_that_has_their_column(tmp_path: Path) -
     assert made.upstream(Stage.SHARDS) == "score"
     assert fetch_step(made).reads == "prepare"
     assert list(made.digests) == [x for x in FOLDERS if x != "balance"]
+
+
+def test_a_further_score_is_a_column_with_a_step_of_its_own(tmp_path: Path) -> None:
+    """It leaves the first model's step its own digest, so that its scores are taken over."""
+    before = digests(tmp_path)
+    also = {"b": BASE["score"], "a": BASE["score"] | {"precision": "fp32"}}
+    after = digests(tmp_path, {"score.also": also})
+    at = FOLDERS.index("score/annotated")
+    further = [f"score/annotated/{name}" for name in also]
+    assert list(after) == [*FOLDERS[:at], *further, *FOLDERS[at:]]
+    assert all(after[folder].own == before[folder].own for folder in before)
+    same = [folder for folder in before if after[folder] == before[folder]]
+    assert same == FOLDERS[:at]
+    rules = [{"column": "a", "min": 0.3}, {"column": "b", "top_fraction": 0.5}]
+    pool = parquet(tmp_path / "p.parquet", ROWS, 3)
+    made = plan(tmp_path / "c", pool, score=BASE["score"] | {"also": also}, select=rules)
+    assert [rule.column for rule in made.rules(Stage.SCORE)] == ["a", "b"]
+    assert made.columns(Stage.SCORE).names[-3:] == ["clip_score", "b", "a"]
+    steps = score_steps(made)
+    assert [(step.folder, step.joined) for step in steps.values()] == [
+        (further[0], ()), (further[1], ()), ("score/annotated", ("b", "a")),
+    ]  # fmt: skip
 
 
 def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) -> None:
@@ -310,7 +335,7 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
         {"column": "cluster_size", "max": 100},
         {"column": "caption_chars", "top_fraction": 0.9},
     ]
-    made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score={"model": MODEL},
+    made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score=BASE["score"],
                 select=rules)  # fmt: skip
     assert [rule_stage(rule, made.config) for rule in made.config.select] == [
         Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD,
@@ -349,6 +374,16 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
         ({"score": {"model": "gone.json"}}, "score.model: gone.json: no such file"),
         ({"score": {"model": MODEL, "pretrained": "a/gone.pt"}},
          "score.pretrained: a/gone.pt: no such file"),
+        ({"score": {"model": MODEL}}, "score.pretrained: " + MODEL + " needs weights"),
+        ({"score": {"model": "ViT-B-32", "pretrained": "laion2b_s34b_b97k"}},
+         "score.pretrained: open_clip has for ViT-B-32 no weights 'laion2b_s34b_b97k'; nearest:"
+         " laion2b_s34b_b79k"),
+        ({"score": BASE["score"] | {"also": {"b16": {"model": "ViT-B16", "pretrained": "x"}}}},
+         "score.also.b16.model: open_clip has no model 'ViT-B16'; nearest: "),
+        ({"score": BASE["score"] | {"also": {"width": BASE["score"]}}},
+         "score.also.width: width is taken by another column"),
+        ({"score": BASE["score"] | {"also": {"annotated": BASE["score"]}}},
+         "score.also.annotated: annotated is taken"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_before_anything_starts(

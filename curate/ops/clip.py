@@ -1,11 +1,20 @@
-"""Image-text alignment by an open_clip model: the cosine of the two embeddings."""
+"""Image-text alignment by an open_clip model: the cosine of the two embeddings.
+
+Every forward pass of a scorer has the same shape, the last one filled up with blank rows: a row's
+result then depends on the row alone, bit for bit, so batches may span parts, and rows that were
+scored by an earlier run stay what they are. (In another shape, the sums are taken in another order.)
+"""
 
 import io
+import logging
+import pickle
+import re
+import struct
+import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +23,13 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
+
+CPU_BATCH, GPU_BATCH = 16, 256
+_UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError)
+"""What Pillow raises on content that is no image, or half of one."""
+
+_loading = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
 def known_models() -> list[str]:
@@ -25,8 +41,25 @@ def known_models() -> list[str]:
     return sorted(p.stem for f in folders or () for p in Path(f, "model_configs").glob("*.json"))
 
 
-class ClipScorer:
-    """A loaded model on the device of this machine.
+def known_tags(model: str) -> list[str]:
+    """Tags of the pretrained weights that open_clip knows for `model`; imports torch."""
+    import open_clip
+
+    return sorted(open_clip.list_pretrained_tags_by_model(model))
+
+
+def embedding_prefix(model: str) -> str:
+    """What DataComp's names of a model's embeddings begin with: ``b32`` of ``ViT-B-32``, ``l14``.
+
+    Other models than ViTs have ``clip``.
+    """
+    found = re.search(r"ViT-(\w+?)-(\d+)", model)
+    return f"{found[1]}{found[2]}".lower() if found else "clip"
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """What to load, and how to run it.
 
     Parameters
     ----------
@@ -36,41 +69,65 @@ class ClipScorer:
         An open_clip tag or the path of a checkpoint; None leaves it to an ``hf-hub:`` id.
     precision : str
         ``auto``: bf16 on a GPU that has it, fp16 on another GPU, fp32 on a CPU.
-    batch_size : int
-        Pairs in one forward pass.
+    batch_size : int or None
+        Pairs in one forward pass; None: 16 on a CPU, 256 on a GPU.
+    compile : bool
+        Whether both towers go through ``torch.compile``.
     """
 
-    def __init__(
-        self, model: str, *, pretrained: str | None, precision: str = "auto", batch_size: int = 64
-    ) -> None:
-        import open_clip
+    model: str
+    pretrained: str | None
+    precision: str = "auto"
+    batch_size: int | None = None
+    compile: bool = False
+
+    def load(self) -> "ClipScorer":
+        """The scorer of this process, loaded once however many threads ask."""
+        with _loading:
+            return _load(self)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs ready for a forward pass; rows from `n` on are blank."""
+
+    pixels: Any  # tensor, (batch, 3, height, width)
+    tokens: Any  # tensor, (batch, context)
+    n: int
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the model made of a batch: `n` rows of each."""
+
+    scores: NDArray[np.float32]  # cosine similarity, (n,), in [-1, 1]
+    image: NDArray[np.float32]  # unit vectors, (n, width)
+    text: NDArray[np.float32]
+
+
+class ClipScorer:
+    """A loaded model on the device of this machine."""
+
+    def __init__(self, spec: ClipModel) -> None:
         import torch
 
         # One thread: the sums of a forward pass, and so the scores, must not depend on how many
         # processors a worker has. More processors are used by more workers.
         torch.set_num_threads(1)
         self._torch = torch
-        self._batch_size = batch_size
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = files.resolve(model)
-        pretrained = files.resolve(pretrained) if pretrained else None
-        if model.endswith(".json"):
-            open_clip.add_model_config(model)
-            model = Path(model).stem
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._model, _, self._preprocess = open_clip.create_model_and_transforms(
-                    model, pretrained=pretrained, precision="fp32", device=self._device
-                )
-                self._tokenizer = open_clip.get_tokenizer(model)
-        except (RuntimeError, OSError, ValueError, KeyError, AssertionError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise CurateError(
-                f"score.model {model!r} with pretrained {pretrained!r} cannot be loaded: {reason}"
-            ) from None
-        self._model.eval()
-        self._cast = self._choose(precision)
+        on_gpu = self._device.type == "cuda"
+        self.batch_size = spec.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
+        self.out_of_memory = 0
+        model, self._preprocess, self._tokenizer = _open(spec, self._device)
+        model.eval()
+        self._format = torch.channels_last if on_gpu else torch.contiguous_format
+        model.visual.to(memory_format=self._format)
+        self._cast = self._choose(spec.precision)
+        self._encode = (model.encode_image, model.encode_text)
+        if spec.compile:
+            self._encode = (torch.compile(model.encode_image), torch.compile(model.encode_text))
+        self._blank = self._preprocess(_black())
 
     def _choose(self, precision: str) -> Any:
         torch = self._torch
@@ -80,45 +137,122 @@ class ClipScorer:
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
-    def _decode(self, content: bytes) -> Any:
+    def prepare(self, content: bytes) -> Any:
+        """The pixels of an image file as the model takes them; None where it cannot be decoded."""
         from PIL import Image
 
-        return self._preprocess(Image.open(io.BytesIO(content)).convert("RGB"))
+        try:
+            return self._preprocess(Image.open(io.BytesIO(content)))
+        except (*_UNDECODABLE, Image.DecompressionBombError):
+            return None
 
-    def scores(self, images: Iterable[bytes], captions: Sequence[str]) -> NDArray[np.float32]:
-        """Cosine similarity of each image (file content) and caption, shape (n,), in [-1, 1]."""
+    def collate(self, images: Sequence[Any], captions: Sequence[str]) -> Batch:
+        """A batch of at most `batch_size` prepared images and their captions."""
         torch = self._torch
-        out = np.empty(len(captions), np.float32)
-        start = 0
-        with ThreadPoolExecutor(2) as pool, torch.inference_mode():
-            for batch in _ahead(pool, self._decode, images, self._batch_size):
-                stop = start + len(batch)
-                pixels = torch.stack(batch).to(self._device)
-                tokens = self._tokenizer(list(captions[start:stop])).to(self._device)
-                with torch.autocast(
-                    self._device.type, dtype=self._cast, enabled=self._cast is not None
-                ):
-                    image = self._model.encode_image(pixels, normalize=True).float()
-                    text = self._model.encode_text(tokens, normalize=True).float()
-                out[start:stop] = (image * text).sum(dim=1).cpu().numpy()
-                start = stop
-        return out
+        missing = max(self.batch_size - len(images), 0)
+        pixels = [self._blank if image is None else image for image in images]
+        stacked = torch.stack(pixels + [self._blank] * missing)
+        tokens = self._tokenizer([*captions, *[""] * missing])
+        if self._device.type == "cuda":
+            stacked, tokens = stacked.pin_memory(), tokens.pin_memory()
+        return Batch(stacked, tokens, len(images))
+
+    def __call__(self, batch: Batch) -> Embedded:
+        """Run the model, in smaller batches from now on if the memory does not suffice.
+
+        Raises
+        ------
+        CurateError
+            Where not even one pair fits.
+        """
+        while True:
+            try:
+                return self._in_steps(batch)
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                size = min(self.batch_size, len(batch.pixels))
+            if size == 1:
+                raise CurateError(
+                    f"score: one pair does not fit in the memory of {self._device}; use a smaller"
+                    " model, score.precision fp16, or a machine with more memory"
+                )
+            self.batch_size = (size + 1) // 2
+            self.out_of_memory += 1
+            _log.warning("score: out of memory with batches of %d; going on with %d", size,
+                         self.batch_size)  # fmt: skip
+            if self._device.type == "cuda":
+                self._torch.cuda.empty_cache()
+
+    def _in_steps(self, batch: Batch) -> Embedded:
+        """Steps of one shape: the last one goes over some rows again."""
+        rows = len(batch.pixels)
+        size = min(self.batch_size, rows)
+        found = []
+        for start in range(0, rows, size):
+            first = min(start, rows - size)
+            done = self._forward(batch.pixels[first : first + size],
+                                 batch.tokens[first : first + size])  # fmt: skip
+            found.append([values[start - first :] for values in done])
+        scores, image, text = (np.concatenate(x)[: batch.n] for x in zip(*found, strict=True))
+        return Embedded(scores, image, text)
+
+    def _forward(self, pixels: Any, tokens: Any) -> list[NDArray[np.float32]]:
+        torch = self._torch
+        encode_image, encode_text = self._encode
+        pixels = pixels.to(self._device, non_blocking=True, memory_format=self._format)
+        tokens = tokens.to(self._device, non_blocking=True)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, dtype=self._cast, enabled=self._cast is not None),
+        ):
+            image, text = encode_image(pixels).float(), encode_text(tokens).float()
+        with torch.inference_mode():
+            image = torch.nn.functional.normalize(image, dim=-1)
+            text = torch.nn.functional.normalize(text, dim=-1)
+            return [x.cpu().numpy() for x in ((image * text).sum(dim=1), image, text)]
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Any, things: Iterable[Any], n: int) -> Iterator[Any]:
-    """`function` of the things in lists of `n`, the next list under way while one is in use."""
-    source = iter(things)
+def _open(spec: ClipModel, device: Any) -> tuple[Any, Any, Any]:
+    import open_clip
+    from safetensors import SafetensorError
 
-    def submit() -> list[Any]:
-        return [pool.submit(function, thing) for thing in islice(source, n)]
+    try:
+        name = _here(spec.model)
+        pretrained = _here(spec.pretrained) if spec.pretrained else None
+        if name.endswith(".json"):
+            open_clip.add_model_config(name)
+            name = Path(name).stem
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                name, pretrained=pretrained, precision="fp32", device=device
+            )
+            return model, preprocess, open_clip.get_tokenizer(name)
+    except (pickle.UnpicklingError, SafetensorError):
+        reason = "it is no checkpoint"
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise CurateError(
+        f"score.model {spec.model!r} with pretrained {spec.pretrained!r} cannot be loaded: {reason}"
+    )
 
-    coming = submit()
-    while coming:
-        batch, coming = coming, submit()
-        yield [future.result() for future in batch]
+
+def _here(name: str) -> str:
+    """A name as it is; a URL as the path of a copy on this machine."""
+    return files.local_copy(name) if "://" in name else name
 
 
-@lru_cache(maxsize=1)
-def load_scorer(model: str, pretrained: str | None, precision: str, batch_size: int) -> ClipScorer:
-    """The scorer of this process, loaded once."""
-    return ClipScorer(model, pretrained=pretrained, precision=precision, batch_size=batch_size)
+def _black() -> Any:
+    from PIL import Image
+
+    return Image.new("RGB", (8, 8))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+
+
+@lru_cache(maxsize=8)
+def _load(spec: ClipModel) -> ClipScorer:
+    return ClipScorer(spec)

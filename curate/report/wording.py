@@ -71,6 +71,7 @@ REASONS: dict[str, str] = {
     ErrorCode.NULL_URL: "The input has no URL in this row.",
     ErrorCode.BAD_UID: "The input's uid is not 32 hexadecimal digits.",
     ErrorCode.SCORE_NOT_FINITE: "The model gave a score that is not a number.",
+    ErrorCode.IMAGE_UNDECODABLE: "The stored image could not be decoded for the model.",
 }
 
 

@@ -138,17 +138,24 @@ class TakePart(beam.DoFn):
     def process(self, part: Part, *sides: Any) -> Iterator[Part]:
         """Skip the part if its record stands under this digest; else run, write, record."""
         step = self._step
-        record = step.run.record(step.folder, part.index)
-        if record is None or record.digest != step.digest:
+        record = standing(step, part)
+        if record is None:
             started = time.monotonic()
             step.run.retract(step.folder, part.index, own=step.own)
             output = step.process(part, *sides)
-            record = _commit(step, part, output, seconds=time.monotonic() - started)
+            record = commit(step, part, output, seconds=time.monotonic() - started)
             step.tidy(part)
         yield replace(part, kept=record.kept)
 
 
-def _commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) -> PartRecord:
+def standing(step: PartStep, part: Part) -> PartRecord | None:
+    """The record of a part that is done under the step's digest."""
+    record = step.run.record(step.folder, part.index)
+    return record if record and record.digest == step.digest else None
+
+
+def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) -> PartRecord:
+    """Write what a step made of a part, the record last."""
     run = step.run
     gone = len(output.dropped) + len(output.dead)
     record = PartRecord(

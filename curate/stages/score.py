@@ -1,49 +1,359 @@
 """score: stored image and caption -> clip_score, on GPU workers.
 
-`ScoreStep` writes a score for every pair to ``score/annotated``; `select` then applies the rules.
-The device is chosen on the worker. A retry is safe; scores of an earlier run under the same model are
-taken over.
+`ScoreStep` writes the scores of every pair of a part; `select` then applies the rules. A further
+model's scores stand in a folder of its own, and the first model's step joins them to its own, so
+``score/annotated`` has a column for each. The device is chosen on the worker. A retry is safe; scores
+of an earlier run under the same model are taken over, bit for bit what a new pass would give.
+
+Parts are not scored one by one: `TakeScores` lets a thread read and decode ahead, another run the
+model over batches that go from one part into the next, and writes a part when its last row is
+scored.
 """
 
-from dataclasses import dataclass
+import os
+import queue
+import tarfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindows
 
-from curate import schema
-from curate.ops.clip import load_scorer
-from curate.run import Part
+from curate import files, schema
+from curate.errors import CurateError
+from curate.ops.ahead import ahead
+from curate.ops.clip import Batch, ClipModel, ClipScorer, Embedded
+from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import read_images
-from curate.stages.part import PartOutput, PartStep
+from curate.stages.part import PartOutput, PartStep, commit, standing
+
+_EARLY = 2  # batches that stand ready, and as many that are being decoded
+_PATIENCE = 0.1  # seconds between looks at whether the model still runs
+_THREADS = 16  # that decode, at most
 
 
 @dataclass(frozen=True)
 class ScoreStep(PartStep):
-    """The alignment scores of one part."""
+    """The scores of one model for one part."""
 
     stage: ClassVar[Stage] = Stage.SCORE
     annotates: ClassVar[bool] = True
 
-    model: str
-    pretrained: str | None
-    precision: str
-    batch_size: int
+    model: ClipModel
     encode_format: str
+    name: str = ""  # of a further score: its column and its folder
+    embeddings: str = ""  # what the stored embeddings' names begin with; empty: none are stored
+    joined: tuple[str, ...] = ()  # further scores, whose columns are put beside this one's
+
+    @property
+    def folder(self) -> str:
+        """``score/annotated``; that of a further score is inside it."""
+        return files.join(super().folder, self.name) if self.name else super().folder
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The uid, this step's score, and the joined ones."""
+        names = [self.name] if self.name else [*schema.SCORE.names, *self.joined]
+        return pa.schema([("uid", pa.string()), *((name, pa.float32()) for name in names)])
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """Score the rows that have no score yet."""
-        table = self.incoming(part).select(["uid", "caption", "tar_offset", "tar_size"])
-        uids = table["uid"].to_pylist()
-        old = self.reusable(part)
-        known = dict(zip(*old.to_pydict().values(), strict=True)) if old is not None else {}
-        scores = np.array([known.get(uid, np.nan) for uid in uids], np.float32)
-        rows = np.array([row for row, uid in enumerate(uids) if uid not in known], np.int64)
-        if len(rows):
-            scorer = load_scorer(self.model, self.pretrained, self.precision, self.batch_size)
-            missing = table.take(pa.array(rows))
-            images = read_images(self.run, part.index, missing, encode_format=self.encode_format)
-            scores[rows] = scorer.scores(images, missing["caption"].to_pylist())
-        scored = pa.table([table["uid"], pa.array(scores)], schema=schema.SCORED)
-        return PartOutput(scored, figures={"reused": len(uids) - len(rows)})
+        """Score one part by itself."""
+        job, line = Job(self, part), Line(self.model)
+        line.put(job)
+        line.end()
+        return job.output()
+
+
+class Job:
+    """A part on its way through the model: its rows, and what is known of each."""
+
+    def __init__(self, step: ScoreStep, part: Part) -> None:
+        self.started = time.monotonic()
+        self.part = part
+        self._step = step
+        table = step.incoming(part).select(["uid", "caption", "tar_offset", "tar_size"])
+        self._uids = table["uid"].combine_chunks()
+        n = len(table)
+        self._scores = np.full(n, np.nan, np.float32)
+        self._undecodable = np.zeros(n, bool)
+        self._vectors: dict[str, Any] = {}
+        clocks = ("load_seconds", "model_seconds", "idle_seconds")
+        self.figures = {"reused": 0.0, **dict.fromkeys(clocks, 0.0)}
+        known = self._take_over()
+        self._rows = np.flatnonzero(~known)
+        self.missing = len(self._rows)
+        self._table = table.take(pa.array(self._rows))
+        self.figures["reused"] = n - self.missing
+
+    def contents(self) -> Iterator[tuple[int, str, bytes]]:
+        """Row, caption and image file of each row that has no score yet."""
+        if not self.missing:
+            return
+        run, index = self._step.run, self.part.index
+        images = read_images(run, index, self._table, encode_format=self._step.encode_format)
+        try:
+            yield from zip(
+                self._rows.tolist(), self._table["caption"].to_pylist(), images, strict=True
+            )
+        except (CurateError, tarfile.ReadError) as error:
+            tar = run.part(Stage.DOWNLOAD, index, "tar")
+            record = run.part(files.join(Stage.DOWNLOAD, ANNOTATED), index, "json")
+            raise CurateError(
+                f"{tar}: {str(error).removeprefix(f'{tar}: ')}; to fetch this part's images again,"
+                f" remove {record} and run again"
+            ) from None
+
+    def put(self, row: int, found: Embedded, at: int, *, decoded: bool) -> None:
+        """Row `at` of a batch's outcome is that of `row`."""
+        self._undecodable[row] = not decoded
+        if decoded:
+            self._scores[row] = found.scores[at]
+        for key, values in (("img", found.image), ("txt", found.text)):
+            if self._step.embeddings:
+                self._array(key, values.shape[1])[row] = values[at] if decoded else np.nan
+        self.missing -= 1
+
+    def output(self) -> PartOutput:
+        """All scores, in the order of the rows; the embeddings are written to their file."""
+        step, run = self._step, self._step.run
+        if step.embeddings:
+            self._write_embeddings()
+        else:
+            files.remove(self._file())
+        columns = [self._uids, pa.array(self._scores, mask=self._undecodable)]
+        for name in step.joined:
+            other = files.read_table(run.part(files.join(step.folder, name), self.part.index))
+            if not other["uid"].combine_chunks().equals(self._uids):
+                raise AssertionError(
+                    f"{step.folder}/{name} of part {self.part.index} is not of its rows"
+                )
+            columns.append(other[name])
+        return PartOutput(pa.table(columns, schema=step.columns), figures=self.figures)
+
+    def _array(self, key: str, width: int) -> Any:
+        if key not in self._vectors:
+            self._vectors[key] = np.full((len(self._uids), width), np.nan, np.float16)
+        return self._vectors[key]
+
+    def _names(self) -> dict[str, str]:
+        return {key: f"{self._step.embeddings}_{key}" for key in ("img", "txt")}
+
+    def _file(self) -> str:
+        return self._step.run.part(self._step.folder, self.part.index, "npz")
+
+    def _take_over(self) -> Any:
+        """Fill in what an earlier run scored under the same settings; a mask of these rows."""
+        known = np.zeros(len(self._uids), bool)
+        old = self._step.reusable(self.part)
+        if old is None or not len(old):
+            return known
+        places = dict(zip(old["uid"].to_pylist(), range(len(old)), strict=True))
+        stored = self._stored() if self._step.embeddings else {}
+        scores = old[self._step.columns.names[1]]
+        values = scores.to_numpy(zero_copy_only=False)
+        unscored = scores.is_null().to_numpy(zero_copy_only=False)
+        at_npz = {uid: at for at, uid in enumerate(stored.get("uid", np.array([])).tolist())}
+        for row, uid in enumerate(self._uids.to_pylist()):
+            at, place = places.get(uid), at_npz.get(uid.encode())
+            if at is None or (self._step.embeddings and place is None):
+                continue
+            known[row] = True
+            self._scores[row], self._undecodable[row] = values[at], unscored[at]
+            for key, name in self._names().items() if self._step.embeddings else ():
+                self._array(key, stored[name].shape[1])[row] = stored[name][place]
+        return known
+
+    def _stored(self) -> dict[str, Any]:
+        """The stored embeddings; a killed run may have left others than its scores, or none."""
+        try:
+            with files.open_read(self._file()) as file, np.load(file) as found:
+                return {name: found[name] for name in ("uid", *self._names().values())}
+        except (CurateError, FileNotFoundError, KeyError):
+            return {}
+
+    def _write_embeddings(self) -> None:
+        names = self._names()
+        arrays = {name: self._array(key, 0) for key, name in names.items()}
+        uids = np.array(self._uids.to_pylist(), "S32")
+        with files.atomic_write(self._file()) as file:
+            np.savez(file, uid=uids, **arrays)
+
+
+@dataclass
+class _Waiting:
+    """A row whose image is being decoded."""
+
+    job: Job
+    row: int
+    caption: str
+    pixels: "Future[Any]"
+
+
+@dataclass
+class _Ready:
+    """A batch and whose rows it holds."""
+
+    scorer: ClipScorer
+    rows: list[_Waiting]
+    batch: Batch
+    decoded: list[bool] = field(default_factory=list)
+
+
+class Line:
+    """Jobs in a row before one model: read and decoded ahead of it, batches across their borders."""
+
+    def __init__(self, model: ClipModel) -> None:
+        self._model = model
+        self._jobs: queue.Queue[Job | None] = queue.Queue(1)
+        self._abandoned = threading.Event()
+        self._loading = 0.0  # seconds, until the model's thread has taken note
+        self._running: Future[None] = Future()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="model")
+        self._thread.start()
+
+    def put(self, job: Job | None) -> None:
+        """Append a job, as soon as the one before is being read.
+
+        Raises whatever stopped the model.
+        """
+        while True:
+            try:
+                return self._jobs.put(job, timeout=_PATIENCE)
+            except queue.Full:
+                if self._running.done():
+                    self._running.result()
+
+    def end(self) -> None:
+        """Wait until every job is done."""
+        self.put(None)
+        self._running.result()
+
+    def abandon(self) -> None:
+        """Stop after the batch that the model is at."""
+        self._abandoned.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            self._run()
+            self._running.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._running.set_exception(error)
+
+    def _run(self) -> None:
+        """The thread of the model."""
+        batches = ahead(self._batches(), n=_EARLY)
+        while not self._abandoned.is_set():
+            asked = time.monotonic()
+            ready = next(batches, None)
+            if ready is None:
+                return
+            came, halved = time.monotonic(), ready.scorer.out_of_memory
+            found = ready.scorer(ready.batch)
+            ended = time.monotonic()
+            figures = ready.rows[-1].job.figures
+            loading, self._loading = self._loading, 0.0
+            figures["load_seconds"] += loading
+            figures["idle_seconds"] += max(came - asked - loading, 0.0)
+            figures["model_seconds"] += ended - came
+            if more := ready.scorer.out_of_memory - halved:
+                figures["out_of_memory"] = figures.get("out_of_memory", 0) + more
+            for at, (one, decoded) in enumerate(zip(ready.rows, ready.decoded, strict=True)):
+                one.job.put(one.row, found, at, decoded=decoded)
+
+    def _batches(self) -> Iterator[_Ready]:
+        """The thread that reads, hands out what is to be decoded, and makes batches."""
+        waiting: deque[_Waiting] = deque()
+        scorer = None
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as decoders:
+            while job := self._next_job():
+                for row, caption, content in job.contents():
+                    scorer = scorer or self._load()
+                    pixels = decoders.submit(scorer.prepare, content)
+                    waiting.append(_Waiting(job, row, caption, pixels))
+                    if len(waiting) >= _EARLY * scorer.batch_size:
+                        yield _collate(scorer, waiting)
+            while waiting and scorer:
+                yield _collate(scorer, waiting)
+
+    def _load(self) -> ClipScorer:
+        started = time.monotonic()
+        scorer = self._model.load()
+        self._loading = time.monotonic() - started
+        return scorer
+
+    def _next_job(self) -> Job | None:
+        while not self._abandoned.is_set():
+            try:
+                return self._jobs.get(timeout=_PATIENCE)
+            except queue.Empty:
+                continue
+        return None
+
+
+def _collate(scorer: ClipScorer, waiting: deque[_Waiting]) -> _Ready:
+    rows = [waiting.popleft() for _ in range(min(scorer.batch_size, len(waiting)))]
+    images = [one.pixels.result() for one in rows]
+    batch = scorer.collate(images, [one.caption for one in rows])
+    return _Ready(scorer, rows, batch, [image is not None for image in images])
+
+
+class TakeScores(beam.DoFn):
+    """Takes the parts of a bundle through a `ScoreStep`; each is yielded once it is written."""
+
+    def __init__(self, step: ScoreStep) -> None:
+        self._step = step
+
+        self._line: Line | None = None
+        self._open: deque[Job] = deque()
+        self._ended = 0.0
+
+    def start_bundle(self) -> None:
+        """Nothing runs until a part comes that is not done."""
+        self.teardown()
+        self._open.clear()
+
+    def process(self, part: Part) -> Iterator[Part]:
+        """Skip the part if its record stands; else line it up, and write those that are done."""
+        step = self._step
+        if record := standing(step, part):
+            yield replace(part, kept=record.kept)
+            return
+        step.run.retract(step.folder, part.index, own=step.own)
+        job = Job(step, part)
+        self._open.append(job)
+        if job.missing:
+            self._line = self._line or Line(step.model)
+            self._line.put(job)
+        yield from self._written()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Wait for the model, and write the rest."""
+        if self._line:
+            self._line.end()
+        self._line = None
+        for part in self._written():
+            yield GlobalWindows.windowed_value(part)
+
+    def teardown(self) -> None:
+        """A bundle that failed leaves its threads behind."""
+        if self._line:
+            self._line.abandon()
+            self._line = None
+
+    def _written(self) -> Iterator[Part]:
+        while self._open and not self._open[0].missing:
+            job = self._open.popleft()
+            output = job.output()
+            now = time.monotonic()
+            seconds, self._ended = now - max(job.started, self._ended), now
+            record = commit(self._step, job.part, output, seconds=seconds)
+            yield replace(job.part, kept=record.kept)

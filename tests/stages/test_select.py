@@ -110,7 +110,9 @@ def test_a_score_that_is_no_number_is_dead(run: Run) -> None:
     select(run, Stage.SCORE, [rows], Rule(column="clip_score", min=0.0))
     assert rows_of(run, "score", "uid") == [uid_of(0)]
     assert dead_rows(run, Stage.SCORE, 1) == [
-        (uid_of(i), "score_not_finite", None) for i in (1, 2, 3)
+        (uid_of(2), "image_undecodable", None),
+        (uid_of(1), "score_not_finite", None),
+        (uid_of(3), "score_not_finite", None),
     ]
     assert gone(run, Stage.SCORE, 1) == [(uid_of(4), "rule:clip_score", "-0.1")]
 

@@ -1,0 +1,106 @@
+"""A further model's score for the pairs of a finished run: nothing else of the run is made again."""
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import PurePath
+
+import numpy as np
+import pyarrow.compute as pc
+
+from curate import config as configuration
+from curate import files
+from curate.config import Beam, Scorer
+from curate.errors import CurateError
+from curate.execute import run_graph
+from curate.flow import build_score
+from curate.plan import Plan, chain, check_assets, enabled_stages, score_folder, step_settings
+from curate.run import Part, Run
+from curate.schema import Stage
+
+
+def column_name(model: str) -> str:
+    """A column's name for a model: ``vit_b_16`` for ``ViT-B-16``.
+
+    >>> column_name("hf-hub:apple/DFN2B-CLIP-ViT-B-16")
+    'dfn2b_clip_vit_b_16'
+    """
+    name = PurePath(model.removesuffix(".json")).name
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) -> Plan:
+    """The step that gives the pairs of the run at `url` a score called `name`.
+
+    Raises
+    ------
+    CurateError
+        Where the run is not complete, scores nothing, or would give others than its pairs now; and
+        for a name or a model that cannot be.
+    """
+    if not re.match(configuration.COLUMN_NAME, name):
+        raise CurateError(f"--name {name}: expected small letters, digits and _, a letter first")
+    run = Run.at(url)
+    again = f"curate run {run.path('config.yaml')}"
+    state = run.state()
+    if run.source:
+        raise CurateError(f"{url} is a rebalance of {run.source}, which has the scores: score that")
+    if state["state"] != "complete":
+        raise CurateError(
+            f"{url} is not complete (its state is {state['state']}); go on with it first: {again}"
+        )
+    config = configuration.load(run.path("config.yaml"))
+    if config.score is None or not config.download.enabled:
+        raise CurateError(
+            f"{url} has no scores yet; a first model is part of its configuration: {again}"
+            f" --set score.model={scorer.model} --set score.pretrained={scorer.pretrained}"
+        )
+    score = config.score.model_copy(update={"also": {**config.score.also, name: scorer}})
+    config = config.model_copy(update={"score": score, "beam": beam or config.beam, "out": url})
+    stages = enabled_stages(config)
+    plan = Plan(config, run, (), stages, {}, (), state["input_digest"])
+    digests = chain(step_settings(plan, check_assets(config)), start=state["input_digest"])
+    reads = plan.upstream(Stage.SCORE)
+    records = dict(run.records(reads))
+    if len(records) != state["parts"] or any(
+        record.digest != digests[reads].chain for record in records.values()
+    ):
+        raise CurateError(
+            f"{url}: its parts after {reads} are not those that its configuration gives now (a file"
+            f" that it names has changed, or parts are missing); go on with it first: {again}"
+        )
+    parts = [Part(i, run.part(reads, i), 0, record.kept) for i, record in records.items()]
+    folder = score_folder(name)
+    return replace(plan, parts=tuple(parts), digests={folder: digests[folder]})
+
+
+def execute(plan: Plan, *, name: str, extra: list[str], debug: bool) -> None:
+    """Run the model; what stands under the same model is taken over."""
+    run_graph(plan, partial(build_score, plan=plan, name=name), extra=extra, debug=debug)
+
+
+def summary(plan: Plan, *, name: str) -> str:
+    """What came of it, in a line."""
+    columns = [table[name] for table in plan.run.tables(score_folder(name), [name])]
+    values = np.concatenate([pc.drop_null(column).to_numpy() for column in columns] or [[]])
+    finite = values[np.isfinite(values)]
+    n = sum(map(len, columns))
+    where = plan.run.path(score_folder(name))
+    if not len(finite):
+        return f"{where}  (none of {n:,} pairs has a score)"
+    low, middle, high = np.quantile(finite, [0.05, 0.5, 0.95])
+    return (
+        f"{where}  ({len(finite):,} of {n:,} pairs; 5 % under {low:.3f}, half under {middle:.3f},"
+        f" 95 % under {high:.3f})"
+    )
+
+
+def settings(scorer: Scorer, *, name: str) -> list[str]:
+    """The ``--set`` options that make a further score part of a run."""
+    chosen = scorer.model_dump(exclude_defaults=True)
+    paths = {
+        key: files.absolute(chosen[key])
+        for key in ("model", "pretrained")
+        if configuration.is_file_name(chosen.get(key))
+    }
+    return [f"--set score.also.{name}.{key}={value}" for key, value in {**chosen, **paths}.items()]

@@ -1,0 +1,74 @@
+"""`curate score`: a further model's score for the pairs of a finished run."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from curate.terminal import (
+    BEAM_OPTIONS,
+    Workers,
+    beam_options,
+    debugging,
+    error_console,
+    one_line_errors,
+    out_console,
+    this_command,
+    with_engine,
+)
+
+
+def score(
+    context: typer.Context,
+    run_directory: Annotated[str, typer.Argument(metavar="RUN", help="A complete run.")],
+    model: Annotated[
+        str, typer.Option(help="An open_clip name, an hf-hub: id, or the path of a config.")
+    ],
+    pretrained: Annotated[
+        str | None, typer.Option(help="An open_clip tag or the path of a checkpoint.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The score's column; default: from the model's name.")
+    ] = None,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Store the embeddings (fp16) beside the scores.")
+    ] = False,
+    workers: Workers = None,
+) -> None:
+    """Give the pairs of a run the score of a further model; nothing else is made again.
+
+    The scores go to RUN/score/annotated/NAME, and the rest of RUN stays as it is. The next
+    `curate run` that names the model takes them over: it is printed. Options after -- go to Beam.
+    """
+    from curate import config as configuration
+    from curate import execute, progress, rescore
+    from curate.config import Scorer
+    from curate.resume import Standing
+    from curate.run import Run
+
+    with one_line_errors():
+        name = name or rescore.column_name(model)
+        scorer = Scorer(model=model, pretrained=pretrained, embeddings=embeddings)
+        settings = configuration.load(Run.at(run_directory).path("config.yaml"))
+        engine = with_engine(settings, workers=workers, context=context).beam
+        plan = rescore.make_plan(run_directory, scorer, name=name, beam=engine)
+        n, rows = len(plan.parts), sum(part.rows for part in plan.parts)
+        out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: score {name}")
+        try:
+            with progress.watch(out_console, plan, Standing({}, {}, clustered=False)):
+                rescore.execute(plan, name=name, extra=beam_options(context), debug=debugging())
+        except KeyboardInterrupt:
+            error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
+            sys.stdout.flush()
+            execute.abandon(130)
+        found = plan.run
+        options = " ".join(["--out", found.root, *rescore.settings(scorer, name=name)])
+        out_console.print(
+            f"score   {rescore.summary(plan, name=name)}\n"
+            f"To have it as a column and in rules: curate run {found.path('config.yaml')} {options}"
+        )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make this a command of `app`."""
+    app.command(context_settings=BEAM_OPTIONS)(score)
