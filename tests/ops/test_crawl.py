@@ -310,7 +310,13 @@ def test_a_crawl_that_is_cut_off_says_so_after_its_whole_pages(packed: bool, mis
     assert "the file ends inside " in end
 
 
-@pytest.mark.parametrize("content", [b"not a crawl at all\n" * 9, gzip.compress(b"nor this\n" * 9)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"not a crawl at all\n" * 9, id="plain"),
+        pytest.param(gzip.compress(b"nor this\n" * 9), id="packed"),
+    ],
+)
 def test_what_is_no_crawl(content: bytes) -> None:
     found, end = pages_of(content)
     assert found == []

@@ -246,6 +246,7 @@ def test_a_column_that_is_not_there(tmp_path: Path, ending: str, key: str) -> No
         ("pool.csv.bz2", b"this is not bzip2"),
         ("pool.csv.zst", b"this is not zstandard"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_broken_file_is_one_line_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
     path = placed(tmp_path, name, content)
@@ -406,6 +407,7 @@ def test_neither_name_nor_content_tells(tmp_path: Path, path: str) -> None:
         ("jsonl", gzip.compress(b' {"link": 1}')), ("warc", gzip.compress(b"WARC/1.1\r\n")),
         ("webdataset", tarfile.TarInfo("a.jpg").tobuf()),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip's bytes hold the time
 )  # fmt: skip
 def test_the_content_tells_where_the_name_does_not(
     tmp_path: Path, kind: str, content: bytes
