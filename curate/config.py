@@ -20,9 +20,9 @@ COLUMN_NAME = "^[a-z][a-z0-9_]*$"
 
 
 class Model(BaseModel):
-    """Frozen; an unknown key is an error."""
+    """Frozen; an unknown key is an error. A default has its field's type, as it has once read back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Columns(Model):
