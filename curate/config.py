@@ -121,7 +121,7 @@ class Download(Model):
         False, description="store the file itself where nothing needs to change"
     )
     disable_all_reencoding: bool = Field(
-        False, description="store each file as it came, EXIF included, undecoded"
+        False, description="store each file as it came, EXIF included; decoded for its hash alone"
     )
     keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
     encode_format: Literal["jpg", "png", "webp"] = "jpg"
