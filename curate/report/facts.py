@@ -12,7 +12,7 @@ from curate import files
 from curate.config import Config
 from curate.ops.sweeping import Sweep
 from curate.plan import enabled_stages
-from curate.report import distributions, entries, ledger, selection, sweeps
+from curate.report import distributions, duplicates, entries, ledger, selection, sweeps
 from curate.report.hosts import Hosts
 from curate.run import PART_STAGES, Run, totals
 from curate.schema import Stage
@@ -96,7 +96,7 @@ class Facts:
     captions: distributions.Captions
     images: distributions.Images | None
     hosts: Hosts | None
-    duplicates: ledger.Duplicates | None
+    duplicates: duplicates.Duplicates | None
     rules: tuple[selection.RuleFacts, ...]
     scores: tuple[selection.Scores, ...]
     balance: entries.Balance | None
@@ -163,7 +163,14 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         captions=captions,
         images=distributions.images(run, final) if Stage.DOWNLOAD in stages else None,
         hosts=hosts,
-        duplicates=ledger.duplicates(run) if Stage.DEDUP in stages else None,
+        duplicates=duplicates.duplicates(
+            run,
+            config,
+            pairs_in=counts[Stage.DEDUP]["rows"],
+            dropped=sum(counts[Stage.DEDUP]["dropped"].values()),
+        )
+        if Stage.DEDUP in stages
+        else None,
         rules=selection.rules(config, counts),
         scores=selection.scores(run, config) if Stage.SCORE in stages else (),
         balance=entries.balance(run, kept_pairs={one.language: one.kept for one in languages})
@@ -171,7 +178,7 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         else None,
         sweep=sweeps.stored(run, stages),
         examples=ledger.kept_examples(run, final, n=SHOWN),
-        seconds=_seconds(run, counts),
+        seconds={str(stage): float(one["seconds"]) for stage, one in counts.items()},
     )
 
 
@@ -228,11 +235,3 @@ def _origin(run: Run, config: Config) -> Origin:
         ),
         source=state.get("source"),
     )
-
-
-def _seconds(run: Run, counts: dict[Stage, dict[str, Any]]) -> dict[str, float]:
-    seconds = {str(stage): float(one["seconds"]) for stage, one in counts.items()}
-    shards = run.state().get("stages", {}).get(Stage.SHARDS, {})
-    if "seconds" in shards:
-        seconds[str(Stage.SHARDS)] = float(shards["seconds"])
-    return seconds

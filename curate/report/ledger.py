@@ -1,9 +1,8 @@
-"""Why pairs left: reasons with examples, and clusters of duplicates, a part at a time."""
+"""Why pairs left: reasons with examples, a part at a time."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,12 +14,6 @@ from curate.schema import Stage
 
 EXAMPLES = 4
 """Pairs shown for each reason."""
-
-CLUSTERS = 6
-"""Clusters of duplicates shown."""
-
-MEMBERS = 5
-"""Dropped pairs shown for each of them."""
 
 
 @dataclass(frozen=True)
@@ -45,35 +38,6 @@ class Reason:
     share: float  # of the pool
     explanation: str
     examples: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class SizeClass:
-    """Clusters of `smallest` to `largest` pairs, the survivor included."""
-
-    smallest: int
-    largest: int
-    clusters: int
-    pairs: int
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A survivor and some of the pairs that were dropped for it."""
-
-    size: int  # pairs, the survivor included
-    survivor: Example
-    dropped: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """Clusters of more than one pair."""
-
-    clusters: int
-    pairs: int  # in these clusters, the survivors included
-    sizes: tuple[SizeClass, ...]
-    largest: tuple[Cluster, ...]
 
 
 def rows_left(run: Run, stage: Stage, *, kind: str) -> Iterator[tuple[int, pa.Table]]:
@@ -153,58 +117,3 @@ def kept_examples(run: Run, stage: Stage, *, n: int) -> tuple[Example, ...]:
         table = files.read_table(run.part(stage, index), columns=["uid", "url", "caption"])
         examples = merged([*examples, *smallest(table, part=index, n=n, reason="", value="")], n=n)
     return tuple(examples)
-
-
-def duplicates(run: Run) -> Duplicates:
-    """Sizes of the clusters of the dedup stage, and the largest of them with their pairs."""
-    counts = np.zeros(2, np.int64)  # clusters of each size
-    top: list[tuple[int, Example]] = []
-    for index in run.done(Stage.DEDUP):
-        columns = ["uid", "url", "caption", "cluster_size"]
-        table = files.read_table(run.part(Stage.DEDUP, index), columns=columns)
-        sizes = table["cluster_size"].to_numpy()
-        more = np.bincount(sizes, minlength=len(counts)).astype(np.int64)
-        more[: len(counts)] += counts
-        counts = more
-        keys = [("cluster_size", "descending"), ("uid", "ascending")]
-        rows = table.filter(pc.greater(table["cluster_size"], 1))
-        first = rows.take(pc.sort_indices(rows, sort_keys=keys)[:CLUSTERS])
-        for row in first.to_pylist():
-            pair = Example(index, row["uid"], row["url"], row["caption"])
-            top.append((row["cluster_size"], pair))
-        top = sorted(top, key=lambda one: (-one[0], one[1].uid))[:CLUSTERS]
-    members = _members(run, [survivor.uid for _, survivor in top])
-    counts[:2] = 0
-    return Duplicates(
-        clusters=int(counts.sum()),
-        pairs=int((counts * np.arange(len(counts))).sum()),
-        sizes=_classes(counts),
-        largest=tuple(
-            Cluster(size, survivor, tuple(members[survivor.uid])) for size, survivor in top
-        ),
-    )
-
-
-def _members(run: Run, survivors: list[str]) -> dict[str, list[Example]]:
-    members: dict[str, list[Example]] = {uid: [] for uid in survivors}
-    for index, table in rows_left(run, Stage.DEDUP, kind="dropped"):
-        ours = table.filter(pc.is_in(table["value"], value_set=pa.array(survivors, pa.string())))
-        for uid in pc.unique(ours["value"]).to_pylist():
-            rows = ours.filter(pc.equal(ours["value"], uid))
-            more = smallest(rows, part=index, n=MEMBERS, reason="reason", value="value")
-            members[uid] = merged([*members[uid], *more], n=MEMBERS)
-    return members
-
-
-def _classes(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[SizeClass, ...]:
-    """Classes 2, 3, 4, then doubling: 5 to 8, 9 to 16, ...; up to the largest that is not empty."""
-    classes = []
-    first, last = 2, 2
-    while first < len(counts):
-        inside = counts[first : last + 1]
-        pairs = int((inside * np.arange(first, first + len(inside))).sum())
-        classes.append(SizeClass(first, last, int(inside.sum()), pairs))
-        first, last = last + 1, last + 1 if last < 4 else 2 * last
-    while classes and not classes[-1].clusters:
-        classes.pop()
-    return tuple(classes)

@@ -27,6 +27,10 @@ def examples(facts: Facts) -> list[Example]:
         shown += reason.examples
     for cluster in facts.duplicates.largest if facts.duplicates else ():
         shown += [cluster.survivor, *cluster.dropped]
+    for score in facts.scores:
+        shown += [*score.ends.highest, *score.ends.lowest]
+        for sheet in score.sheets:
+            shown += [*sheet.kept, *sheet.dropped]
     return shown
 
 
@@ -51,6 +55,8 @@ def render(
         figures=figures,
         thumbnails=thumbnails,
         config=dump(config),
+        threshold=config.dedup.threshold,
+        caption_keeps=config.dedup.caption_keeps,
         stages=STAGES,
         ink=INK,
         grid=GRID,

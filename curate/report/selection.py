@@ -15,12 +15,16 @@ from curate.ops.quantiles import Group, Quantile
 from curate.plan import added_columns, rule_stage
 from curate.reasons import ALONE, ONLY, RULE_PREFIX, DropReason, rule_reason
 from curate.report.distributions import Grid, Spread
+from curate.report.sheets import Ends, Sheet, Strip, beside, show
 from curate.report.wording import conditions
 from curate.run import ANNOTATED, PART_STAGES, Run
 from curate.schema import Stage
 
 LANGUAGES = 6
 """Languages whose scores are shown by themselves."""
+
+SHEETS = 6
+"""Thresholds of a score that are shown with the pairs next to them."""
 
 _CELLS = 400
 
@@ -66,6 +70,8 @@ class Scores:
     spread: Spread
     thresholds: tuple[Threshold, ...]
     languages: tuple[LanguageScores, ...]  # the most frequent; none where there is but one
+    sheets: tuple[Sheet, ...]  # thresholds of all languages, then those of one
+    ends: Ends
 
 
 def rules(config: Config, counts: Mapping[Stage, dict[str, Any]]) -> tuple[RuleFacts, ...]:
@@ -104,16 +110,50 @@ def scores(run: Run, config: Config) -> tuple[Scores, ...]:
     for table in run.tables(Stage.SCORE, [*columns, "language"]):
         _count(table, table["language"], wholes, parts, extents, side="after")
     cuts = read_cuts(run, Stage.SCORE)
+    thresholds = {name: _thresholds(config, name, cuts, language=None) for name in columns}
+    languages = {name: _by_language(config, name, cuts, parts[name]) for name in columns}
+    borders = {name: _borders(thresholds[name], languages[name]) for name in columns}
+    ends = {name: (Strip(name, "<="), Strip(name, ">=")) for name in columns}
+    strips = [strip for pair in ends.values() for strip in pair]
+    for name, found in borders.items():
+        strips += [strip for border in found for strip in _beside(name, *border)]
+    shown = show(run, strips, scored=before, reads=reads)
     return tuple(
         Scores(
             column=name,
             scored=int(wholes[name].before.sum()),
             spread=wholes[name].spread(),
-            thresholds=_thresholds(config, name, cuts, language=None),
-            languages=_by_language(config, name, cuts, parts[name]),
+            thresholds=thresholds[name],
+            languages=languages[name],
+            sheets=tuple(
+                Sheet(cut.rule, cut.value, cut.keeps, language,
+                      *(shown[strip] for strip in _beside(name, cut, language)))
+                for cut, language in borders[name]
+            ),
+            ends=Ends(*(shown[strip] for strip in ends[name])),
         )
         for name in columns
-    )
+    )  # fmt: skip
+
+
+Border = tuple[Threshold, str | None]
+"""A threshold, and the language that it is of."""
+
+
+def _borders(cuts: tuple[Threshold, ...], languages: tuple[LanguageScores, ...]) -> list[Border]:
+    """Each threshold once, ascending; those of single languages last. No more than `SHEETS`."""
+    found: dict[tuple[float, str, str | None], Border] = {}
+    for cut in sorted(cuts, key=lambda one: one.value):
+        found.setdefault((cut.value, cut.keeps, None), (cut, None))
+    for one in languages:
+        for cut in one.thresholds:
+            if cut not in cuts:
+                found[cut.value, cut.keeps, one.language] = (cut, one.language)
+    return list(found.values())[:SHEETS]
+
+
+def _beside(column: str, cut: Threshold, language: str | None) -> tuple[Strip, Strip]:
+    return beside(column, cut.value, keeps=cut.keeps, language=language)
 
 
 def _is_number(kind: pa.DataType) -> bool:

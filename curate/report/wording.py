@@ -13,6 +13,14 @@ STAGES: dict[Stage, str] = {
     Stage.SHARDS: "write the shards",
 }
 
+POLICIES: dict[str, str] = {
+    "url": "one pair of those with the same URL, once it is written the same way",
+    "image": "one pair of those with the same image",
+    "pair": "one pair of those with the same image and nearly the same caption",
+    "caption": "of the pairs with nearly the same caption as many as are asked for",
+}
+"""What each policy of dedup keeps."""
+
 REASONS: dict[str, str] = {
     DropReason.EMPTY_CAPTION: "Nothing is left of the caption once it is cleaned.",
     DropReason.BAD_URL: "The URL is not one that an image can be fetched from over HTTP.",
@@ -36,7 +44,8 @@ REASONS: dict[str, str] = {
     DropReason.REDIRECTS: "Too many redirects, or one that leads nowhere.",
     DropReason.FORBIDDEN_ADDRESS: "The URL leads to a private or local address, which is never"
     " fetched.",
-    DropReason.OPTED_OUT: "The host asks that the image is not used (X-Robots-Tag).",
+    DropReason.OPTED_OUT: "The host asks that the image is not used, or a list given to the run does;"
+    " the value is the header, the file or the entry that says so.",
     DropReason.EMPTY_BODY: "The host answered with no content.",
     DropReason.TOO_LARGE: "The file is larger than the limit in bytes.",
     DropReason.HTML_PAGE: "The host sent a web page in place of the image.",

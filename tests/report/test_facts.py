@@ -9,9 +9,9 @@ from curate import files
 from curate.config import Config
 from curate.reasons import DropReason, ErrorCode
 from curate.report.distributions import Format, Grid, Language
+from curate.report.duplicates import SizeClass
 from curate.report.entries import HeadEntry, Point
 from curate.report.facts import Check, Facts, StageFacts, collect
-from curate.report.ledger import SizeClass
 from curate.report.selection import Threshold
 from curate.report.wording import REASONS, conditions, explain
 from curate.run import Run

@@ -17,6 +17,7 @@ from curate.report.facts import collect
 from curate.report.figures import draw
 from curate.report.ledger import Example
 from curate.report.thumbnails import thumbnails
+from curate.report.wording import POLICIES
 from curate.run import Run
 from curate.schema import Stage
 from curate.stages.report import write_report
@@ -112,6 +113,12 @@ def test_balance_tables(html: str) -> None:
     rows = Page(html).rows
     assert ["en", "2", "33.3%", "4", "3", "6", "5", "4", "1", "2", "1"] in rows
     assert ["1", "cat", "en", "4", "0.500", "3", "75.0%", ""] in rows
+
+
+def test_policies_and_the_entries_that_duplicates_skewed(html: str) -> None:
+    rows = Page(html).rows
+    assert ["pair", POLICIES["pair"], "yes", "not looked at", ""] in rows
+    assert ["1", "cat", "en", "7", "5", "1", "28.6%", ""] in rows
 
 
 def test_failed_checks_are_loud(full_run: Run, full_config: Config) -> None:

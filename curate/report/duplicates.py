@@ -1,0 +1,234 @@
+"""What dedup saw: the policies, the clusters, and how duplicates had skewed the entries' counts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate import files
+from curate.config import Config
+from curate.ops.tables import read_entries
+from curate.report.ledger import Example, merged, rows_left, smallest
+from curate.report.wording import POLICIES
+from curate.run import PART_STAGES, Run
+from curate.schema import Stage
+
+CLUSTERS = 6
+"""Clusters of duplicates shown."""
+
+MEMBERS = 5
+"""Dropped pairs shown for each of them."""
+
+ENTRIES = 15
+"""Entries whose counts are shown before and after."""
+
+
+@dataclass(frozen=True)
+class PolicyFacts:
+    """What one policy would drop if it were the only one."""
+
+    policy: str
+    meaning: str
+    in_force: bool
+    would_drop: int | None  # None where nobody looked
+    at_most: bool  # `would_drop` is a bound: that of a policy which drops at least these
+    share: float | None  # of the pairs that came into dedup
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """Clusters of `smallest` to `largest` pairs, those that stay included."""
+
+    smallest: int
+    largest: int
+    clusters: int
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The first pair of a cluster, which stays, and some of the pairs that were dropped for it."""
+
+    size: int  # pairs, those that stay included
+    survivor: Example
+    dropped: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class EntrySkew:
+    """How many of the pairs that match an entry were duplicates."""
+
+    language: str
+    entry: str
+    before: int  # pairs that match it, before dedup
+    after: int
+    rank_before: int  # from 1; entries of equal count share the best rank
+    rank_after: int
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Policies, clusters of more than one pair, and entries."""
+
+    pairs_in: int
+    dropped: int
+    policies: tuple[PolicyFacts, ...]
+    clusters: int
+    pairs: int  # in these clusters, those that stay included
+    sizes: tuple[SizeClass, ...]
+    largest: tuple[Cluster, ...]
+    matches_before: int  # of pairs with entries, over all of them
+    matches_after: int
+    entries: tuple[EntrySkew, ...]  # those with most matches before
+
+
+def duplicates(run: Run, config: Config, *, pairs_in: int, dropped: int) -> Duplicates:
+    """What the dedup stage of a run saw; the two counts are those of its records."""
+    counts, top = _sizes(run)
+    members = _members(run, [survivor.uid for _, survivor in top])
+    before, after = (_matches(run, stage) for stage in (_upstream(run), Stage.DEDUP))
+    return Duplicates(
+        pairs_in=pairs_in,
+        dropped=dropped,
+        policies=_policies(run, config, pairs_in=pairs_in),
+        clusters=int(counts.sum()),
+        pairs=int((counts * np.arange(len(counts))).sum()),
+        sizes=_classes(counts),
+        largest=tuple(
+            Cluster(size, survivor, tuple(members[survivor.uid])) for size, survivor in top
+        ),
+        matches_before=sum(int(found.sum()) for found in before.values()),
+        matches_after=sum(int(found.sum()) for found in after.values()),
+        entries=_skew(run, config, before, after),
+    )
+
+
+def _upstream(run: Run) -> Stage:
+    ahead = PART_STAGES[: PART_STAGES.index(Stage.DEDUP)]
+    return next(stage for stage in reversed(ahead) if run.done(stage))
+
+
+def _policies(run: Run, config: Config, *, pairs_in: int) -> tuple[PolicyFacts, ...]:
+    url = run.path(Stage.DEDUP, "clusters.json")
+    would: dict[str, int] = files.read_json(url)["would_drop"] if files.exists(url) else {}
+    bounded = "pair" not in would and "image" in would
+    if bounded:  # pairs with the same image and caption are pairs with the same image
+        would = would | {"pair": would["image"]}
+    return tuple(
+        PolicyFacts(
+            policy=name,
+            meaning=POLICIES.get(name, name),
+            in_force=name in config.dedup.policy,
+            would_drop=would.get(name),
+            at_most=bounded and name == "pair",
+            share=would[name] / pairs_in if name in would and pairs_in else None,
+        )
+        for name in dict.fromkeys([*POLICIES, *would])
+    )
+
+
+def _sizes(run: Run) -> tuple[NDArray[np.int64], list[tuple[int, Example]]]:
+    """Clusters of each size, counted at their first pairs, and the largest of them."""
+    counts = np.zeros(2, np.int64)
+    top: list[tuple[int, Example]] = []
+    for index in run.done(Stage.DEDUP):
+        columns = ["uid", "url", "caption", "cluster", "cluster_size"]
+        table = files.read_table(run.part(Stage.DEDUP, index), columns=columns)
+        rows = table.filter(
+            pc.and_(pc.greater(table["cluster_size"], 1), pc.equal(table["cluster"], table["uid"]))
+        )
+        more = np.bincount(rows["cluster_size"].to_numpy(), minlength=len(counts)).astype(np.int64)
+        more[: len(counts)] += counts
+        counts = more
+        keys = [("cluster_size", "descending"), ("uid", "ascending")]
+        first = rows.take(pc.sort_indices(rows, sort_keys=keys)[:CLUSTERS])
+        for row in first.to_pylist():
+            pair = Example(index, row["uid"], row["url"], row["caption"])
+            top.append((row["cluster_size"], pair))
+        top = sorted(top, key=lambda one: (-one[0], one[1].uid))[:CLUSTERS]
+    return counts, top
+
+
+def _members(run: Run, survivors: list[str]) -> dict[str, list[Example]]:
+    members: dict[str, list[Example]] = {uid: [] for uid in survivors}
+    for index, table in rows_left(run, Stage.DEDUP, kind="dropped"):
+        ours = table.filter(pc.is_in(table["value"], value_set=pa.array(survivors, pa.string())))
+        for uid in pc.unique(ours["value"]).to_pylist():
+            rows = ours.filter(pc.equal(ours["value"], uid))
+            more = smallest(rows, part=index, n=MEMBERS, reason="reason", value="value")
+            members[uid] = merged([*members[uid], *more], n=MEMBERS)
+    return members
+
+
+def _classes(counts: NDArray[np.int64]) -> tuple[SizeClass, ...]:
+    """Classes 2, 3, 4, then doubling: 5 to 8, 9 to 16, ...; up to the largest that is not empty."""
+    classes = []
+    first, last = 2, 2
+    while first < len(counts):
+        inside = counts[first : last + 1]
+        pairs = int((inside * np.arange(first, first + len(inside))).sum())
+        classes.append(SizeClass(first, last, int(inside.sum()), pairs))
+        first, last = last + 1, last + 1 if last < 4 else 2 * last
+    while classes and not classes[-1].clusters:
+        classes.pop()
+    return tuple(classes)
+
+
+def _matches(run: Run, stage: Stage) -> dict[str, NDArray[np.int64]]:
+    """The pairs that match each entry after `stage`, by language and entry id."""
+    counts: dict[str, NDArray[np.int64]] = {}
+    for table in run.tables(stage, ["language", "matches"]):
+        for language in pc.unique(table["language"]).drop_null().to_pylist():
+            rows = table["matches"].filter(pc.equal(table["language"], language))
+            ids = pc.list_flatten(rows).to_numpy()
+            had = counts.get(language, np.zeros(0, np.int64))
+            more = np.bincount(ids, minlength=len(had)).astype(np.int64)
+            more[: len(had)] += had
+            counts[language] = more
+    return counts
+
+
+def _skew(
+    run: Run,
+    config: Config,
+    before: dict[str, NDArray[np.int64]],
+    after: dict[str, NDArray[np.int64]],
+) -> tuple[EntrySkew, ...]:
+    best: list[tuple[int, str, int]] = []
+    for language, counts in before.items():
+        first = np.argsort(-counts, kind="stable")[:ENTRIES]
+        best += [(-int(counts[i]), language, int(i)) for i in first if counts[i]]
+    best = sorted(best)[:ENTRIES]
+    names = _names(run, config, {(language, entry) for _, language, entry in best})
+    found = []
+    for _, language, entry in best:
+        was, now = before[language], after.get(language, np.zeros(0, np.int64))
+        left = int(now[entry]) if entry < len(now) else 0
+        name = names.get((language, entry), f"entry {entry}")
+        ranks = (1 + sum(int((n > x).sum()) for n in counts.values())
+                 for counts, x in ((before, was[entry]), (after, left)))  # fmt: skip
+        found.append(EntrySkew(language, name, int(was[entry]), left, *ranks))
+    return tuple(found)
+
+
+def _names(run: Run, config: Config, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """The names of entries: as the balance wrote them, else from the lists."""
+    url = run.path(Stage.BALANCE, "entries.parquet")
+    names: dict[tuple[str, int], str] = {}
+    if files.exists(url):
+        ids = pa.array(sorted({entry for _, entry in wanted}), pa.int32())
+        with files.open_read(url) as file:
+            columns = ["language", "entry_id", "entry"]
+            for batch in pq.ParquetFile(file).iter_batches(columns=columns):
+                rows = batch.filter(pc.is_in(batch["entry_id"], value_set=ids))
+                for row in rows.to_pylist():
+                    names[row["language"], row["entry_id"]] = row["entry"]
+        return names
+    for language in sorted({language for language, _ in wanted}):
+        path = files.absolute(config.prepare.metadata[language])
+        if files.exists(path):  # a run may outlive its lists
+            names |= {(language, i): x for i, x in enumerate(read_entries(path).concepts)}
+    return names
