@@ -20,7 +20,7 @@ Boxes = list[NDArray[np.float32]]
 
 _WORD = re.compile(r"[^\W_]+")
 _SHORTEST = 4  # characters of a word that tells something
-_RING = 3  # pixels around a text, whose colour hides it
+_MARGIN = 3  # pixels that a box is too tight by, and of the ring around it
 
 
 class Reader:
@@ -71,20 +71,20 @@ def mask_of(boxes: Boxes, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def masked(pixels: Any, boxes: Boxes) -> Any:
-    """`pixels` with each box filled with the mean colour of the ring around it that is no text.
+    """`pixels` with each box, a margin added, filled with the mean colour of the ring around it.
 
     Where there is no such ring, that of the whole image without its text; of an image that is nothing
     but text, grey.
     """
     import cv2
 
-    text = mask_of(boxes, pixels.shape[:2])
+    kernel = np.ones((2 * _MARGIN + 1, 2 * _MARGIN + 1), np.uint8)
+    text = cv2.dilate(mask_of(boxes, pixels.shape[:2]), kernel)
     filled = pixels.copy()
     beyond = pixels[text == 0]
     plain = beyond.mean(axis=0) if len(beyond) else np.full(3, 128.0)
-    kernel = np.ones((2 * _RING + 1, 2 * _RING + 1), np.uint8)
     for box in boxes:
-        inside = mask_of([box], pixels.shape[:2])
+        inside = cv2.dilate(mask_of([box], pixels.shape[:2]), kernel)
         ring = pixels[(cv2.dilate(inside, kernel) == 1) & (text == 0)]
         filled[inside == 1] = np.round(ring.mean(axis=0) if len(ring) else plain)
     return filled
