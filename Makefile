@@ -28,4 +28,5 @@ $(READY): pyproject.toml
 	@echo "setting up $(VENV) (a few minutes, nearly all of it torch)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps rapidocr-onnxruntime==1.4.4
 	@touch $(READY)

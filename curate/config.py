@@ -218,6 +218,36 @@ class Score(Scorer):
         return {**self.also, "": self}
 
 
+class FurtherScore(Model):
+    """A score of a kind of its own."""
+
+    kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
+                  "nsfw", "head"] = Field(
+        description="relations, actions, profanity: of the caption (English). text_area: share of the"
+        " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
+        " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings"
+    )  # fmt: skip
+    parser: str | None = Field(
+        None, description="spaCy package for relations and actions; default: en_core_web_sm"
+    )
+    weights: str | None = Field(
+        None, description="file of a head's linear layers: .pt, .pth, .safetensors or .npy"
+    )
+    activation: Literal["none", "relu"] = Field(
+        "none", description="between the layers of a head; LAION's aesthetic heads have none"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "FurtherScore":
+        if (self.weights is not None) != (self.kind == "head"):
+            raise ValueError("`weights` and kind head go together")
+        if self.activation != "none" and self.kind != "head":
+            raise ValueError(f"`activation` is of a head, not of {self.kind}")
+        if self.parser is not None and self.kind not in ("relations", "actions"):
+            raise ValueError(f"`parser` is of relations and actions, not of {self.kind}")
+        return self
+
+
 class Rule(Model):
     """Keep the pairs whose `column` satisfies all the conditions given; a null satisfies none.
 
@@ -346,6 +376,9 @@ class Config(Model):
     download: Download = Download()
     dedup: Dedup = Dedup()
     score: Score | None = None
+    scores: dict[Annotated[str, Field(pattern=COLUMN_NAME)], FurtherScore] = Field(
+        default_factory=dict, description="further scores, each by the name of its column"
+    )
     select: tuple[Rule, ...] = ()
     balance: Balance | None = None
     shards: Shards = Shards()
@@ -364,6 +397,18 @@ class Config(Model):
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
+        for name, further in self.scores.items():
+            of_caption = further.kind in ("relations", "actions", "profanity")
+            if not self.download.enabled and not of_caption:
+                raise ValueError(f"scores.{name}: {further.kind} needs images; enable download")
+            if further.kind == "masked_clip" and self.score is None:
+                raise ValueError(
+                    f"scores.{name}: masked_clip needs score.model, which scores again"
+                )
+            if further.kind == "head" and not (self.score and self.score.embeddings):
+                raise ValueError(
+                    f"scores.{name}: a head needs score.model and score.embeddings: true"
+                )
         labels = [rule.label for rule in self.select]
         if "" in labels:
             raise ValueError("a select rule with any_of or all_of needs a `name` for the ledger")
@@ -444,6 +489,12 @@ def absolute(config: Config) -> Config:
     if config.score is not None:
         also = {name: _absolute_scorer(scorer) for name, scorer in config.score.also.items()}
         update["score"] = _absolute_scorer(config.score).model_copy(update={"also": also})
+    update["scores"] = {
+        name: further.model_copy(update={"weights": files.absolute(further.weights)})
+        if further.weights
+        else further
+        for name, further in config.scores.items()
+    }
     return config.model_copy(update=update)
 
 

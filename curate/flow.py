@@ -15,11 +15,19 @@ import apache_beam as beam
 from curate import files
 from curate.config import Config
 from curate.cutting import pool_format
-from curate.ops.clip import ClipModel, embedding_prefix
+from curate.ops.clip import embedding_prefix
 from curate.ops.duplicates import DedupRule
 from curate.ops.fetch import FetchPolicy
 from curate.ops.images import ImageEncoder
-from curate.plan import Plan, added_columns, score_folder
+from curate.plan import (
+    Plan,
+    added_columns,
+    clip_model,
+    measure_spec,
+    measured,
+    runs_model,
+    score_folder,
+)
 from curate.run import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
@@ -27,6 +35,7 @@ from curate.stages.blocking import Lists
 from curate.stages.dedup import Dedup, DedupStep
 from curate.stages.download import FetchStep
 from curate.stages.forests import Spread
+from curate.stages.measure import JoinStep, MeasureStep
 from curate.stages.part import TakePart
 from curate.stages.prepare import PrepareStep
 from curate.stages.score import ScoreStep, TakeScores
@@ -53,6 +62,13 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
         spread = Spread.over(sum(part.rows for part in plan.parts))
         parts |= "Dedup" >> Dedup(dedup_step(plan), spread=spread, clustered=clustered)
     if Stage.SCORE in stages:
+        for name, measure in measure_steps(plan).items():
+            take = beam.ParDo(TakePart(measure))
+            parts |= f"Measure {name}" >> (
+                hinted(take, plan.config) if measure.measure.clip else take
+            )
+        if not runs_model(plan.config):
+            parts |= "Join scores" >> beam.ParDo(TakePart(join_step(plan)))
         for name, step in score_steps(plan).items():
             parts |= f"Score {name}".strip() >> hinted(beam.ParDo(TakeScores(step)), plan.config)
         parts |= "Select scores" >> Select(select_step(plan, Stage.SCORE))
@@ -143,8 +159,28 @@ def dedup_step(plan: Plan) -> DedupStep:
 
 def score_steps(plan: Plan) -> dict[str, ScoreStep]:
     """The steps that run models, by the name of the score; the nameless last one joins the others."""
-    score = plan.config.score
+    score = plan.config.score if runs_model(plan.config) else None
     return {name: score_step(plan, name) for name in (score.scorers if score else ())}
+
+
+def measure_steps(plan: Plan) -> dict[str, MeasureStep]:
+    """The steps of further scores that are not heads, by the name of the score."""
+    config = plan.config
+    return {
+        name: MeasureStep(
+            **_common(plan, Stage.SCORE, score_folder(name)),
+            name=name,
+            measure=measure_spec(further, config),
+            encode_format=config.download.encode_format,
+        )
+        for name, further in measured(config).items()
+    }
+
+
+def join_step(plan: Plan) -> JoinStep:
+    """The step that joins further scores where no model runs."""
+    common = _common(plan, Stage.SCORE, score_folder(""))
+    return JoinStep(**common, joined=tuple(measured(plan.config)))
 
 
 def score_step(plan: Plan, name: str) -> ScoreStep:
@@ -155,11 +191,18 @@ def score_step(plan: Plan, name: str) -> ScoreStep:
     scorer = score.scorers[name]
     return ScoreStep(
         **_common(plan, Stage.SCORE, score_folder(name)),
-        model=ClipModel(**scorer.model_dump(include=set(ClipModel.__dataclass_fields__))),
+        model=clip_model(scorer),
         encode_format=plan.config.download.encode_format,
         name=name,
         embeddings=embedding_prefix(scorer.model) if scorer.embeddings else "",
-        joined=() if name else tuple(score.also),
+        joined=() if name else (*score.also, *measured(plan.config)),
+        heads=()
+        if name
+        else tuple(
+            (head, files.absolute(one.weights), one.activation)
+            for head, one in plan.config.scores.items()
+            if one.weights
+        ),
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files, schema
-from curate.config import Config, Rule, Scorer, is_file_name
+from curate.config import Config, FurtherScore, Rule, Scorer, is_file_name
 from curate.cutting import cut, find_inputs, pool_format
 from curate.errors import CurateError
 from curate.ops.blocklists import read_block_lists
-from curate.ops.clip import known_models, known_tags
+from curate.ops.clip import ClipModel, known_models, known_tags, known_width
+from curate.ops.measures import MeasureSpec
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
 from curate.revocations import check_settled
@@ -31,6 +32,9 @@ _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects"
                "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
                "keep_exif", "encode_format", "encode_quality", "perceptual_hash"}  # fmt: skip
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size", "compile", "embeddings"}
+PARSER = "en_core_web_sm"
+"""The parser of captions where none is named."""
+
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
 _FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size", "cluster")
 """Columns that hardly a rule is over."""
@@ -80,12 +84,36 @@ def enabled_stages(config: Config) -> tuple[Stage, ...]:
         Stage.PREPARE: True,
         Stage.DOWNLOAD: images,
         Stage.DEDUP: config.dedup.enabled,
-        Stage.SCORE: images and config.score is not None,
+        Stage.SCORE: runs_model(config) or bool(config.scores),
         Stage.BALANCE: config.balance is not None,
         Stage.SHARDS: images,
         Stage.REPORT: True,
     }
     return tuple(stage for stage in Stage if wanted[stage])
+
+
+def runs_model(config: Config) -> bool:
+    """Whether image and caption are scored by an open_clip model."""
+    return config.download.enabled and config.score is not None
+
+
+def measured(config: Config) -> dict[str, FurtherScore]:
+    """The further scores that have a step of their own; heads are part of the model's."""
+    return {name: one for name, one in config.scores.items() if one.kind != "head"}
+
+
+def measure_spec(further: FurtherScore, config: Config) -> MeasureSpec:
+    """What to load for a further score."""
+    parser = (further.parser or PARSER) if further.kind in ("relations", "actions") else None
+    return MeasureSpec(
+        further.kind, parser, clip_model(config.score)
+        if further.kind == "masked_clip" and config.score else None,
+    )  # fmt: skip
+
+
+def clip_model(scorer: Scorer) -> ClipModel:
+    """What to load for a scorer."""
+    return ClipModel(**scorer.model_dump(include=set(ClipModel.__dataclass_fields__)))
 
 
 def added_columns(config: Config) -> dict[Stage, pa.Schema]:
@@ -97,8 +125,8 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
-    if config.score is not None:
-        added[Stage.SCORE] = schema.scores(config.score.also)
+    further = [*(config.score.also if config.score and runs_model(config) else ()), *config.scores]
+    added[Stage.SCORE] = schema.scores(further, clip=runs_model(config))
     return {stage: added[stage] for stage in enabled_stages(config) if stage in added}
 
 
@@ -211,14 +239,48 @@ def check_assets(config: Config) -> dict[str, str]:
     if config.score is not None and config.download.enabled:
         for name, scorer in config.score.scorers.items():
             digests |= _check_scorer(scorer, name=name)
+    for name, further in config.scores.items():
+        digests |= _check_further(further, config, name=name)
     return digests
+
+
+def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[str, str]:
+    """The digest of a head's file, once it is known that what the score needs is there and fits."""
+    where = f"scores.{name}"
+    _check_name(name, where=where)
+    if config.score and name in config.score.also:
+        raise CurateError(f"{where}: score.also.{name} has that name; give another")
+    if further.weights is None:
+        try:
+            measure_spec(further, config).check()
+        except CurateError as error:
+            raise CurateError(f"{where}: {error}") from None
+        return {}
+    from curate.ops.heads import load_head
+
+    url = files.absolute(further.weights)
+    try:
+        head = load_head(url, activation=further.activation)
+    except CurateError as error:
+        raise CurateError(f"{where}.weights: {error}") from None
+    model = config.score.model if config.score else ""
+    if (width := known_width(model)) and width != head.width:
+        raise CurateError(
+            f"{where}.weights: {further.weights} is a head on {head.width} values, the embeddings of"
+            f" {model} have {width}"
+        )
+    return {f"weights {name}": files.content_digest(url)}
+
+
+def _check_name(name: str, *, where: str) -> None:
+    if name in schema.after(Stage.BALANCE, enabled=Stage).names or name == ANNOTATED:
+        raise CurateError(f"{where}: {name} is taken by another column; give another name")
 
 
 def _check_scorer(scorer: Scorer, *, name: str) -> dict[str, str]:
     """The digests of a scorer's files, by ``KEY NAME``."""
     where = f"score.also.{name}" if name else "score"
-    if name in schema.after(Stage.BALANCE, enabled=Stage).names or name == ANNOTATED:
-        raise CurateError(f"{where}: {name} is taken by another column; give another name")
+    _check_name(name, where=where)
     digests = {}
     for key in ("model", "pretrained"):
         value = getattr(scorer, key)
@@ -318,9 +380,20 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
     if Stage.DEDUP in plan.stages:
         settings[Stage.DEDUP] = config.dedup.model_dump()
-    if Stage.SCORE in plan.stages and config.score:
-        for name, scorer in config.score.scorers.items():
+    if Stage.SCORE in plan.stages:
+        for name, further in measured(config).items():
+            model = config.score if further.kind == "masked_clip" else None
+            with_model = (
+                [scorer_settings(model, assets, name="")[1:], asdict(clip_model(model))]
+                if (model)
+                else []
+            )
+            settings[score_folder(name)] = [further.model_dump(), with_model]
+        scorers = config.score.scorers if config.score and runs_model(config) else {}
+        for name, scorer in scorers.items():
             settings[score_folder(name)] = scorer_settings(scorer, assets, name=name)
+        if not scorers:
+            settings[score_folder("")] = list(config.scores)
         settings[Stage.SCORE] = rules(Stage.SCORE)
     if config.balance is not None:
         settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]
@@ -331,12 +404,19 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
 
 def conditions(config: Config) -> dict[str, object]:
     """What else a step's output depends on, though its rows can be used again where it changes."""
+    found: dict[str, object] = {}
     lists = config.download.block_lists if config.download.enabled else ()
-    if not lists:
-        return {}
-    digests = sorted(files.content_digest(files.absolute(path)) for path in lists)
-    folder = files.join(Stage.DOWNLOAD, ANNOTATED)
-    return {folder: [digests, config.download.block_distance]}
+    if lists:
+        digests = sorted(files.content_digest(files.absolute(path)) for path in lists)
+        folder = files.join(Stage.DOWNLOAD, ANNOTATED)
+        found[folder] = [digests, config.download.block_distance]
+    heads = {name: x for name, x in config.scores.items() if x.weights is not None}
+    if heads:
+        found[score_folder("")] = [
+            [name, x.activation, files.content_digest(files.absolute(str(x.weights)))]
+            for name, x in heads.items()
+        ]
+    return found
 
 
 def score_folder(name: str) -> str:

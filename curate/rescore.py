@@ -14,7 +14,15 @@ from curate.config import Beam, Scorer
 from curate.errors import CurateError
 from curate.execute import run_graph
 from curate.flow import build_score
-from curate.plan import Plan, chain, check_assets, enabled_stages, score_folder, step_settings
+from curate.plan import (
+    Plan,
+    chain,
+    check_assets,
+    conditions,
+    enabled_stages,
+    score_folder,
+    step_settings,
+)
 from curate.run import Part, Run
 from curate.schema import Stage
 
@@ -59,7 +67,8 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
     config = config.model_copy(update={"score": score, "beam": beam or config.beam, "out": url})
     stages = enabled_stages(config)
     plan = Plan(config, run, (), stages, {}, (), state["input_digest"])
-    digests = chain(step_settings(plan, check_assets(config)), start=state["input_digest"])
+    settings_of = step_settings(plan, check_assets(config))
+    digests = chain(settings_of, start=state["input_digest"], beside=conditions(config))
     reads = plan.upstream(Stage.SCORE)
     records = dict(run.records(reads))
     if len(records) != state["parts"] or any(

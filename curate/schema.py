@@ -162,9 +162,9 @@ ADDED = {
 }
 
 
-def scores(names: Iterable[str] = ()) -> pa.Schema:
-    """What the score stage adds: `clip_score` and the further scores of these names."""
-    return pa.schema([*SCORE, *(pa.field(name, pa.float32()) for name in names)])
+def scores(names: Iterable[str] = (), *, clip: bool = True) -> pa.Schema:
+    """What the score stage adds: `clip_score`, if a model runs, and the scores of these names."""
+    return pa.schema([*(SCORE if clip else ()), *(pa.field(name, pa.float32()) for name in names)])
 
 
 def after(

