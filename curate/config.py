@@ -155,7 +155,7 @@ class Dedup(Model):
     policy: tuple[Literal["url", "image", "pair", "caption"], ...] = Field(
         ("pair",),
         min_length=1,
-        description="url: one pair a URL. image: one an image file. pair: one of those with the same"
+        description="url: one pair a URL. image: one an image. pair: one of those with the same"
         " image and nearly the same caption. caption: one of those with nearly the same caption."
         " strict: url, image and caption",
     )
@@ -172,6 +172,13 @@ class Dedup(Model):
     threshold: Fraction = Field(0.8, description="Jaccard similarity of two captions' shingles")
     num_perm: Positive = Field(128, description="MinHash permutations")
     ngram: Positive = Field(5, description="characters a shingle")
+    image_distance: int = Field(
+        31,
+        ge=0,
+        le=31,
+        description="bits of 256 between the PDQ hashes of what counts as the same image; 0: only the"
+        " same file does, as for images without a hash (blank, or download.perceptual_hash is off)",
+    )
 
     @field_validator("policy", mode="before")
     @classmethod

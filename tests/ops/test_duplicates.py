@@ -111,8 +111,9 @@ def test_distinct_captions_of_a_url_are_compared_as_they_are_normalised() -> Non
 
 def test_images_meet_by_their_files_and_one_without_meets_none() -> None:
     pairs = table(
-        url=["http://a.example/1"] * 4, sha256=["ab", None, "ab", None], caption=["a"] * 4
-    )
+        url=["http://a.example/1"] * 4, sha256=["ab", None, "ab", None], caption=["a"] * 4,
+        phash=[None] * 4,
+    )  # fmt: skip
     assert met(pairs, "image") == {(0, 2)}
 
 
