@@ -173,7 +173,7 @@ class Dedup(Model):
     num_perm: Positive = Field(128, description="MinHash permutations")
     ngram: Positive = Field(5, description="characters a shingle")
     image_distance: int = Field(
-        31,
+        24,
         ge=0,
         le=31,
         description="bits of 256 between the PDQ hashes of what counts as the same image; 0: only the"
@@ -189,6 +189,23 @@ class Dedup(Model):
     @classmethod
     def _in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(policy for policy in _POLICIES if policy in value)
+
+
+class Decontaminate(Model):
+    """Drops pairs that are in an evaluation set, before the image rules."""
+
+    against: tuple[str, ...] = Field(
+        min_length=1, description="files of hashes that `curate hash` made of the sets"
+    )
+    image_distance: int = Field(
+        31,
+        ge=0,
+        le=31,
+        description="bits between the PDQ hashes of what counts as one image; 0: only the same file",
+    )
+    captions: bool = Field(
+        True, description="drop captions of the sets too, whatever their case and punctuation"
+    )
 
 
 class Scorer(Model):
@@ -351,6 +368,7 @@ class Config(Model):
     part_rows: Positive = Field(10_000, description="pairs a part, the unit of work and of resume")
     prepare: Prepare = Prepare()
     download: Download = Download()
+    decontaminate: Decontaminate | None = None
     dedup: Dedup = Dedup()
     score: Score | None = None
     select: tuple[Rule, ...] = ()
@@ -371,6 +389,13 @@ class Config(Model):
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
+        if self.decontaminate and not self.download.enabled:
+            raise ValueError("decontaminate needs download.enabled: it looks at images")
+        near = self.decontaminate and self.decontaminate.image_distance
+        if near and not self.download.perceptual_hash:
+            raise ValueError(
+                "decontaminate needs download.perceptual_hash; or set decontaminate.image_distance: 0"
+            )
         labels = [rule.label for rule in self.select]
         if "" in labels:
             raise ValueError("a select rule with any_of or all_of needs a `name` for the ledger")
