@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from curate import balancing_commands, files, revoking_commands, scoring_command, subset_command
+from curate import (
+    balancing_commands,
+    files,
+    hash_command,
+    revoking_commands,
+    scoring_command,
+    subset_command,
+)
 from curate import config as configuration
 from curate.config import Config
 from curate.errors import CurateError
@@ -149,6 +156,7 @@ def recipes() -> None:
 balancing_commands.add_to(app)
 revoking_commands.add_to(app)
 subset_command.add_to(app)
+hash_command.add_to(app)
 scoring_command.add_to(app)
 app.add_typer(metadata.app, name="metadata")
 

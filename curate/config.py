@@ -155,7 +155,7 @@ class Dedup(Model):
     policy: tuple[Literal["url", "image", "pair", "caption"], ...] = Field(
         ("pair",),
         min_length=1,
-        description="url: one pair a URL. image: one an image file. pair: one of those with the same"
+        description="url: one pair a URL. image: one an image. pair: one of those with the same"
         " image and nearly the same caption. caption: one of those with nearly the same caption."
         " strict: url, image and caption",
     )
@@ -172,6 +172,13 @@ class Dedup(Model):
     threshold: Fraction = Field(0.8, description="Jaccard similarity of two captions' shingles")
     num_perm: Positive = Field(128, description="MinHash permutations")
     ngram: Positive = Field(5, description="characters a shingle")
+    image_distance: int = Field(
+        24,
+        ge=0,
+        le=31,
+        description="bits of 256 between the PDQ hashes of what counts as the same image; 0: only the"
+        " same file does, as for images without a hash (blank, or download.perceptual_hash is off)",
+    )
 
     @field_validator("policy", mode="before")
     @classmethod
@@ -182,6 +189,23 @@ class Dedup(Model):
     @classmethod
     def _in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(policy for policy in _POLICIES if policy in value)
+
+
+class Decontaminate(Model):
+    """Drops pairs that are in an evaluation set, before the image rules."""
+
+    against: tuple[str, ...] = Field(
+        min_length=1, description="files of hashes that `curate hash` made of the sets"
+    )
+    image_distance: int = Field(
+        31,
+        ge=0,
+        le=31,
+        description="bits between the PDQ hashes of what counts as one image; 0: only the same file",
+    )
+    captions: bool = Field(
+        True, description="drop captions of the sets too, whatever their case and punctuation"
+    )
 
 
 class Scorer(Model):
@@ -374,6 +398,7 @@ class Config(Model):
     part_rows: Positive = Field(10_000, description="pairs a part, the unit of work and of resume")
     prepare: Prepare = Prepare()
     download: Download = Download()
+    decontaminate: Decontaminate | None = None
     dedup: Dedup = Dedup()
     score: Score | None = None
     scores: dict[Annotated[str, Field(pattern=COLUMN_NAME)], FurtherScore] = Field(
@@ -409,6 +434,13 @@ class Config(Model):
                 raise ValueError(
                     f"scores.{name}: a head needs score.model and score.embeddings: true"
                 )
+        if self.decontaminate and not self.download.enabled:
+            raise ValueError("decontaminate needs download.enabled: it looks at images")
+        near = self.decontaminate and self.decontaminate.image_distance
+        if near and not self.download.perceptual_hash:
+            raise ValueError(
+                "decontaminate needs download.perceptual_hash; or set decontaminate.image_distance: 0"
+            )
         labels = [rule.label for rule in self.select]
         if "" in labels:
             raise ValueError("a select rule with any_of or all_of needs a `name` for the ledger")

@@ -31,7 +31,7 @@ from curate.plan import (
 from curate.run import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
-from curate.stages.blocking import Lists
+from curate.stages.blocking import Evaluations, Lists
 from curate.stages.dedup import Dedup, DedupStep
 from curate.stages.download import FetchStep
 from curate.stages.forests import Spread
@@ -143,8 +143,16 @@ def select_step(plan: Plan, stage: Stage) -> SelectDownload | SelectScore:
     """The step that applies the rules of `stage`."""
     common = {**_common(plan, stage), "rules": plan.rules(stage), "columns": plan.columns(stage)}
     if stage is Stage.DOWNLOAD:
-        return SelectDownload(**common)
+        return SelectDownload(**common, evaluations=evaluations(plan.config))
     return SelectScore(**common, scores=tuple(added_columns(plan.config)[Stage.SCORE].names))
+
+
+def evaluations(config: Config) -> Evaluations | None:
+    """The evaluation sets that no pair may come from."""
+    if (found := config.decontaminate) is None:
+        return None
+    paths = tuple(map(files.absolute, found.against))
+    return Evaluations(paths, **found.model_dump(exclude={"against"}))
 
 
 def dedup_step(plan: Plan) -> DedupStep:

@@ -17,6 +17,7 @@ from curate.cutting import cut, find_inputs, pool_format
 from curate.errors import CurateError
 from curate.ops.blocklists import read_block_lists
 from curate.ops.clip import ClipModel, known_models, known_tags, known_width
+from curate.ops.contamination import read_evaluation
 from curate.ops.measures import MeasureSpec
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
@@ -34,7 +35,7 @@ _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects"
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size", "compile", "embeddings"}
 PARSER = "en_core_web_sm"
 """The parser of captions where none is named."""
-
+EVALUATION_KEY = "evaluation set "
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
 _FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size", "cluster")
 """Columns that hardly a rule is over."""
@@ -236,6 +237,8 @@ def check_assets(config: Config) -> dict[str, str]:
     digests = check_metadata(config)
     if config.download.opt_out_list and config.download.enabled:
         digests["opt_out_list"] = _check_list(config.download.opt_out_list)
+    if config.decontaminate is not None:
+        digests |= check_evaluations(config.decontaminate.against)
     if config.score is not None and config.download.enabled:
         for name, scorer in config.score.scorers.items():
             digests |= _check_scorer(scorer, name=name)
@@ -335,6 +338,16 @@ def check_metadata(config: Config) -> dict[str, str]:
     return digests
 
 
+def check_evaluations(paths: tuple[str, ...]) -> dict[str, str]:
+    """The digests of files of hashes, once it is known that they can be read."""
+    digests = {}
+    for path in paths:
+        url = files.absolute(path)
+        read_evaluation(url)
+        digests[EVALUATION_KEY + path] = files.content_digest(url)
+    return digests
+
+
 def check_block_lists(config: Config) -> dict[str, int]:
     """Hashes on the block lists by kind, once it is known that they can be read."""
     if not config.download.enabled or not config.download.block_lists:
@@ -378,6 +391,10 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
         opt_outs = {"opt_out_list": assets["opt_out_list"]} if "opt_out_list" in assets else {}
         settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | opt_outs
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
+        if against := config.decontaminate:
+            sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
+            own = against.model_dump(exclude={"against"})
+            settings[Stage.DOWNLOAD] = [rules(Stage.DOWNLOAD), own, sets]
     if Stage.DEDUP in plan.stages:
         settings[Stage.DEDUP] = config.dedup.model_dump()
     if Stage.SCORE in plan.stages:

@@ -46,6 +46,7 @@ class DropReason(StrEnum):
     DECODER_CRASHED = "decoder_crashed"
     DECODER_HUNG = "decoder_hung"
     BLOCKED = "blocked"
+    CONTAMINATED = "contaminated"
     # dedup
     DUPLICATE_URL = "duplicate_url"
     DUPLICATE_IMAGE = "duplicate_image"

@@ -129,6 +129,16 @@ DEAD = pa.schema(
     ]
 )
 
+EVALUATION = pa.schema(
+    [
+        ("name", pa.string()),  # of the item: its file or key, a row of a file of captions
+        ("sha256", pa.string()),  # of the image's file, hex; null where there is none
+        ("phash", pa.string()),  # PDQ, hex; null where there is none
+        ("caption", pa.uint64()),  # hash of the normalised caption; null where there is none
+    ]
+)
+"""What `curate hash` makes of an evaluation set, an item a row."""
+
 ENTRIES = pa.schema(
     [
         ("language", pa.string()),

@@ -36,6 +36,7 @@ class Hit(NamedTuple):
     kind: str
     value: str  # hex
     distance: int
+    row: int  # of the hash that it is on the list by, among those of its kind
 
     def __str__(self) -> str:
         near = f" within {self.distance} bits" if self.distance else ""
@@ -178,12 +179,13 @@ class BlockList:
     def find(self, *, md5: str | None, sha256: str | None, pdq: str | None) -> Hit | None:
         """How an image with these hashes (hex) is on the list; None where it is not."""
         for kind, value in (("md5", md5), ("sha256", sha256)):
-            if value and bytes.fromhex(value) in self._exact[kind]:
-                return Hit(kind, value, 0)
+            row = self._exact[kind].row(bytes.fromhex(value)) if value else -1
+            if value and row >= 0:
+                return Hit(kind, value, 0, row)
         if pdq:
-            distance = self._near.distance(np.frombuffer(bytes.fromhex(pdq), np.uint8))
-            if distance >= 0:
-                return Hit("pdq", pdq, distance)
+            row, distance = self._near.nearest(np.frombuffer(bytes.fromhex(pdq), np.uint8))
+            if row >= 0:
+                return Hit("pdq", pdq, distance, row)
         return None
 
 
@@ -193,19 +195,20 @@ class _Sorted:
     def __init__(self, hashes: NDArray[np.uint8]) -> None:
         heads = np.ascontiguousarray(hashes[:, :8]).view(">u8").ravel().astype(np.uint64)
         order = np.argsort(heads, kind="stable")
-        self._heads, self._hashes = heads[order], hashes[order]
+        self._heads, self._hashes, self._order = heads[order], hashes[order], order
 
     def __len__(self) -> int:
         return len(self._heads)
 
-    def __contains__(self, value: bytes) -> bool:
+    def row(self, value: bytes) -> int:
+        """The first row of the hash `value`, -1 where it is not among them."""
         head = np.uint64(int.from_bytes(value[:8], "big"))
         at = int(np.searchsorted(self._heads, head))
         while at < len(self._heads) and self._heads[at] == head:
             if self._hashes[at].tobytes() == value:
-                return True
+                return int(self._order[at])
             at += 1
-        return False
+        return -1
 
 
 class _Near:
@@ -225,11 +228,14 @@ class _Near:
     def __len__(self) -> int:
         return len(self._words)
 
-    def distance(self, value: NDArray[np.uint8]) -> int:
-        """Bits between `value` (32 octets) and the nearest hash; -1 where none is near enough."""
+    def nearest(self, value: NDArray[np.uint8]) -> tuple[int, int]:
+        """First row of the nearest hash to `value` (32 octets), and bits; -1 where none is near."""
         word = _words(value.reshape(1, -1))[0]
         flips = self._distance >= _BANDS
-        return int(_nearest(word, self._words, self._starts, self._members, self._distance, flips))
+        row, distance = _nearest(
+            word, self._words, self._starts, self._members, self._distance, flips
+        )
+        return int(row), int(distance)
 
 
 def _words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -268,8 +274,9 @@ def _ones(x: Any) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def _nearest(word: Any, words: Any, starts: Any, members: Any, most: int, flips: bool) -> int:
+def _nearest(word: Any, words: Any, starts: Any, members: Any, most: int, flips: bool) -> Any:
     best = most + 1
+    row = np.int64(-1)
     for band in range(_BANDS):
         own = _band(word, band)
         for flip in range(17 if flips else 1):
@@ -279,6 +286,7 @@ def _nearest(word: Any, words: Any, starts: Any, members: Any, most: int, flips:
                 apart = 0
                 for k in range(4):
                     apart += int(_ones(word[k] ^ other[k]))
-                if apart < best:
-                    best = apart
-    return best if best <= most else -1
+                member = np.int64(members[band, at])
+                if apart < best or (apart == best and member < row):
+                    best, row = apart, member
+    return row, best

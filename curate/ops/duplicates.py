@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.ops import components, minhash
+from curate.ops import components, hamming, jaccard, minhash
 from curate.ops.hashing import hash64
 from curate.ops.jaccard import normalise_captions
+from curate.ops.survivors import survivor_order
 from curate.ops.urls import normalise_urls
 
 Policy = Literal["url", "image", "pair", "caption"]
@@ -31,6 +32,7 @@ class DedupRule:
     threshold: float = 0.8
     num_perm: int = 128
     ngram: int = 5
+    image_distance: int = 24
 
     def captions(self, table: pa.Table) -> pa.Array:
         """The captions as they are compared."""
@@ -42,7 +44,7 @@ class Meeting(StrEnum):
     """What it says of two rows that they share a hash."""
 
     EQUAL = "equal"  # they are duplicates
-    ALIKE = "alike"  # they are if their captions are
+    ALIKE = "alike"  # they are if their captions, or their pictures, are near enough
     MAYBE = "maybe"  # the same, but another hash may be cut to the same: nothing else is said
 
     @property
@@ -92,12 +94,21 @@ def keys_of(
 
     For `pair`, `within` is the cluster of each pair's image, below 0 for a picture that only one
     pair has; captions are then compared within a cluster alone. Without downloaded images, pairs
-    share a picture if they share a URL.
+    share a picture if they share a URL. A picture without a perceptual hash, one that is blank or whose
+    download computed none, meets only those with the same file.
     """
     rows = np.arange(len(table))
     if policy == "image" and "sha256" in table.column_names:
         rows = np.flatnonzero(np.asarray(table["sha256"].is_valid()))
         yield Keys(Meeting.EQUAL, hash64(table["sha256"].drop_null()), rows)
+        if rule.image_distance:
+            seen = table["phash"].combine_chunks()
+            rows, seen = np.flatnonzero(np.asarray(seen.is_valid())), seen.drop_null()
+            yield Keys(Meeting.EQUAL, hash64(seen, seed=1), rows)
+            words = hamming.words_of(seen)
+            first = np.sort(np.unique(words, axis=0, return_index=True)[1])
+            hashes = hamming.band_hashes(words[first])
+            yield Keys(Meeting.ALIKE, hashes.ravel(), np.repeat(rows[first], hamming.BANDS))
     elif policy in ("url", "image"):
         hashes = hash64(normalise_urls(table["url"]))
         if policy == "url" and rule.url_keeps == "distinct_captions":
@@ -155,6 +166,34 @@ def edges_of(packed: Iterable[Packed], *, how: Meeting, partitions: int) -> NDAr
         nodes.append(node(part, np.frombuffer(content, f"<u{width}")))
     exact = how is Meeting.EQUAL
     return components.bucket_edges(np.concatenate(hashes), np.concatenate(nodes), exact=exact)
+
+
+def holding_edges(
+    rows: pa.Table, edges: NDArray[np.int64], policy: Policy, rule: DedupRule
+) -> NDArray[np.int64]:
+    """Of candidate `edges`, (k, 2) positions in `rows`, enough true ones to connect what all do."""
+    if policy == "image":
+        words = hamming.words_of(rows["phash"])
+        near = hamming.distances(words[edges[:, 0]], words[edges[:, 1]]) <= rule.image_distance
+        return edges[near]
+    captions = rule.captions(rows)
+    return jaccard.joining_edges(captions, edges, threshold=rule.threshold, ngram=rule.ngram)
+
+
+def copies(rows: pa.Table, rule: DedupRule) -> NDArray[np.int64]:
+    """Edges, (k, 2), from each picture of some components to the one that it is a copy of.
+
+    `rows` has the nodes as `row`, their `component`, `phash`, and the columns of
+    `survivors.survivor_order`: the original of a cluster is the picture that is to stay.
+    """
+    order = survivor_order(rows)
+    component = rows["component"].to_numpy()[order]
+    order = order[np.argsort(component, kind="stable")]
+    nodes, component = rows["row"].to_numpy()[order], rows["component"].to_numpy()[order]
+    words = hamming.words_of(rows["phash"])[order]
+    first = hamming.originals(words, component, distance=rule.image_distance)
+    edges = np.sort(np.stack([nodes, nodes[first]], axis=1), axis=1)
+    return edges[edges[:, 0] < edges[:, 1]]
 
 
 def labels_of(nodes: NDArray[np.int64], trees: NDArray[np.int64]) -> NDArray[np.int64]:

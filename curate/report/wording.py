@@ -59,12 +59,14 @@ REASONS: dict[str, str] = {
     DropReason.DECODER_HUNG: "The decoder did not finish the image within the time allowed.",
     DropReason.BLOCKED: "The image is on a list of images that must not be stored; the value is its"
     " hash, and nothing else of it was kept.",
+    DropReason.CONTAMINATED: "The image or the caption is in an evaluation set; the value is the item"
+    " of the set.",
     DropReason.REVOKED: "The pair was taken out of the run later (`curate revoke`); nothing of it but"
     " its uid was kept.",
     DropReason.DUPLICATE_URL: "Another pair has the same URL, once both are written the same way;"
     " the value is the pair that stays.",
-    DropReason.DUPLICATE_IMAGE: "Another pair has the same image file; the value is the pair"
-    " that stays.",
+    DropReason.DUPLICATE_IMAGE: "Another pair has the same image, or nearly (dedup.image_distance);"
+    " the value is the pair that stays.",
     DropReason.DUPLICATE_PAIR: "Another pair has the same image and nearly the same caption; the"
     " value is the pair that stays.",
     DropReason.DUPLICATE_CAPTION: "Another pair has nearly the same caption; the value is the pair"

@@ -1,10 +1,13 @@
-"""The images that must not be in a run: those on its block lists, and those revoked from it."""
+"""What must not be in a run: block-listed and revoked images, pairs of evaluation sets."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import pyarrow as pa
+
 from curate.ops.blocklists import BlockList, Hit, read_block_lists
+from curate.ops.contamination import Contamination, read_evaluation
 from curate.ops.images import Refusal, StoredImage
 from curate.reasons import DropReason
 from curate.revocations import load_revocations
@@ -73,3 +76,22 @@ class Gate:
 
 
 NO_LISTS = Lists()
+
+
+@lru_cache(maxsize=1)
+def _open(paths: tuple[str, ...], distance: int) -> Contamination:
+    """The evaluation sets ready for look-up, built once a process."""
+    return Contamination(list(map(read_evaluation, paths)), distance=distance)
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """The evaluation sets that no pair of a run may come from."""
+
+    paths: tuple[str, ...]
+    image_distance: int
+    captions: bool
+
+    def items(self, pairs: pa.Table) -> pa.Array:
+        """The name of the item that each pair is, null for the others."""
+        return _open(self.paths, self.image_distance).items(pairs, captions=self.captions)

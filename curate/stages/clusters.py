@@ -13,6 +13,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files
 from curate.ops import components, duplicates, survivors
@@ -20,7 +21,7 @@ from curate.ops.duplicates import DedupRule, Policy
 from curate.reasons import DropReason
 from curate.run import Part, Run
 from curate.schema import Stage
-from curate.stages.forests import KEYS, Clustering, Forest, edges_in
+from curate.stages.forests import KEYS, Clustering, Forest, edges_in, merged
 
 REASONS: dict[Policy, DropReason] = {
     "url": DropReason.DUPLICATE_URL,
@@ -48,6 +49,50 @@ def clusters_by_part(forest: bytes) -> Iterator[tuple[int, bytes]]:
     found = components.members(edges_in(forest))
     for part, here in duplicates.by_part(found[:, 0]):
         yield part, found[here].tobytes()
+
+
+class _Pictures(beam.DoFn):
+    """A part's clusters of images -> what tells who is whose copy, by group of clusters."""
+
+    def __init__(self, clustering: Clustering) -> None:
+        self._clustering = clustering
+
+    def process(self, element: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        part, content = element
+        make = self._clustering
+        found = edges_in(content)
+        table = make.read(part).take(pa.array(duplicates.rows_of(found[:, 0])))
+        columns = _standing(table, found[:, 0])
+        columns["component"] = pa.array(found[:, 1])
+        columns["phash"] = table["phash"]
+        yield from _grouped(pa.table(columns), found[:, 1], make)
+
+
+def _copies(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> bytes:
+    """All images of a group of clusters -> the forest of those that are copies of one."""
+    pictures = pa.concat_tables(map(_as_table, keyed[1])).sort_by("row").combine_chunks()
+    return components.forest(duplicates.copies(pictures, rule)).tobytes()
+
+
+class Copies(beam.PTransform):
+    """The forest of near pictures -> that of copies: chains of weak links come apart."""
+
+    def __init__(self, clustering: Clustering) -> None:
+        super().__init__()
+        self._clustering = clustering
+
+    def expand(self, forest: Any) -> Any:
+        """Components stand together for this, each with the hashes of its pictures."""
+        make = self._clustering
+        return (
+            forest
+            | "By part" >> beam.FlatMap(clusters_by_part)
+            | "Spread" >> beam.Reshuffle()
+            | "Pictures" >> beam.ParDo(_Pictures(make))
+            | "Components" >> beam.GroupByKey()
+            | "Copies" >> beam.Map(_copies, make.rule)
+            | "Merge" >> merged()
+        )
 
 
 def _outline(found: list[tuple[Policy, bytes]], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
@@ -81,17 +126,29 @@ class _Members(beam.DoFn):
         make = self._clustering
         rows = np.frombuffer(content, np.int64).reshape(-1, 2 + len(make.rule.policy))
         table = make.read(part).take(pa.array(duplicates.rows_of(rows[:, 0])))
-        columns = {"row": pa.array(rows[:, 0]), "uid": table["uid"]}
-        columns["caption_chars"] = table["caption_chars"]
-        columns["pixels"] = _pixels(table)
+        columns = _standing(table, rows[:, 0])
         if make.rule.keep_captions:
             columns["caption"] = table["caption"]
         for k, policy in enumerate(make.rule.policy):
             columns[policy] = pa.array(rows[:, 2 + k])
-        pairs = pa.table(columns)
-        groups = duplicates.part_of(rows[:, 1]) % make.spread.rows
-        for group in np.unique(groups).tolist():
-            yield group, _as_bytes(pairs.filter(pa.array(groups == group)))
+        yield from _grouped(pa.table(columns), rows[:, 1], make)
+
+
+def _standing(table: pa.Table, nodes: NDArray[np.int64]) -> dict[str, Any]:
+    """What decides which of some pairs stays: the columns of `survivors.survivor_order`."""
+    return {
+        "row": pa.array(nodes), "uid": table["uid"], "caption_chars": table["caption_chars"],
+        "pixels": _pixels(table),
+    }  # fmt: skip
+
+
+def _grouped(
+    pairs: pa.Table, roots: NDArray[np.int64], make: Clustering
+) -> Iterator[tuple[int, bytes]]:
+    """Pairs by the group of their cluster's root."""
+    groups = duplicates.part_of(roots) % make.spread.rows
+    for group in np.unique(groups).tolist():
+        yield group, _as_bytes(pairs.filter(pa.array(groups == group)))
 
 
 def _pixels(table: pa.Table) -> pa.Array:
@@ -165,6 +222,8 @@ class Clusters(beam.PTransform):
             "url": indices | "URLs" >> Forest(make, "url"),
             "image": indices | "Images" >> Forest(make, "image"),
         }
+        if make.has_hashes:
+            forests["image"] |= "Copies" >> Copies(make)
         if "pair" in rule.policy:
             known = forests["image"] | "Same image" >> beam.FlatMap(clusters_by_part)
             forests["pair"] = (

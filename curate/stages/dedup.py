@@ -1,9 +1,13 @@
 """dedup: hashes of all pairs -> clusters -> the pairs that survive.
 
 May drop, by the policies asked for: a pair with the URL of another (`url`, normalised), with the same
-image file (`image`), with the same image and nearly the same caption (`pair`), or with nearly the
-same caption (`caption`): a Jaccard similarity of shingles of at least the threshold. Of a cluster the
-pair with the larger image stays, then the longer caption, then the smaller uid.
+image (`image`), with the same image and nearly the same caption (`pair`), or with nearly the same
+caption (`caption`): a Jaccard similarity of shingles of at least the threshold. Of a cluster the pair
+with the larger image stays, then the longer caption, then the smaller uid.
+
+An image is the same as the one that stands for its cluster, the first in that order, where the file is
+or where their perceptual hashes are within `image_distance` bits. Chains of images, each near the
+next, do not make one cluster: each is compared with that one image itself.
 
 Only hashes, row numbers and what decides who stays are exchanged, packed: see curate.stages.forests
 and curate.stages.clusters. The verdicts stand in ``dedup/clusters/``; a retry writes the same ones.

@@ -2,11 +2,12 @@
 
     part -> file of keys -> (meet by partition) -> edges that hold, and candidates
     candidates -> (meet by part of the earlier row) -> verified edges -> forest
+    forest of images -> (meet by component) -> copies and their originals -> forest
 
-Keys, about 90 bytes a caption, stand in a file a part; only where each partition's are crosses the
-shuffle. Edges do so packed: an element holds those that one partition has for another. The largest
-thing that one worker holds is the forest itself: 16 bytes for each pair that is a duplicate. It is
-the same for any number of workers and partitions.
+Keys, about 90 bytes a caption and 260 a picture, stand in a file a part; only where each
+partition's are crosses the shuffle. Edges do so packed: an element holds those that one partition has
+for another. The largest thing that one worker holds is the forest itself: 16 bytes for each pair that
+is a duplicate. It is the same for any number of workers and partitions.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files
-from curate.ops import components, duplicates, jaccard
+from curate.ops import components, duplicates
 from curate.ops.duplicates import DedupRule, Meeting, Packed, Policy
 from curate.run import Run
 from curate.schema import Stage
@@ -51,6 +52,11 @@ class Clustering:
     reads: str  # the folder of the parts that come in
     rule: DedupRule
     spread: Spread
+
+    @property
+    def has_hashes(self) -> bool:
+        """Whether pictures are compared by more than their files."""
+        return self.rule.image_distance > 0 and self.reads != Stage.PREPARE
 
     def read(self, part: int, columns: list[str] | None = None) -> pa.Table:
         """The rows of a part."""
@@ -92,6 +98,11 @@ class _Merge(beam.CombineFn):
 
     def extract_output(self, held: list[Any]) -> bytes:
         return components.merge(held).tobytes()
+
+
+def merged() -> Any:
+    """Packed edges -> the packed forest of all of them, one element."""
+    return beam.CombineGlobally(_Merge())
 
 
 class Slice(NamedTuple):
@@ -171,21 +182,20 @@ class _Meet(beam.DoFn):
 class _Verify(beam.DoFn):
     """A group's candidates -> those edges that hold, as a forest."""
 
-    def __init__(self, clustering: Clustering) -> None:
-        self._clustering = clustering
+    def __init__(self, clustering: Clustering, policy: Policy) -> None:
+        self._clustering, self._policy = clustering, policy
 
     def process(self, keyed: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
         make = self._clustering
+        column = "phash" if self._policy == "image" else "caption"
         edges = components.unique_edges(np.concatenate([edges_in(x) for x in keyed[1]]))
         nodes = np.unique(edges)
-        captions = [pa.array([], pa.string())]
+        chosen = [pa.table({column: pa.array([], pa.string())})]
         for part, here in duplicates.by_part(nodes):
-            table = make.read(part, ["caption"])
-            chosen = table.take(pa.array(duplicates.rows_of(nodes[here])))
-            captions.append(make.rule.captions(chosen))
-        places = np.searchsorted(nodes, edges)
-        joined = jaccard.joining_edges(
-            pa.chunked_array(captions), places, threshold=make.rule.threshold, ngram=make.rule.ngram
+            rows = pa.array(duplicates.rows_of(nodes[here]))
+            chosen.append(make.read(part, [column]).take(rows))
+        joined = duplicates.holding_edges(
+            pa.concat_tables(chosen), np.searchsorted(nodes, edges), self._policy, make.rule
         )
         yield components.forest(nodes[joined]).tobytes()
 
@@ -208,10 +218,10 @@ class Forest(beam.PTransform):
             >> beam.ParDo(_Meet(make, self._policy)).with_outputs(_EQUAL, main="candidates")
         )
         edges = [met[_EQUAL]]
-        if self._policy in ("pair", "caption"):
+        if self._policy in ("pair", "caption") or (self._policy == "image" and make.has_hashes):
             edges.append(
                 met.candidates
                 | "Groups" >> beam.GroupByKey()
-                | "Verify" >> beam.ParDo(_Verify(make))
+                | "Verify" >> beam.ParDo(_Verify(make, self._policy))
             )
-        return edges | "Both" >> beam.Flatten() | "Merge" >> beam.CombineGlobally(_Merge())
+        return edges | "Both" >> beam.Flatten() | "Merge" >> merged()

@@ -20,9 +20,10 @@ from curate.config import Rule
 from curate.cuts import FILE
 from curate.ops.quantiles import Cuts, quantiles_of
 from curate.ops.rules import drops, shares
-from curate.reasons import ALONE, ONLY, ErrorCode, rule_reason
+from curate.reasons import ALONE, ONLY, DropReason, ErrorCode, rule_reason
 from curate.run import ANNOTATED, Part
 from curate.schema import SCORE, Stage
+from curate.stages.blocking import Evaluations
 from curate.stages.download import SUCCESS
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
 from curate.stages.quantiles import FindCuts, Quantiles
@@ -63,6 +64,7 @@ class SelectStep(PartStep):
     rules: tuple[Rule, ...]
     columns: pa.Schema  # of the part afterwards
     scores: tuple[str, ...] = ()  # columns that a pair must have a finite value of
+    judged_by: ClassVar[tuple[str, ...]] = ()  # columns that else tell what cannot go on
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """`sides[0]`, where there are quantile rules, are the cuts."""
@@ -71,16 +73,17 @@ class SelectStep(PartStep):
             raise AssertionError(
                 f"{self.stage}/{ANNOTATED} of part {part.index} is not of the rows of {self.reads}"
             )
-        table = _joined(table, annotated.drop_columns("uid"))
-        sieve = Sieve(
-            table.append_column(_FAILURE, failures(table, scores=self.scores)), stage=self.stage
-        )
+        sieve = Sieve(self.judged(_joined(table, annotated.drop_columns("uid"))), stage=self.stage)
         for reason in sorted(set(sieve.table[_FAILURE].to_pylist()) - {None}):
             rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
-            value = sieve.table["detail"] if "detail" in table.column_names else None
+            value = sieve.table["detail"] if "detail" in sieve.table.column_names else None
             sieve.remove(rows, reason=reason, value=value)
         figures = apply_rules(sieve, self.rules, cuts=sides[0] if sides else None)
         return sieve.output(columns=self.columns, figures=figures)
+
+    def judged(self, table: pa.Table) -> pa.Table:
+        """`table` with why each row cannot go on whatever the rules say."""
+        return table.append_column(_FAILURE, failures(table, scores=self.scores))
 
     def _annotated(self, part: Part) -> str:
         return self.run.part(files.join(self.stage, ANNOTATED), part.index)
@@ -91,13 +94,13 @@ class SelectStep(PartStep):
         names = (
             {one.column for one in asked}
             | {one.per for one in asked if one.per}
-            | {"outcome", *self.scores}
+            | {"outcome", *self.scores, *self.judged_by}
         )
         table = _joined(
             files.read_table(self.run.part(self.reads, part.index), present=names),
             files.read_table(self._annotated(part), present=names),
         )
-        return table.filter(pc.is_null(failures(table, scores=self.scores)))
+        return table.filter(pc.is_null(self.judged(table)[_FAILURE]))
 
 
 def _joined(table: pa.Table, annotated: pa.Table) -> pa.Table:
@@ -127,6 +130,23 @@ class SelectDownload(SelectStep):
     """Drops failed downloads and applies the image rules."""
 
     stage: ClassVar[Stage] = Stage.DOWNLOAD
+    judged_by: ClassVar[tuple[str, ...]] = ("sha256", "phash", "caption", "detail")
+
+    evaluations: Evaluations | None = None
+
+    def judged(self, table: pa.Table) -> pa.Table:
+        """A pair of an evaluation set cannot go on either; the item is its detail."""
+        table = super().judged(table)
+        if self.evaluations is None:
+            return table
+        items = pc.if_else(pc.is_null(table[_FAILURE]), self.evaluations.items(table), None)
+        reasons = pc.if_else(pc.is_valid(items), str(DropReason.CONTAMINATED), table[_FAILURE])
+        details = pc.coalesce(items, table["detail"])
+        return (
+            table.drop_columns([_FAILURE, "detail"])
+            .append_column(_FAILURE, reasons)
+            .append_column("detail", details)
+        )
 
 
 @dataclass(frozen=True)

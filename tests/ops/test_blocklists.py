@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
@@ -79,13 +79,13 @@ def test_exact_hashes_are_found_and_their_neighbours_are_not() -> None:
     rows[250:, :8] = rows[0, :8]  # the first octets alone do not tell these apart
     listed = hexed(rows)
     found = BlockList(read_hashes("\n".join(f"sha256:{x}" for x in listed).encode()), distance=31)
-    for value in listed:
-        assert found.find(md5=None, sha256=value, pdq=value) == Hit("sha256", value, 0)
+    for row, value in enumerate(listed):
+        assert found.find(md5=None, sha256=value, pdq=value) == Hit("sha256", value, 0, row)
         assert found.find(md5=None, sha256=flipped(value, [0]), pdq=None) is None
     assert found.find(md5=MD5, sha256=None, pdq=None) is None
     assert BlockList(read_hashes(MD5.encode()), distance=0).find(
         md5=MD5, sha256=None, pdq=None
-    ) == Hit("md5", MD5, 0)
+    ) == Hit("md5", MD5, 0, 0)
 
 
 LISTED = hexed(RANDOM.integers(0, 256, (3000, 32), dtype=np.uint8))
@@ -100,18 +100,21 @@ LISTS = {
     st.integers(0, len(LISTED) - 1),
     st.lists(st.integers(0, 255), unique=True, max_size=40),
 )
+@settings(deadline=None)
 def test_a_pdq_hash_is_found_exactly_within_the_distance(
     distance: int, row: int, bits: list[int]
 ) -> None:
     value = flipped(LISTED[row], bits)
-    by_counting = min((int(value, 16) ^ int(x, 16)).bit_count() for x in LISTED)
+    by_counting, first = min(
+        ((int(value, 16) ^ int(x, 16)).bit_count(), k) for k, x in enumerate(LISTED)
+    )
     hit = LISTS[distance].find(md5=None, sha256=None, pdq=value)
-    assert hit == (Hit("pdq", value, by_counting) if by_counting <= distance else None)
+    assert hit == (Hit("pdq", value, by_counting, first) if by_counting <= distance else None)
 
 
 def test_bits_that_are_spread_over_all_bands_are_found() -> None:
     """Two bits in each band but one, which has one: the hardest case for looking up by bands."""
     bits = [16 * band + k for band in range(16) for k in (0, 9)][:-1]
     value = flipped(LISTED[5], bits)
-    assert LISTS[31].find(md5=None, sha256=None, pdq=value) == Hit("pdq", value, 31)
+    assert LISTS[31].find(md5=None, sha256=None, pdq=value) == Hit("pdq", value, 31, 5)
     assert LISTS[31].find(md5=None, sha256=None, pdq=flipped(value, [255])) is None

@@ -111,9 +111,17 @@ def test_distinct_captions_of_a_url_are_compared_as_they_are_normalised() -> Non
 
 def test_images_meet_by_their_files_and_one_without_meets_none() -> None:
     pairs = table(
-        url=["http://a.example/1"] * 4, sha256=["ab", None, "ab", None], caption=["a"] * 4
-    )
+        url=["http://a.example/1"] * 4, sha256=["ab", None, "ab", None], caption=["a"] * 4,
+        phash=[None] * 4,
+    )  # fmt: skip
     assert met(pairs, "image") == {(0, 2)}
+
+
+def test_pictures_meet_by_what_they_show_if_a_distance_is_given() -> None:
+    seen = [None, "5a" * 32, "5b" + "5a" * 31, "a5" * 32, "5a" * 32]
+    pairs = table(url=["x"] * 5, sha256=[f"{n}" for n in range(5)], caption=["a"] * 5, phash=seen)
+    assert met(pairs, "image") == {(1, 2), (1, 4)}  # 4 is as 1, which stands for both
+    assert met(pairs, "image", DedupRule(policy=("image",), image_distance=0)) == set()
 
 
 CAPTIONS = ["an old red house by the river", "AN OLD red house, by the river!", "blue", "blue"]

@@ -195,6 +195,35 @@ def test_without_duplicates_no_verdict_is_given(run: Run) -> None:
     assert found == [(uid_of(i), 1, []) for i in (1, 2, 3)]
 
 
+def hashed(*bits: int) -> dict[str, str]:
+    """A perceptual hash that has these bits besides a picture's own."""
+    value = random.Random(9).getrandbits(256)
+    for bit in bits:
+        value ^= 1 << bit
+    return {"phash": f"{value:064x}"}
+
+
+def test_near_images_are_one_and_a_chain_of_them_is_not(run: Run) -> None:
+    """Each is ten bits from the one before; those within 24 bits of the largest go for it."""
+    chain = [pair(n, side=100 + (n == 3)) | hashed(*range(10 * n)) for n in range(1, 8)]
+    blank = [pair(n, image=IMAGE if n > 21 else "") for n in range(20, 24)]
+    for k, partitions in enumerate((1, 7)):
+        other = Run(run.path(str(k)))
+        dedup(other, [chain[:3], blank, chain[3:]], "image", partitions=partitions)
+        assert losses(other, 3) == [
+            (1, "image", 3), (2, "image", 3), (23, "image", 22), (4, "image", 3), (5, "image", 3),
+            (7, "image", 6),
+        ]  # fmt: skip
+        assert would_drop(other)["image"] == 6
+
+
+def test_near_images_with_nearly_the_same_caption_are_one_pair(run: Run) -> None:
+    rows = [pair(1, caption=CAPTION) | hashed(), pair(2, caption=CAPTION + "!") | hashed(5),
+            pair(3) | hashed(6), pair(4, caption=CAPTION)]  # fmt: skip
+    dedup(run, [rows[:1], rows[1:]])
+    assert losses(run, 2) == [(1, "pair", 2)]
+
+
 def test_without_images_a_picture_is_its_url(run: Run) -> None:
     rows = [pair(1, url=URL, image=IMAGE, caption=CAPTION), pair(2, url=URL, caption=CAPTION + "!"),
             pair(3, url=URL), pair(4, image=IMAGE, caption=CAPTION)]  # fmt: skip

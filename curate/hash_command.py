@@ -1,0 +1,41 @@
+"""`curate hash`: the hashes of an evaluation set, for `decontaminate`."""
+
+from typing import Annotated
+
+import typer
+
+from curate.errors import CurateError
+from curate.terminal import one_line_errors, out_console
+
+
+def hash_(
+    sets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SET...",
+            help="Folders of images, images, WebDataset .tar files, captions as .parquet or .txt.",
+        ),
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="The .parquet to write.")],
+) -> None:
+    """Hash an evaluation set, so that a run can drop the pairs that are in it.
+
+    The file holds an item a row: its name, hashes of its image and of its caption, and neither of
+    them. A run takes it as: decontaminate: {against: [FILE]}
+    """
+    from curate.evaluation import hash_sets
+
+    with one_line_errors():
+        if not out.endswith(".parquet"):
+            raise CurateError(f"--out {out}: expected the name of a .parquet file")
+        found = hash_sets(tuple(sets), out=out)
+        out_console.print(
+            f"{found.items:,} items, {found.images:,} images"
+            f" ({found.images - found.perceptual:,} of them without a perceptual hash),"
+            f" {found.captions:,} captions  {out}"
+        )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make this a command of `app`."""
+    app.command(name="hash")(hash_)

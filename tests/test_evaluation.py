@@ -1,0 +1,148 @@
+"""`curate hash` over sets of each form, and that a pool's own pairs are found by what it wrote."""
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from curate import files, schema
+from curate.cli import app
+from curate.config import Config
+from curate.errors import CurateError
+from curate.ops.contamination import Contamination, read_evaluation
+from curate.ops.images import ImageEncoder, StoredImage
+from curate.plan import check_evaluations
+from curate.run import Run
+from curate.schema import Stage
+from curate.stages.blocking import Evaluations
+from curate.stages.select import Select, SelectDownload
+from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
+
+IMAGES = sorted(Path(files.shipped("pipelines/demo/pool/images")).iterdir())[:40]
+
+
+def hashed(tmp_path: Path, *sets: str) -> tuple[str, str]:
+    """The file that the command makes of the sets, and what it says."""
+    out = str(tmp_path / "hashes.parquet")
+    done = CliRunner().invoke(app, ["hash", *sets, "--out", out])
+    assert done.exit_code == 0, done.output
+    return out, " ".join(done.output.split())
+
+
+def folder_of(tmp_path: Path) -> str:
+    folder = tmp_path / "set"
+    (folder / "deep").mkdir(parents=True)
+    for k, path in enumerate(IMAGES):
+        target = folder / ("deep" if k % 2 else ".") / path.name
+        target.write_bytes(path.read_bytes())
+    (folder / "LICENSE").write_text("free")
+    return str(folder)
+
+
+def pool_rows() -> list[dict[str, Any]]:
+    """The images as a download stores them, and the same ones at half the size."""
+    rows: list[dict[str, Any]] = []
+    for path in IMAGES:
+        content = path.read_bytes()
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        half = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        for kind in (content, cv2.imencode(".png", half)[1].tobytes()):
+            image = ImageEncoder()(kind)
+            assert isinstance(image, StoredImage)
+            rows.append({"uid": uid_of(len(rows)), "url": "http://x.example/", "outcome": "success",
+                         "caption": f"about {path.stem} {len(rows)}", "sha256": image.sha256,
+                         "phash": image.phash})  # fmt: skip
+    return rows
+
+
+def test_all_pairs_of_the_pool_itself_are_flagged(tmp_path: Path) -> None:
+    """Whatever its images look like; the resized copies of those that have a hash as well."""
+    run = Run(str(tmp_path / "run"))
+    out, said = hashed(tmp_path, folder_of(tmp_path))
+    rows = pool_rows()
+    hashless = sum(row["phash"] is None for row in rows[::2])
+    assert said.startswith(f"40 items, 40 images ({hashless} of them without a perceptual hash), 0")
+    stranger = {**rows[0], "uid": uid_of(99), "sha256": "0" * 64, "phash": "5a" * 32}
+    enabled = [Stage.PREPARE, Stage.DOWNLOAD]
+    parts = [rows[:50], [*rows[50:], stranger]]
+    laid = lay(run, "prepare", parts, schema.PREPARE)
+    lay(run, "download/annotated", parts, schema.FETCHED)
+    step = SelectDownload(
+        run=run, reads="prepare", digest="d", own="o", rules=(),
+        columns=schema.after(Stage.DOWNLOAD, enabled=enabled),
+        evaluations=Evaluations((out,), image_distance=31, captions=True),
+    )  # fmt: skip
+    drive(run, Select(step), laid)
+    check_conserved(run, Stage.DOWNLOAD, laid)
+    found = {uid: value for uid, why, value in gone(run, Stage.DOWNLOAD, 2)
+             if why == "contaminated"}  # fmt: skip
+    for k, path in enumerate(IMAGES):
+        name = f"set/deep/{path.name}" if k % 2 else f"set/{path.name}"
+        assert uid_of(2 * k) in found, path
+        if found[uid_of(2 * k)] != name:  # another picture of the set is the same one
+            assert path.read_bytes() == (tmp_path / str(found[uid_of(2 * k)])).read_bytes()
+    halves = [uid_of(2 * k + 1) in found for k in range(40) if rows[2 * k + 1]["phash"]]
+    assert sum(halves) >= 0.95 * len(halves)
+    assert uid_of(99) in rows_of(run, "download", "uid")
+    files_only = replace(step, digest="e",
+                         evaluations=Evaluations((out,), image_distance=0, captions=True))  # fmt: skip
+    drive(run, Select(files_only), laid)
+    assert {uid for uid, _, _ in gone(run, Stage.DOWNLOAD, 2)} == {uid_of(2 * k) for k in range(40)}
+
+
+def test_captions_are_known_however_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("A red fox.\n\nÉté\n")
+    table = pa.table({"text": ["two dogs", None]})
+    pq.write_table(table, tmp_path / "captions.parquet")
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for name, content in (("a/1.png", IMAGES[0].read_bytes()), ("a/1.txt", b"a lone tree"),
+                              ("a/2.png", b"no picture")):  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    sets = [str(tmp_path / f"{x}") for x in ("captions.txt", "captions.parquet", "set.tar")]
+    out, said = hashed(tmp_path, *sets)
+    assert said.startswith("7 items, 2 images (1 of them without a perceptual hash), 4 captions")
+    found = Contamination([read_evaluation(out)], distance=31)
+    captions = ["a RED fox", "two dogs!", "E\u0301TE\u0301", "a lone  tree", "a fox", ""]
+    pairs = pa.table({"caption": captions, "sha256": pa.nulls(6, pa.string()),
+                      "phash": pa.nulls(6, pa.string())})  # fmt: skip
+    assert found.items(pairs, captions=True).to_pylist() == [
+        "captions.txt:1", "captions.parquet:0", "captions.txt:3", "set.tar/a/1", None, None,
+    ]  # fmt: skip
+    assert found.items(pairs, captions=False).null_count == 6
+
+
+def test_what_cannot_be_a_set_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def error(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["hash", *arguments])
+        assert done.exit_code == 1
+        return " ".join(capfd.readouterr().err.split())
+
+    out = str(tmp_path / "x.parquet")
+    assert "nowhere: no such file" in error(str(tmp_path / "nowhere"), "--out", out)
+    assert "expected the name of a .parquet file" in error("x", "--out", "x.txt")
+    (tmp_path / "x.tar").write_bytes(b"no tar")
+    assert "x.tar: " in error(str(tmp_path / "x.tar"), "--out", out)
+    pq.write_table(pa.table({"url": ["x"]}), out)
+    assert "no column caption or text" in error(out, "--out", out)
+    with pytest.raises(CurateError, match=r"x\.parquet: not a file of hashes; make it with"):
+        check_evaluations((out,))
+    with pytest.raises(CurateError, match=r"gone: no such file; make it with: curate hash SET"):
+        check_evaluations((str(tmp_path / "gone"),))
+
+
+@pytest.mark.parametrize("download", [{"enabled": False}, {"perceptual_hash": False}])
+def test_a_run_that_could_not_look_says_so(download: dict[str, Any]) -> None:
+    document = {"input": {"paths": "x"}, "decontaminate": {"against": ["y"]}}
+    with pytest.raises(ValueError, match=f"decontaminate needs download.{min(download)}"):
+        Config.model_validate({**document, "download": download})
