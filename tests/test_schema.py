@@ -12,7 +12,8 @@ PREPARED = [
 ]  # fmt: skip
 DOWNLOADED = [
     "width", "height", "original_width", "original_height", "smaller_side", "aspect",
-    "image_format", "image_bytes", "sha256", "exif", "tar_offset", "tar_size",
+    "image_format", "image_bytes", "sha256", "md5", "phash", "phash_quality", "exif", "tar_offset",
+    "tar_size",
 ]  # fmt: skip
 
 
