@@ -140,7 +140,7 @@ def test_sections_of_what_did_not_run_are_absent(
         "funnel", "kept", "dropped", "dead", "balance", "duplicates", "captions", "origin"
     ]  # fmt: skip
     assert sections(unbalanced_run, unbalanced_config) == [
-        "funnel", "kept", "dropped", "rules", "dead", "scores", "images", "hosts", "captions",
+        "funnel", "kept", "dropped", "dead", "rules", "scores", "images", "hosts", "captions",
         "origin",
     ]  # fmt: skip
 
