@@ -26,7 +26,7 @@ def laion_mlp() -> Any:
     """The shape of LAION's improved aesthetic predictor, whose layers are `layers.0` to `layers.7`."""
     from torch import nn
 
-    class Predictor(nn.Module):  # type: ignore[misc]
+    class Predictor(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             drop = nn.Dropout
@@ -49,11 +49,12 @@ def test_a_head_is_torchs_own(tmp_path: Path, ending: str, shape: str) -> None:
     from torch import nn
 
     torch.manual_seed(1)
-    module = {
+    shapes: dict[str, Any] = {
         "linear": lambda: nn.Linear(768, 1),
         "mlp": laion_mlp,
         "eleven": lambda: nn.Sequential(*(nn.Linear(768, 768) for _ in range(10)), nn.Linear(768, 1)),
-    }[shape]()  # fmt: skip
+    }  # fmt: skip
+    module = shapes[shape]()
     path = tmp_path / f"head.{ending}"
     (save_file if ending == "safetensors" else torch.save)(module.state_dict(), path)
     given = vectors(768)

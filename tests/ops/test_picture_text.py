@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import files
@@ -52,6 +52,7 @@ def test_overlap(caption: str, lines: list[str], share: float) -> None:
     assert overlap(caption, lines) == pytest.approx(share)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.lists(st.text(max_size=10), max_size=3))
 def test_overlap_is_a_share_and_a_caption_overlaps_itself(caption: str, lines: list[str]) -> None:
     assert 0 <= overlap(caption, lines) <= 1

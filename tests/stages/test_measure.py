@@ -50,7 +50,10 @@ def test_a_caption_score_needs_no_image_and_is_joined_without_a_model(run: Run) 
 def test_known_values_are_taken_over_nulls_included(run: Run) -> None:
     pytest.importorskip("profanity_check")
     parts = laid(run, [*CAPTIONS, "a third"])
-    known = [{"uid": uid_of(2), "rude": None}, {"uid": uid_of(0), "rude": 7.0}]
+    known: list[dict[str, Any]] = [
+        {"uid": uid_of(2), "rude": None},
+        {"uid": uid_of(0), "rude": 7.0},
+    ]
     files.write_table(run.part(f"{FOLDER}/rude", 0), table_of(known, COLUMNS))
     run.write_record(f"{FOLDER}/rude", 0, PartRecord("d1", "o1", 2, 2))
     drive(run, beam.ParDo(TakePart(measure_step(run, digest="d2"))), parts)
