@@ -94,7 +94,7 @@ def test_all_pairs_of_the_pool_itself_are_flagged(tmp_path: Path) -> None:
         if found[uid_of(2 * k)] != name:  # another picture of the set is the same one
             assert path.read_bytes() == (tmp_path / str(found[uid_of(2 * k)])).read_bytes()
     halves = [uid_of(2 * k + 1) in found for k in range(40) if rows[2 * k + 1]["phash"]]
-    assert sum(halves) >= 0.95 * len(halves)
+    assert sum(halves) >= 0.9 * len(halves)
     assert uid_of(99) in rows_of(run, "download", "uid")
     files_only = replace(step, digest="e",
                          evaluations=Evaluations((out,), image_distance=0, captions=True))  # fmt: skip

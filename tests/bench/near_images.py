@@ -1,10 +1,10 @@
 """What near-equality of images finds and what it merges that it should not, on real pictures.
 
 The pictures are the demo's, or those below the folder that the environment's IMAGES names
-(IMAGES_MOST of them at most, drawn by a seed). Byte duplicates must all meet; of each of 200 pictures, copies at JPEG
-qualities 30 to 95, at half the size and as WebP are planted. What would be merged among the pictures
-themselves is compared by another measure: the mean difference of their thumbnails of 16 by 16 colours.
-Those that differ stand in ``runs/bench/near_images.png``, each beside its original, to be looked at.
+(IMAGES_MOST of them at most, drawn by a seed). Byte duplicates must all meet; of each of 200 pictures,
+copies at JPEG qualities 30 to 95, at half the size and as WebP are planted. What would be merged among
+the pictures themselves is compared by another measure: the mean difference of their thumbnails of 16
+by 16 colours. Those that differ stand in ``runs/bench/near_images.png``, each beside its original.
 """
 
 import os
@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.config import Dedup
 from curate.files import shipped
 from curate.ops import components
 from curate.ops.duplicates import DedupRule, Meeting, copies, edges_of, holding_edges, keys_of, pack
@@ -130,7 +129,7 @@ def sheet(pairs: list[tuple[Path, Path]]) -> None:
 
 def main() -> None:
     """Byte duplicates, planted copies, and what else is merged."""
-    distance = int(os.environ.get("IMAGE_DISTANCE", Dedup().image_distance))
+    distance = int(os.environ.get("IMAGE_DISTANCE", "24"))
     rule = DedupRule(policy=("image",), image_distance=distance)
     paths, rows, small = load()
     first = merged(rows, rule)
