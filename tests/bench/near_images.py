@@ -77,7 +77,10 @@ def load() -> tuple[list[Path], pa.Table, list[Pixels]]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix in (".png", ".jpg", ".webp"))
     most = int(os.environ.get("IMAGES_MOST", "2500"))
     paths = sorted(random.Random(1).sample(paths, most)) if len(paths) > most else paths
-    encode, rows, found, small = ImageEncoder(), [], [], []
+    encode = ImageEncoder()
+    rows: list[dict[str, object]] = []
+    found: list[Path] = []
+    small: list[Pixels] = []
     for path in paths:
         image = encode(path.read_bytes())
         if isinstance(image, StoredImage):
