@@ -34,7 +34,8 @@ def pixels_of(content: bytes) -> Pixels:
     """What the pipeline stores of a file."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
-    return pixels.astype(np.uint8)
+    bytes_: Pixels = pixels.astype(np.uint8)
+    return bytes_
 
 
 def encoded(pixels: Pixels, ending: str, *flags: int) -> bytes:
