@@ -32,7 +32,7 @@ class DedupRule:
     threshold: float = 0.8
     num_perm: int = 128
     ngram: int = 5
-    image_distance: int = 24
+    image_distance: int = 0
 
     def captions(self, table: pa.Table) -> pa.Array:
         """The captions as they are compared."""

@@ -209,7 +209,9 @@ def test_near_images_are_one_and_a_chain_of_them_is_not(run: Run) -> None:
     blank = [pair(n, image=IMAGE if n > 21 else "") for n in range(20, 24)]
     for k, partitions in enumerate((1, 7)):
         other = Run(run.path(str(k)))
-        dedup(other, [chain[:3], blank, chain[3:]], "image", partitions=partitions)
+        dedup(
+            other, [chain[:3], blank, chain[3:]], "image", partitions=partitions, image_distance=24
+        )
         assert losses(other, 3) == [
             (1, "image", 3), (2, "image", 3), (23, "image", 22), (4, "image", 3), (5, "image", 3),
             (7, "image", 6),
@@ -220,7 +222,7 @@ def test_near_images_are_one_and_a_chain_of_them_is_not(run: Run) -> None:
 def test_near_images_with_nearly_the_same_caption_are_one_pair(run: Run) -> None:
     rows = [pair(1, caption=CAPTION) | hashed(), pair(2, caption=CAPTION + "!") | hashed(5),
             pair(3) | hashed(6), pair(4, caption=CAPTION)]  # fmt: skip
-    dedup(run, [rows[:1], rows[1:]])
+    dedup(run, [rows[:1], rows[1:]], image_distance=24)
     assert losses(run, 2) == [(1, "pair", 2)]
 
 
