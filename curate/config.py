@@ -245,6 +245,16 @@ class NormSim(Model):
     )
 
 
+class NearestTarget(Model):
+    """The column `nearest_target`: whether the image lies in a cluster that a target set lies in."""
+
+    target: str = Field(description="image embeddings, as for norm_sim")
+    clusters: Positive = Field(100_000, description="centroids of the pool's images, at most")
+    sample: Positive = Field(
+        4_000_000, description="images that the centroids are found from, about; held by one worker"
+    )
+
+
 class Score(Scorer):
     """Image-text alignment by an open_clip model."""
 
@@ -253,6 +263,7 @@ class Score(Scorer):
     )
     neg_clip_loss: NegClipLoss | None = Field(None, description="needs `embeddings`")
     norm_sim: NormSim | None = Field(None, description="needs `embeddings`")
+    nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
     accelerator: str = Field(
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
     )
@@ -264,9 +275,13 @@ class Score(Scorer):
         return {**self.also, "": self}
 
     @property
-    def derived(self) -> dict[str, "NegClipLoss | NormSim"]:
+    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget]:
         """What is made of the first model's embeddings, by the name of its column."""
-        asked = {"neg_clip_loss": self.neg_clip_loss, "norm_sim": self.norm_sim}
+        asked = {
+            "neg_clip_loss": self.neg_clip_loss,
+            "norm_sim": self.norm_sim,
+            "nearest_target": self.nearest_target,
+        }
         return {name: one for name, one in asked.items() if one is not None}
 
     @model_validator(mode="after")

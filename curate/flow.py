@@ -24,6 +24,7 @@ from curate.plan import (
     Plan,
     added_columns,
     clip_model,
+    derived_of,
     measure_spec,
     measured,
     runs_model,
@@ -38,6 +39,7 @@ from curate.stages.download import FetchStep
 from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep
 from curate.stages.forests import Spread
 from curate.stages.measure import JoinStep, MeasureStep
+from curate.stages.nearest import NearestTarget, NearestTargetStep
 from curate.stages.part import TakePart
 from curate.stages.prepare import PrepareStep
 from curate.stages.score import ScoreStep, TakeScores
@@ -222,14 +224,17 @@ def score_step(plan: Plan, name: str) -> ScoreStep:
 
 def derived_columns(plan: Plan) -> dict[str, Any]:
     """The transforms that make columns of stored embeddings, by column."""
-    score = plan.config.score
     found: dict[str, Any] = {}
-    for name, asked in (score.derived if score else {}).items():
+    for name, asked in derived_of(plan.config).items():
         common = _common(plan, Stage.SCORE, score_folder(name))
         if isinstance(asked, configuration.NormSim):
             target = files.absolute(asked.target)
             norm_sim = NormSimStep(**common, target=target, norm=asked.norm)
             found[name] = beam.ParDo(TakePart(norm_sim))
+        elif isinstance(asked, configuration.NearestTarget):
+            settings = asked.model_dump() | {"target": files.absolute(asked.target)}
+            near = NearestTargetStep(**common, **settings, seed=plan.config.seed)
+            found[name] = NearestTarget(near)
         else:
             loss = NegClipLossStep(**common, **asked.model_dump(), seed=plan.config.seed)
             found[name] = NegClipLoss(loss)

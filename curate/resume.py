@@ -14,7 +14,7 @@ from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartReco
 from curate.schema import Stage
 
 _BARRIERS = (
-    Stage.DEDUP, score_folder("neg_clip_loss"), Stage.BALANCE
+    Stage.DEDUP, score_folder("neg_clip_loss"), score_folder("nearest_target"), Stage.BALANCE,
 )  # fmt: skip
 
 

@@ -106,6 +106,7 @@ DERIVED = pa.schema(
     [
         ("neg_clip_loss", pa.float32()),  # at most 0
         ("norm_sim", pa.float32()),
+        ("nearest_target", pa.bool_()),
     ]
 )
 """What is made of stored embeddings, on request: each in a folder ``score/annotated/COLUMN``.

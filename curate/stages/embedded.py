@@ -180,7 +180,7 @@ class NegClipLoss(beam.PTransform):
         step = self._step
         values = (
             parts
-            | "Standing" >> beam.Map(_standing, step=step)
+            | "Standing" >> beam.Map(part_standing, step=step)
             | "All" >> beam.combiners.ToList()
             | "Draw" >> beam.FlatMap(plan_blocks, step=step)
             | "Spread" >> beam.Reshuffle()
@@ -193,7 +193,8 @@ class NegClipLoss(beam.PTransform):
         )
 
 
-def _standing(part: Part, step: PartStep) -> tuple[int, int, bool]:
+def part_standing(part: Part, step: PartStep) -> tuple[int, int, bool]:
+    """Index and rows of a part, and whether it is done."""
     return part.index, part.kept, standing(step, part) is not None
 
 

@@ -13,6 +13,7 @@ from curate.errors import CurateError
 from curate.ops.vectors import draw_batches, neg_clip_loss, norm_sim, read_target, unit
 from curate.run import Part, Run
 from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep, plan_blocks
+from curate.stages.nearest import NearestTarget, NearestTargetStep
 from curate.stages.part import TakePart
 from tests.stages.rundir import drive, lay, rows_of, uid_of
 
@@ -124,3 +125,26 @@ def test_a_target_of_another_model_is_named(run: Run, tmp_path: Path) -> None:
     step = NormSimStep(run=run, reads="dedup", digest="d", own="o", target=target, norm="max")
     with pytest.raises(CurateError, match=r"wide.npy: its embeddings are 9 wide and the pool's 6"):
         step.process(parts[0])
+
+
+def test_images_in_the_clusters_of_a_target(run: Run, tmp_path: Path) -> None:
+    """With a centroid a pair: true for the pairs that some target is nearest to, and no others."""
+    parts = lay_embedded(run)
+    target = str(tmp_path / "target.npy")
+    np.save(target, vectors(3, 8))
+    step = NearestTargetStep(
+        run=run, reads="dedup", digest="d", own="o", target=target, clusters=24, sample=10_000,
+        seed=1,
+    )  # fmt: skip
+    drive(run, NearestTarget(step), parts)
+    found = rows_of(run, step.folder, "nearest_target")
+    pool = unit(vectors(1))
+    wanted = {int(np.argmax(pool @ one)) for one in unit(vectors(3, 8))}
+    assert found == [None if i == LOST else i in wanted for i in range(24)]
+    assert not files.exists(run.path(step.folder, "samples"))
+    before = [files.read_bytes(run.part(step.folder, part.index)) for part in parts]
+    centroids = files.read_bytes(run.path(step.folder, "centroids.npz"))
+    files.remove(run.part(step.folder, 2, "json"))
+    drive(run, NearestTarget(step), parts[::-1], workers=2)
+    assert [files.read_bytes(run.part(step.folder, part.index)) for part in parts] == before
+    assert files.read_bytes(run.path(step.folder, "centroids.npz")) == centroids
