@@ -38,13 +38,13 @@ class NearestTargetStep(DerivedStep):
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """`sides` only say that the centroids stand."""
-        with files.open_read(self.run.path(self.folder, CENTROIDS)) as file, np.load(file) as found:
-            centroids, held = found["centroids"], found["held"]
         vectors = read_vectors(self.run, part.index)
         known = np.asarray(vectors.any(axis=1))
         values = np.zeros(len(vectors), np.bool_)
         if known.any():
-            values[known] = held[nearest(vectors[known], centroids)]
+            url = self.run.path(self.folder, CENTROIDS)
+            with files.open_read(url) as file, np.load(file) as found:
+                values[known] = found["held"][nearest(vectors[known], found["centroids"])]
         return self.output(part, values, known)
 
     def sample_file(self, index: int) -> str:

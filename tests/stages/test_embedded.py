@@ -148,3 +148,15 @@ def test_images_in_the_clusters_of_a_target(run: Run, tmp_path: Path) -> None:
     drive(run, NearestTarget(step), parts[::-1], workers=2)
     assert [files.read_bytes(run.part(step.folder, part.index)) for part in parts] == before
     assert files.read_bytes(run.path(step.folder, "centroids.npz")) == centroids
+
+
+def test_a_pool_without_embeddings_has_no_centroids(run: Run, tmp_path: Path) -> None:
+    parts = lay_embedded(run)[1:2]
+    target = str(tmp_path / "target.npy")
+    np.save(target, vectors(3, 8))
+    common = {"run": run, "reads": "dedup", "digest": "d", "own": "o"}
+    near = NearestTargetStep(**common, target=target, clusters=3, sample=9, seed=1)
+    drive(run, NearestTarget(near), parts)
+    drive(run, NegClipLoss(loss_step(run)), parts)
+    for name in ("nearest_target", "neg_clip_loss"):
+        assert rows_of(run, f"score/annotated/{name}", name) == []
