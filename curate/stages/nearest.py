@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import apache_beam as beam
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from curate import files
 from curate.ops.centroids import find_centroids, holding, nearest
@@ -43,7 +44,11 @@ class NearestTargetStep(DerivedStep):
         values = np.zeros(len(vectors), np.bool_)
         if known.any():
             url = self.run.path(self.folder, CENTROIDS)
-            with files.open_read(url) as file, np.load(file) as found:
+            with (
+                files.open_read(url) as file,
+                np.load(file) as found,
+                threadpool_limits(1),
+            ):
                 values[known] = found["held"][nearest(vectors[known], found["centroids"])]
         return self.output(part, values, known)
 

@@ -154,7 +154,7 @@ def test_a_pool_without_embeddings_has_no_centroids(run: Run, tmp_path: Path) ->
     parts = lay_embedded(run)[1:2]
     target = str(tmp_path / "target.npy")
     np.save(target, vectors(3, 8))
-    common = {"run": run, "reads": "dedup", "digest": "d", "own": "o"}
+    common: dict[str, Any] = {"run": run, "reads": "dedup", "digest": "d", "own": "o"}
     near = NearestTargetStep(**common, target=target, clusters=3, sample=9, seed=1)
     drive(run, NearestTarget(near), parts)
     drive(run, NegClipLoss(loss_step(run)), parts)
