@@ -225,12 +225,45 @@ class Scorer(Model):
     )
 
 
+class NegClipLoss(Model):
+    """The column `neg_clip_loss`: the agreement of each pair beyond that of others in its batch."""
+
+    batches: Positive = Field(10, description="times that batches are drawn; their mean counts")
+    batch_size: Positive = Field(32_768, description="pairs a batch, about")
+    temperature: float = Field(0.01, gt=0, description="tau of the contrastive loss")
+
+
+class NormSim(Model):
+    """The column `norm_sim`: how near the image is to a target set."""
+
+    target: str = Field(
+        description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
+        " another run's score/annotated"
+    )
+    norm: Literal["max", 2] = Field(
+        "max", description="max: the highest cosine; 2: the root of the sum of their squares"
+    )
+
+
+class NearestTarget(Model):
+    """The column `nearest_target`: whether the image lies in a cluster that a target set lies in."""
+
+    target: str = Field(description="image embeddings, as for norm_sim")
+    clusters: Positive = Field(100_000, description="centroids of the pool's images, at most")
+    sample: Positive = Field(
+        4_000_000, description="images that the centroids are found from, about; held by one worker"
+    )
+
+
 class Score(Scorer):
     """Image-text alignment by an open_clip model."""
 
     also: dict[Annotated[str, Field(pattern=COLUMN_NAME)], Scorer] = Field(
         default_factory=dict, description="further models, each by the name of its column"
     )
+    neg_clip_loss: NegClipLoss | None = Field(None, description="needs `embeddings`")
+    norm_sim: NormSim | None = Field(None, description="needs `embeddings`")
+    nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
     accelerator: str = Field(
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
     )
@@ -240,6 +273,23 @@ class Score(Scorer):
     def scorers(self) -> dict[str, Scorer]:
         """All models by the name of their column; this one comes last, under an empty name."""
         return {**self.also, "": self}
+
+    @property
+    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget]:
+        """What is made of the first model's embeddings, by the name of its column."""
+        asked = {
+            "neg_clip_loss": self.neg_clip_loss,
+            "norm_sim": self.norm_sim,
+            "nearest_target": self.nearest_target,
+        }
+        return {name: one for name, one in asked.items() if one is not None}
+
+    @model_validator(mode="after")
+    def _stored(self) -> "Score":
+        for name in self.derived:
+            if not self.embeddings:
+                raise ValueError(f"{name} is made of stored embeddings: set embeddings: true")
+        return self
 
 
 class FurtherScore(Model):
@@ -520,7 +570,9 @@ def absolute(config: Config) -> Config:
     }
     if config.score is not None:
         also = {name: _absolute_scorer(scorer) for name, scorer in config.score.also.items()}
-        update["score"] = _absolute_scorer(config.score).model_copy(update={"also": also})
+        derived = {name: _absolute_target(one) for name, one in config.score.derived.items()}
+        score = _absolute_scorer(config.score)
+        update["score"] = score.model_copy(update={"also": also, **derived})
     update["scores"] = {
         name: further.model_copy(update={"weights": files.absolute(further.weights)})
         if further.weights
@@ -534,6 +586,12 @@ def _absolute_scorer(scorer: Scorer) -> Scorer:
     names = {"model": scorer.model, "pretrained": scorer.pretrained}
     found = {key: files.absolute(name) for key, name in names.items() if is_file_name(name)}
     return scorer.model_copy(update=found)
+
+
+def _absolute_target(derived: Model) -> Model:
+    if (target := getattr(derived, "target", None)) is None:
+        return derived
+    return derived.model_copy(update={"target": files.absolute(target)})
 
 
 def is_file_name(name: str | None) -> TypeGuard[str]:

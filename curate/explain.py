@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import config as configuration
-from curate import files
+from curate import files, schema
 from curate.config import Config
 from curate.cuts import read_cuts
 from curate.errors import CurateError
@@ -107,6 +107,9 @@ def _story(run: Run, config: Config, index: int, pair: Row) -> Story:
     uid, known = pair["uid"], {"uid", "url", "caption"}
     for stage in PART_STAGES:
         annotated = _row(run.part(files.join(stage, ANNOTATED), index), uid) or {}
+        for name in schema.DERIVED.names if stage is Stage.SCORE else ():
+            url = run.part(files.join(stage, ANNOTATED, name), index)
+            annotated |= _row(url, uid) or {}
         kept = _row(run.part(stage, index), uid)
         columns = {**annotated, **(kept or {})}
         added = {

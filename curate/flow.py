@@ -12,7 +12,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from curate import files
+from curate import config as configuration
+from curate import files, schema
 from curate.config import Config
 from curate.cutting import pool_format
 from curate.ops.clip import embedding_prefix
@@ -23,6 +24,7 @@ from curate.plan import (
     Plan,
     added_columns,
     clip_model,
+    derived_of,
     measure_spec,
     measured,
     runs_model,
@@ -34,8 +36,10 @@ from curate.stages.balance import Balance, BalanceStep, Target
 from curate.stages.blocking import Evaluations, Lists
 from curate.stages.dedup import Dedup, DedupStep
 from curate.stages.download import FetchStep
+from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep
 from curate.stages.forests import Spread
 from curate.stages.measure import JoinStep, MeasureStep
+from curate.stages.nearest import NearestTarget, NearestTargetStep
 from curate.stages.part import TakePart
 from curate.stages.prepare import PrepareStep
 from curate.stages.score import ScoreStep, TakeScores
@@ -71,6 +75,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
             parts |= "Join scores" >> beam.ParDo(TakePart(join_step(plan)))
         for name, step in score_steps(plan).items():
             parts |= f"Score {name}".strip() >> hinted(beam.ParDo(TakeScores(step)), plan.config)
+        for name, column in derived_columns(plan).items():
+            parts |= f"Derive {name}" >> column
         parts |= "Select scores" >> Select(select_step(plan, Stage.SCORE))
     if Stage.BALANCE in stages:
         if plan.config.balance and plan.config.balance.wfpp:
@@ -144,7 +150,9 @@ def select_step(plan: Plan, stage: Stage) -> SelectDownload | SelectScore:
     common = {**_common(plan, stage), "rules": plan.rules(stage), "columns": plan.columns(stage)}
     if stage is Stage.DOWNLOAD:
         return SelectDownload(**common, evaluations=evaluations(plan.config))
-    return SelectScore(**common, scores=tuple(added_columns(plan.config)[Stage.SCORE].names))
+    added = added_columns(plan.config)[Stage.SCORE].names
+    scores = tuple(name for name in added if name not in schema.DERIVED.names)
+    return SelectScore(**common, scores=scores)
 
 
 def evaluations(config: Config) -> Evaluations | None:
@@ -212,6 +220,25 @@ def score_step(plan: Plan, name: str) -> ScoreStep:
             if one.weights
         ),
     )
+
+
+def derived_columns(plan: Plan) -> dict[str, Any]:
+    """The transforms that make columns of stored embeddings, by column."""
+    found: dict[str, Any] = {}
+    for name, asked in derived_of(plan.config).items():
+        common = _common(plan, Stage.SCORE, score_folder(name))
+        if isinstance(asked, configuration.NormSim):
+            target = files.absolute(asked.target)
+            norm_sim = NormSimStep(**common, target=target, norm=asked.norm)
+            found[name] = beam.ParDo(TakePart(norm_sim))
+        elif isinstance(asked, configuration.NearestTarget):
+            settings = asked.model_dump() | {"target": files.absolute(asked.target)}
+            near = NearestTargetStep(**common, **settings, seed=plan.config.seed)
+            found[name] = NearestTarget(near)
+        else:
+            loss = NegClipLossStep(**common, **asked.model_dump(), seed=plan.config.seed)
+            found[name] = NegClipLoss(loss)
+    return found
 
 
 def balance_step(plan: Plan) -> BalanceStep:

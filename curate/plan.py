@@ -6,13 +6,14 @@ connect, how many at once, which runner) are in no digest.
 """
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from curate import files, schema
-from curate.config import Config, FurtherScore, Rule, Scorer, is_file_name
+from curate.config import Config, FurtherScore, Model, Rule, Scorer, is_file_name
 from curate.cutting import cut, find_inputs, pool_format
 from curate.errors import CurateError
 from curate.ops.blocklists import read_block_lists
@@ -21,6 +22,7 @@ from curate.ops.contamination import read_evaluation
 from curate.ops.measures import MeasureSpec
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
+from curate.ops.vectors import target_files
 from curate.revocations import check_settled
 from curate.run import ANNOTATED, PART_STAGES, Part, Run
 from curate.schema import Stage
@@ -127,8 +129,13 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
     further = [*(config.score.also if config.score and runs_model(config) else ()), *config.scores]
-    added[Stage.SCORE] = schema.scores(further, clip=runs_model(config))
+    added[Stage.SCORE] = schema.scores(further, clip=runs_model(config), derived=derived_of(config))
     return {stage: added[stage] for stage in enabled_stages(config) if stage in added}
+
+
+def derived_of(config: Config) -> Mapping[str, Model]:
+    """What is made of the embeddings that the first model of `config` stores, by column."""
+    return config.score.derived if config.score and runs_model(config) else {}
 
 
 def rule_stage(rule: Rule, config: Config) -> Stage:
@@ -242,6 +249,8 @@ def check_assets(config: Config) -> dict[str, str]:
     if config.score is not None and config.download.enabled:
         for name, scorer in config.score.scorers.items():
             digests |= _check_scorer(scorer, name=name)
+        for name, derived in config.score.derived.items():
+            digests |= _check_target(derived, name=name)
     for name, further in config.scores.items():
         digests |= _check_further(further, config, name=name)
     return digests
@@ -276,8 +285,21 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[
 
 
 def _check_name(name: str, *, where: str) -> None:
-    if name in schema.after(Stage.BALANCE, enabled=Stage).names or name == ANNOTATED:
+    taken = (*schema.after(Stage.BALANCE, enabled=Stage).names, *schema.DERIVED.names, ANNOTATED)
+    if name in taken:
         raise CurateError(f"{where}: {name} is taken by another column; give another name")
+
+
+def _check_target(derived: object, *, name: str) -> dict[str, str]:
+    """The digest of a target set's files, by ``target NAME``."""
+    target = getattr(derived, "target", None)
+    if target is None:
+        return {}
+    try:
+        found = target_files(files.absolute(target))
+    except CurateError as error:
+        raise CurateError(f"score.{name}.target: {error}") from None
+    return {f"target {name}": files.digest_of([files.content_digest(url) for url in found])}
 
 
 def _check_scorer(scorer: Scorer, *, name: str) -> dict[str, str]:
@@ -411,6 +433,11 @@ def step_settings(plan: Plan, assets: dict[str, str]) -> dict[str, object]:
             settings[score_folder(name)] = scorer_settings(scorer, assets, name=name)
         if not scorers:
             settings[score_folder("")] = list(config.scores)
+        for name, derived in derived_of(config).items():
+            target = assets.get(f"target {name}")
+            settings[score_folder(name)] = [
+                derived.model_dump(exclude={"target"}), target, config.seed
+            ]  # fmt: skip
         settings[Stage.SCORE] = rules(Stage.SCORE)
     if config.balance is not None:
         settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 
 from curate import files
 from curate.config import Rule
-from curate.plan import Plan
+from curate.plan import Plan, score_folder
 from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartRecord, Run
 from curate.schema import Stage
+
+_BARRIERS = (
+    Stage.DEDUP, score_folder("neg_clip_loss"), score_folder("nearest_target"), Stage.BALANCE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,7 @@ def settle(plan: Plan) -> Standing:
     for folder in folders:
         digest = plan.digests[folder]
         whole = len(before) == everything
-        barrier = folder in (Stage.DEDUP, Stage.BALANCE) or any(
-            rule.has_quantile for rule in _rules(plan, folder)
-        )
+        barrier = folder in _BARRIERS or any(rule.has_quantile for rule in _rules(plan, folder))
         now = set()
         for index, record in run.records(folder):
             if plan.retry_failed and record.own == digest.own and _failed(record):

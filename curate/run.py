@@ -13,7 +13,8 @@ RUN/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
      part-00000.journal/           (local runs) what was fetched of a part that is in work
      part-00000.npz                (score, where asked for) the embeddings of these rows
-     NAME/part-00000.parquet       (score) the column of a further score, with a record of its own
+     NAME/part-00000.parquet       (score) the column of a further score, or of one that is made of
+                                   embeddings, with a record of its own
   dropped/<stage>/part-00000.parquet   the ledger
   dead/<stage>/part-00000.parquet
   dedup/clusters/part-00000.parquet dedup/clusters.json    who stays, for the pairs not alone
@@ -27,7 +28,7 @@ A rebalanced run has no folders of the stages before balance: it reads those of 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -170,6 +171,20 @@ class Run:
         """The rows of a stage, a part at a time, in order."""
         for index in self.done(folder):
             yield files.read_table(self.part(folder, index), columns=columns)
+
+    def annotated(self, stage: Stage, index: int, names: Collection[str] | None = None) -> pa.Table:
+        """What `stage` found out about a part's rows: those of these columns that it has, or all.
+
+        Columns that are made of stored embeddings stand in folders of their own.
+        """
+        folder = files.join(stage, ANNOTATED)
+        table = files.read_table(self.part(folder, index), present=names)
+        if stage is Stage.SCORE:
+            for name in schema.DERIVED.names:
+                url = self.part(files.join(folder, name), index)
+                if name in names if names is not None else files.exists(url):
+                    table = table.append_column(name, files.read_table(url, columns=[name])[name])
+        return table
 
     def state(self) -> dict[str, Any]:
         """The content of run.json; empty where there is none."""

@@ -102,6 +102,18 @@ A score is null where the image could not be decoded.
 
 SCORE = pa.schema([("clip_score", pa.float32())])
 
+DERIVED = pa.schema(
+    [
+        ("neg_clip_loss", pa.float32()),  # at most 0
+        ("norm_sim", pa.float32()),
+        ("nearest_target", pa.bool_()),
+    ]
+)
+"""What is made of stored embeddings, on request: each in a folder ``score/annotated/COLUMN``.
+
+Null where the image could not be decoded.
+"""
+
 BALANCE = pa.schema([("keep_probability", pa.float64())])
 
 WFPP = pa.schema([("word_score", pa.float64())])
@@ -172,9 +184,13 @@ ADDED = {
 }
 
 
-def scores(names: Iterable[str] = (), *, clip: bool = True) -> pa.Schema:
-    """What the score stage adds: `clip_score`, if a model runs, and the scores of these names."""
-    return pa.schema([*(SCORE if clip else ()), *(pa.field(name, pa.float32()) for name in names)])
+def scores(
+    names: Iterable[str] = (), *, clip: bool = True, derived: Iterable[str] = ()
+) -> pa.Schema:
+    """What the score stage adds: `clip_score`, if a model runs, these further scores, the derived."""
+    further = [pa.field(name, pa.float32()) for name in names]
+    first = SCORE if clip else ()
+    return pa.schema([*first, *further, *(DERIVED.field(name) for name in derived)])
 
 
 def after(

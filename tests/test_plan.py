@@ -348,6 +348,34 @@ def test_further_scores_are_steps_and_heads_leave_the_model_its_scores(tmp_path:
     assert other["score/annotated"].chain != after["score/annotated"].chain
 
 
+def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_path: Path) -> None:
+    np.save(tmp_path / "target.npy", np.ones((1, 2)))
+    score = {
+        "score.embeddings": True,
+        "score.neg_clip_loss": {"batch_size": 8},
+        "score.norm_sim": {"target": str(tmp_path / "target.npy")},
+    }
+    before = digests(tmp_path, score)
+    at = FOLDERS.index("score")
+    derived = ["score/annotated/neg_clip_loss", "score/annotated/norm_sim"]
+    assert list(before) == [*FOLDERS[:at], *derived, *FOLDERS[at:]]
+
+    def stale(after: dict[str, StepDigest]) -> list[str]:
+        return [x for x in before if after[x].chain != before[x].chain]
+
+    everything = [*derived, *FOLDERS[at:]]
+    assert stale(digests(tmp_path, score | {"score.neg_clip_loss": {"batches": 2}})) == everything
+    other = {"target": str(tmp_path / "target.npy"), "norm": 2}
+    assert stale(digests(tmp_path, score | {"score.norm_sim": other})) == everything[1:]
+    np.save(tmp_path / "target.npy", np.ones((2, 2)))
+    assert stale(digests(tmp_path, score)) == everything[1:]
+    (tmp_path / "target.npy").unlink()
+    with pytest.raises(CurateError, match=r"^score.norm_sim.target: .*target.npy: no .npy or .npz"):
+        digests(tmp_path, score)
+    with pytest.raises(ValueError, match="neg_clip_loss is made of stored embeddings: set embeddings"):
+        digests(tmp_path, score | {"score.embeddings": False})
+
+
 def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) -> None:
     english = {"column": "language", "in": ["en"]}
     rules = [

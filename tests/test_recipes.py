@@ -192,3 +192,11 @@ def test_recipes_of_further_scores_are_planned_whole(name: str, tmp_path: Path) 
     assert {rule.column for rule in plan.rules(Stage.SCORE)} == set(config.scores)
     assert set(config.scores) <= set(plan.columns(Stage.SCORE).names)
     assert ("clip_score" in plan.columns(Stage.SCORE).names) == (name == "tmars")
+
+
+@pytest.mark.parametrize("name", ["negcliploss-normsim", "datacomp-image", "datacomp-1b"])
+def test_recipes_over_stored_embeddings_can_be_planned(name: str) -> None:
+    config = recipe(name)
+    assert rule_stage(config.select[-1], config) is Stage.SCORE
+    assert config.score is not None
+    assert config.score.embeddings

@@ -98,11 +98,11 @@ def scores(run: Run, config: Config) -> tuple[Scores, ...]:
     before = files.join(Stage.SCORE, ANNOTATED)
     ahead = PART_STAGES[: PART_STAGES.index(Stage.SCORE)]
     reads = next(stage for stage in reversed(ahead) if run.done(stage))
-    extents = _extents(run, before, columns)
+    extents = _extents(run, run.done(before), columns)
     wholes = {name: _grid(name, *extents[name]) for name in columns}
     parts: dict[str, dict[str, Grid]] = {name: {} for name in columns}
     for index in run.done(before):
-        table = files.read_table(run.part(before, index), columns=["uid", *columns])
+        table = run.annotated(Stage.SCORE, index, ["uid", *columns])
         pairs = files.read_table(run.part(reads, index), columns=["uid", "language"])
         if not pairs["uid"].equals(table["uid"]):
             continue  # a run that is not finished: these scores are of other pairs
@@ -160,9 +160,10 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _extents(run: Run, folder: str, columns: list[str]) -> dict[str, tuple[float, float]]:
+def _extents(run: Run, parts: list[int], columns: list[str]) -> dict[str, tuple[float, float]]:
     found = dict.fromkeys(columns, (math.inf, -math.inf))
-    for table in run.tables(folder, columns):
+    for index in parts:
+        table = run.annotated(Stage.SCORE, index, columns)
         for name in columns:
             finite = table[name].filter(pc.is_finite(table[name]))
             ends = pc.min_max(finite).as_py()

@@ -68,7 +68,7 @@ class SelectStep(PartStep):
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """`sides[0]`, where there are quantile rules, are the cuts."""
-        table, annotated = self.incoming(part), files.read_table(self._annotated(part))
+        table, annotated = self.incoming(part), self._annotated(part)
         if not annotated["uid"].equals(table["uid"]):
             raise AssertionError(
                 f"{self.stage}/{ANNOTATED} of part {part.index} is not of the rows of {self.reads}"
@@ -85,8 +85,10 @@ class SelectStep(PartStep):
         """`table` with why each row cannot go on whatever the rules say."""
         return table.append_column(_FAILURE, failures(table, scores=self.scores))
 
-    def _annotated(self, part: Part) -> str:
-        return self.run.part(files.join(self.stage, ANNOTATED), part.index)
+    def _annotated(self, part: Part) -> pa.Table:
+        if self.stage is Stage.SCORE:
+            return self.run.annotated(self.stage, part.index, {"uid", *self.columns.names})
+        return self.run.annotated(self.stage, part.index)
 
     def sound(self, part: Part) -> pa.Table:
         """The columns that quantiles are of, for the rows that did not fail."""
@@ -98,7 +100,7 @@ class SelectStep(PartStep):
         )
         table = _joined(
             files.read_table(self.run.part(self.reads, part.index), present=names),
-            files.read_table(self._annotated(part), present=names),
+            self.run.annotated(self.stage, part.index, names),
         )
         return table.filter(pc.is_null(self.judged(table)[_FAILURE]))
 

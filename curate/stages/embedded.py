@@ -1,0 +1,215 @@
+"""embedded: stored embeddings -> a further column a pair, each a step with a folder of its own.
+
+`norm_sim` is a map. `neg_clip_loss` needs other pairs of the pool at hand: parts are grouped at random,
+a few at a time, and each group's pairs are cut into random batches, several times over. So the pool
+is read once a time, a worker holds the embeddings of one group, and only the values cross a shuffle,
+packed, four bytes a pair and time. Groups and batches follow from the seed, the parts and the uids, so
+a retry, or another number of workers, finds the same values.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate import files, schema
+from curate.ops.vectors import (
+    Norm,
+    Vectors,
+    check_width,
+    draw_batches,
+    draw_blocks,
+    neg_clip_loss,
+    norm_sim,
+    read_target,
+    stored_vectors,
+    unit,
+)
+from curate.run import ANNOTATED, Part, Run
+from curate.schema import Stage
+from curate.stages.part import PartOutput, PartStep, TakePart, standing
+
+SCORED = files.join(Stage.SCORE, ANNOTATED)
+BLOCK_ROWS = 1 << 17  # pairs whose embeddings a worker holds for neg_clip_loss, or four batches
+
+
+def read_vectors(run: Run, index: int, *, kind: str = "img") -> Vectors:
+    """The embeddings of a part's scored rows, row by row: unit vectors, zero where there is none."""
+    return unit(_read(run, index, kind))
+
+
+def _read(run: Run, index: int, kind: str) -> NDArray[Any]:
+    with files.open_read(run.part(SCORED, index, "npz")) as file, np.load(file) as found:
+        return stored_vectors(found, kind=kind)
+
+
+@dataclass(frozen=True)
+class DerivedStep(PartStep):
+    """A column made of the embeddings of one part."""
+
+    stage: ClassVar[Stage] = Stage.SCORE
+    annotates: ClassVar[bool] = True
+    column: ClassVar[str]
+
+    @property
+    def folder(self) -> str:
+        """``score/annotated/COLUMN``."""
+        return files.join(super().folder, self.column)
+
+    def uids(self, part: Part) -> pa.ChunkedArray:
+        """The uids of the scored rows."""
+        url = self.run.part(SCORED, part.index)
+        return files.read_table(url, columns=["uid"])["uid"]
+
+    def output(self, part: Part, values: Any, known: NDArray[np.bool_]) -> PartOutput:
+        """The column, null where a row has no embedding."""
+        field = schema.DERIVED.field(self.column)
+        columns = [self.uids(part).combine_chunks(), pa.array(values, field.type, mask=~known)]
+        return PartOutput(pa.table(columns, schema=pa.schema([("uid", pa.string()), field])))
+
+
+@dataclass(frozen=True)
+class NormSimStep(DerivedStep):
+    """How near each image is to a target set."""
+
+    column: ClassVar[str] = "norm_sim"
+
+    target: str
+    norm: Norm
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """Compare one part with the target, which this process reads once."""
+        vectors = read_vectors(self.run, part.index)
+        target = read_target(self.target)
+        known = np.asarray(vectors.any(axis=1))
+        values = np.zeros(len(vectors), np.float32)
+        if known.any():
+            check_width(target, vectors, where=f"score.norm_sim.target: {self.target}")
+            values[known] = norm_sim(vectors[known], target, norm=self.norm)
+        return self.output(part, values, known)
+
+
+@dataclass(frozen=True)
+class NegClipLossStep(DerivedStep):
+    """The mean of each pair's values over the times that batches were drawn."""
+
+    column: ClassVar[str] = "neg_clip_loss"
+
+    batches: int
+    batch_size: int
+    temperature: float
+    seed: int
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """`sides[0]` are the packed values of the part's rows, ``(time, float32)`` each."""
+        times = [np.frombuffer(values, np.float32) for _, values in sorted(sides[0])]
+        rows = len(self.uids(part))
+        values = np.mean(times, axis=0, dtype=np.float64) if times else np.full(rows, np.nan)
+        return self.output(part, values.astype(np.float32), np.isfinite(values))
+
+
+Block = tuple[int, list[int]]
+
+
+def plan_blocks(parts: list[tuple[int, int, bool]], *, step: NegClipLossStep) -> Iterator[Block]:
+    """Index, rows and whether it is done, of all parts -> (time, parts) of each group to compute."""
+    parts = sorted(parts)
+    rows, done = [n for _, n, _ in parts], {index for index, _, stands in parts if stands}
+    size = max(4 * step.batch_size, BLOCK_ROWS)
+    for time in range(step.batches):
+        for block in draw_blocks(rows, size=size, seed=_seed(step.seed, time)):
+            indices = [parts[at][0] for at in block]
+            if not done.issuperset(indices):
+                yield time, indices
+
+
+def _seed(seed: int, time: int) -> int:
+    return (seed * 1_000_003 + time) & 0xFFFFFFFFFFFFFFFF
+
+
+class LossOfBlock(beam.DoFn):
+    """(time, parts) -> (part, (time, packed values of its rows)); a row without embedding is NaN."""
+
+    def __init__(self, step: NegClipLossStep) -> None:
+        self._step = step
+
+    def process(self, element: Block) -> Iterator[tuple[int, tuple[int, bytes]]]:
+        """Hold the embeddings of these parts, and go through their batches."""
+        time, indices = element
+        step = self._step
+        uids, images, texts = [], [], []
+        for index in indices:
+            uids.append(step.uids(Part(index, "", 0, 0)))
+            images.append(_read(step.run, index, "img"))
+            texts.append(_read(step.run, index, "txt"))
+        lengths = [len(one) for one in uids]
+        known = [
+            np.flatnonzero(np.isfinite(image).all(axis=1) & image.any(axis=1)) for image in images
+        ]
+        offsets = np.cumsum([0, *lengths])
+        places = np.concatenate([at + rows for at, rows in zip(offsets, known, strict=False)])
+        values = np.full(offsets[-1], np.nan, np.float32)
+        if len(places):
+            image, text = (
+                np.concatenate([one[rows] for one, rows in zip(found, known, strict=True) if len(rows)])
+                for found in (images, texts)
+            )  # fmt: skip
+            names = pa.chunked_array([chunk for one in uids for chunk in one.chunks], pa.string())
+            seed = _seed(step.seed, time)
+            for rows in draw_batches(names.take(places), size=step.batch_size, seed=seed):
+                values[places[rows]] = neg_clip_loss(
+                    unit(image[rows]), unit(text[rows]), tau=step.temperature
+                )
+        for index, start, n in zip(indices, offsets, lengths, strict=False):
+            yield index, (time, values[start : start + n].tobytes())
+
+
+class NegClipLoss(beam.PTransform):
+    """Parts that are scored -> the same, once their column stands; a barrier."""
+
+    def __init__(self, step: NegClipLossStep) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, parts: Any) -> Any:
+        """Only groups with a part that is not done are computed."""
+        step = self._step
+        values = (
+            parts
+            | "Standing" >> beam.Map(part_standing, step=step)
+            | "All" >> beam.combiners.ToList()
+            | "Draw" >> beam.FlatMap(plan_blocks, step=step)
+            | "Spread" >> beam.Reshuffle()
+            | "Losses" >> beam.ParDo(LossOfBlock(step))
+        )
+        return (
+            {"parts": parts | "Index" >> beam.Map(_indexed), "found": values}
+            | "By part" >> beam.CoGroupByKey()
+            | "Mean" >> beam.ParDo(TakeFound(step))
+        )
+
+
+def part_standing(part: Part, step: PartStep) -> tuple[int, int, bool]:
+    """Index and rows of a part, and whether it is done."""
+    return part.index, part.kept, standing(step, part) is not None
+
+
+def _indexed(part: Part) -> tuple[int, Part]:
+    return part.index, part
+
+
+class TakeFound(beam.DoFn):
+    """Takes a part and what was found for it through a step; what was found is its one side."""
+
+    def __init__(self, step: PartStep) -> None:
+        self._take = TakePart(step)
+
+    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Part]:
+        """A part that was given; values for others have no taker."""
+        _, found = element
+        for part in found["parts"]:
+            yield from self._take.process(part, list(found["found"]))
