@@ -79,9 +79,9 @@ def settings(tmp_path: Path, address: str, out: str) -> dict[str, Any]:
         pq.write_table(pa.Table.from_pylist(rows), pool)
     return {
         "input": {"paths": [str(pool)]}, "out": str(tmp_path / out), "part_rows": 40,
-        "download": {"retries": 0, "concurrency": 4, "image_size": 32,
+        "download": {"retries": 0, "concurrency": 4, "image_size": 32, "robots": False,
                      "connect_to": {f"h{i}.example": address for i in range(5)}},
-        "dedup": {"by": ["url", "image"]}, "shards": {"rows": 50},
+        "dedup": {"policy": ["url", "image"]}, "shards": {"rows": 50},
     }  # fmt: skip
 
 
