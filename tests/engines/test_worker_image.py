@@ -3,12 +3,12 @@
 Nothing is built here: that needs docker and a registry.
 """
 
-import logging
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import PipelineOptions
 
 ROOT = Path(__file__).parents[2]
@@ -29,16 +29,18 @@ def test_the_image_has_the_beam_and_the_python_of_the_project() -> None:
 
 @pytest.mark.parametrize("runner", ["DataflowRunner", "FlinkRunner"])
 def test_beam_knows_every_option_of_the_commands(
-    runner: str, caplog: pytest.LogCaptureFixture
+    runner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        pipeline_options._LOGGER, "warning", lambda text, *values: said.append(text % values)
+    )
     pattern = rf"curate run c.yaml --out \S+ -- (--runner={runner}(?:\s+--\S+)*)"
     (command,) = re.findall(pattern, " ".join(LINES))
     flags = command.split()
     assert len(flags) >= 4
-    with caplog.at_level(logging.WARNING):
-        options = PipelineOptions(flags).get_all_options(drop_default=True)
-    assert "nparseable" not in caplog.text
+    options = PipelineOptions(flags).get_all_options(drop_default=True)
+    assert not any("nparseable" in text for text in said)
     assert options["runner"] == runner
-    with caplog.at_level(logging.WARNING):
-        PipelineOptions([*flags, "--no_such_option=1"]).get_all_options()
-    assert "nparseable" in caplog.text
+    PipelineOptions([*flags, "--no_such_option=1"]).get_all_options()
+    assert any("nparseable" in text for text in said)
