@@ -101,10 +101,11 @@ def run_curate(folder: Path, count: int, *, name: str = "curate", **image: Any) 
     run.write_record("prepare", 0, PartRecord("x", "x", count, count))
     address = (folder / "address").read_text()
     settings = config.Download(connect_to={"pictures.example": address}).model_dump() | image
+    encoding = ImageEncoder.__dataclass_fields__.keys() & settings.keys()
     step = FetchStep(
         run=run, reads="prepare", digest="d", own="o",
         policy=FetchPolicy(**{x: settings[x] for x in FetchPolicy.__dataclass_fields__}),
-        encoder=ImageEncoder(**{x: settings[x] for x in ImageEncoder.__dataclass_fields__}),
+        encoder=ImageEncoder(**{x: settings[x] for x in encoding}),
     )  # fmt: skip
     list(TakePart(step).process(Part(0, "", 0, count)))
 
