@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curate import config as configuration
+from curate import config_file
 from curate.errors import CurateError
 from curate.run import Run
 from curate.terminal import (
@@ -84,7 +84,7 @@ def sweep(
             reference=reference,
         )
         url = sweeping.write(run, found)
-        report = write_report(run, configuration.load(run.path("config.yaml")))
+        report = write_report(run, config_file.load(run.path("config.yaml")))
         if as_json:
             print(json.dumps(asdict(found), ensure_ascii=False))
             return

@@ -11,13 +11,13 @@ import typer
 
 from curate import (
     balancing_commands,
+    config_file,
     files,
     hash_command,
     revoking_commands,
     scoring_command,
     subset_command,
 )
-from curate import config as configuration
 from curate.config import Config
 from curate.errors import CurateError
 from curate.metadata import command as metadata
@@ -81,7 +81,7 @@ def run(
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
     with one_line_errors():
-        settings = configuration.load(config, overrides=tuple(set_ or ()), out=out)
+        settings = config_file.load(config, overrides=tuple(set_ or ()), out=out)
         settings = with_engine(settings, workers=workers, context=context)
         if retry_failed and not settings.download.enabled:
             raise CurateError("--retry-failed: download.enabled is false in this configuration")
@@ -121,7 +121,7 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
 
     with one_line_errors():
         found = Run.at(run_directory)
-        settings = configuration.load(found.path("config.yaml"))
+        settings = config_file.load(found.path("config.yaml"))
         out_console.print(f"report  {write_report(found, settings)}")
 
 
@@ -133,12 +133,12 @@ def show_config(
     """Print a configuration to start from, or the schema of all keys."""
     with one_line_errors():
         if schema:
-            print(configuration.json_schema())
+            print(config_file.json_schema())
             return
         if recipe is None:
             print(files.shipped("pipelines/demo.yaml").read_text(), end="")
             return
-        known = configuration.recipes()
+        known = config_file.recipes()
         if recipe not in known:
             raise CurateError(f"--recipe {recipe}: unknown; the recipes are: {', '.join(known)}")
         print(known[recipe].read_text(), end="")
@@ -148,7 +148,7 @@ def show_config(
 def recipes() -> None:
     """List the published recipes that ship with curate."""
     with one_line_errors():
-        for name, path in configuration.recipes().items():
+        for name, path in config_file.recipes().items():
             first = path.read_text().splitlines()[0].lstrip("# ")
             out_console.print(f"{name:24} {first}")
 

@@ -19,8 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from curate import config as configuration
-from curate import files
+from curate import config_file, files
 from curate.config import Config
 
 _TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
@@ -106,7 +105,7 @@ def serve() -> Iterator[dict[str, str]]:
 
 def demo_config(addresses: dict[str, str], *, out: str, overrides: tuple[str, ...] = ()) -> Config:
     """The configuration in ``pipelines/demo.yaml``, connected to the demo's server."""
-    config = configuration.load(
+    config = config_file.load(
         str(files.shipped("pipelines/demo.yaml")), overrides=overrides, out=out
     )
     download = config.download.model_copy(update={"connect_to": addresses})

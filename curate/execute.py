@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from curate import config as configuration
-from curate import files, revocations
+from curate import config_file, files, revocations
 from curate.cutting import check_rows
 from curate.errors import CurateError
 from curate.flow import LOCAL_RUNNER, build
@@ -42,7 +41,7 @@ def prepare_run(plan: Plan) -> Standing:
     standing = settle(plan)
     retries = run.state().get("retries", 0) + bool(standing.failed)
     files.write_bytes(
-        run.path("config.yaml"), configuration.dump(configuration.absolute(config)).encode()
+        run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
     )
     run.update(
         state="running",

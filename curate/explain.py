@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import config as configuration
-from curate import files, schema
+from curate import config_file, files, schema
 from curate.config import Config
 from curate.cuts import read_cuts
 from curate.errors import CurateError
@@ -60,7 +59,7 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
     CurateError
         Where no pair of the run has it.
     """
-    config = configuration.load(run.path("config.yaml"))
+    config = config_file.load(run.path("config.yaml"))
     is_url = "://" in wanted
     found = list(_search(run, "url" if is_url else "uid", wanted if is_url else wanted.lower()))
     if not found and is_url and normalise_url(wanted) != wanted:

@@ -4,15 +4,17 @@ The new run is a run directory of its own without the folders of the stages befo
 digests go on from those in the source's records, so its shards are those of a whole run.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from curate import config as configuration
-from curate import files
+from curate import config_file, files
+from curate.asked import enabled_stages
+from curate.assets import check_metadata
 from curate.config import Balance, Beam, Config
+from curate.digests import chain, step_settings
 from curate.errors import CurateError
-from curate.plan import Plan, chain, check_metadata, enabled_stages, step_settings
+from curate.plan import Plan
 from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
 from curate.schema import Stage
@@ -52,7 +54,7 @@ def open_source(url: str) -> Source:
     check_settled(run)
     if run.source:
         return open_source(run.source)
-    config = configuration.load(run.path("config.yaml"))
+    config = config_file.load(run.path("config.yaml"))
     if not config.prepare.metadata:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")
     stages = enabled_stages(config)
@@ -64,8 +66,7 @@ def open_source(url: str) -> Source:
             f"{url}: of {state['parts']} parts, {len(records)} stand after {reads} under"
             f" {len(digests)} settings; go on with it first: curate run {run.path('config.yaml')}"
         )
-    plan = Plan(config, run, (), stages, {}, (), state["input_digest"])
-    prepare = chain(step_settings(plan, check_metadata(config)), start="")[Stage.PREPARE]
+    prepare = chain(step_settings(config, check_metadata(config)), start="")[Stage.PREPARE]
     if any(record.own != prepare.own for _, record in run.records(Stage.PREPARE)):
         raise CurateError(
             f"{url}: an entry list has changed since its captions were matched with"
@@ -96,12 +97,11 @@ def make_plan(source: Source, *, balance: Balance, out: str, beam: Beam) -> Plan
     _check_out(run, out)
     config = source.config.model_copy(update={"balance": balance, "out": out, "beam": beam})
     state = source.run.state()
-    plan = Plan(
-        config, run, source.parts, enabled_stages(config), {}, state["inputs"],
-        state["input_digest"],
+    own = {x: y for x, y in step_settings(config, {}).items() if run.makes(Stage(x.split("/")[0]))}
+    return Plan(
+        config, run, source.parts, enabled_stages(config), chain(own, start=source.digest),
+        state["inputs"], state["input_digest"],
     )  # fmt: skip
-    own = {x: y for x, y in step_settings(plan, {}).items() if run.makes(Stage(x.split("/")[0]))}
-    return replace(plan, digests=chain(own, start=source.digest))
 
 
 def _check_out(run: Run, out: str) -> None:

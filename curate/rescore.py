@@ -8,21 +8,15 @@ from pathlib import PurePath
 import numpy as np
 import pyarrow.compute as pc
 
-from curate import config as configuration
-from curate import files
-from curate.config import Beam, Scorer
+from curate import config_file, files
+from curate.asked import enabled_stages
+from curate.assets import check_assets
+from curate.config import COLUMN_NAME, Beam, Scorer, is_file_name
+from curate.digests import chain, conditions, score_folder, step_settings
 from curate.errors import CurateError
 from curate.execute import run_graph
 from curate.flow import build_score
-from curate.plan import (
-    Plan,
-    chain,
-    check_assets,
-    conditions,
-    enabled_stages,
-    score_folder,
-    step_settings,
-)
+from curate.plan import Plan
 from curate.run import Part, Run
 from curate.schema import Stage
 
@@ -46,7 +40,7 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
         Where the run is not complete, scores nothing, or would give others than its pairs now; and
         for a name or a model that cannot be.
     """
-    if not re.match(configuration.COLUMN_NAME, name):
+    if not re.match(COLUMN_NAME, name):
         raise CurateError(f"--name {name}: expected small letters, digits and _, a letter first")
     run = Run.at(url)
     again = f"curate run {run.path('config.yaml')}"
@@ -57,7 +51,7 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
         raise CurateError(
             f"{url} is not complete (its state is {state['state']}); go on with it first: {again}"
         )
-    config = configuration.load(run.path("config.yaml"))
+    config = config_file.load(run.path("config.yaml"))
     if config.score is None or not config.download.enabled:
         raise CurateError(
             f"{url} has no scores yet; a first model is part of its configuration: {again}"
@@ -67,7 +61,7 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
     config = config.model_copy(update={"score": score, "beam": beam or config.beam, "out": url})
     stages = enabled_stages(config)
     plan = Plan(config, run, (), stages, {}, (), state["input_digest"])
-    settings_of = step_settings(plan, check_assets(config))
+    settings_of = step_settings(config, check_assets(config))
     digests = chain(settings_of, start=state["input_digest"], beside=conditions(config))
     reads = plan.upstream(Stage.SCORE)
     records = dict(run.records(reads))
@@ -110,6 +104,6 @@ def settings(scorer: Scorer, *, name: str) -> list[str]:
     paths = {
         key: files.absolute(chosen[key])
         for key in ("model", "pretrained")
-        if configuration.is_file_name(chosen.get(key))
+        if is_file_name(chosen.get(key))
     }
     return [f"--set score.also.{name}.{key}={value}" for key, value in {**chosen, **paths}.items()]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from curate import files
 from curate.config import Rule
-from curate.plan import Plan, score_folder
+from curate.digests import score_folder
+from curate.plan import Plan
 from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartRecord, Run
 from curate.schema import Stage
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import config as configuration
-from curate import files, revocations
+from curate import config_file, files, revocations
+from curate.asked import enabled_stages
 from curate.errors import CurateError
 from curate.ops.blocklists import hashes_of, lines_of
 from curate.ops.urls import host_of, normalise_url
-from curate.plan import enabled_stages
 from curate.reasons import DropReason
 from curate.revocations import Revocations, fingerprint
 from curate.revoked_files import Rewriter
@@ -138,7 +137,7 @@ def _check_source(run: Run, listed: Rows) -> None:
 
 def _resolve(run: Run, listed: Rows) -> tuple[dict[str, set[str]], tuple[str, ...]]:
     """The uids that each kind of line names, and the kinds of hash that no image has."""
-    config = configuration.load(run.path("config.yaml"))
+    config = config_file.load(run.path("config.yaml"))
     wanted = Revocations.of(listed, distance=config.download.block_distance)
     found: dict[str, set[str]] = {}
     for table in _pairs(run):
@@ -187,7 +186,7 @@ def _pairs(run: Run) -> Iterator[pa.Table]:
 
 def _apply(run: Run, rows: Rows) -> Rewriter:
     """Take the pairs of `rows` out of all files of the run."""
-    config = configuration.load(run.path("config.yaml"))
+    config = config_file.load(run.path("config.yaml"))
     stages = [stage for stage in PART_STAGES if stage in enabled_stages(config)]
     rewriter = Rewriter(run, revocations.write(run, rows), config, tuple(stages))
     rewriter.rewrite()

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from curate import config as configuration
+from curate import config_file
 from curate.run import Run
 from curate.terminal import one_line_errors, out_console
 
@@ -35,7 +35,7 @@ def revoke(
         done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
         for line in revoking.said(done):
             out_console.print(line)
-        settings = configuration.load(run.path("config.yaml"))
+        settings = config_file.load(run.path("config.yaml"))
         out_console.print(f"report  {write_report(run, settings)}")
 
 

@@ -40,8 +40,7 @@ def score(
     The scores go to RUN/score/annotated/NAME, and the rest of RUN stays as it is. The next
     `curate run` that names the model takes them over: it is printed. Options after -- go to Beam.
     """
-    from curate import config as configuration
-    from curate import execute, progress, rescore
+    from curate import config_file, execute, progress, rescore
     from curate.config import Scorer
     from curate.resume import Standing
     from curate.run import Run
@@ -49,7 +48,7 @@ def score(
     with one_line_errors():
         name = name or rescore.column_name(model)
         scorer = Scorer(model=model, pretrained=pretrained, embeddings=embeddings)
-        settings = configuration.load(Run.at(run_directory).path("config.yaml"))
+        settings = config_file.load(Run.at(run_directory).path("config.yaml"))
         engine = with_engine(settings, workers=workers, context=context).beam
         plan = rescore.make_plan(run_directory, scorer, name=name, beam=engine)
         n, rows = len(plan.parts), sum(part.rows for part in plan.parts)

@@ -20,13 +20,13 @@ def subset(
 
     They stand sorted in an .npy file of dtype u8,u8: upper and lower half of each 128-bit uid.
     """
-    from curate import config as configuration
-    from curate.plan import enabled_stages
+    from curate import config_file
+    from curate.asked import enabled_stages
     from curate.subset import write_subset
 
     with one_line_errors():
         run = Run.at(run_directory)
-        config = configuration.load(run.path("config.yaml"))
+        config = config_file.load(run.path("config.yaml"))
         stages = [str(one) for one in PART_STAGES if one in enabled_stages(config)]
         chosen = stage or stages[-1]
         if chosen not in stages:

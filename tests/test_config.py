@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from curate import config
-from curate.config import Balance, Config, Download, Rule, dump, json_schema, load, parse_set
+from curate import config_file
+from curate.config import Balance, Config, Download, Rule
+from curate.config_file import dump, json_schema, load, parse_set
 from curate.errors import CurateError
 
 FULL = """\
@@ -81,7 +82,7 @@ def test_files_are_named_as_other_workers_can_open_them(monkeypatch: pytest.Monk
     given = Config.model_validate(
         yaml.safe_load(MINIMAL) | {"download": {"opt_out_list": "list.txt"}}
     )
-    assert config.absolute(given).download.opt_out_list == "/list.txt"
+    assert config_file.absolute(given).download.opt_out_list == "/list.txt"
 
 
 @pytest.mark.parametrize("contact", ["", "a\r\nX: y", "a (b)", "é@example.org"])
@@ -427,9 +428,9 @@ def test_the_json_schema_knows_every_key() -> None:
     assert "in" in schema["$defs"]["Rule"]["properties"]
 
 
-@pytest.mark.parametrize("name", sorted(config.recipes()))
+@pytest.mark.parametrize("name", sorted(config_file.recipes()))
 def test_a_shipped_recipe_is_valid_and_says_what_it_does(name: str) -> None:
-    text = config.recipes()[name].read_text(encoding="utf-8")
+    text = config_file.recipes()[name].read_text(encoding="utf-8")
     assert text.startswith("#"), "a recipe begins with its command, time and result"
     document = yaml.safe_load(text)
     document.setdefault("input", {}).setdefault("paths", "pool.parquet")

@@ -14,13 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from curate import files, schema
+from curate.assets import check_evaluations
 from curate.cli import app
 from curate.config import Config
 from curate.errors import CurateError
 from curate.evaluation import hash_sets
 from curate.ops.contamination import Contamination, read_evaluation
 from curate.ops.images import ImageEncoder, StoredImage
-from curate.plan import check_evaluations
 from curate.run import Run
 from curate.schema import Stage
 from curate.stages.blocking import Evaluations

@@ -13,7 +13,8 @@ import pytest
 import xxhash
 
 from curate import files
-from curate.config import Config, load
+from curate.config import Config
+from curate.config_file import load
 from curate.errors import CurateError
 from curate.execute import beam_flags, execute, prepare_run, recorded
 from curate.plan import Plan, make_plan

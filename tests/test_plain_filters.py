@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate import config
+from curate import config_file
 from curate.config import Config
 from curate.ops.images import ImageEncoder, Refusal
 from curate.ops.language import identify
@@ -40,7 +40,7 @@ EDGES: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 
 
 def recipe(name: str) -> Config:
-    return config.load(str(config.recipes()[name]))
+    return config_file.load(str(config_file.recipes()[name]))
 
 
 def failed(settings: Config, row: dict[str, Any]) -> list[str]:

@@ -13,12 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import files
+from curate.asked import added_columns, rule_stage
 from curate.config import Config, Rule
 from curate.cutting import pool_format
+from curate.digests import StepDigest
 from curate.errors import CurateError
 from curate.flow import fetch_step, prepare_step, score_steps
 from curate.ops.tables import STAGED, read_slice
-from curate.plan import Plan, StepDigest, added_columns, make_plan, rule_stage
+from curate.plan import Plan, make_plan
 from curate.schema import POOL, Stage
 
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]

@@ -8,11 +8,13 @@ import pyarrow as pa
 import pytest
 
 from curate import files
-from curate.config import Config, load, recipes
+from curate.asked import enabled_stages, rule_stage
+from curate.config import Config
+from curate.config_file import load, recipes
 from curate.ops.pool import PoolFormat
 from curate.ops.quantiles import find_cuts, quantiles_of
 from curate.ops.rules import drops
-from curate.plan import enabled_stages, make_plan, rule_stage
+from curate.plan import make_plan
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.prepare import PrepareStep

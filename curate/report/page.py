@@ -6,7 +6,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from curate.config import Config, dump
+from curate.config import Config
+from curate.config_file import dump
 from curate.report import sweeps
 from curate.report.charts import GRID, INK, Figure
 from curate.report.facts import Facts

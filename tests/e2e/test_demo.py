@@ -184,12 +184,12 @@ def test_the_summary_shows_the_funnel_and_where_things_are(demo_run: Path) -> No
 
 
 def test_the_resolved_config_loads_again(demo_run: Path, curate: Command, tmp_path: Path) -> None:
-    from curate import config
+    from curate import config_file
 
-    again = config.load(str(demo_run / "config.yaml"))
+    again = config_file.load(str(demo_run / "config.yaml"))
     assert again.balance is not None
     assert again.balance.t == 2
-    assert config.dump(again) == (demo_run / "config.yaml").read_text()
+    assert config_file.dump(again) == (demo_run / "config.yaml").read_text()
 
 
 def test_report_writes_the_same_page_again(demo_run: Path, curate: Command) -> None:

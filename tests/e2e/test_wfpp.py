@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curate import config, files
+from curate import config_file, files
 from tests.e2e.conftest import Command
 from tests.ops.test_wfpp import naive_score, naive_weights
 
@@ -21,7 +21,7 @@ def test_the_recipe_keeps_the_half_whose_words_are_rarest(curate: Command, tmp_p
         "part_rows": 3000,
     }  # fmt: skip
     flags = [flag for key, value in settings.items() for flag in ("--set", f"{key}={value}")]
-    done = curate("run", str(config.recipes()["wfpp"]), "--out", str(out), *flags)
+    done = curate("run", str(config_file.recipes()["wfpp"]), "--out", str(out), *flags)
     assert done.returncode == 0, done.stderr
 
     captions = [

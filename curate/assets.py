@@ -1,0 +1,164 @@
+"""The files beside the input that the output depends on: checked before work starts, and digested."""
+
+import difflib
+
+from curate import files, schema
+from curate.asked import measure_spec
+from curate.config import Config, FurtherScore, Scorer, is_file_name
+from curate.errors import CurateError
+from curate.ops.blocklists import read_block_lists
+from curate.ops.clip import known_models, known_tags, known_width
+from curate.ops.contamination import read_evaluation
+from curate.ops.optout import read_list
+from curate.ops.tables import read_entries
+from curate.ops.vectors import target_files
+from curate.run import ANNOTATED
+from curate.schema import Stage
+
+EVALUATION_KEY = "evaluation set "
+
+
+def check_assets(config: Config) -> dict[str, str]:
+    """Digests of the files beside the input that the output depends on."""
+    digests = check_metadata(config)
+    if config.download.opt_out_list and config.download.enabled:
+        digests["opt_out_list"] = _check_list(config.download.opt_out_list)
+    if config.decontaminate is not None:
+        digests |= check_evaluations(config.decontaminate.against)
+    if config.score is not None and config.download.enabled:
+        for name, scorer in config.score.scorers.items():
+            digests |= _check_scorer(scorer, name=name)
+        for name, derived in config.score.derived.items():
+            digests |= _check_target(derived, name=name)
+    for name, further in config.scores.items():
+        digests |= _check_further(further, config, name=name)
+    return digests
+
+
+def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[str, str]:
+    """The digest of a head's file, once it is known that what the score needs is there and fits."""
+    where = f"scores.{name}"
+    _check_name(name, where=where)
+    if config.score and name in config.score.also:
+        raise CurateError(f"{where}: score.also.{name} has that name; give another")
+    if further.weights is None:
+        try:
+            measure_spec(further, config).check()
+        except CurateError as error:
+            raise CurateError(f"{where}: {error}") from None
+        return {}
+    from curate.ops.heads import load_head
+
+    url = files.absolute(further.weights)
+    try:
+        head = load_head(url, activation=further.activation)
+    except CurateError as error:
+        raise CurateError(f"{where}.weights: {error}") from None
+    model = config.score.model if config.score else ""
+    if (width := known_width(model)) and width != head.width:
+        raise CurateError(
+            f"{where}.weights: {further.weights} is a head on {head.width} values, the embeddings of"
+            f" {model} have {width}"
+        )
+    return {f"weights {name}": files.content_digest(url)}
+
+
+def _check_name(name: str, *, where: str) -> None:
+    taken = (*schema.after(Stage.BALANCE, enabled=Stage).names, *schema.DERIVED.names, ANNOTATED)
+    if name in taken:
+        raise CurateError(f"{where}: {name} is taken by another column; give another name")
+
+
+def _check_target(derived: object, *, name: str) -> dict[str, str]:
+    """The digest of a target set's files, by ``target NAME``."""
+    target = getattr(derived, "target", None)
+    if target is None:
+        return {}
+    try:
+        found = target_files(files.absolute(target))
+    except CurateError as error:
+        raise CurateError(f"score.{name}.target: {error}") from None
+    return {f"target {name}": files.digest_of([files.content_digest(url) for url in found])}
+
+
+def _check_scorer(scorer: Scorer, *, name: str) -> dict[str, str]:
+    """The digests of a scorer's files, by ``KEY NAME``."""
+    where = f"score.also.{name}" if name else "score"
+    _check_name(name, where=where)
+    digests = {}
+    for key in ("model", "pretrained"):
+        value = getattr(scorer, key)
+        if is_file_name(value):
+            if not files.exists(value):
+                raise CurateError(f"{where}.{key}: {value}: no such file")
+            digests[f"{key} {name}"] = files.content_digest(value)
+    if not scorer.model.startswith("hf-hub:"):
+        if not is_file_name(scorer.model):
+            _nearest(scorer.model, known_models(), where=f"{where}.model", what="no model")
+        if scorer.pretrained is None:
+            raise CurateError(
+                f"{where}.pretrained: {scorer.model} needs weights: an open_clip tag, or the path of"
+                " a checkpoint"
+            )
+        if not is_file_name(scorer.model) and not is_file_name(scorer.pretrained):
+            _nearest(
+                scorer.pretrained, known_tags(scorer.model), where=f"{where}.pretrained",
+                what=f"for {scorer.model} no weights",
+            )  # fmt: skip
+    return digests
+
+
+def _check_list(path: str) -> str:
+    url = files.absolute(path)
+    try:
+        read_list(url)
+    except CurateError as error:
+        raise CurateError(f"download.opt_out_list: {error}") from None
+    return files.content_digest(url)
+
+
+def check_metadata(config: Config) -> dict[str, str]:
+    """Digests of each language's entry list and of `words_in`, once it is known that they read."""
+    digests = {}
+    for language, path in sorted(config.prepare.metadata.items()):
+        url = files.absolute(path)
+        try:
+            read_entries(url)
+        except CurateError as error:
+            raise CurateError(f"prepare.metadata.{language}: {error}") from None
+        digests[language] = files.content_digest(url)
+    if words_in := config.prepare.words_in:
+        url = files.absolute(words_in)
+        if not files.exists(url):
+            raise CurateError(
+                f"prepare.words_in: {words_in}: no such file; see curate metadata words -h"
+            )
+        if not files.read_bytes(url).strip():
+            raise CurateError(f"prepare.words_in: {words_in}: there is no word in it")
+        digests["words_in"] = files.content_digest(url)
+    return digests
+
+
+def check_evaluations(paths: tuple[str, ...]) -> dict[str, str]:
+    """The digests of files of hashes, once it is known that they can be read."""
+    digests = {}
+    for path in paths:
+        url = files.absolute(path)
+        read_evaluation(url)
+        digests[EVALUATION_KEY + path] = files.content_digest(url)
+    return digests
+
+
+def check_block_lists(config: Config) -> dict[str, int]:
+    """Hashes on the block lists by kind, once it is known that they can be read."""
+    if not config.download.enabled or not config.download.block_lists:
+        return {}
+    hashes = read_block_lists(tuple(map(files.absolute, config.download.block_lists)))
+    return {kind: len(found) for kind, found in hashes.items() if len(found)}
+
+
+def _nearest(value: str, known: list[str], *, where: str, what: str) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise CurateError(f"{where}: open_clip has {what} {value!r}{hint}")

@@ -1,0 +1,189 @@
+"""Configurations as files: read from YAML with overrides, written, and what is wrong with them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from curate import files
+from curate.config import Config, Model, Scorer, is_file_name
+from curate.errors import CurateError
+
+
+def parse_set(assignment: str) -> tuple[list[str], object]:
+    """``a.b=VALUE`` as its path and its YAML value."""
+    key, equals, value = assignment.partition("=")
+    if not equals or not key:
+        raise CurateError(f"--set {assignment}: expected key=value, as in --set balance.t=20")
+    try:
+        return key.split("."), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise CurateError(f"--set {assignment}: not YAML: {problem}") from None
+
+
+def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) -> Config:
+    """The configuration in the YAML file at `path`, with ``key=value`` overrides on top.
+
+    Errors name the key, the file and the line.
+    """
+    text = files.read_bytes(path).decode("utf-8", errors="replace")
+    try:
+        document = yaml.safe_load(text)
+        node = yaml.compose(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise CurateError(f"{path}{line}: not YAML: {problem}") from None
+    if not isinstance(document, dict):
+        raise CurateError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
+    sources = {}
+    for assignment in overrides:
+        keys, value = parse_set(assignment)
+        branch = document
+        for key in keys[:-1]:
+            branch = (
+                branch.setdefault(key, {}) if branch.get(key) is not None else _branch(branch, key)
+            )
+            if not isinstance(branch, dict):
+                raise CurateError(f"--set {assignment}: {key} is not a mapping")
+        branch[keys[-1]] = value
+        sources[tuple(keys)] = f"--set {assignment}"
+    if out is not None:
+        document["out"] = out
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise CurateError(_explain(error, path=path, node=node, sources=sources)) from None
+
+
+def absolute(config: Config) -> Config:
+    """The same with absolute paths: workers, and who repeats the run, stand in other folders."""
+    pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
+    lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
+    opt_outs = config.download.opt_out_list
+    words = config.prepare.words_in
+    blocked = tuple(map(files.absolute, config.download.block_lists))
+    update: dict[str, object] = {
+        "input": pool,
+        "out": files.absolute(config.out) if config.out else None,
+        "prepare": config.prepare.model_copy(
+            update={"metadata": lists, "words_in": files.absolute(words) if words else None}
+        ),
+        "download": config.download.model_copy(
+            update={
+                "opt_out_list": files.absolute(opt_outs) if opt_outs else None,
+                "block_lists": blocked,
+            }
+        ),
+    }
+    if config.score is not None:
+        also = {name: _absolute_scorer(scorer) for name, scorer in config.score.also.items()}
+        derived = {name: _absolute_target(one) for name, one in config.score.derived.items()}
+        score = _absolute_scorer(config.score)
+        update["score"] = score.model_copy(update={"also": also, **derived})
+    update["scores"] = {
+        name: further.model_copy(update={"weights": files.absolute(further.weights)})
+        if further.weights
+        else further
+        for name, further in config.scores.items()
+    }
+    return config.model_copy(update=update)
+
+
+def _absolute_scorer(scorer: Scorer) -> Scorer:
+    names = {"model": scorer.model, "pretrained": scorer.pretrained}
+    found = {key: files.absolute(name) for key, name in names.items() if is_file_name(name)}
+    return scorer.model_copy(update=found)
+
+
+def _absolute_target(derived: Model) -> Model:
+    if (target := getattr(derived, "target", None)) is None:
+        return derived
+    return derived.model_copy(update={"target": files.absolute(target)})
+
+
+def _branch(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    parent[key] = {}
+    branch: dict[str, Any] = parent[key]
+    return branch
+
+
+def _explain(
+    error: ValidationError,
+    *,
+    path: str,
+    node: yaml.Node | None,
+    sources: dict[tuple[str, ...], str],
+) -> str:
+    first = error.errors()[0]
+    loc = [part for part in first["loc"] if part != "[key]"]
+    place = sources.get(tuple(str(part) for part in loc))
+    if place is None:
+        place = f"{path}:{_line(node, loc)}" if loc else path
+    key = ".".join(str(part) for part in loc)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+        if near := _nearest(loc):
+            message += f", did you mean {near!r}?"
+    elif first["type"] == "missing":
+        message = "this key is required"
+    elif key:
+        message = message[0].lower() + message[1:]
+        if not isinstance(first["input"], dict | list):
+            message += f", not {first['input']!r}"
+    more = error.error_count() - 1
+    tail = f" (and {more} more)" if more else ""
+    return f"{place}: {key + ': ' if key else ''}{message}{tail}"
+
+
+def _line(node: yaml.Node | None, loc: list[Any]) -> int:
+    line = 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pairs = {k.value: (k, v) for k, v in node.value}
+            if str(part) not in pairs:
+                return line
+            key, node = pairs[str(part)]
+            line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _nearest(loc: list[Any]) -> str | None:
+    import difflib
+
+    known: Any = Config.model_json_schema()
+    definitions = known["$defs"]
+    for part in loc[:-1]:
+        known = known.get("properties", {}).get(part, {}) if isinstance(part, str) else known
+        known = known.get("items", known)
+        for option in (known, *known.get("anyOf", ()), *known.get("allOf", ())):
+            option = option.get("items", option)
+            if "$ref" in option:
+                known = definitions[option["$ref"].rsplit("/", 1)[1]]
+                break
+    found = difflib.get_close_matches(str(loc[-1]), known.get("properties", {}), n=1)
+    return found[0] if found else None
+
+
+def dump(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load` reads back."""
+    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> str:
+    """The JSON schema of the configuration."""
+    return json.dumps(Config.model_json_schema(), indent=1)
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    return {path.stem: path for path in sorted(files.shipped("pipelines/recipes").glob("*.yaml"))}

@@ -1,0 +1,126 @@
+"""A digest for each step of a run: what its output depends on, and nothing else.
+
+A step's digest covers its own settings and the digests of all steps before it, so a changed setting
+makes exactly the steps that depend on it stale. Settings that change nothing in the output (where to
+connect, how many at once, which runner) are in no digest.
+"""
+
+from dataclasses import asdict, dataclass
+
+from curate import files
+from curate.asked import clip_model, derived_of, enabled_stages, measured, rules_at, runs_model
+from curate.assets import EVALUATION_KEY
+from curate.config import Config, Scorer
+from curate.run import ANNOTATED
+from curate.schema import Stage
+
+FORMAT = 2
+"""Raised when the files that a step writes change, so that older ones are made again."""
+
+_FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots",
+               "image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
+               "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
+               "keep_exif", "encode_format", "encode_quality", "perceptual_hash"}  # fmt: skip
+_SCORE_KEYS = {"model", "pretrained", "precision", "batch_size", "compile", "embeddings"}
+
+
+@dataclass(frozen=True)
+class StepDigest:
+    """`own`: the step's settings alone; `chain`: with all that came before."""
+
+    own: str
+    chain: str
+
+
+def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
+    """What the output of each step depends on, by its folder, in flow order."""
+    stages = enabled_stages(config)
+
+    def rules(stage: Stage) -> list[object]:
+        return [rule.model_dump(by_alias=True) for rule in rules_at(stage, config)]
+
+    metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
+    words = assets.get("words_in")
+    settings: dict[str, object] = {
+        Stage.PREPARE: [config.prepare.languages, metadata, words, rules(Stage.PREPARE)]
+    }
+    if Stage.DOWNLOAD in stages:
+        fetch = config.download.model_dump(include=_FETCH_KEYS)
+        opt_outs = {"opt_out_list": assets["opt_out_list"]} if "opt_out_list" in assets else {}
+        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | opt_outs
+        settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
+        if against := config.decontaminate:
+            sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
+            own = against.model_dump(exclude={"against"})
+            settings[Stage.DOWNLOAD] = [rules(Stage.DOWNLOAD), own, sets]
+    if Stage.DEDUP in stages:
+        settings[Stage.DEDUP] = config.dedup.model_dump()
+    if Stage.SCORE in stages:
+        for name, further in measured(config).items():
+            model = config.score if further.kind == "masked_clip" else None
+            with_model = (
+                [scorer_settings(model, assets, name="")[1:], asdict(clip_model(model))]
+                if model
+                else []
+            )
+            settings[score_folder(name)] = [further.model_dump(), with_model]
+        scorers = config.score.scorers if config.score and runs_model(config) else {}
+        for name, scorer in scorers.items():
+            settings[score_folder(name)] = scorer_settings(scorer, assets, name=name)
+        if not scorers:
+            settings[score_folder("")] = list(config.scores)
+        for name, derived in derived_of(config).items():
+            target = assets.get(f"target {name}")
+            settings[score_folder(name)] = [
+                derived.model_dump(exclude={"target"}), target, config.seed
+            ]  # fmt: skip
+        settings[Stage.SCORE] = rules(Stage.SCORE)
+    if config.balance is not None:
+        settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]
+    if Stage.SHARDS in stages:
+        settings[Stage.SHARDS] = config.shards.model_dump()
+    return {str(folder): own for folder, own in settings.items()}
+
+
+def conditions(config: Config) -> dict[str, object]:
+    """What else a step's output depends on, though its rows can be used again where it changes."""
+    found: dict[str, object] = {}
+    lists = config.download.block_lists if config.download.enabled else ()
+    if lists:
+        digests = sorted(files.content_digest(files.absolute(path)) for path in lists)
+        folder = files.join(Stage.DOWNLOAD, ANNOTATED)
+        found[folder] = [digests, config.download.block_distance]
+    heads = {name: x for name, x in config.scores.items() if x.weights is not None}
+    if heads:
+        found[score_folder("")] = [
+            [name, x.activation, files.content_digest(files.absolute(str(x.weights)))]
+            for name, x in heads.items()
+        ]
+    return found
+
+
+def score_folder(name: str) -> str:
+    """Where the scores of the model of this name stand; without a name, those of the first."""
+    folder = files.join(Stage.SCORE, ANNOTATED)
+    return files.join(folder, name) if name else folder
+
+
+def scorer_settings(scorer: Scorer, assets: dict[str, str], *, name: str) -> list[object]:
+    """What the scores of a model depend on, whatever they are called."""
+    files_of = {key: assets.get(f"{key} {name}") for key in ("model", "pretrained")}
+    return [scorer.model_dump(include=_SCORE_KEYS), files_of]
+
+
+def chain(
+    settings: dict[str, object], *, start: str, beside: dict[str, object] | None = None
+) -> dict[str, StepDigest]:
+    """The digest of each step by its folder; `start` is that of what comes before the first.
+
+    `beside` is what counts in a step's chain and not among its own settings.
+    """
+    digests = {}
+    for folder, own in settings.items():
+        more = [beside[folder]] if beside and folder in beside else []
+        start = files.digest_of(FORMAT, folder, own, start, *more)
+        digests[folder] = StepDigest(files.digest_of(FORMAT, folder, own), start)
+    return digests
