@@ -19,10 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-import numpy as np
-
 from curate.errors import CurateError
-from curate.ops.imagehash import perceptual_hash
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.reasons import DropReason
 
@@ -88,10 +85,8 @@ def _serve(socket_number: int) -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    if isinstance(encoder, ImageEncoder) and encoder.perceptual_hash:
-        perceptual_hash(
-            np.zeros((2, 2, 3), np.uint8)
-        )  # loads its kernels: the first image need not
+    if isinstance(encoder, ImageEncoder):
+        encoder.warm_up()
     pipe.send_bytes(_READY)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the decoders' warnings
     while True:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.ops.area import shrink
 from curate.ops.blur import Box, blur_boxes
 from curate.ops.formats import RASTER, Header, is_truncated, read_header, sniff
 from curate.ops.imagehash import NO_HASH, PerceptualHash, perceptual_hash
@@ -90,6 +91,12 @@ class ImageEncoder:
     max_pixels_per_byte: float = 1_000
     perceptual_hash: bool = True
     md5: bool = False  # for block lists that hold MD5s
+
+    def warm_up(self) -> None:
+        """Load the kernels, so that the first image need not wait for them."""
+        if self.perceptual_hash:
+            perceptual_hash(np.zeros((2, 2, 3), np.uint8))
+        shrink(np.zeros((3, 3, 3), np.uint8), (2, 2))
 
     def __call__(self, content: bytes, *, blur: Sequence[Box] = ()) -> StoredImage | Refusal:
         """The stored form of the file `content`, with the boxes blurred, or why it is refused."""
@@ -217,6 +224,8 @@ class ImageEncoder:
             return pixels
         bigger = side > self.image_size
         how = self.downscale_interpolation if bigger else self.upscale_interpolation
+        if how == "area":
+            return shrink(pixels, size)
         return cv2.resize(pixels, size, interpolation=getattr(cv2, f"INTER_{INTERPOLATIONS[how]}"))
 
     def _crop_or_pad(self, pixels: Any) -> Any:
