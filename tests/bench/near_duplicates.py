@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import altair as alt
+import networkx
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -20,7 +21,18 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from curate.files import shipped
-from curate.ops.duplicates import DedupRule, Meeting, edges_of, keys_of, pack
+from curate.ops import components
+from curate.ops.duplicates import (
+    DedupRule,
+    Meeting,
+    Packed,
+    edges_of,
+    holding_edges,
+    keys_of,
+    pack,
+    part_of,
+    rows_of,
+)
 from curate.ops.jaccard import jaccard
 from curate.ops.minhash import bands_and_rows
 
@@ -112,6 +124,47 @@ def measure(texts: list[str]) -> tuple[float, float, pd.DataFrame]:
     return recall, precision, curve
 
 
+def clusters(texts: list[str], *, partitions: int) -> set[frozenset[int]]:
+    """What the stage's steps make of the captions, cut into as many parts as there are partitions."""
+    rule = DedupRule(policy=("caption",), threshold=THRESHOLD, ngram=NGRAM, normalise=False)
+    captions = pa.array(texts)
+    parts = np.array_split(np.arange(len(texts)), partitions)
+    piles: dict[tuple[Meeting, int], list[Packed]] = defaultdict(list)
+    for part, numbers in enumerate(parts):
+        table = pa.table({"caption": captions.take(pa.array(numbers))})
+        for keys in keys_of(table, "caption", rule):
+            for slot, packed in pack(keys, part=part, partitions=partitions):
+                piles[keys.meeting, slot].append(packed)
+    equal, alike = [components.no_edges()], [components.no_edges()]
+    for (how, _), pile in piles.items():
+        edges = edges_of(pile, how=how, partitions=partitions)
+        (equal if how is Meeting.EQUAL else alike).append(edges)
+    edges = components.unique_edges(np.concatenate(alike))
+    nodes = np.unique(edges)
+    starts = np.array([numbers[0] for numbers in parts])
+    rows = pa.table({"caption": captions.take(pa.array(starts[part_of(nodes)] + rows_of(nodes)))})
+    joined = holding_edges(rows, np.searchsorted(nodes, edges), "caption", rule)
+    found = components.members(components.merge([*equal, nodes[joined]]))
+    of_root: dict[int, set[int]] = defaultdict(set)
+    for node, root in zip(
+        starts[part_of(found[:, 0])] + rows_of(found[:, 0]), found[:, 1], strict=True
+    ):
+        of_root[int(root)].add(int(node))
+    return set(map(frozenset, of_root.values()))
+
+
+def connected(texts: list[str]) -> set[frozenset[int]]:
+    """The components of the verified candidates, by networkx."""
+    graph = networkx.Graph(
+        (i, j)
+        for i, j in candidates(texts)
+        if jaccard(texts[i], texts[j], ngram=NGRAM) >= THRESHOLD
+    )
+    first: dict[str, int] = {}
+    graph.add_edges_from((first.setdefault(text, i), i) for i, text in enumerate(texts))
+    return {frozenset(x) for x in networkx.connected_components(graph) if len(x) > 1}
+
+
 def draw(curve: pd.DataFrame) -> None:
     """The curve beside the theory's."""
     bands, rows = bands_and_rows(THRESHOLD, 128)
@@ -138,5 +191,10 @@ def main() -> None:
     for row in curve.itertuples():
         print(f"  {row.similarity:10.3f} {row.pairs:10,} {row.found:8.3f} {row.theory:8.3f}")
     print(f"  drawn in {TARGET}")
+    expected = connected(texts)
+    for partitions in (1, 2, 7):
+        if clusters(texts, partitions=partitions) != expected:
+            raise SystemExit(f"with {partitions} partitions the clusters are not networkx's")
+    print(f"  {len(expected):,} clusters, networkx's, with 1, 2 and 7 partitions")
     if recall < 0.95 or precision < 0.99:
         raise SystemExit("too few were found, or too many that are not")
