@@ -92,7 +92,7 @@ def explain(reason: str, *, config: Config) -> str:
     if label != reason:
         for rule in config.select:
             if rule.label == label:
-                return f"A rule of the configuration: {conditions(rule)}."
+                return f"A rule of the configuration keeps a pair if {conditions(rule)}."
         return "A rule of the configuration."
     return REASONS.get(reason, reason)
 
@@ -101,9 +101,9 @@ def conditions(rule: Rule) -> str:
     """What `rule` asks for.
 
     >>> conditions(Rule(column="smaller_side", min=200))
-    'smaller_side has to be at least 200'
+    'smaller_side is at least 200'
     >>> conditions(Rule(name="either", any_of=(Rule(column="a", min=1), Rule(column="b", max=2))))
-    'a has to be at least 1 or b has to be at most 2'
+    'a is at least 1 or b is at most 2'
     """
     for word, rules in ((" or ", rule.any_of), (" and ", rule.all_of)):
         if rules is not None:
@@ -124,7 +124,7 @@ def conditions(rule: Rule) -> str:
     if rule.top_fraction is not None:
         group = f" of its {rule.per}" if rule.per else ""
         asked.append(f"among the highest {100 * rule.top_fraction:.4g}%{group}")
-    return f"{rule.column} has to be " + " and ".join(asked)
+    return f"{rule.column} is " + " and ".join(asked)
 
 
 def _value(x: object) -> str:

@@ -36,7 +36,7 @@ def test_datacard(full_run: Run, full_config: Config) -> None:
     assert "| dedup | keep one pair of each cluster of duplicates | 8 | 6 | 2 | 0 |" in lines
     assert "| en | 2 | 33.3% | 6 | 5 | 1 | 2 | 1 |" in lines
     assert "| en | 3 | 75.0% |" in lines
-    assert "| `small` | smaller_side has to be at least 100 | 9 | 1 | 1 | 1 |" in lines
+    assert "| `small` | smaller_side is at least 100 | 9 | 1 | 1 | 1 |" in lines
     assert "- Seed: 7" in lines
     assert "- Digest of the configuration: `c0ffee`" in lines
 

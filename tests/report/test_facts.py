@@ -228,9 +228,9 @@ def test_every_reason_is_explained() -> None:
 
 def test_rules_are_explained(full_config: Config) -> None:
     assert [conditions(rule) for rule in full_config.select] == [
-        "smaller_side has to be at least 100",
-        "clip_score has to be at least 0.2",
-        "clip_score has to be among the highest 90%",
+        "smaller_side is at least 100",
+        "clip_score is at least 0.2",
+        "clip_score is among the highest 90%",
     ]
     found = explain("rule:small", config=full_config)
-    assert found == "A rule of the configuration: smaller_side has to be at least 100."
+    assert found == "A rule of the configuration keeps a pair if smaller_side is at least 100."

@@ -53,19 +53,19 @@ def test_the_table_of_rules_from_the_records(tmp_path: Path) -> None:
         ("either", "score", 9, 0, 0, 0),
     ]
     assert found[0] == RuleFacts(
-        "words", "prepare", "caption_words has to be at least 3", 16, 4, 4, 4
+        "words", "prepare", "caption_words is at least 3", 16, 4, 4, 4
     )
 
 
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        (RULES[1], "clip_score has to be from 0 to 0.5"),
-        (RULES[2], "clip_score has to be among the highest 50% of its language"),
-        (RULES[3], "language has to be one of en or clip_score has to be among the highest 25%"),
+        (RULES[1], "clip_score is from 0 to 0.5"),
+        (RULES[2], "clip_score is among the highest 50% of its language"),
+        (RULES[3], "language is one of en or clip_score is among the highest 25%"),
         ({"name": "x", "all_of": [RULES[1], {"any_of": RULES[3]["any_of"][:1]}]},
-         "clip_score has to be from 0 to 0.5 and (language has to be one of en)"),
-        ({"column": "nearest_target", "in": [True]}, "nearest_target has to be one of true"),
+         "clip_score is from 0 to 0.5 and (language is one of en)"),
+        ({"column": "nearest_target", "in": [True]}, "nearest_target is one of true"),
     ],
 )  # fmt: skip
 def test_rules_in_words(rule: dict[str, Any], text: str) -> None:
