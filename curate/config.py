@@ -25,6 +25,11 @@ class Columns(Model):
     url: str = "url"
     caption: str = "caption"
     uid: str | None = Field(None, description="128 bits as 32 hex digits; else from url + caption")
+    blur_boxes: str | None = Field(
+        None,
+        description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"
+        " its width and height",
+    )
 
 
 class Input(Model):
@@ -120,6 +125,11 @@ class Download(Model):
     keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
     encode_format: Literal["jpg", "png", "webp"] = "jpg"
     encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
+    faces: Literal["find", "blur"] | None = Field(
+        None,
+        description="find: their boxes as the column `face_boxes`, their number as `faces`. blur: none"
+        " is stored sharp either. A face is found from a 64th of the image's longer side on",
+    )
     perceptual_hash: bool = Field(True, description="compute the PDQ hash of each image")
     block_lists: tuple[str, ...] = Field(
         (), description="files of hashes (md5, sha256, PDQ) of images that must not be stored"
@@ -132,6 +142,14 @@ class Download(Model):
     def _png_level(self) -> "Download":
         if self.encode_format == "png" and self.encode_quality > 9:
             raise ValueError("encode_quality is a compression level from 0 to 9 for png")
+        return self
+
+    @model_validator(mode="after")
+    def _decoded(self) -> "Download":
+        if self.faces and self.disable_all_reencoding:
+            raise ValueError(
+                "faces and disable_all_reencoding, which decodes nothing, exclude each other"
+            )
         return self
 
 
@@ -478,6 +496,10 @@ class Config(Model):
                 raise ValueError(
                     f"scores.{name}: a head needs score.model and score.embeddings: true"
                 )
+        if self.input.columns.blur_boxes and self.download.disable_all_reencoding:
+            raise ValueError(
+                "input.columns.blur_boxes: nothing is blurred with download.disable_all_reencoding"
+            )
         if self.decontaminate and not self.download.enabled:
             raise ValueError("decontaminate needs download.enabled: it looks at images")
         near = self.decontaminate and self.decontaminate.image_distance
