@@ -267,6 +267,22 @@ class NearestTarget(Model):
     )
 
 
+class SimCore(Model):
+    """The column `simcore`: the round in which the image was taken for a target set, null if never.
+
+    Each round takes the nearest image that is left to each centroid of the target set.
+    """
+
+    target: str = Field(description="image embeddings, as for norm_sim")
+    keep: Positive = Field(description="images to take; one worker holds so many for each centroid")
+    clusters: Positive = Field(100, description="centroids of the target set, at most")
+    tau: Fraction | None = Field(
+        None,
+        description="end before a round whose images are, on average, nearer by less than this share"
+        " of the first round's; the paper's is 0.95",
+    )
+
+
 class Score(Scorer):
     """Image-text alignment by an open_clip model."""
 
@@ -276,6 +292,7 @@ class Score(Scorer):
     neg_clip_loss: NegClipLoss | None = Field(None, description="needs `embeddings`")
     norm_sim: NormSim | None = Field(None, description="needs `embeddings`")
     nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
+    simcore: SimCore | None = Field(None, description="needs `embeddings`")
     accelerator: str = Field(
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
     )
@@ -287,12 +304,13 @@ class Score(Scorer):
         return {**self.also, "": self}
 
     @property
-    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget]:
+    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget | SimCore]:
         """What is made of the first model's embeddings, by the name of its column."""
         asked = {
             "neg_clip_loss": self.neg_clip_loss,
             "norm_sim": self.norm_sim,
             "nearest_target": self.nearest_target,
+            "simcore": self.simcore,
         }
         return {name: one for name, one in asked.items() if one is not None}
 

@@ -117,6 +117,7 @@ DERIVED = pa.schema(
         ("neg_clip_loss", pa.float32()),  # at most 0
         ("norm_sim", pa.float32()),
         ("nearest_target", pa.bool_()),
+        ("simcore", pa.int32()),  # the round in which the image was taken, from 1; else null
     ]
 )
 """What is made of stored embeddings, on request: each in a folder ``score/annotated/COLUMN``.
