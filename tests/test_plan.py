@@ -369,6 +369,12 @@ def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_pat
     assert stale(digests(tmp_path, score | {"score.neg_clip_loss": {"batches": 2}})) == everything
     other = {"target": str(tmp_path / "target.npy"), "norm": 2}
     assert stale(digests(tmp_path, score | {"score.norm_sim": other})) == everything[1:]
+    core = {"score.simcore": {"target": str(tmp_path / "target.npy"), "keep": 3}}
+    wider = {"score.simcore": {"target": str(tmp_path / "target.npy"), "keep": 4}}
+    first, second = digests(tmp_path, score | core), digests(tmp_path, score | wider)
+    assert [x for x in first if first[x].chain != second[x].chain] == [
+        "score/annotated/simcore", *FOLDERS[at:],
+    ]  # fmt: skip
     np.save(tmp_path / "target.npy", np.ones((2, 2)))
     assert stale(digests(tmp_path, score)) == everything[1:]
     (tmp_path / "target.npy").unlink()
