@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate import files, plan, schema
+from curate import files, schema
+from curate.asked import added_columns
 from curate.config import Config, Rule
 from curate.report.selection import LANGUAGES, RuleFacts, Threshold, rules, scores
 from curate.report.wording import conditions
@@ -53,9 +54,7 @@ def test_the_table_of_rules_from_the_records(tmp_path: Path) -> None:
         ("top", "score", 9, 2, 4, 2),
         ("either", "score", 9, 0, 0, 0),
     ]
-    assert found[0] == RuleFacts(
-        "words", "prepare", "caption_words is at least 3", 16, 4, 4, 4
-    )
+    assert found[0] == RuleFacts("words", "prepare", "caption_words is at least 3", 16, 4, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -135,12 +134,12 @@ def test_columns_of_embeddings_are_shown_like_scores(tmp_path: Path) -> None:
          "norm_sim": near, "nearest_target": True, "simcore": taken}
         for i, (near, taken) in enumerate([(0.75, 2), (0.25, None), (None, None), (0.5, 1)])
     ]  # fmt: skip
-    lay(run, "download", [rows], plan.added_columns(asked)[Stage.PREPARE])
+    lay(run, "download", [rows], added_columns(asked)[Stage.PREPARE])
     lay(run, "score/annotated", [rows], schema.SCORED)
     for field in schema.DERIVED:
         columns = pa.schema([("uid", pa.string()), field])
         lay(run, f"score/annotated/{field.name}", [rows], columns)
-    columns = schema.after(Stage.SCORE, enabled=Stage, added=plan.added_columns(asked))
+    columns = schema.after(Stage.SCORE, enabled=Stage, added=added_columns(asked))
     lay(run, "score", [[rows[0], rows[3]]], columns)
     found = {one.column: one for one in scores(run, asked)}
     assert list(found) == ["clip_score", "norm_sim", "simcore"]
