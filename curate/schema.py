@@ -195,6 +195,10 @@ ADDED = {
 }
 
 
+ON_REQUEST = (LISTED, BOXED, FACES, OTHER_CAPTIONS, DERIVED, WFPP)
+"""The columns that a stage adds where it is asked for them."""
+
+
 def prepared(*, listed: bool, boxed: bool) -> pa.Schema:
     """What prepare adds, given whether it counts words of a list, and whether there are boxes."""
     return pa.schema([*PREPARE, *(LISTED if listed else ()), *(BOXED if boxed else ())])

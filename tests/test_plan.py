@@ -450,6 +450,7 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
         ({"score": BASE["score"] | {"also": {"annotated": BASE["score"]}}},
          "score.also.annotated: annotated is taken"),
         ({"scores": {"width": {"kind": "nsfw"}}}, "scores.width: width is taken by another column"),
+        ({"scores": {"faces": {"kind": "nsfw"}}}, "scores.faces: faces is taken by another column"),
         ({"scores": {"a": {"kind": "relations", "parser": "no_such_parser"}}},
          "scores.a: relations needs the "),
         ({"score": EMBEDDED, "scores": {"a": {"kind": "head", "weights": "gone.pt"}}},
