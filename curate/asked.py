@@ -61,8 +61,12 @@ def clip_model(scorer: Scorer) -> ClipModel:
 def added_columns(config: Config) -> dict[Stage, pa.Schema]:
     """The columns that each enabled stage adds, in flow order."""
     added = dict(schema.ADDED)
-    if config.prepare.words_in is not None:
-        added[Stage.PREPARE] = schema.LISTED
+    added[Stage.PREPARE] = schema.prepared(
+        listed=config.prepare.words_in is not None,
+        boxed=config.input.columns.blur_boxes is not None,
+    )
+    if config.download.faces:
+        added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *schema.FACES])
     if config.dedup.keep_captions:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:

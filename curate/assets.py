@@ -64,7 +64,8 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[
 
 
 def _check_name(name: str, *, where: str) -> None:
-    taken = (*schema.after(Stage.BALANCE, enabled=Stage).names, *schema.DERIVED.names, ANNOTATED)
+    asked = [name for columns in schema.ON_REQUEST for name in columns.names]
+    taken = (*schema.after(Stage.BALANCE, enabled=Stage).names, *asked, ANNOTATED)
     if name in taken:
         raise CurateError(f"{where}: {name} is taken by another column; give another name")
 

@@ -25,6 +25,11 @@ class Columns(Model):
     url: str = "url"
     caption: str = "caption"
     uid: str | None = Field(None, description="128 bits as 32 hex digits; else from url + caption")
+    blur_boxes: str | None = Field(
+        None,
+        description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"
+        " its width and height",
+    )
 
 
 class Input(Model):
@@ -120,6 +125,11 @@ class Download(Model):
     keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
     encode_format: Literal["jpg", "png", "webp"] = "jpg"
     encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
+    faces: Literal["find", "blur"] | None = Field(
+        None,
+        description="find: their boxes as the column `face_boxes`, their number as `faces`. blur: none"
+        " is stored sharp either. A face is found from a 64th of the image's longer side on",
+    )
     perceptual_hash: bool = Field(True, description="compute the PDQ hash of each image")
     block_lists: tuple[str, ...] = Field(
         (), description="files of hashes (md5, sha256, PDQ) of images that must not be stored"
@@ -132,6 +142,14 @@ class Download(Model):
     def _png_level(self) -> "Download":
         if self.encode_format == "png" and self.encode_quality > 9:
             raise ValueError("encode_quality is a compression level from 0 to 9 for png")
+        return self
+
+    @model_validator(mode="after")
+    def _decoded(self) -> "Download":
+        if self.faces and self.disable_all_reencoding:
+            raise ValueError(
+                "faces and disable_all_reencoding, which decodes nothing, exclude each other"
+            )
         return self
 
 
@@ -249,6 +267,22 @@ class NearestTarget(Model):
     )
 
 
+class SimCore(Model):
+    """The column `simcore`: the round in which the image was taken for a target set, null if never.
+
+    Each round takes the nearest image that is left to each centroid of the target set.
+    """
+
+    target: str = Field(description="image embeddings, as for norm_sim")
+    keep: Positive = Field(description="images to take; one worker holds so many for each centroid")
+    clusters: Positive = Field(100, description="centroids of the target set, at most")
+    tau: Fraction | None = Field(
+        None,
+        description="end before a round whose images are, on average, nearer by less than this share"
+        " of the first round's; the paper's is 0.95",
+    )
+
+
 class Score(Scorer):
     """Image-text alignment by an open_clip model."""
 
@@ -258,6 +292,7 @@ class Score(Scorer):
     neg_clip_loss: NegClipLoss | None = Field(None, description="needs `embeddings`")
     norm_sim: NormSim | None = Field(None, description="needs `embeddings`")
     nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
+    simcore: SimCore | None = Field(None, description="needs `embeddings`")
     accelerator: str = Field(
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
     )
@@ -269,12 +304,13 @@ class Score(Scorer):
         return {**self.also, "": self}
 
     @property
-    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget]:
+    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget | SimCore]:
         """What is made of the first model's embeddings, by the name of its column."""
         asked = {
             "neg_clip_loss": self.neg_clip_loss,
             "norm_sim": self.norm_sim,
             "nearest_target": self.nearest_target,
+            "simcore": self.simcore,
         }
         return {name: one for name, one in asked.items() if one is not None}
 
@@ -478,6 +514,10 @@ class Config(Model):
                 raise ValueError(
                     f"scores.{name}: a head needs score.model and score.embeddings: true"
                 )
+        if self.input.columns.blur_boxes and self.download.disable_all_reencoding:
+            raise ValueError(
+                "input.columns.blur_boxes: nothing is blurred with download.disable_all_reencoding"
+            )
         if self.decontaminate and not self.download.enabled:
             raise ValueError("decontaminate needs download.enabled: it looks at images")
         near = self.decontaminate and self.decontaminate.image_distance

@@ -22,7 +22,7 @@ from curate.ops.tables import parquet_row_groups, read_batches
 from curate.reasons import ErrorCode
 from curate.run import Part, Run
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the copies change shape, so that older ones are made again."""
 
 _AT_ONCE = 4  # parts in a row group that is read where it stands
@@ -42,7 +42,7 @@ class Cut:
 def pool_format(config: Config) -> PoolFormat:
     """How the configured input is read."""
     columns = config.input.columns
-    return PoolFormat(config.input.format, columns.url, columns.caption, columns.uid)
+    return PoolFormat(config.input.format, **columns.model_dump())
 
 
 def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:

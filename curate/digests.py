@@ -47,7 +47,8 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     if Stage.DOWNLOAD in stages:
         fetch = config.download.model_dump(include=_FETCH_KEYS)
         opt_outs = {"opt_out_list": assets["opt_out_list"]} if "opt_out_list" in assets else {}
-        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | opt_outs
+        faces = {"faces": config.download.faces} if config.download.faces else {}
+        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | opt_outs | faces
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
         if against := config.decontaminate:
             sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))

@@ -38,6 +38,7 @@ from curate.stages.prepare import PrepareStep
 from curate.stages.score import ScoreStep, TakeScores
 from curate.stages.select import Select, SelectDownload, SelectScore
 from curate.stages.shards import Shards, ShardStep
+from curate.stages.simcore import SimCore, SimCoreStep
 from curate.stages.wfpp import Wfpp, WfppStep
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -228,6 +229,9 @@ def derived_columns(plan: Plan) -> dict[str, Any]:
             settings = asked.model_dump() | {"target": files.absolute(asked.target)}
             near = NearestTargetStep(**common, **settings, seed=plan.config.seed)
             found[name] = NearestTarget(near)
+        elif isinstance(asked, configuration.SimCore):
+            settings = asked.model_dump() | {"target": files.absolute(asked.target)}
+            found[name] = SimCore(SimCoreStep(**common, **settings, seed=plan.config.seed))
         else:
             loss = NegClipLossStep(**common, **asked.model_dump(), seed=plan.config.seed)
             found[name] = NegClipLoss(loss)

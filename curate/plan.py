@@ -69,7 +69,8 @@ def make_plan(config: Config) -> Plan:
             for x in inputs
         ],
         config.part_rows,
-        asdict(pool) | {"format": None},
+        {key: name for key, name in asdict(pool).items() if name or key != "blur_boxes"}
+        | {"format": None},
     )
     _check_out(run, input_digest)
     check_settled(run)

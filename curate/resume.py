@@ -15,7 +15,8 @@ from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartReco
 from curate.schema import Stage
 
 _BARRIERS = (
-    Stage.DEDUP, score_folder("neg_clip_loss"), score_folder("nearest_target"), Stage.BALANCE,
+    Stage.DEDUP, score_folder("neg_clip_loss"), score_folder("nearest_target"),
+    score_folder("simcore"), Stage.BALANCE,
 )  # fmt: skip
 
 

@@ -23,6 +23,9 @@ class Stage(StrEnum):
     REPORT = "report"
 
 
+BOXES = pa.list_(pa.field("element", pa.list_(pa.field("element", pa.float64()))))
+"""Boxes in an image: left, top, right, bottom of each, as shares of its width and height."""
+
 POOL = pa.schema(
     [
         ("url", pa.string()),
@@ -33,6 +36,7 @@ POOL = pa.schema(
         ("file", pa.string()),  # where the image came with the pair: the file that holds its bytes
         ("offset", pa.int64()),  # of the image inside `file`, bytes
         ("size", pa.int64()),
+        ("blur_boxes", BOXES),  # what to blur in the image; null where that is not known
     ]
 )
 """What every reader yields."""
@@ -55,8 +59,11 @@ PREPARE = pa.schema(
     ]
 )
 
-LISTED = PREPARE.append(pa.field("words_in_list", pa.int32()))  # words of prepare.words_in
+LISTED = pa.schema([("words_in_list", pa.int32())])  # words of prepare.words_in
 """What prepare adds where it counts words of a list."""
+
+BOXED = pa.schema([POOL.field("blur_boxes")])
+"""What prepare adds where the pool says what to blur."""
 
 FETCHED = pa.schema(
     [
@@ -84,6 +91,9 @@ FETCHED = pa.schema(
 
 DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in ("uid", "outcome", "detail")])
 
+FACES = pa.schema([("faces", pa.int32()), ("face_boxes", BOXES)])
+"""What the download adds where it looks for faces: boxes in the upright picture, before a crop."""
+
 DEDUP = pa.schema(
     [
         ("cluster", pa.string()),  # uid of its first pair; its own where the pair is alone
@@ -107,6 +117,7 @@ DERIVED = pa.schema(
         ("neg_clip_loss", pa.float32()),  # at most 0
         ("norm_sim", pa.float32()),
         ("nearest_target", pa.bool_()),
+        ("simcore", pa.int32()),  # the round in which the image was taken, from 1; else null
     ]
 )
 """What is made of stored embeddings, on request: each in a folder ``score/annotated/COLUMN``.
@@ -182,6 +193,15 @@ ADDED = {
     Stage.SCORE: SCORE,
     Stage.BALANCE: BALANCE,
 }
+
+
+ON_REQUEST = (LISTED, BOXED, FACES, OTHER_CAPTIONS, DERIVED, WFPP)
+"""The columns that a stage adds where it is asked for them."""
+
+
+def prepared(*, listed: bool, boxed: bool) -> pa.Schema:
+    """What prepare adds, given whether it counts words of a list, and whether there are boxes."""
+    return pa.schema([*PREPARE, *(LISTED if listed else ()), *(BOXED if boxed else ())])
 
 
 def scores(

@@ -13,7 +13,7 @@ import pytest
 
 from curate import files
 from curate.config import Config
-from curate.cutting import find_inputs
+from curate.cutting import FORMAT, find_inputs
 from curate.errors import CurateError
 from curate.execute import check_dead
 from curate.flow import prepare_step
@@ -248,8 +248,7 @@ def test_copies_of_an_older_shape_are_made_again(tmp_path: Path) -> None:
     made = make_plan(config(tmp_path, folder))
     parts = Path(made.run.path("input", "parts.json"))
     stored = json.loads(parts.read_text())
-    assert stored["format"] == 2
-    parts.write_text(
-        json.dumps({"digest": stored["digest"], "format": 1, "parts": [], "rows": [0]})
-    )
+    assert stored["format"] == FORMAT
+    older = {"digest": stored["digest"], "format": FORMAT - 1, "parts": [], "rows": [0]}
+    parts.write_text(json.dumps(older))
     assert make_plan(config(tmp_path, folder)).parts == made.parts

@@ -186,6 +186,7 @@ def changed(before: dict[str, StepDigest], after: dict[str, StepDigest], kind: s
         ("select.0.name", "short", "prepare"),
         ("download.image_size", 128, "download/annotated"),
         ("download.resize_mode", "border", "download/annotated"),
+        ("download.faces", "find", "download/annotated"),
         ("download.only_if_bigger", False, "download/annotated"),
         ("download.encode_format", "webp", "download/annotated"),
         ("download.encode_quality", 90, "download/annotated"),
@@ -369,6 +370,12 @@ def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_pat
     assert stale(digests(tmp_path, score | {"score.neg_clip_loss": {"batches": 2}})) == everything
     other = {"target": str(tmp_path / "target.npy"), "norm": 2}
     assert stale(digests(tmp_path, score | {"score.norm_sim": other})) == everything[1:]
+    core = {"score.simcore": {"target": str(tmp_path / "target.npy"), "keep": 3}}
+    wider = {"score.simcore": {"target": str(tmp_path / "target.npy"), "keep": 4}}
+    first, second = digests(tmp_path, score | core), digests(tmp_path, score | wider)
+    assert [x for x in first if first[x].chain != second[x].chain] == [
+        "score/annotated/simcore", *FOLDERS[at:],
+    ]  # fmt: skip
     np.save(tmp_path / "target.npy", np.ones((2, 2)))
     assert stale(digests(tmp_path, score)) == everything[1:]
     (tmp_path / "target.npy").unlink()
@@ -443,6 +450,7 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
         ({"score": BASE["score"] | {"also": {"annotated": BASE["score"]}}},
          "score.also.annotated: annotated is taken"),
         ({"scores": {"width": {"kind": "nsfw"}}}, "scores.width: width is taken by another column"),
+        ({"scores": {"faces": {"kind": "nsfw"}}}, "scores.faces: faces is taken by another column"),
         ({"scores": {"a": {"kind": "relations", "parser": "no_such_parser"}}},
          "scores.a: relations needs the "),
         ({"score": EMBEDDED, "scores": {"a": {"kind": "head", "weights": "gone.pt"}}},

@@ -165,6 +165,11 @@ def test_negcliploss_and_normsim_are_both_of_the_whole_pool() -> None:
     ]  # fmt: skip
 
 
+def test_simcore_keeps_what_was_taken_in_any_round() -> None:
+    rows: list[Row] = [{"simcore": number} for number in (1, 20_000, None)]
+    assert fates(recipe("simcore"), rows) == ["kept", "kept", "simcore"]
+
+
 @pytest.mark.parametrize("name", ["datacomp-text", "datacomp-clip-l14-30", "dfn", "cat", "tmars"])
 def test_recipes_whose_columns_exist_can_be_planned(name: str) -> None:
     config = recipe(name)
@@ -196,7 +201,9 @@ def test_recipes_of_further_scores_are_planned_whole(name: str, tmp_path: Path) 
     assert ("clip_score" in plan.columns(Stage.SCORE).names) == (name == "tmars")
 
 
-@pytest.mark.parametrize("name", ["negcliploss-normsim", "datacomp-image", "datacomp-1b"])
+@pytest.mark.parametrize(
+    "name", ["negcliploss-normsim", "datacomp-image", "datacomp-1b", "simcore"]
+)
 def test_recipes_over_stored_embeddings_can_be_planned(name: str) -> None:
     config = recipe(name)
     assert rule_stage(config.select[-1], config) is Stage.SCORE

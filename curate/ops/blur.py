@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-Box = Sequence[float]
-"""x_min, y_min, x_max, y_max, as shares of the width and height."""
+from curate.ops.boxes import Box
 
 
 def blur_boxes(pixels: Any, boxes: Sequence[Box]) -> Any:

@@ -15,15 +15,24 @@ import sys
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import Protocol
 
 from curate.errors import CurateError
+from curate.ops.boxes import Box
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.reasons import DropReason
 
-Encode = Callable[[bytes], StoredImage | Refusal]
+
+class Encode(Protocol):
+    """What makes the stored form of an image file, with the boxes blurred."""
+
+    def __call__(self, content: bytes, *, blur: Sequence[Box] = ()) -> StoredImage | Refusal:
+        """The image, or why it is refused."""
+
+
 _READY = b"ready"
 _START = 120.0
 """Seconds that a process may take to start."""
@@ -58,12 +67,15 @@ class _Process:
                 last = words.read().decode(errors="replace").strip().rpartition("\n")[2]
                 raise CurateError(f"the process that decodes images does not start: {last}")
 
-    def encode(self, content: bytes, *, timeout: float) -> StoredImage | Refusal | None:
+    def encode(
+        self, content: bytes, *, blur: Sequence[Box], timeout: float
+    ) -> StoredImage | Refusal | None:
         """What the encoder makes of `content`; None if no answer came in `timeout` seconds.
 
         Raises EOFError or OSError where the process has ended.
         """
         self._pipe.send_bytes(content)
+        self._pipe.send(blur)
         if not self._pipe.poll(timeout):
             return None
         answer: StoredImage | Refusal = self._pipe.recv()
@@ -91,11 +103,11 @@ def _serve(socket_number: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the decoders' warnings
     while True:
         try:
-            content = pipe.recv_bytes()
+            content, blur = pipe.recv_bytes(), pipe.recv()
         except EOFError:
             return
         try:
-            answer = encoder(content)
+            answer = encoder(content, blur=blur)
         except Exception as error:  # noqa: BLE001 - one image must not end the run
             detail = f"{type(error).__name__}: {error}"
             answer = Refusal(DropReason.DECODER_CRASHED, detail[:200])
@@ -122,12 +134,12 @@ def isolated(encoder: Encode, *, timeout: float) -> Iterator[Encode]:
     key = pickle.dumps(encoder)
     held: list[_Process] = []
 
-    def encode(content: bytes) -> StoredImage | Refusal:
+    def encode(content: bytes, *, blur: Sequence[Box] = ()) -> StoredImage | Refusal:
         ended: list[int] = []
         while len(ended) < 2:
             process = held.pop() if held else _take(key, encoder)
             try:
-                answer = process.encode(content, timeout=timeout)
+                answer = process.encode(content, blur=blur, timeout=timeout)
             except (EOFError, OSError):
                 ended.append(process.kill())
                 continue

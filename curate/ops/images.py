@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from curate.ops.area import shrink
-from curate.ops.blur import Box, blur_boxes
+from curate.ops.blur import blur_boxes
+from curate.ops.boxes import Box, turned
+from curate.ops.faces import find_faces, to_bytes
 from curate.ops.formats import RASTER, Header, is_truncated, read_header, sniff
 from curate.ops.imagehash import NO_HASH, PerceptualHash, perceptual_hash
 from curate.reasons import DropReason
@@ -52,6 +54,8 @@ class StoredImage:
     phash: str | None = None  # PDQ, hex
     phash_quality: int | None = None  # 0 to 100
     exif: str | None = None  # JSON of the original's tags, if it is kept
+    faces: int | None = None  # where they were looked for
+    face_boxes: Sequence[Box] | None = None  # in the upright picture, before anything is cut off
 
 
 @dataclass(frozen=True)
@@ -91,15 +95,22 @@ class ImageEncoder:
     max_pixels_per_byte: float = 1_000
     perceptual_hash: bool = True
     md5: bool = False  # for block lists that hold MD5s
+    faces: str | None = None  # `find` or `blur`; neither goes with disable_all_reencoding
 
     def warm_up(self) -> None:
         """Load the kernels, so that the first image need not wait for them."""
         if self.perceptual_hash:
             perceptual_hash(np.zeros((2, 2, 3), np.uint8))
+        if self.faces:
+            find_faces(np.zeros((2, 2, 3), np.uint8))
         shrink(np.zeros((3, 3, 3), np.uint8), (2, 2))
 
     def __call__(self, content: bytes, *, blur: Sequence[Box] = ()) -> StoredImage | Refusal:
-        """The stored form of the file `content`, with the boxes blurred, or why it is refused."""
+        """The stored form of the file `content`, with the boxes blurred, or why it is refused.
+
+        As in img2dataset, `blur` is about the picture as the file holds it, not yet turned upright.
+        Perceptual hashes are of what was there before.
+        """
         kind = sniff(content)
         header = self._check(content, kind)
         if isinstance(header, Refusal):
@@ -120,25 +131,36 @@ class ImageEncoder:
             height, width = pixels.shape[:2]
             if bomb := self._bomb(width, height, len(content)):
                 return bomb
-        resized = self._resize(pixels, width, height, blur)
-        size = (resized.shape[1], resized.shape[0])
+        faces = find_faces(pixels) if self.faces else None
+        hidden = turned(blur, header.orientation)
+        if faces and self.faces == "blur":
+            hidden += faces
+        if hidden:
+            pixels = to_bytes(pixels)
+        resizes = self._resizes(width, height)
+        scaled = self._scale(pixels, width, height) if resizes else pixels
+        blurred = blur_boxes(scaled, hidden)
+        stored = self._crop_or_pad(blurred) if resizes else blurred
+        size = (stored.shape[1], stored.shape[0])
         as_it_came = (
             self.skip_reencode
             and kind == _KINDS[self.encode_format]
-            and not (matted or blur or self._resizes(width, height) or header.orientation > 1)
+            and not (matted or hidden or resizes or header.orientation > 1)
             and (self.keep_exif or not header.has_exif)
         )
-        encoded = content if as_it_came else self._encode(resized)
+        encoded = content if as_it_came else self._encode(stored)
         if not encoded:
             return Refusal(
                 DropReason.UNDECODABLE, f"{size[0]}x{size[1]} is no {self.encode_format}"
             )
-        seen = self._perceptual(pixels if self.resize_mode in _CUTTING else resized)
-        return self._stored(content, encoded, seen, kind=kind, size=size, original=(width, height))
+        seen = self._perceptual(pixels if self.resize_mode in _CUTTING else scaled)
+        return self._stored(
+            content, encoded, seen, kind=kind, size=size, original=(width, height), faces=faces
+        )
 
     def _stored(
         self, content: bytes, encoded: bytes, seen: PerceptualHash, *, kind: str, size: Size,
-        original: Size,
+        original: Size, faces: list[Box] | None = None,
     ) -> StoredImage:  # fmt: skip
         return StoredImage(
             content=encoded,
@@ -153,6 +175,8 @@ class ImageEncoder:
             phash=seen.bits,
             phash_quality=seen.quality,
             exif=read_exif(content) if self.keep_exif else None,
+            faces=None if faces is None else len(faces),
+            face_boxes=faces,
         )
 
     def _check(self, content: bytes, kind: str) -> Header | Refusal:
@@ -208,13 +232,8 @@ class ImageEncoder:
             pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
         return _on_white(pixels) if matted else pixels
 
-    def _resize(self, pixels: Any, width: int, height: int, blur: Sequence[Box]) -> Any:
-        """`pixels` of an image of the given size, which a shrinking decoder may have made smaller."""
-        if not self._resizes(width, height):
-            return blur_boxes(pixels, blur)
-        return self._crop_or_pad(blur_boxes(self._scale(pixels, width, height), blur))
-
     def _scale(self, pixels: Any, width: int, height: int) -> Any:
+        """`pixels` of an image of the given size, which a shrinking decoder may have made smaller."""
         import cv2
 
         side = self._side(width, height)

@@ -10,12 +10,14 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
+
+from curate.schema import BOXES
 
 LONGEST_LINE = 64 << 20
 """Bytes of a line of JSON, at most."""
@@ -149,25 +151,30 @@ def read_separated(
         yield Rows(reader.schema.empty_table(), bad.copy())
 
 
-def read_jsonl(file: IO[bytes], *, columns: list[str], block_bytes: int) -> Iterator[Rows]:
-    """Rows of a file of JSON objects, one a line; numbers and truth values become their text."""
+def read_jsonl(
+    file: IO[bytes], *, columns: list[str], block_bytes: int, boxes: str | None = None
+) -> Iterator[Rows]:
+    """Rows of a file of JSON objects, one a line; numbers and truth values become their text.
+
+    The column `boxes`, if it is named, holds `schema.BOXES`.
+    """
     source = Utf8(file)
+    schema = pa.schema([(name, BOXES if name == boxes else pa.string()) for name in columns])
     number, rest = 1, b""
     while block := source.read(block_bytes):
         rest += block
         cut = rest.rfind(b"\n") + 1
         if cut:
             lines, rest = rest[:cut], rest[cut:]
-            yield _rows(lines, first=number, columns=columns)
+            yield _rows(lines, first=number, schema=schema)
             number += lines.count(b"\n")
         elif len(rest) > LONGEST_LINE:
             raise ValueError(f"line {number} has over {LONGEST_LINE >> 20} MB")
     if rest:
-        yield _rows(rest, first=number, columns=columns)
+        yield _rows(rest, first=number, schema=schema)
 
 
-def _rows(lines: bytes, *, first: int, columns: list[str]) -> Rows:
-    schema = pa.schema([(name, pa.string()) for name in columns])
+def _rows(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
     if first == 1:
         lines = lines.removeprefix(b"\xef\xbb\xbf")
     count = _objects(lines)
@@ -209,7 +216,7 @@ def _objects(lines: bytes) -> int:
 
 
 def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
-    values: dict[str, list[str | None]] = {name: [] for name in schema.names}
+    values: dict[str, list[Any]] = {name: [] for name in schema.names}
     bad = []
     for number, line in enumerate(lines.split(b"\n"), first):
         if not line.strip():
@@ -218,7 +225,7 @@ def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
             document = json.loads(line.decode())
             if not isinstance(document, dict):
                 raise ValueError(f"a JSON {type(document).__name__}, not an object")
-            row = [_text(document.get(name), name) for name in schema.names]
+            row = [_value(document.get(field.name), field) for field in schema]
         except (ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0]
             problem = f"not JSON: {reason}" if isinstance(error, json.JSONDecodeError) else reason
@@ -227,6 +234,16 @@ def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
         for name, value in zip(schema.names, row, strict=True):
             values[name].append(value)
     return Rows(pa.table(values, schema=schema), bad)
+
+
+def _value(value: object, field: pa.Field) -> object:
+    if pa.types.is_string(field.type):
+        return _text(value, field.name)
+    try:
+        pa.array([value], field.type)
+    except (TypeError, pa.ArrowException):
+        raise ValueError(f"{field.name} holds no boxes") from None
+    return value
 
 
 def _text(value: object, name: str) -> str | None:

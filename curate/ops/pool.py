@@ -14,9 +14,10 @@ from zstandard import ZstdError
 
 from curate import files
 from curate.errors import CurateError
+from curate.ops.boxes import EXPECTED, read_boxes
 from curate.ops.lines import NOT_UTF8, SHOWN, BadRow, marked
 from curate.reasons import ErrorCode
-from curate.schema import POOL
+from curate.schema import BOXES, POOL
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class PoolFormat:
     url: str
     caption: str
     uid: str | None = None
+    blur_boxes: str | None = None
 
     def of(self, path: str) -> str:
         """The format of the file at `path`."""
@@ -65,11 +67,13 @@ class PoolFormat:
     @property
     def columns(self) -> list[str]:
         """The input's columns that are read."""
-        return list(dict.fromkeys([self.url, self.caption, *([self.uid] if self.uid else [])]))
+        named = (self.url, self.caption, self.uid, self.blur_boxes)
+        return list(dict.fromkeys(name for name in named if name))
 
     def check(self, path: str, names: list[str]) -> None:
         """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
-        for key, column in (("url", self.url), ("caption", self.caption), ("uid", self.uid)):
+        for key in ("url", "caption", "uid", "blur_boxes"):
+            column = getattr(self, key)
             if names.count(column or "") > 1:
                 raise UnreadableError(f"{path}: two columns are called {column!r}")
             if column is not None and column not in names:
@@ -82,17 +86,36 @@ class PoolFormat:
         """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""
         url, caption = _as_text(table[self.url]), _as_text(table[self.caption])
         uid = _as_text(table[self.uid]) if self.uid else pa.nulls(len(table), pa.string())
-        found = pool_table(url=url, caption=caption, uid=uid, **columns)
+        boxes, no_boxes = self._boxes(table, path=path)
+        found = pool_table(url=url, caption=caption, uid=uid, blur_boxes=boxes, **columns)
         broken, endless = (np.zeros(len(table), np.bool_) for _ in range(2))
         for column in (url, caption, uid):
             broken |= np.asarray(pc.fill_null(pc.match_substring(column, NOT_UTF8), False))
             endless |= np.asarray(
                 pc.fill_null(pc.greater(pc.binary_length(column), ENDLESS), False)
             )
-        for bad, problem in ((broken, "not UTF-8"), (endless, f"a text of over {ENDLESS:,} bytes")):
+        problems = (
+            (broken, "not UTF-8"),
+            (endless, f"a text of over {ENDLESS:,} bytes"),
+            (no_boxes, f"{self.blur_boxes}: not a list of {EXPECTED}"),
+        )
+        for bad, problem in problems:
             if bad.any():
                 found = _flagged(found, pa.array(bad), detail=f"{path}: {problem}")
         return found
+
+    def _boxes(self, table: pa.Table, *, path: str) -> tuple[Any, Any]:
+        """The boxes of each row, and which rows hold none but something else."""
+        if self.blur_boxes is None:
+            return pa.nulls(len(table), BOXES), np.zeros(len(table), np.bool_)
+        column = table[self.blur_boxes]
+        try:
+            return read_boxes(column)
+        except pa.ArrowException:
+            raise UnreadableError(
+                f"{path}: {self.blur_boxes} is {column.type}, not a list of {EXPECTED};"
+                " name the right column in input.columns.blur_boxes"
+            ) from None
 
 
 def _sniff(path: str) -> str:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from curate import files
 from curate.errors import CurateError
+from curate.ops.boxes import EXPECTED, read_boxes
 from curate.ops.lines import BadRow
 from curate.ops.pool import PoolFormat, UnreadableError, bad_rows, batched, pool_table
 from curate.schema import POOL
@@ -128,8 +129,16 @@ def _row(sample: _Sample, *, pool: PoolFormat, name: str) -> dict[str, Any]:
         "url": _string(document, pool.url) or f"file:///{name}/{sample.key}",
         "caption": text if caption is None else caption,
         "uid": _string(document, pool.uid) if pool.uid else None,
+        "blur_boxes": _boxes(document, pool.blur_boxes) if pool.blur_boxes else None,
         **sample.place._asdict(),
     }
+
+
+def _boxes(document: dict[str, Any], key: str) -> Any:
+    found, bad = read_boxes(pa.array([json.dumps(document.get(key))]))
+    if bad[0]:
+        raise ValueError(f"{key}: not a list of {EXPECTED}")
+    return found[0].as_py()
 
 
 def _string(document: dict[str, Any], key: str) -> str | None:

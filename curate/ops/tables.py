@@ -117,7 +117,9 @@ def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator
     pool.check(path, names)
     with files.open_read(path, compression="infer") as file:
         if kind == "jsonl":
-            found = read_jsonl(file, columns=pool.columns, block_bytes=block_bytes)
+            found = read_jsonl(
+                file, columns=pool.columns, boxes=pool.blur_boxes, block_bytes=block_bytes
+            )
         else:
             found = read_separated(file, kind=kind, columns=pool.columns, block_bytes=block_bytes)
         for good, bad in found:

@@ -38,6 +38,10 @@ COLUMNS = {
     "image_bytes": "size of the image as fetched",
     "sha256": "of the image as fetched, hex",
     "exif": "tags of the image as fetched, JSON, where they were asked for",
+    "faces": "number of faces that were found in the image",
+    "face_boxes": "left, top, right and bottom of each face, as shares of the upright image's width and"
+    " height, before a crop or border",
+    "blur_boxes": "what the pool said was to be blurred: left, top, right and bottom of each box",
     "cluster": "uid of the first pair of the cluster of duplicates",
     "cluster_size": "pairs in that cluster",
     "other_captions": "captions of the pairs that were dropped for this one",

@@ -117,7 +117,7 @@ def scores(run: Run, config: Config) -> tuple[Scores, ...]:
     strips = [strip for pair in ends.values() for strip in pair]
     for name, found in borders.items():
         strips += [strip for border in found for strip in _beside(name, *border)]
-    shown = show(run, strips, scored=before, reads=reads)
+    shown = show(run, strips, reads=reads)
     return tuple(
         Scores(
             column=name,

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.report.ledger import Example
-from curate.run import Run
+from curate.run import ANNOTATED, Run
 from curate.schema import Stage
 
 SHOWN = 8
@@ -68,17 +68,15 @@ def beside(
     return kept, dropped
 
 
-def show(
-    run: Run, strips: Sequence[Strip], *, scored: str, reads: Stage
-) -> dict[Strip, tuple[Example, ...]]:
+def show(run: Run, strips: Sequence[Strip], *, reads: Stage) -> dict[Strip, tuple[Example, ...]]:
     """The pairs of each strip, by value and then by uid; equal for any cut of the pool into parts.
 
-    `scored` is the folder with the scores, and `reads` the stage whose rows they are of.
+    `reads` is the stage whose rows the scores are of.
     """
     found: dict[Strip, list[tuple[float, str, Example]]] = {strip: [] for strip in strips}
     columns = list(dict.fromkeys(strip.column for strip in strips))
-    for index in run.done(scored) if strips else ():
-        table = files.read_table(run.part(scored, index), columns=["uid", *columns])
+    for index in run.done(files.join(Stage.SCORE, ANNOTATED)) if strips else ():
+        table = run.annotated(Stage.SCORE, index, ["uid", *columns])
         names = ["uid", "url", "caption", "language"]
         pairs = files.read_table(run.part(reads, index), columns=names)
         if not pairs["uid"].equals(table["uid"]):

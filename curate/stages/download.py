@@ -65,6 +65,8 @@ class FetchStep(PartStep):
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
         keys, urls = row_keys(table["uid"].to_pylist()), table["url"].to_pylist()
+        boxed = "blur_boxes" in table.column_names
+        boxes = table["blur_boxes"].to_pylist() if boxed else [None] * len(keys)
         gate = self.lists.open(self.run)
         encoding = isolated(self.encoder, timeout=self.decode_timeout)
         with files.scratch(self._journal(part)) as (file, earlier), encoding as encode:
@@ -73,9 +75,13 @@ class FetchStep(PartStep):
             known = [journal.columns.get(key) for key in keys]
             missing = [row for row, columns in enumerate(known) if self._asks(columns, gate)]
             for got in self._gather(part, missing, keys=keys, urls=urls):
-                image = Refusal(got.reason, got.detail) if got.reason else encode(got.content)
-                image = gate.check(image)
-                journal.put(keys[missing[got.index]], *_columns(image))
+                row = missing[got.index]
+                image = (
+                    Refusal(got.reason, got.detail)
+                    if got.reason
+                    else encode(got.content, blur=boxes[row] or ())
+                )
+                journal.put(keys[row], *_columns(gate.check(image)))
             self._judge(keys, journal, gate)
             annotated = self._write_tar(part, keys, journal)
         figures = {
@@ -178,7 +184,8 @@ class FetchStep(PartStep):
                     columns["tar_offset"] = tar.add(name, content)
                 rows.append(columns)
             tar.end()
-        return pa.Table.from_pylist(rows, schema=schema.FETCHED)
+        found = schema.FACES if self.encoder.faces else ()
+        return pa.Table.from_pylist(rows, schema=pa.schema([*schema.FETCHED, *found]))
 
 
 def row_keys(uids: list[str]) -> list[str]:

@@ -33,6 +33,7 @@ from curate.stages.select import apply_rules
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
 _UID = r"^[0-9a-f]{32}$"
+_CARRIED = (*schema.PLACES.names, *schema.BOXED.names)
 
 
 def clean(captions: Any) -> Any:
@@ -132,7 +133,7 @@ class PrepareStep(PartStep):
         table = self.incoming(part)
         given, caption = table["uid"], clean(table["caption"])
         columns = {"uid": uids_of(table, caption), "url": table["url"], "caption": caption}
-        rest = {name: table[name] for name in ("error", "detail", *schema.PLACES.names)}
+        rest = {name: table[name] for name in ("error", "detail", *_CARRIED)}
         sieve = Sieve(pa.table({**columns, "given": given, **rest}), stage=self.stage)
         for error in (ErrorCode.BAD_ROW, ErrorCode.UNREADABLE_FILE):
             rows = pc.fill_null(pc.equal(sieve.table["error"], str(error)), False)
@@ -162,7 +163,9 @@ class PrepareStep(PartStep):
         if part.images:
             places = sieve.table.select(schema.PLACES.names)
             files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
-        columns = schema.LISTED if self.words_in else schema.PREPARE
+        columns = schema.prepared(
+            listed=self.words_in is not None, boxed=self.pool.blur_boxes is not None
+        )
         output = sieve.output(columns=columns, figures={"matches": matches, **rules})
         self._check(part, output.dead)
         return output

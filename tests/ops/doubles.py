@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 
-from curate.ops.blur import Box
+from curate.ops.boxes import Box
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 
 ABORT, HANG, RAISE, LAST = b"abort here", b"hang here", b"raise here", b"abort once: "
@@ -36,7 +36,7 @@ class CannotBeLoadedInAnotherProcess:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (_fail, ("no such encoder",))
 
-    def __call__(self, content: bytes) -> StoredImage | Refusal:
+    def __call__(self, content: bytes, *, blur: Sequence[Box] = ()) -> StoredImage | Refusal:
         raise AssertionError("never called")
 
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from curate import files, schema
+from curate.asked import added_columns
 from curate.config import Config, Rule
 from curate.report.selection import LANGUAGES, RuleFacts, Threshold, rules, scores
 from curate.report.wording import conditions
@@ -52,9 +54,7 @@ def test_the_table_of_rules_from_the_records(tmp_path: Path) -> None:
         ("top", "score", 9, 2, 4, 2),
         ("either", "score", 9, 0, 0, 0),
     ]
-    assert found[0] == RuleFacts(
-        "words", "prepare", "caption_words is at least 3", 16, 4, 4, 4
-    )
+    assert found[0] == RuleFacts("words", "prepare", "caption_words is at least 3", 16, 4, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,37 @@ def test_one_language_is_not_shown_twice(tmp_path: Path) -> None:
     lay(run, "score", [[]], schema.after(Stage.SCORE, enabled=enabled))
     [found] = scores(run, config())
     assert (found.scored, found.languages, found.thresholds) == (1, (), ())
+
+
+def test_columns_of_embeddings_are_shown_like_scores(tmp_path: Path) -> None:
+    """They stand in folders of their own, may be null, and may be whole numbers; truth is no score."""
+    run = Run(str(tmp_path / "run"))
+    target = {"target": "t.npy"}
+    score = {"model": "m", "embeddings": True, "norm_sim": target, "nearest_target": target,
+             "simcore": {**target, "keep": 2}}  # fmt: skip
+    rules = [{"column": "norm_sim", "min": 0.5}, {"column": "simcore", "min": 1},
+             {"column": "nearest_target", "in": [True]}]  # fmt: skip
+    asked = Config.model_validate(
+        {"input": {"paths": ["p"]}, "score": score, "select": rules, "dedup": {"enabled": False}}
+    )
+    rows = [
+        {"uid": uid_of(i), "url": "u", "caption": f"c{i}", "language": "en", "clip_score": 0.25,
+         "norm_sim": near, "nearest_target": True, "simcore": taken}
+        for i, (near, taken) in enumerate([(0.75, 2), (0.25, None), (None, None), (0.5, 1)])
+    ]  # fmt: skip
+    lay(run, "download", [rows], added_columns(asked)[Stage.PREPARE])
+    lay(run, "score/annotated", [rows], schema.SCORED)
+    for field in schema.DERIVED:
+        columns = pa.schema([("uid", pa.string()), field])
+        lay(run, f"score/annotated/{field.name}", [rows], columns)
+    columns = schema.after(Stage.SCORE, enabled=Stage, added=added_columns(asked))
+    lay(run, "score", [[rows[0], rows[3]]], columns)
+    found = {one.column: one for one in scores(run, asked)}
+    assert list(found) == ["clip_score", "norm_sim", "simcore"]
+    assert [found[name].scored for name in ("norm_sim", "simcore")] == [3, 2]
+    assert [one.value for one in found["norm_sim"].ends.highest] == ["0.75", "0.5", "0.25"]
+    assert [one.caption for one in found["simcore"].ends.lowest] == ["c3", "c0"]
+    (sheet,) = found["norm_sim"].sheets
+    assert [[x.caption for x in side] for side in (sheet.kept, sheet.dropped)] == [
+        ["c3", "c0"], ["c1"],
+    ]  # fmt: skip

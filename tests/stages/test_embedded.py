@@ -10,11 +10,14 @@ import pytest
 
 from curate import files, schema
 from curate.errors import CurateError
+from curate.ops.centroids import find_centroids
 from curate.ops.vectors import draw_batches, neg_clip_loss, norm_sim, read_target, unit
 from curate.run import Part, Run
 from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep, plan_blocks
 from curate.stages.nearest import NearestTarget, NearestTargetStep
 from curate.stages.part import TakePart
+from curate.stages.simcore import SimCore, SimCoreStep
+from tests.ops.test_simcore import naive
 from tests.stages.rundir import drive, lay, rows_of, uid_of
 
 SIZES = (7, 0, 12, 5)
@@ -150,6 +153,30 @@ def test_images_in_the_clusters_of_a_target(run: Run, tmp_path: Path) -> None:
     assert files.read_bytes(run.path(step.folder, "centroids.npz")) == centroids
 
 
+def test_rounds_toward_a_target_are_those_of_one_table_of_all_pairs(
+    run: Run, tmp_path: Path
+) -> None:
+    parts = lay_embedded(run)
+    target = str(tmp_path / "target.npy")
+    np.save(target, vectors(3, 8))
+    step = SimCoreStep(run=run, reads="dedup", digest="d", own="o", target=target, keep=9,
+                       clusters=4, tau=None, seed=1)  # fmt: skip
+    drive(run, SimCore(step), parts)
+    found = rows_of(run, step.folder, "simcore")
+    centroids = find_centroids(unit(vectors(3, 8)), clusters=4, seed=1)
+    known = np.array([i for i in range(sum(SIZES)) if i != LOST])
+    rounds = naive(centroids @ unit(vectors(1))[known].T, keep=9, tau=None)
+    assert found == [
+        dict(zip(known[list(rounds)].tolist(), rounds.values(), strict=True)).get(i)
+        for i in range(sum(SIZES))
+    ]
+    assert not files.exists(run.path(step.folder, "candidates"))
+    before = [files.read_bytes(run.part(step.folder, part.index)) for part in parts]
+    files.remove(run.part(step.folder, 2, "json"))
+    drive(run, SimCore(step), parts[::-1], workers=2)
+    assert [files.read_bytes(run.part(step.folder, part.index)) for part in parts] == before
+
+
 def test_a_pool_without_embeddings_has_no_centroids(run: Run, tmp_path: Path) -> None:
     parts = lay_embedded(run)[1:2]
     target = str(tmp_path / "target.npy")
@@ -158,5 +185,7 @@ def test_a_pool_without_embeddings_has_no_centroids(run: Run, tmp_path: Path) ->
     near = NearestTargetStep(**common, target=target, clusters=3, sample=9, seed=1)
     drive(run, NearestTarget(near), parts)
     drive(run, NegClipLoss(loss_step(run)), parts)
-    for name in ("nearest_target", "neg_clip_loss"):
+    core = SimCoreStep(**common, target=target, keep=3, clusters=2, tau=0.95, seed=1)
+    drive(run, SimCore(core), parts)
+    for name in ("nearest_target", "neg_clip_loss", "simcore"):
         assert rows_of(run, f"score/annotated/{name}", name) == []

@@ -91,7 +91,7 @@ def prepare(
     check_conserved(run, Stage.PREPARE, parts)
     for index in range(len(parts)):
         kept = files.read_table(run.part("prepare", index))
-        assert kept.schema.equals(schema.LISTED if words_in else schema.PREPARE)
+        assert kept.schema.equals(schema.prepared(listed=words_in is not None, boxed=False))
     return yielded
 
 
