@@ -1,18 +1,17 @@
 """The cuts that a run's quantile rules led to: ``RUN/STAGE/quantiles.json``."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from curate import files
-from curate.ops.quantiles import Cuts, Group, Quantile
+from curate.ops.quantiles import Cut, Cuts, Quantile
 from curate.run import Run
 from curate.schema import Stage
 
 FILE = "quantiles.json"
 
 
-def write_cuts(cuts: Cuts, *, target: str) -> None:
-    """Write `cuts` to the file `target`."""
+def write_cuts(cuts: Cuts, *, target: str, digest: str) -> Cuts:
+    """Write `cuts`, which the parts under `digest` led to, to the file `target`."""
     document = [
         {
             "column": quantile.column,
@@ -21,17 +20,30 @@ def write_cuts(cuts: Cuts, *, target: str) -> None:
             "group": group,
             "pairs": cut.pairs,
             "cut": cut.value,
+            "digest": digest,
         }
         for (quantile, group), cut in cuts.items()
     ]
     files.write_json(target, document)
+    return cuts
 
 
-def read_cuts(run: Run, stage: Stage) -> Mapping[Group, float | int]:
+def read_cuts(run: Run, stage: Stage) -> Cuts:
     """The cuts that the run took at `stage`; none where no rule asked for one."""
+    return {
+        (Quantile(one["column"], one["top_fraction"], one["per"]), one["group"]): Cut(
+            one["pairs"], one["cut"]
+        )
+        for one in _stored(run, stage)
+    }
+
+
+def cuts_stand(run: Run, stage: Stage, *, digest: str) -> bool:
+    """Whether the run took cuts at `stage` that are those of the parts under `digest`."""
+    return {one.get("digest") for one in _stored(run, stage)} == {digest}
+
+
+def _stored(run: Run, stage: Stage) -> list[dict[str, Any]]:
     url = run.path(stage, FILE)
     found: list[dict[str, Any]] = files.read_json(url) if files.exists(url) else []
-    return {
-        (Quantile(one["column"], one["top_fraction"], one["per"]), one["group"]): one["cut"]
-        for one in found
-    }
+    return found

@@ -147,7 +147,7 @@ def _cut(run: Run, config: Config, stage: Stage, reason: str) -> str:
     rules = [rule for rule in config.select if rule_reason(rule.label) == reason]
     asked = {quantile for rule in rules for quantile in quantiles_of([rule])}
     found = [
-        f"{cut:.6g}" + (f" ({group})" if group is not None else "")
+        f"{cut.value:.6g}" + (f" ({group})" if group is not None else "")
         for (quantile, group), cut in read_cuts(run, stage).items()
         if quantile in asked
     ]

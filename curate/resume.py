@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from curate import files
 from curate.config import Rule
+from curate.cuts import FILE as CUTS
 from curate.digests import score_folder
 from curate.plan import Plan
 from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartRecord, Run
@@ -56,7 +57,10 @@ def settle(plan: Plan) -> Standing:
     for folder in folders:
         digest = plan.digests[folder]
         whole = len(before) == everything
-        barrier = folder in _BARRIERS or any(rule.has_quantile for rule in _rules(plan, folder))
+        has_quantile = any(rule.has_quantile for rule in _rules(plan, folder))
+        barrier = folder in _BARRIERS or has_quantile
+        if not whole:
+            files.remove(run.path(folder, CUTS))
         now = set()
         for index, record in run.records(folder):
             if plan.retry_failed and record.own == digest.own and _failed(record):

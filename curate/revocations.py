@@ -17,6 +17,7 @@ from curate import files
 from curate.errors import CurateError
 from curate.ops.blocklists import MAX_DISTANCE, BlockList, hashes_of
 from curate.ops.urls import host_of, normalise_urls
+from curate.reasons import DropReason
 from curate.run import Run
 
 FILE = "revoked.parquet"
@@ -90,6 +91,28 @@ class Revocations:
                 hosts = parents(host_of(url)) if self.hosts else ()
                 found["host"][row] = any(fingerprint(host) in self.hosts for host in hosts)
         return found
+
+    def gone(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows of a table with a uid are to go."""
+        if "url" not in table.column_names:
+            uids = pc.is_in(table["uid"], value_set=self.uids, skip_nulls=True)
+            return np.asarray(uids)
+        gone = self.pairs(table)
+        if "reason" in table.column_names:
+            gone &= np.asarray(pc.not_equal(table["reason"], str(DropReason.REVOKED)))
+        return gone
+
+    def forgetful(self, table: pa.Table) -> pa.Table:
+        """The table without the captions that survivors keep of revoked pairs."""
+        if "other_captions" not in table.column_names or not self.captions:
+            return table
+        clusters, others = (table[x].to_pylist() for x in ("cluster", "other_captions"))
+        left = [
+            None if texts is None else [x for x in texts if not self.knows(cluster, x)]
+            for cluster, texts in zip(clusters, others, strict=True)
+        ]
+        at = table.column_names.index("other_captions")
+        return table.set_column(at, table.field(at), pa.array(left, table.field(at).type))
 
 
 def rows_of(run: Run) -> set[tuple[str, str]]:

@@ -120,9 +120,9 @@ def revoke(run: Run, listed: Rows | None) -> Revoked:
     return Revoked(
         pairs={kind: len(uids) for kind, uids in found.items() if uids},
         parts=tuple(sorted({index for one in done for index in one.parts})),
-        rewritten=tuple(sorted({x for one in done for x in one.rewritten})),
-        removed=tuple(sorted({x for one in done for x in one.removed})),
-        untouched=done[-1].untouched,
+        rewritten=tuple(sorted({x for one in done for x in one.shards.rewritten})),
+        removed=tuple(sorted({x for one in done for x in one.shards.removed})),
+        untouched=done[-1].shards.untouched,
         unknown=unknown,
     )
 

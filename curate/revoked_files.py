@@ -8,29 +8,28 @@ all later parts and rebalanced runs hold, stay true.
 """
 
 import io
-import json
-import tarfile
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.config import Config
 from curate.cutting import pool_format
 from curate.ops import balancing
-from curate.ops.tar import TarWriter, blank_header, blanked
+from curate.ops.tar import blank_header, blanked
 from curate.reasons import DropReason
+from curate.recounting import recount
 from curate.revocations import Revocations
+from curate.revoked_shards import RewrittenShards, rewrite_shards
 from curate.run import ANNOTATED, PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.balance import by_language
-from curate.stages.clusters import CLUSTERS
+from curate.stages.clusters import CLUSTERS, PAIRS, without_rows
+from curate.stages.nearest import SAMPLES
 from curate.stages.prepare import clean, uids_of
 from curate.subset import write_subset
 
@@ -46,9 +45,7 @@ class Rewriter:
     config: Config
     stages: tuple[Stage, ...]  # with parts, in flow order
     parts: set[int] = field(default_factory=set, init=False)
-    rewritten: list[str] = field(default_factory=list, init=False)  # shards
-    removed: list[str] = field(default_factory=list, init=False)
-    untouched: int = field(default=0, init=False)
+    shards: RewrittenShards = field(default=RewrittenShards(), init=False)
 
     def rewrite(self) -> None:
         """Everything but the report; the order makes a repeat after a stop do what is left."""
@@ -58,18 +55,25 @@ class Rewriter:
         concerned = {i for i in self._indices(str(Stage.PREPARE)) if self._revoked_in(i)}
         for stage in self.stages:
             if stage is not Stage.PREPARE and self.run.makes(stage):
-                for folder in (files.join(stage, ANNOTATED), str(stage)):
+                for folder in (*self._annotated(stage), str(stage)):
+                    files.remove(self.run.path(folder, SAMPLES))
                     for index in self._indices(folder):
                         if index in concerned or self.revoked.captions:
                             self._part(stage, folder, index)
         self._input()
         if concerned:
-            self._shards()
+            self.shards = rewrite_shards(self.run, self.revoked)
             self._entries()
             self._uids()
         self._put_clusters()
         if self.parts:
             files.remove(self.run.path(Stage.REPORT, "sweep.json"))
+
+    def _annotated(self, stage: Stage) -> list[str]:
+        """The folders of what `stage` found out about its rows; each column of a score has its own."""
+        folder = files.join(stage, ANNOTATED)
+        names = files.names(self.run.path(folder))
+        return [folder, *(files.join(folder, name) for name in names if "." not in name)]
 
     def _indices(self, folder: str) -> list[int]:
         """The parts of which a folder holds rows, or a journal of rows."""
@@ -83,16 +87,6 @@ class Rewriter:
         reasons = files.read_table(self.run.ledger(Stage.PREPARE, index), columns=["reason"])
         return bool(pc.any(pc.equal(reasons["reason"], str(DropReason.REVOKED))).as_py())
 
-    def _gone(self, table: pa.Table) -> NDArray[np.bool_]:
-        """Which rows of a table with a uid are to go."""
-        if "url" not in table.column_names:
-            uids = pc.is_in(table["uid"], value_set=self.revoked.uids, skip_nulls=True)
-            return np.asarray(uids)
-        gone = self.revoked.pairs(table)
-        if "reason" in table.column_names:
-            gone &= np.asarray(pc.not_equal(table["reason"], str(DropReason.REVOKED)))
-        return gone
-
     def _without(self, url: str) -> pa.Table | None:
         """What is left of the table at `url`; None where it stays as it is."""
         if not files.exists(url):
@@ -100,11 +94,11 @@ class Rewriter:
         with files.open_read(url) as file:
             names = pq.read_schema(file).names
         few = [name for name in ("uid", "url", "reason") if name in names]
-        gone = self._gone(files.read_table(url, columns=few))
+        gone = self.revoked.gone(files.read_table(url, columns=few))
         if not gone.any() and not (self.revoked.captions and "other_captions" in names):
             return None
         table = files.read_table(url)
-        left = self._forgetful(table.filter(pa.array(~gone)))
+        left = self.revoked.forgetful(table.filter(pa.array(~gone)))
         return None if left.equals(table) else left
 
     def _part(self, stage: Stage, folder: str, index: int) -> None:
@@ -118,6 +112,8 @@ class Rewriter:
         if stage is Stage.DOWNLOAD:
             files.remove(run.part(folder, index, "journal"))  # it is fetched again
             blank_members(run.part(stage, index, "tar"), uids=set(self.revoked.uids.to_pylist()))
+        if stage is Stage.SCORE and not own:
+            self._embeddings(folder, index)
         left = {url: self._without(url) for url in ((ledger, dead, part) if own else (part,))}
         touched = any(table is not None for table in left.values())
         if touched and stage is Stage.PREPARE:
@@ -129,13 +125,30 @@ class Rewriter:
         if touched:
             self.parts.add(index)
         if touched or stage is not Stage.PREPARE or self._revoked_in(index):
-            self._recount(stage, folder, index, own=own)
+            ahead = self.stages[: self.stages.index(stage)]
+            recount(
+                run, self.config, stage=stage, folder=folder, index=index,
+                reads=str(ahead[-1]) if ahead else "",
+            )  # fmt: skip
+
+    def _embeddings(self, folder: str, index: int) -> None:
+        """Take the rows out of the embeddings that stand beside a part's scores."""
+        url = self.run.part(folder, index, "npz")
+        if not files.exists(url):
+            return
+        with files.open_read(url) as file, np.load(file) as found:
+            arrays = {name: found[name] for name in found}
+        uids = pa.array(arrays["uid"].astype(str).tolist(), pa.string())
+        gone = self.revoked.gone(pa.table({"uid": uids}))
+        if gone.any():
+            with files.atomic_write(url) as target:
+                np.savez(target, **{name: array[~gone] for name, array in arrays.items()})
 
     def _places(self, index: int) -> None:
         """Where the images of a pool lie, for the rows that will be left: before these change."""
         url, part = (self.run.part(Stage.PREPARE, index, x) for x in (PLACES_FILE, "parquet"))
         if files.exists(url):
-            places, gone = files.read_table(url), self._gone(files.read_table(part))
+            places, gone = files.read_table(url), self.revoked.gone(files.read_table(part))
             if len(places) == len(gone):
                 files.write_table(url, places.filter(pa.array(~gone)))
 
@@ -152,7 +165,7 @@ class Rewriter:
         uids = before["uid"].to_pylist()
         for url in (run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)):
             table = files.read_table(url)
-            found = table["uid"].filter(pa.array(self._gone(table))).to_pylist()
+            found = table["uid"].filter(pa.array(self.revoked.gone(table))).to_pylist()
             uids += [uid for uid in found if uid not in counted]
         rows = pa.Table.from_pylist(
             [
@@ -162,35 +175,7 @@ class Rewriter:
             schema=schema.LEDGER,
         )
         rest = ledger.filter(pc.invert(is_revoked))
-        return pa.concat_tables([rows, rest.filter(pa.array(~self._gone(rest)))])
-
-    def _recount(self, stage: Stage, folder: str, index: int, *, own: bool) -> None:
-        """Make the record of a part say what its files hold."""
-        run = self.run
-        record = run.record(folder, index)
-        if record is None:
-            return
-        kept = files.read_table(run.part(folder, index))
-        dropped: dict[str, int] = {}
-        dead: dict[str, int] = {}
-        if own:
-            reasons = files.read_table(run.ledger(stage, index))["reason"].to_pylist()
-            errors = files.read_table(run.dead(stage, index))["error"].to_pylist()
-            dropped, dead = (
-                dict(sorted(Counter(reasons).items())),
-                dict(sorted(Counter(errors).items())),
-            )
-        figures = dict(record.figures)
-        if "matches" in figures:
-            figures["matches"] = pc.sum(pc.list_value_length(kept["matches"])).as_py() or 0
-        if "stored_bytes" in figures:
-            figures["stored_bytes"] = pc.sum(kept["tar_size"]).as_py() or 0
-        rows = len(kept) + sum(dropped.values()) + sum(dead.values())
-        now = replace(
-            record, rows=rows, kept=len(kept), dropped=dropped, dead=dead, figures=figures
-        )
-        if now != record:
-            run.write_record(folder, index, now)
+        return pa.concat_tables([rows, rest.filter(pa.array(~self.revoked.gone(rest)))])
 
     def _input(self) -> None:
         """Empty the rows of curate's own copy of the pool, and leave the uid in their place."""
@@ -203,7 +188,7 @@ class Rewriter:
             table = files.read_table(url)
             uids = table["uid"] if pool.uid else uids_of(table, clean(table["caption"]))
             rows = table.set_column(table.column_names.index("uid"), "uid", uids)
-            gone = self._gone(rows) & np.asarray(pc.is_valid(table["url"]))
+            gone = self.revoked.gone(rows) & np.asarray(pc.is_valid(table["url"]))
             if not gone.any():
                 continue
             mask = pa.array(gone)
@@ -212,65 +197,6 @@ class Rewriter:
                 value = uids if column == "uid" else pa.nulls(len(table), table[column].type)
                 table = table.set_column(at, column, pc.if_else(mask, value, table[column]))
             files.write_table(url, table)
-
-    def _shards(self) -> None:
-        """Write the shards that hold revoked pairs again, without them and with the keys they had."""
-        folder = self.run.path(Stage.SHARDS)
-        for stats_name in files.names(folder):
-            if not stats_name.endswith("_stats.json"):
-                continue
-            name = stats_name.removesuffix("_stats.json")
-            url = files.join(folder, name)
-            table = files.read_table(f"{url}.parquet")
-            gone = self._gone(table)
-            stats = files.read_json(f"{url}_stats.json")
-            left = self._forgetful(table.filter(pa.array(~gone)))
-            if left.equals(table) and stats["count"] == len(table) and "writing" not in stats:
-                self.untouched += 1
-                continue
-            if not len(left):
-                for ending in (".tar", ".parquet", "_stats.json"):
-                    files.remove(url + ending)
-                self.removed.append(name)
-                continue
-            files.write_json(f"{url}_stats.json", {**stats, "writing": True})
-            size, sha256 = keep_samples(f"{url}.tar", left)
-            files.write_table(f"{url}.parquet", left)
-            n = len(left)
-            lost = stats.get("revoked", 0) + stats["count"] - n
-            counts = {
-                "count": n,
-                "successes": n,
-                "status_dict": dict.fromkeys(stats["status_dict"], n),
-            }
-            stats.pop("writing", None)
-            files.write_json(
-                f"{url}_stats.json",
-                {**stats, **counts, "bytes": size, "sha256": sha256, "revoked": lost},
-            )
-            self.rewritten.append(name)
-        self._manifest()
-
-    def _manifest(self) -> None:
-        run = self.run
-        url = run.path(Stage.SHARDS, "manifest.json")
-        if not files.exists(url):
-            return
-        manifest = files.read_json(url)
-        shards = []
-        for name in files.names(run.path(Stage.SHARDS)):
-            if name.endswith("_stats.json"):
-                found = files.read_json(run.path(Stage.SHARDS, name))
-                shards.append(
-                    {
-                        "name": name.removesuffix("_stats.json"), "pairs": found["count"],
-                        "bytes": found["bytes"], "sha256": found["sha256"],
-                    }
-                )  # fmt: skip
-        pairs, size = (sum(shard[key] for shard in shards) for key in ("pairs", "bytes"))
-        now = {**manifest, "pairs": pairs, "bytes": size, "shards": shards}
-        if now != manifest:
-            files.write_json(url, now)
 
     def _entries(self) -> None:
         """Count again how many kept pairs each entry has; counts and t stay what was decided on."""
@@ -304,19 +230,22 @@ class Rewriter:
         run = self.run
         if run.source is not None or Stage.DEDUP not in self.stages:
             return
+        url = run.path(Stage.DEDUP, "clusters.json")
+        found = files.read_json(url) if files.exists(url) else {PAIRS: 0}
+        if PAIRS not in found:
+            pairs = sum(record.rows for _, record in run.records(Stage.DEDUP))
+            files.write_json(url, {**found, PAIRS: pairs})
         reads = str(self.stages[self.stages.index(Stage.DEDUP) - 1])
         for index in self._indices(CLUSTERS):
             if files.exists(run.part(CLUSTERS, index, _STAGED)):
                 continue
-            gone = self._gone(files.read_table(run.part(reads, index), columns=["uid", "url"]))
+            gone = self.revoked.gone(
+                files.read_table(run.part(reads, index), columns=["uid", "url"])
+            )
             found = files.read_table(run.part(CLUSTERS, index))
-            rows = found["row"].to_numpy()
-            kept = found.set_column(
-                0, "row", pa.array(rows - np.cumsum(gone)[rows].astype(rows.dtype))
-            ).filter(pa.array(~gone[rows]))
-            kept = self._forgetful(kept)
-            if gone.any() or not kept.equals(found):
-                files.write_table(run.part(CLUSTERS, index, _STAGED), kept)
+            left = self.revoked.forgetful(without_rows(found, gone))
+            if gone.any() or not left.equals(found):
+                files.write_table(run.part(CLUSTERS, index, _STAGED), left)
 
     def _put_clusters(self) -> None:
         for name in files.names(self.run.path(CLUSTERS)) if self.run.source is None else ():
@@ -325,18 +254,6 @@ class Rewriter:
                 staged = self.run.part(CLUSTERS, index, _STAGED)
                 files.write_table(self.run.part(CLUSTERS, index), files.read_table(staged))
                 files.remove(staged)
-
-    def _forgetful(self, table: pa.Table) -> pa.Table:
-        """The table without the captions that survivors keep of revoked pairs."""
-        if "other_captions" not in table.column_names or not self.revoked.captions:
-            return table
-        clusters, others = (table[x].to_pylist() for x in ("cluster", "other_captions"))
-        left = [
-            None if texts is None else [x for x in texts if not self.revoked.knows(cluster, x)]
-            for cluster, texts in zip(clusters, others, strict=True)
-        ]
-        at = table.column_names.index("other_captions")
-        return table.set_column(at, table.field(at), pa.array(left, table.field(at).type))
 
 
 def blank_members(url: str, *, uids: set[str]) -> None:
@@ -363,27 +280,3 @@ def copy(source: IO[bytes], target: IO[bytes], *, size: int) -> None:
     while size > 0 and (block := source.read(min(size, 1 << 20))):
         target.write(block)
         size -= len(block)
-
-
-def keep_samples(url: str, rows: pa.Table) -> tuple[int, str]:
-    """Write a shard's tar again with the samples of `rows` alone; its size and SHA-256."""
-    texts = rows["other_captions"] if "other_captions" in rows.column_names else pa.nulls(len(rows))
-    others = dict(zip(rows["key"].to_pylist(), texts.to_pylist(), strict=True))
-    with (
-        files.open_read(url) as file,
-        tarfile.open(fileobj=file) as old,
-        files.atomic_write(url) as new,
-    ):
-        writer = TarWriter(new)
-        for member in old:
-            content = old.extractfile(member)
-            key, _, ending = member.name.partition(".")
-            if key not in others or content is None:
-                continue
-            raw = content.read()
-            if ending == "json" and others[key] is not None:
-                document = {**json.loads(raw), "other_captions": others[key]}
-                raw = json.dumps(document, ensure_ascii=False).encode()
-            writer.add(member.name, raw)
-        digest = writer.end()
-    return writer.size, digest

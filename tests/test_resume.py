@@ -115,6 +115,17 @@ TABLE = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("folder", "stays"), [("score", True), ("score/annotated", False)])
+def test_cuts_stand_as_long_as_all_parts_before_them(
+    tmp_path: Path, folder: str, *, stays: bool
+) -> None:
+    run = finish(planned(tmp_path, **TOP))
+    files.write_json(run.path("score", "quantiles.json"), [])
+    unrecord(folder, 1)(run)
+    settle(planned(tmp_path, **TOP))
+    assert files.exists(run.path("score", "quantiles.json")) == stays
+
+
 @pytest.mark.parametrize(
     ("change", "keys", "expected"), [case[1:] for case in TABLE], ids=[case[0] for case in TABLE]
 )

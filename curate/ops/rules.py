@@ -64,15 +64,3 @@ def shares(dropped: NDArray[np.bool_], rules: Sequence[Rule]) -> Mapping[str, tu
         rule.label: (int(row.sum()), int((row & once).sum()))
         for rule, row in zip(rules, dropped, strict=True)
     }
-
-
-def top_cut(values: NDArray[Any], *, fraction: float) -> float:
-    """The value at index ``int(n * fraction)`` of `values` sorted descending (DataComp).
-
-    Rows that reach it are kept, so at a fraction of 1 everything is.
-    """
-    n = len(values)
-    if n == 0:
-        return 0.0
-    index = min(int(n * fraction), n - 1)
-    return float(np.partition(values, n - 1 - index)[n - 1 - index])

@@ -124,6 +124,11 @@ def _balance(facts: Facts) -> list[str]:
         " pairs being kept for it with probability t / count; a pair stays if any of its entries"
         " keeps it."
     )
+    if facts.balance.revoked:
+        text += (
+            f" t was settled, and matches counted, with {facts.balance.revoked:,} that were revoked"
+            " since; what is kept is counted without."
+        )
     return ["", "## Balance", "", text, "", *_table(columns, rows)]
 
 

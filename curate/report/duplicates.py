@@ -15,6 +15,8 @@ from curate.report.ledger import Example, merged, rows_left, smallest
 from curate.report.wording import POLICIES
 from curate.run import PART_STAGES, Run
 from curate.schema import Stage
+from curate.stages.clusters import CLUSTERS as VERDICTS
+from curate.stages.clusters import PAIRS
 
 CLUSTERS = 6
 """Clusters of duplicates shown."""
@@ -75,6 +77,7 @@ class Duplicates:
 
     pairs_in: int
     dropped: int
+    looked_at: int  # pairs that `policies` are of: those that came in, and those revoked since
     policies: tuple[PolicyFacts, ...]
     clusters: int
     pairs: int  # in these clusters, those that stay included
@@ -87,13 +90,15 @@ class Duplicates:
 
 def duplicates(run: Run, config: Config, *, pairs_in: int, dropped: int) -> Duplicates:
     """What the dedup stage of a run saw; the two counts are those of its records."""
-    counts, top = _sizes(run)
+    looked_at, would = _verdict(run, pairs_in=pairs_in)
+    counts, top = _sizes(run, _shrunk(run) if looked_at != pairs_in else {})
     members = _members(run, [survivor.uid for _, survivor in top])
     before, after = (_matches(run, stage) for stage in (_upstream(run), Stage.DEDUP))
     return Duplicates(
         pairs_in=pairs_in,
         dropped=dropped,
-        policies=_policies(run, config, pairs_in=pairs_in),
+        looked_at=looked_at,
+        policies=_policies(config, would, pairs=looked_at),
         clusters=int(counts.sum()),
         pairs=int((counts * np.arange(len(counts))).sum()),
         sizes=_classes(counts),
@@ -111,9 +116,14 @@ def _upstream(run: Run) -> Stage:
     return next(stage for stage in reversed(ahead) if run.done(stage))
 
 
-def _policies(run: Run, config: Config, *, pairs_in: int) -> tuple[PolicyFacts, ...]:
+def _verdict(run: Run, *, pairs_in: int) -> tuple[int, dict[str, int]]:
+    """The pairs that the policies were looked at with, and what each would drop of these."""
     url = run.path(Stage.DEDUP, "clusters.json")
-    would: dict[str, int] = files.read_json(url)["would_drop"] if files.exists(url) else {}
+    found = files.read_json(url) if files.exists(url) else {"would_drop": {}}
+    return found.get(PAIRS, pairs_in), found["would_drop"]
+
+
+def _policies(config: Config, would: dict[str, int], *, pairs: int) -> tuple[PolicyFacts, ...]:
     bounded = "pair" not in would and "image" in would
     if bounded:  # pairs with the same image and caption are pairs with the same image
         would = would | {"pair": would["image"]}
@@ -124,22 +134,28 @@ def _policies(run: Run, config: Config, *, pairs_in: int) -> tuple[PolicyFacts, 
             in_force=name in config.dedup.policy,
             would_drop=would.get(name),
             at_most=bounded and name == "pair",
-            share=would[name] / pairs_in if name in would and pairs_in else None,
+            share=would[name] / pairs if name in would and pairs else None,
         )
         for name in dict.fromkeys([*POLICIES, *would])
     )
 
 
-def _sizes(run: Run) -> tuple[NDArray[np.int64], list[tuple[int, Example]]]:
-    """Clusters of each size, counted at their first pairs, and the largest of them."""
+def _sizes(run: Run, shrunk: dict[str, int]) -> tuple[NDArray[np.int64], list[tuple[int, Example]]]:
+    """Clusters of each size, counted at their first pairs, and the largest of them.
+
+    `shrunk` are the sizes of those that have lost pairs, which may be the first one.
+    """
+    unseen = set(shrunk)  # those without a first pair
     counts = np.zeros(2, np.int64)
     top: list[tuple[int, Example]] = []
     for index in run.done(Stage.DEDUP):
         columns = ["uid", "url", "caption", "cluster", "cluster_size"]
         table = files.read_table(run.part(Stage.DEDUP, index), columns=columns)
-        rows = table.filter(
-            pc.and_(pc.greater(table["cluster_size"], 1), pc.equal(table["cluster"], table["uid"]))
-        )
+        rows = table.filter(pc.equal(table["cluster"], table["uid"]))
+        if shrunk:
+            unseen -= set(rows["cluster"].to_pylist())
+            rows = _resized(rows, shrunk)
+        rows = rows.filter(pc.greater(rows["cluster_size"], 1))
         more = np.bincount(rows["cluster_size"].to_numpy(), minlength=len(counts)).astype(np.int64)
         more[: len(counts)] += counts
         counts = more
@@ -149,7 +165,31 @@ def _sizes(run: Run) -> tuple[NDArray[np.int64], list[tuple[int, Example]]]:
             pair = Example(index, row["uid"], row["url"], row["caption"])
             top.append((row["cluster_size"], pair))
         top = sorted(top, key=lambda one: (-one[0], one[1].uid))[:CLUSTERS]
+    sizes = [shrunk[cluster] for cluster in unseen if shrunk[cluster] > 1]
+    if sizes:
+        counts = np.pad(counts, (0, max(0, max(sizes) + 1 - len(counts))))
+        counts += np.bincount(sizes, minlength=len(counts))
     return counts, top
+
+
+def _shrunk(run: Run) -> dict[str, int]:
+    """The clusters that pairs were revoked from, and how many pairs each has left."""
+    left: dict[str, int] = {}
+    for index in run.done(Stage.DEDUP):
+        url = run.part(VERDICTS, index)
+        if files.exists(url):
+            table = files.read_table(url, columns=["row", "cluster", "size"])
+            for row in table.filter(pc.is_null(table["row"])).to_pylist():
+                left[row["cluster"]] = left.get(row["cluster"], row["size"]) - 1
+    return left
+
+
+def _resized(rows: pa.Table, left: dict[str, int]) -> pa.Table:
+    """First pairs of clusters with the sizes of those in `left` in the place of their own."""
+    place = pc.index_in(rows["cluster"], pa.array(left, pa.string())).combine_chunks()
+    sizes = pa.array(left.values(), rows["cluster_size"].type).take(place)
+    at = rows.column_names.index("cluster_size")
+    return rows.set_column(at, "cluster_size", pc.coalesce(sizes, rows["cluster_size"]))
 
 
 def _members(run: Run, survivors: list[str]) -> dict[str, list[Example]]:

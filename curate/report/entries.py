@@ -72,10 +72,14 @@ class Balance:
 
     languages: tuple[LanguageBalance, ...]
     head: tuple[HeadEntry, ...]
+    revoked: int  # pairs that were counted, and have been revoked since
 
 
-def balance(run: Run, *, kept_pairs: dict[str, int]) -> Balance:
-    """Read ``balance/entries.parquet`` and ``thresholds.json``; `kept_pairs` by language."""
+def balance(run: Run, *, pairs_in: int, kept_pairs: dict[str, int]) -> Balance:
+    """Read ``balance/entries.parquet`` and ``thresholds.json``.
+
+    `pairs_in` are those that came in and stand, `kept_pairs` the ones that were kept by language.
+    """
     thresholds = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))
     counts, head = _read(run.path(Stage.BALANCE, "entries.parquet"))
     languages = []
@@ -101,7 +105,8 @@ def balance(run: Run, *, kept_pairs: dict[str, int]) -> Balance:
         )
     languages.sort(key=lambda one: (-one.matches, one.language))
     rest = [replace(one, ranks=(), cumulative=()) for one in languages[CURVES:]]
-    return Balance(languages=(*languages[:CURVES], *rest), head=tuple(head))
+    revoked = max(0, sum(one.pairs for one in languages) - pairs_in)
+    return Balance(languages=(*languages[:CURVES], *rest), head=tuple(head), revoked=revoked)
 
 
 def _read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry]]:

@@ -173,7 +173,11 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         else None,
         rules=selection.rules(config, counts),
         scores=selection.scores(run, config) if Stage.SCORE in stages else (),
-        balance=entries.balance(run, kept_pairs={one.language: one.kept for one in languages})
+        balance=entries.balance(
+            run,
+            pairs_in=counts[Stage.BALANCE]["rows"],
+            kept_pairs={one.language: one.kept for one in languages},
+        )
         if has_balance
         else None,
         sweep=sweeps.stored(run, stages),

@@ -12,7 +12,7 @@ from curate import files
 from curate.asked import added_columns, rule_stage
 from curate.config import Config
 from curate.cuts import read_cuts
-from curate.ops.quantiles import Group, Quantile
+from curate.ops.quantiles import Cuts, Quantile
 from curate.reasons import ALONE, ONLY, RULE_PREFIX, DropReason, rule_reason
 from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
@@ -202,7 +202,7 @@ def _count(
 
 
 def _by_language(
-    config: Config, name: str, cuts: Mapping[Group, float], grids: dict[str, Grid]
+    config: Config, name: str, cuts: Cuts, grids: dict[str, Grid]
 ) -> tuple[LanguageScores, ...]:
     if len(grids) < 2:
         return ()
@@ -219,7 +219,7 @@ def _by_language(
 
 
 def _thresholds(
-    config: Config, column: str, cuts: Mapping[Group, float], *, language: str | None
+    config: Config, column: str, cuts: Cuts, *, language: str | None
 ) -> tuple[Threshold, ...]:
     """Where the rules cut; a cut that each language has of its own is one of that language alone."""
     found = []
@@ -234,5 +234,5 @@ def _thresholds(
                 quantile = Quantile(column, leaf.top_fraction, leaf.per)
                 cut = cuts.get((quantile, language if leaf.per else None))
                 if cut is not None:
-                    found.append(Threshold(rule.label, float(cut), "above"))
+                    found.append(Threshold(rule.label, float(cut.value), "above"))
     return tuple(dict.fromkeys(found))

@@ -32,16 +32,38 @@ REASONS: dict[Policy, DropReason] = {
 
 VERDICTS = pa.schema(
     [
-        ("row", pa.int32()),
+        ("row", pa.int32()),  # null for a pair that was revoked since
         ("cluster", pa.string()),  # uid of the first pair of the cluster
         ("size", pa.int32()),
-        ("reason", pa.string()),  # null for a pair that stays
+        ("reason", pa.string()),  # null for a pair that stays, and for one that was revoked
         ("other_captions", pa.list_(pa.field("element", pa.string()))),
     ]
 )
 """`dedup/clusters/part-00000.parquet`: the pairs of a part that are not alone, by row."""
 
 CLUSTERS = files.join(Stage.DEDUP, "clusters")
+PAIRS = "pairs"
+"""The key of clusters.json that says how many pairs came in, where some were revoked since."""
+
+
+def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
+    """A part's verdicts once the rows where `gone` is true are taken out of the part.
+
+    Of these, what is left is that their clusters had them: a cluster's size is as it was found.
+    """
+    rows = verdicts["row"].to_numpy(zero_copy_only=False)
+    gone = np.append(gone, False)
+    stood = np.isfinite(rows)
+    at = np.where(stood, rows, 0).astype(np.int64)
+    stays = stood & ~gone[at]
+    columns = {"row": pa.array((at - np.cumsum(gone)[at]).astype(np.int32), mask=~stays)}
+    for name in ("reason", "other_captions"):
+        columns[name] = pc.if_else(pa.array(stays), verdicts[name], None)
+    for name, column in columns.items():
+        verdicts = verdicts.set_column(
+            verdicts.column_names.index(name), VERDICTS.field(name), column
+        )
+    return verdicts
 
 
 def clusters_by_part(forest: bytes) -> Iterator[tuple[int, bytes]]:

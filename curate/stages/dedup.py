@@ -43,6 +43,7 @@ class DedupStep(PartStep):
         """`sides` only say that the verdicts of all parts stand."""
         table = self.incoming(part)
         verdicts = files.read_table(self.run.part(CLUSTERS, part.index))
+        verdicts = verdicts.filter(pc.is_valid(verdicts["row"]))
         place = np.full(len(table), -1)
         place[verdicts["row"].to_numpy()] = np.arange(len(verdicts))
         found = verdicts.take(pa.array(place, mask=place < 0))

@@ -23,7 +23,8 @@ from curate.stages.embedded import DerivedStep, part_standing, read_vectors
 from curate.stages.part import PartOutput, TakePart
 
 CENTROIDS = "centroids.npz"
-_SAMPLES = "samples"
+SAMPLES = "samples"
+"""The folder of embeddings that stands while the centroids are found."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class NearestTargetStep(DerivedStep):
 
     def sample_file(self, index: int) -> str:
         """Where the sample of a part stands until the centroids are found."""
-        return self.run.path(self.folder, _SAMPLES, f"part-{index:05d}.npy")
+        return self.run.path(self.folder, SAMPLES, f"part-{index:05d}.npy")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
     held = holding(target, centroids)
     with files.atomic_write(step.run.path(step.folder, CENTROIDS)) as file:
         np.savez(file, centroids=centroids, held=held)
-    files.remove(step.run.path(step.folder, _SAMPLES))
+    files.remove(step.run.path(step.folder, SAMPLES))
     return len(centroids)
 
 

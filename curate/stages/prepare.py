@@ -71,6 +71,14 @@ def count_listed(captions: Any, words: Any) -> Any:
     return pa.array(np.diff(total[ends]), pa.int32())
 
 
+def measures(captions: Any, *, words_in: str | None) -> dict[str, Any]:
+    """The columns that say how long captions are, and how many of their words are in a list."""
+    found = {"caption_chars": pc.utf8_length(captions), "caption_words": word_count(captions)}
+    if words_in:
+        found["words_in_list"] = count_listed(captions, load_words(words_in))
+    return found
+
+
 @lru_cache(maxsize=8)
 def load_words(path: str) -> Any:
     """The words of a list, one a line, as an array; read once a process."""
@@ -190,12 +198,7 @@ class PrepareStep(PartStep):
             sieve.remove(others, reason=DropReason.LANGUAGE, value=sieve.table["language"])
         captions = sieve.table["caption"].combine_chunks()
         languages = sieve.table["language"].combine_chunks()
-        for name, column in (
-            ("caption_chars", pc.utf8_length(captions)),
-            ("caption_words", word_count(captions)),
-            ("matches", match_by_language(captions, languages, metadata=self.metadata)),
-        ):
+        matches = match_by_language(captions, languages, metadata=self.metadata)
+        columns = {**measures(captions, words_in=self.words_in), "matches": matches}
+        for name, column in columns.items():
             sieve.table = sieve.table.append_column(name, column)
-        if self.words_in:
-            counts = count_listed(captions, load_words(self.words_in))
-            sieve.table = sieve.table.append_column("words_in_list", counts)

@@ -12,9 +12,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from curate.cuts import write_cuts
 from curate.ops.quantiles import (
-    Cuts,
     Digits,
     Group,
     Quantile,
@@ -36,10 +34,11 @@ class CountDigits(beam.DoFn):
     def __init__(self, quantiles: "Quantiles", number: int) -> None:
         self._quantiles, self._number = quantiles, number
 
-    def process(self, part: Part, searches: Searches) -> Iterator[Counted]:
-        """Count one part."""
+    def process(self, part: Part, searches: Searches, *sides: Any) -> Iterator[Counted]:
+        """Count one part; `sides` are what reading it takes."""
         asked = self._quantiles
-        yield count_digits(asked.read(part), asked.quantiles, searches, number=self._number)
+        table = asked.read(part, *sides)
+        yield count_digits(table, asked.quantiles, searches, number=self._number)
 
 
 class SumDigits(beam.CombineFn):
@@ -69,39 +68,37 @@ class SumDigits(beam.CombineFn):
 
 @dataclass(frozen=True)
 class Quantiles:
-    """What is asked: `read` gives the columns of a part, restricted to the rows that count."""
+    """What is asked: `read` gives the columns of a part, restricted to the rows that count.
+
+    It is given the part, and the side inputs of `FindCuts`.
+    """
 
     quantiles: tuple[Quantile, ...]
     columns: pa.Schema
-    read: Callable[[Part], pa.Table]
-
-
-def _settle(searches: Searches, *, columns: pa.Schema, target: str) -> Cuts:
-    cuts = cuts_of(searches, columns)
-    write_cuts(cuts, target=target)
-    return cuts
+    read: Callable[..., pa.Table]
 
 
 class FindCuts(beam.PTransform):
-    """Parts -> one element, the cuts, which are also written to the file `target`."""
+    """Parts -> one element, the cuts; `sides` are what reading a part takes, an element each."""
 
-    def __init__(self, asked: Quantiles, *, target: str) -> None:
+    def __init__(self, asked: Quantiles, *sides: Any) -> None:
         super().__init__()
-        self._asked, self._target = asked, target
+        self._asked, self._sides = asked, sides
 
     def expand(self, parts: Any) -> Any:
         """One pass a digit, each knowing what the one before has found."""
         asked = self._asked
         found = parts.pipeline | "Nothing known" >> beam.Create([{}])
+        sides = [beam.pvalue.AsSingleton(side) for side in self._sides]
         most = max(passes(asked.columns.field(one.column).type) for one in asked.quantiles)
         for number in range(most):
             counted = (
                 parts
                 | f"Count {number}"
-                >> beam.ParDo(CountDigits(asked, number), beam.pvalue.AsSingleton(found))
+                >> beam.ParDo(CountDigits(asked, number), beam.pvalue.AsSingleton(found), *sides)
                 | f"Sum {number}" >> beam.CombineGlobally(SumDigits())
             )
             found = found | f"Narrow {number}" >> beam.Map(
                 narrow, beam.pvalue.AsSingleton(counted), number=number
             )
-        return found | "Settle" >> beam.Map(_settle, columns=asked.columns, target=self._target)
+        return found | "Settle" >> beam.Map(cuts_of, asked.columns)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Rule
-from curate.cuts import FILE
+from curate.cuts import FILE, cuts_stand, read_cuts, write_cuts
 from curate.ops.quantiles import Cuts, quantiles_of
 from curate.ops.rules import drops, shares
 from curate.reasons import ALONE, ONLY, DropReason, ErrorCode, rule_reason
@@ -36,14 +36,24 @@ def apply_rules(
 ) -> dict[str, float]:
     """Take out each row that some rule drops, for the first one that does; figures of all rules."""
     dropped = drops(sieve.table, rules, cuts=cuts or {})
-    figures: dict[str, float] = {}
-    for label, (alone, only) in shares(dropped, rules).items():
-        figures |= {ALONE + label: alone, ONLY + label: only}
+    figures = _figures(dropped, rules)
     left = np.arange(len(sieve.table))
     for rule, row in zip(rules, dropped, strict=True):
         gone = row[left]
         sieve.remove(gone, reason=rule_reason(rule.label), value=_values(sieve.table, rule))
         left = left[~gone]
+    return figures
+
+
+def rule_figures(table: pa.Table, rules: Sequence[Rule], *, cuts: Cuts) -> dict[str, float]:
+    """What `apply_rules` would count over the rows of `table`, of which nothing is taken out."""
+    return _figures(drops(table, rules, cuts=cuts), rules)
+
+
+def _figures(dropped: Any, rules: Sequence[Rule]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for label, (alone, only) in shares(dropped, rules).items():
+        figures |= {ALONE + label: alone, ONLY + label: only}
     return figures
 
 
@@ -168,13 +178,22 @@ class Select(beam.PTransform):
         self._step = step
 
     def expand(self, parts: Any) -> Any:
-        """Without a quantile rule a map; with one a barrier, then the map."""
+        """Without a quantile rule a map; with one a barrier, then the map.
+
+        Cuts that stand are those of the parts that stand, so nothing is counted again.
+        """
         step = self._step
         asked = quantiles_of(step.rules)
-        target = step.run.path(step.stage, FILE)
         if not asked:
             return parts | "Rules" >> beam.ParDo(TakePart(step))
-        cuts = parts | "Quantiles" >> FindCuts(
-            Quantiles(asked, step.columns, step.sound), target=target
-        )
+        if cuts_stand(step.run, step.stage, digest=step.digest):
+            cuts = parts.pipeline | "Cuts" >> beam.Create([read_cuts(step.run, step.stage)])
+        else:
+            cuts = (
+                parts
+                | "Quantiles" >> FindCuts(Quantiles(asked, step.columns, step.sound))
+                | "Write" >> beam.Map(
+                    write_cuts, target=step.run.path(step.stage, FILE), digest=step.digest
+                )
+            )  # fmt: skip
         return parts | "Rules" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(cuts))

@@ -1,8 +1,9 @@
 """wfpp: captions of all pairs -> word counts -> a score a pair -> the pairs with the highest scores.
 
 Stands in the balance's place where `balance.wfpp` is set. May drop: a pair whose score does not reach
-that of the wanted fraction, exactly, over the whole pool. Counts are sums over packed arrays and a
-score is a function of the caption and the counts, so a retry keeps the same pairs.
+that of the wanted fraction, exactly, over the whole pool. Counts are sums over packed arrays, and a
+score is a function of the caption and the counts: it is computed wherever it is needed and stored
+nowhere, so memory does not grow with the pool, and a retry keeps the same pairs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from curate import files
-from curate.ops.rules import top_cut
+from curate.ops.quantiles import Cut, Cuts, Quantile
 from curate.ops.wfpp import (
     WordCounts,
     WordWeights,
@@ -28,8 +27,10 @@ from curate.reasons import DropReason
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+from curate.stages.quantiles import FindCuts, Quantiles
 
 _FEW = 1 << 18
+SCORE = pa.schema([("word_score", pa.float64())])
 
 
 def _captions(run: Run, reads: str, part: Part) -> Any:
@@ -73,19 +74,6 @@ class SumWords(beam.CombineFn):
         return sum_counts(total)
 
 
-class Scores(beam.DoFn):
-    """Part -> (index, the score of each pair)."""
-
-    def __init__(self, run: Run, reads: str) -> None:
-        self._run, self._reads = run, reads
-
-    def process(
-        self, part: Part, weights: WordWeights
-    ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Score one part."""
-        yield part.index, word_scores(_captions(self._run, self._reads, part), weights)
-
-
 @dataclass(frozen=True)
 class WfppStep(PartStep):
     """Keeps the pairs of one part whose score reaches the cut."""
@@ -107,18 +95,19 @@ class WfppStep(PartStep):
         sieve.remove(below, reason=DropReason.FREQUENT_WORDS, value=table["word_score"])
         return sieve.output(columns=self.columns)
 
+    def scores(self, part: Part, weights: WordWeights) -> pa.Table:
+        """The score of each pair of a part."""
+        return pa.table([word_scores(_captions(self.run, self.reads, part), weights)], SCORE)
 
-def settle_cut(
-    scores: list[tuple[int, NDArray[np.float64]]], weights: WordWeights, *, step: WfppStep
-) -> float:
+
+def settle_cut(cuts: Cuts, weights: WordWeights, *, step: WfppStep) -> float:
     """The score to reach, written to ``balance/wfpp.json``; files of another way to balance go."""
-    values = np.concatenate([np.empty(0), *(found for _, found in scores)])
-    cut = top_cut(values, fraction=step.fraction)
+    found = next(iter(cuts.values()), Cut(0, 0.0))
     for name in ("entries.parquet", "thresholds.json"):
         files.remove(step.run.path(Stage.BALANCE, name))
-    document = {"cut": cut, "pairs": len(values), "weighted_words": len(weights.words)}
+    document = {"cut": found.value, "pairs": found.pairs, "weighted_words": len(weights.words)}
     files.write_json(step.run.path(Stage.BALANCE, "wfpp.json"), document)
-    return cut
+    return found.value
 
 
 class Wfpp(beam.PTransform):
@@ -131,16 +120,17 @@ class Wfpp(beam.PTransform):
     def expand(self, parts: Any) -> Any:
         """Count, score, settle the cut, keep."""
         step = self._step
-        weights = beam.pvalue.AsSingleton(
+        weights = (
             parts
             | "Count words" >> beam.ParDo(CountWords(step.run, step.reads))
             | "Sum words" >> beam.CombineGlobally(SumWords())
             | "Weights" >> beam.Map(word_weights, threshold=step.threshold)
         )
+        wanted = Quantile(SCORE.names[0], step.fraction)
+        known = beam.pvalue.AsSingleton(weights)
         cut = (
             parts
-            | "Scores" >> beam.ParDo(Scores(step.run, step.reads), weights)
-            | "All" >> beam.combiners.ToList()
-            | "Cut" >> beam.Map(settle_cut, weights, step=step)
+            | "Quantiles" >> FindCuts(Quantiles((wanted,), SCORE, step.scores), weights)
+            | "Cut" >> beam.Map(settle_cut, known, step=step)
         )
-        return parts | "Keep" >> beam.ParDo(TakePart(step), weights, beam.pvalue.AsSingleton(cut))
+        return parts | "Keep" >> beam.ParDo(TakePart(step), known, beam.pvalue.AsSingleton(cut))

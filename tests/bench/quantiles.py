@@ -22,6 +22,7 @@ SCORES = 10_000_000
 ROWS = 10_000
 ASKED = (Quantile("clip_score", 0.3), Quantile("clip_score", 0.15, "language"))
 LANGUAGES = ("en", "de", "fr", "zh", None)
+DIGEST = "of the parts"
 
 
 def scores(n: int) -> tuple[Any, Any]:
@@ -57,7 +58,8 @@ def find(parts: list[Part], target: str, *, workers: int = 1) -> None:
         flags += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         found = pipeline | beam.Create(parts) | beam.Reshuffle()
-        _ = found | FindCuts(Quantiles(ASKED, columns, read), target=target)
+        cuts = found | FindCuts(Quantiles(ASKED, columns, read))
+        _ = cuts | "Write" >> beam.Map(write_cuts, target=target, digest=DIGEST)
 
 
 def expected(n: int) -> Cuts:
@@ -111,7 +113,7 @@ def main() -> None:
             read(part)
         reading = time.perf_counter() - reading
         sorted_cuts = str(Path(folder, "sorted"))
-        write_cuts(cuts, target=sorted_cuts)
+        write_cuts(cuts, target=sorted_cuts, digest=DIGEST)
 
         def document(path: str) -> list[Any]:
             return sorted(json.loads(Path(path).read_text()), key=str)

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from curate.config import Rule
 from curate.ops.quantiles import find_cuts, quantiles_of
-from curate.ops.rules import drops, keeps, shares, top_cut
+from curate.ops.rules import drops, keeps, shares
 
 values = st.none() | st.integers(-5, 5)
 bounds = st.none() | st.integers(-6, 6)
@@ -161,30 +160,3 @@ def test_nested_rules_and_what_each_alone_and_only_it_drops(
         assert only == sum(
             expected[i][k] and sum(one[k] for one in expected) == 1 for k in range(len(rows))
         )
-
-
-@given(
-    scores=st.lists(st.integers(-20, 20), min_size=1, max_size=40),
-    fraction=st.floats(0, 1, exclude_min=True),
-)
-def test_top_cut_is_datacomps(scores: list[int], fraction: float) -> None:
-    descending = sorted(scores, reverse=True)
-    index = min(int(len(scores) * fraction), len(scores) - 1)
-    assert top_cut(np.array(scores, np.float32), fraction=fraction) == descending[index]
-
-
-def test_top_cut_exact() -> None:
-    scores = np.array([0.5, 0.1, 0.4, 0.2, 0.3])
-    assert [top_cut(scores, fraction=f) for f in (0.1, 0.2, 0.3, 0.39, 0.4, 0.99, 1)] == [
-        0.5, 0.4, 0.4, 0.4, 0.3, 0.1, 0.1,
-    ]  # fmt: skip
-    assert top_cut(np.array([]), fraction=0.5) == 0.0
-    assert (scores >= top_cut(scores, fraction=1)).all()
-
-
-@given(scores=st.lists(st.floats(-1, 1, width=32), min_size=10, max_size=60, unique=True))
-def test_about_the_fraction_is_kept(scores: list[float]) -> None:
-    column = np.array(scores, np.float32)
-    for fraction in (0.3, 0.5, 0.9):
-        count = int((column >= top_cut(column, fraction=fraction)).sum())
-        assert count == int(len(scores) * fraction) + 1

@@ -7,7 +7,7 @@ import pytest
 from curate import files, schema
 from curate.config import Rule
 from curate.cuts import read_cuts
-from curate.ops.quantiles import Quantile
+from curate.ops.quantiles import Group, Quantile
 from curate.run import Part, Run, totals
 from curate.schema import Stage
 from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep
@@ -16,6 +16,10 @@ from tests.stages.rundir import dead as dead_rows
 
 Gone = list[tuple[str, str, str | None]]
 AFTER = [Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE]
+
+
+def cut_values(run: Run, stage: Stage) -> dict[Group, float | int]:
+    return {group: cut.value for group, cut in read_cuts(run, stage).items()}
 
 
 def select(run: Run, stage: Stage, parts: list[list[dict[str, Any]]], *rules: Rule) -> list[Part]:
@@ -138,7 +142,7 @@ def test_a_top_fraction_is_taken_over_all_parts(
     select(run, Stage.SCORE, parts, Rule(name="top", column="clip_score", top_fraction=fraction))
     [found] = files.read_json(run.path("score", "quantiles.json"))
     assert found == {"column": "clip_score", "top_fraction": fraction, "per": None, "group": None,
-                     "pairs": len(scores), "cut": cut}  # fmt: skip
+                     "pairs": len(scores), "cut": cut, "digest": "d"}  # fmt: skip
     assert datacomp_cut(scores, fraction) == cut
     assert rows_of(run, "score", "uid") == [uid_of(i) for i in kept]
     assert gone(run, Stage.SCORE, 4) == [
@@ -153,7 +157,7 @@ def test_fractions_are_of_the_rows_that_reach_the_stage(run: Run) -> None:
         Rule(name="half", column="clip_score", top_fraction=0.5),
     )
     select(run, Stage.SCORE, [rows[:2], rows[2:]], *rules)
-    assert read_cuts(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.25}  # of four
+    assert cut_values(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.25}  # of four
     assert rows_of(run, "score", "uid") == [uid_of(0), uid_of(1)]
     assert gone(run, Stage.SCORE, 2) == [
         (uid_of(4), "rule:floor", "0.75"), (uid_of(3), "rule:half", "0.125"),
@@ -168,7 +172,7 @@ def test_two_fractions_have_a_cut_each_and_failed_rows_none(run: Run) -> None:
         Rule(name="bytes", column="image_bytes", top_fraction=0.25),
     )
     select(run, Stage.DOWNLOAD, [rows[:1], rows[1:]], *rules)
-    assert read_cuts(run, Stage.DOWNLOAD) == {
+    assert cut_values(run, Stage.DOWNLOAD) == {
         (Quantile("smaller_side", 0.5), None): 2, (Quantile("image_bytes", 0.25), None): 21,
     }  # fmt: skip
     assert rows_of(run, "download", "smaller_side") == [3, 4]
@@ -176,6 +180,21 @@ def test_two_fractions_have_a_cut_each_and_failed_rows_none(run: Run) -> None:
         (uid_of(1), "rule:sides", "1"), (uid_of(9), "dns", "x.example"),
         (uid_of(2), "rule:bytes", "14"),
     ]  # fmt: skip
+
+
+def test_cuts_that_stand_are_not_taken_again(run: Run) -> None:
+    rule = Rule(column="smaller_side", top_fraction=0.5)
+    parts = [images(1, 2), images(3, 4)]
+    select(run, Stage.DOWNLOAD, parts, rule)
+    (taken,) = files.read_json(run.path("download", "quantiles.json"))
+    for digest, kept, cut in (("d", [4], 4), ("of other settings", [2, 3, 4], 2)):
+        url = run.path("download", "quantiles.json")
+        files.write_json(url, [{**taken, "cut": 4, "digest": digest}])
+        for index in range(2):
+            files.remove(run.part("download", index, "json"))
+        select(run, Stage.DOWNLOAD, parts, rule)
+        assert rows_of(run, "download", "smaller_side") == kept
+        assert cut_values(run, Stage.DOWNLOAD) == {(Quantile("smaller_side", 0.5), None): cut}
 
 
 def test_a_fraction_of_an_earlier_column_is_of_the_images_that_came(run: Run) -> None:
@@ -186,7 +205,7 @@ def test_a_fraction_of_an_earlier_column_is_of_the_images_that_came(run: Run) ->
     select(
         run, Stage.DOWNLOAD, [rows[:2], rows[2:]], Rule(column="caption_words", top_fraction=0.5)
     )
-    assert read_cuts(run, Stage.DOWNLOAD) == {(Quantile("caption_words", 0.5), None): 5}
+    assert cut_values(run, Stage.DOWNLOAD) == {(Quantile("caption_words", 0.5), None): 5}
     assert rows_of(run, "download", "caption_words") == [5, 9, 7]
     assert gone(run, Stage.DOWNLOAD, 2) == [
         (uid_of(9), "dns", None), (uid_of(4), "rule:caption_words", "3"),
@@ -226,7 +245,7 @@ def test_a_rule_over_several_columns_is_one_reason_with_all_values(run: Run) -> 
     )
     low = Rule(name="low", column="clip_score", min=0.25)
     select(run, Stage.SCORE, [BY_LANGUAGE[:4], BY_LANGUAGE[4:]], both, low)
-    assert read_cuts(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.375}
+    assert cut_values(run, Stage.SCORE) == {(Quantile("clip_score", 0.5), None): 0.375}
     assert rows_of(run, "score", "uid") == [uid_of(i) for i in (0, 2, 5)]
     assert gone(run, Stage.SCORE, 2) == [
         (uid_of(1), "rule:both", "language=de, clip_score=0.25"),
