@@ -163,7 +163,7 @@ def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cu
     found = files.read_json(url)
     if found.pop("digest") != input_digest or found.pop("format") != FORMAT:
         return None
-    parts = tuple(Part(**part) for part in found["parts"])
+    parts = tuple(_here(run, Part(**part)) for part in found["parts"])
     in_place = any(part.images or not part.staged for part in parts)
     if in_place and found["paths"] != [one["path"] for one in inputs]:
         return None  # the pool has moved
@@ -171,6 +171,12 @@ def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cu
         parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
         tuple(found["unreadable"]),
     )  # fmt: skip
+
+
+def _here(run: Run, part: Part) -> Part:
+    """A part whose rows are copied into the run, wherever the run stands by now."""
+    copy = run.path("input", part.path.rpartition("/")[2])
+    return replace(part, path=copy) if part.staged else part
 
 
 def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
@@ -269,9 +275,19 @@ def _check_files(unreadable: Sequence[str], *, files: int, fraction: float) -> N
     )
 
 
+def most_dead(rows: int, *, fraction: float) -> int:
+    """How many of an input's rows may be unusable: a fraction, and one where that would be none.
+
+    >>> [most_dead(n, fraction=0.1) for n in (1, 2, 19, 20)], most_dead(9, fraction=0)
+    ([0, 1, 1, 2], 0)
+    """
+    floor = 1 if fraction > 0 and rows > 1 else 0
+    return max(int(fraction * rows), floor)
+
+
 def check_rows(dead: int, rows: int, *, fraction: float, see: str) -> None:
-    """Raise where `dead` of the input's `rows` are more than `fraction`; `see` tells of them."""
-    if dead > fraction * rows:
+    """Raise where `dead` of the input's `rows` are more than may be; `see` tells of them."""
+    if dead > most_dead(rows, fraction=fraction):
         raise CurateError(
             f"{dead:,} of the input's {rows:,} rows cannot be used, more than"
             f" input.max_dead_fraction {fraction:g} allows; see {see}"

@@ -16,7 +16,7 @@ from curate import config as configuration
 from curate import files, schema
 from curate.asked import added_columns, clip_model, derived_of, measure_spec, measured, runs_model
 from curate.config import Config
-from curate.cutting import pool_format
+from curate.cutting import most_dead, pool_format
 from curate.digests import score_folder
 from curate.ops.clip import embedding_prefix
 from curate.ops.duplicates import DedupRule
@@ -120,7 +120,9 @@ def prepare_step(plan: Plan) -> PrepareStep:
         metadata=metadata,
         words_in=files.absolute(prepare.words_in) if prepare.words_in else None,
         rules=plan.rules(Stage.PREPARE),
-        max_dead=int(plan.config.input.max_dead_fraction * sum(part.rows for part in plan.parts)),
+        max_dead=most_dead(
+            sum(part.rows for part in plan.parts), fraction=plan.config.input.max_dead_fraction
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from curate import files
 from curate.config import Config
-from curate.cutting import FORMAT, find_inputs
+from curate.cutting import FORMAT, find_inputs, most_dead
 from curate.errors import CurateError
 from curate.execute import check_dead
 from curate.flow import prepare_step
@@ -149,6 +149,27 @@ def test_rows_beyond_the_budget_end_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "b" / "run").exists()
 
 
+def test_one_bad_row_does_not_end_a_tiny_pool(tmp_path: Path) -> None:
+    assert most_dead(1, fraction=0.1) == 0, "a pool that is nothing else"
+    for good, bad, fraction, allowed in (
+        (1, 1, 0.1, True), (8, 1, 0.1, True), (8, 2, 0.1, False), (8, 1, 0.0, False),
+    ):  # fmt: skip
+        folder = tmp_path / f"{good}-{bad}-{fraction}"
+        folder.mkdir()
+        (folder / "p.jsonl").write_text(LINE * good + "no\n" * bad)
+        made = config(folder, str(folder / "p.jsonl"), input={"max_dead_fraction": fraction})
+        if not allowed:
+            with pytest.raises(
+                CurateError, match=f"^{bad} of the input's {good + bad} rows cannot"
+            ):
+                make_plan(made)
+            continue
+        plan = make_plan(made)
+        prepared(plan)
+        check_dead(plan)
+        assert len(dead(plan.run, Stage.PREPARE, len(plan.parts))) == bad
+
+
 def prepared(plan: Plan) -> None:
     drive(plan.run, beam.ParDo(TakePart(prepare_step(plan))), plan.parts)
     check_conserved(plan.run, Stage.PREPARE, plan.parts)
@@ -231,6 +252,16 @@ def test_the_identifiers_of_images_without_a_url_do_not_depend_on_where_they_are
         assert [part.images for part in made.parts] == [True, True]
         found.append([pq.read_table(part.path)["url"].to_pylist() for part in made.parts])
     assert found == [[["file:///a/00000.tar/x"], ["file:///b/00000.tar/x"]]] * 2
+
+
+def test_a_run_that_moved_reads_its_own_copies(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(LINE * 3)
+    first = make_plan(config(tmp_path, str(tmp_path / "p.jsonl")))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    moved = make_plan(config(tmp_path, str(tmp_path / "p.jsonl"), out=str(tmp_path / "moved")))
+    prepared(moved)
+    (part,), (before,) = moved.parts, first.parts
+    assert part.path == str(tmp_path / "moved/input" / Path(before.path).name)
 
 
 def test_images_that_moved_are_read_where_they_are_now(tmp_path: Path) -> None:
