@@ -18,6 +18,7 @@ from curate.plan import Plan
 from curate.resume import Standing, settle
 from curate.run import PART_STAGES, totals, versions
 from curate.schema import Stage
+from curate.stages.parent import start_workers
 
 _OURS = re.compile(r"curate\.errors\.CurateError: (.*)")
 _WHILE = re.compile(r" \[while running .*\]$")
@@ -99,6 +100,7 @@ def run_graph(
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    start_workers()
     pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
     graph(pipeline)
     with nullcontext() if debug else _without_noise():

@@ -22,6 +22,7 @@ from curate import files, schema
 from curate.reasons import DropReason, ErrorCode
 from curate.run import ANNOTATED, Part, PartRecord, Run
 from curate.schema import Stage
+from curate.stages.parent import follow
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,10 @@ class TakePart(beam.DoFn):
 
     def __init__(self, step: PartStep) -> None:
         self._step = step
+
+    def setup(self) -> None:
+        """A worker that outlived its run would only stand in the way of the next one."""
+        follow()
 
     def process(self, part: Part, *sides: Any) -> Iterator[Part]:
         """Skip the part if its record stands under this digest; else run, write, record."""

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from tests.e2e.conftest import Command, output_bytes, read_json
 
 Copied = Callable[[str], Path]
@@ -47,8 +49,11 @@ def test_one_worker_two_workers_and_a_killed_run_give_the_same_bytes(
     process = start("demo", "--out", str(killed), "--workers", "2")
     scored = killed / "score" / "annotated"
     wait_for(process, lambda: len(list(scored.glob("*.json"))) >= 2)
-    os.killpg(process.pid, signal.SIGKILL)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.kill()
     process.communicate()
+    assert psutil.wait_procs(workers, timeout=20)[1] == [], "they follow the one that started them"
     assert not (killed / "shards" / "manifest.json").exists()
     standing = len(list(scored.glob("*.json")))
     assert 2 <= standing < 6
