@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from curate import files
 from curate.errors import CurateError
-from curate.ops.crawl import BrokenRecord, Candidate, choose, read_crawl
+from curate.ops.candidates import Candidate, choose
+from curate.ops.crawl import BrokenRecord, read_crawl
 from curate.ops.lines import BadRow, header, read_jsonl, read_separated
 from curate.ops.pool import (
     BROKEN,

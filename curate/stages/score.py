@@ -5,20 +5,15 @@ model's scores stand in a folder of its own, and the first model's step joins th
 ``score/annotated`` has a column for each. The device is chosen on the worker. A retry is safe; scores
 of an earlier run under the same model are taken over, bit for bit what a new pass would give.
 
-Parts are not scored one by one: `TakeScores` lets a thread read and decode ahead, another run the
-model over batches that go from one part into the next, and writes a part when its last row is
-scored.
+Parts are not scored one by one: `TakeScores` lines them up before the model (:mod:`curate.stages.line`)
+and writes a part when its last row is scored.
 """
 
-import os
-import queue
 import tarfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -28,18 +23,15 @@ from apache_beam.transforms.window import GlobalWindows
 
 from curate import files, schema
 from curate.errors import CurateError
-from curate.ops.ahead import ahead
-from curate.ops.clip import Batch, ClipModel, ClipScorer, Embedded
+from curate.ops.clip import ClipModel, Embedded
 from curate.ops.heads import load_head
 from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import read_images
+from curate.stages.line import Line
 from curate.stages.measure import joined
+from curate.stages.parent import follow
 from curate.stages.part import PartOutput, PartStep, commit, standing
-
-_EARLY = 2  # batches that stand ready, and as many that are being decoded
-_PATIENCE = 0.1  # seconds between looks at whether the model still runs
-_THREADS = 16  # that decode, at most
 
 
 @dataclass(frozen=True)
@@ -137,6 +129,8 @@ class Job:
         for name, weights, activation in step.heads:
             head = load_head(weights, activation=activation)
             vectors = self._array("img", head.width)
+            if not len(vectors):
+                vectors = np.empty((0, head.width), np.float16)  # no model has told its width
             if vectors.shape[1] != head.width:
                 raise CurateError(
                     f"scores.{name}: {weights} is a head on {head.width} values, the model's"
@@ -195,125 +189,6 @@ class Job:
             np.savez(file, uid=uids, **arrays)
 
 
-@dataclass
-class _Waiting:
-    """A row whose image is being decoded."""
-
-    job: Job
-    row: int
-    caption: str
-    pixels: "Future[Any]"
-
-
-@dataclass
-class _Ready:
-    """A batch and whose rows it holds."""
-
-    scorer: ClipScorer
-    rows: list[_Waiting]
-    batch: Batch
-    decoded: list[bool] = field(default_factory=list)
-
-
-class Line:
-    """Jobs in a row before one model: read and decoded ahead of it, batches across their borders."""
-
-    def __init__(self, model: ClipModel) -> None:
-        self._model = model
-        self._jobs: queue.Queue[Job | None] = queue.Queue(1)
-        self._abandoned = threading.Event()
-        self._loading = 0.0  # seconds, until the model's thread has taken note
-        self._running: Future[None] = Future()
-        self._thread = threading.Thread(target=self._work, daemon=True, name="model")
-        self._thread.start()
-
-    def put(self, job: Job | None) -> None:
-        """Append a job, as soon as the one before is being read.
-
-        Raises whatever stopped the model.
-        """
-        while True:
-            try:
-                return self._jobs.put(job, timeout=_PATIENCE)
-            except queue.Full:
-                if self._running.done():
-                    self._running.result()
-
-    def end(self) -> None:
-        """Wait until every job is done."""
-        self.put(None)
-        self._running.result()
-
-    def abandon(self) -> None:
-        """Stop after the batch that the model is at."""
-        self._abandoned.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        try:
-            self._run()
-            self._running.set_result(None)
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
-            self._running.set_exception(error)
-
-    def _run(self) -> None:
-        """The thread of the model."""
-        batches = ahead(self._batches(), n=_EARLY)
-        while not self._abandoned.is_set():
-            asked = time.monotonic()
-            ready = next(batches, None)
-            if ready is None:
-                return
-            came, halved = time.monotonic(), ready.scorer.out_of_memory
-            found = ready.scorer(ready.batch)
-            ended = time.monotonic()
-            figures = ready.rows[-1].job.figures
-            loading, self._loading = self._loading, 0.0
-            figures["load_seconds"] += loading
-            figures["idle_seconds"] += max(came - asked - loading, 0.0)
-            figures["model_seconds"] += ended - came
-            if more := ready.scorer.out_of_memory - halved:
-                figures["out_of_memory"] = figures.get("out_of_memory", 0) + more
-            for at, (one, decoded) in enumerate(zip(ready.rows, ready.decoded, strict=True)):
-                one.job.put(one.row, found, at, decoded=decoded)
-
-    def _batches(self) -> Iterator[_Ready]:
-        """The thread that reads, hands out what is to be decoded, and makes batches."""
-        waiting: deque[_Waiting] = deque()
-        scorer = None
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as decoders:
-            while job := self._next_job():
-                for row, caption, content in job.contents():
-                    scorer = scorer or self._load()
-                    pixels = decoders.submit(scorer.prepare, content)
-                    waiting.append(_Waiting(job, row, caption, pixels))
-                    if len(waiting) >= _EARLY * scorer.batch_size:
-                        yield _collate(scorer, waiting)
-            while waiting and scorer:
-                yield _collate(scorer, waiting)
-
-    def _load(self) -> ClipScorer:
-        started = time.monotonic()
-        scorer = self._model.load()
-        self._loading = time.monotonic() - started
-        return scorer
-
-    def _next_job(self) -> Job | None:
-        while not self._abandoned.is_set():
-            try:
-                return self._jobs.get(timeout=_PATIENCE)
-            except queue.Empty:
-                continue
-        return None
-
-
-def _collate(scorer: ClipScorer, waiting: deque[_Waiting]) -> _Ready:
-    rows = [waiting.popleft() for _ in range(min(scorer.batch_size, len(waiting)))]
-    images = [one.pixels.result() for one in rows]
-    batch = scorer.collate(images, [one.caption for one in rows])
-    return _Ready(scorer, rows, batch, [image is not None for image in images])
-
-
 class TakeScores(beam.DoFn):
     """Takes the parts of a bundle through a `ScoreStep`; each is yielded once it is written."""
 
@@ -323,6 +198,10 @@ class TakeScores(beam.DoFn):
         self._line: Line | None = None
         self._open: deque[Job] = deque()
         self._ended = 0.0
+
+    def setup(self) -> None:
+        """As in `TakePart`."""
+        follow()
 
     def start_bundle(self) -> None:
         """Nothing runs until a part comes that is not done."""

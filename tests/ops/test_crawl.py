@@ -14,20 +14,19 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from curate.ops.crawl import (
+from curate.ops.candidates import (
     SHORT,
-    BrokenRecord,
     Candidate,
     Text,
     choose,
     decode_page,
     image_url,
     page_candidates,
-    read_crawl,
     resolve,
     srcset,
     wat_candidates,
 )
+from curate.ops.crawl import BrokenRecord, read_crawl
 
 PAGE = "http://x.example/a/b/page.html?q=1"
 

@@ -1,0 +1,149 @@
+"""Parts in a row before one model: read and decoded ahead of it, in batches across their borders."""
+
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from curate.ops.ahead import ahead
+from curate.ops.clip import Batch, ClipModel, ClipScorer, Embedded
+
+_EARLY = 2  # batches that stand ready, and as many that are being decoded
+_PATIENCE = 0.1  # seconds between looks at whether the model still runs
+_THREADS = 16  # that decode, at most
+
+
+class Job(Protocol):
+    """A part on its way through the model."""
+
+    figures: dict[str, float]
+
+    def contents(self) -> Iterator[tuple[int, str, bytes]]:
+        """Row, caption and image file of each row that is to be scored."""
+
+    def put(self, row: int, found: Embedded, at: int, *, decoded: bool) -> None:
+        """Row `at` of a batch's outcome is that of `row`."""
+
+
+@dataclass
+class _Waiting:
+    """A row whose image is being decoded."""
+
+    job: Job
+    row: int
+    caption: str
+    pixels: "Future[Any]"
+
+
+@dataclass
+class _Ready:
+    """A batch and whose rows it holds."""
+
+    scorer: ClipScorer
+    rows: list[_Waiting]
+    batch: Batch
+    decoded: list[bool] = field(default_factory=list)
+
+
+class Line:
+    """Jobs in a row before one model: read and decoded ahead of it, batches across their borders."""
+
+    def __init__(self, model: ClipModel) -> None:
+        self._model = model
+        self._jobs: queue.Queue[Job | None] = queue.Queue(1)
+        self._abandoned = threading.Event()
+        self._loading = 0.0  # seconds, until the model's thread has taken note
+        self._running: Future[None] = Future()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="model")
+        self._thread.start()
+
+    def put(self, job: Job | None) -> None:
+        """Append a job, as soon as the one before is being read.
+
+        Raises whatever stopped the model.
+        """
+        while True:
+            try:
+                return self._jobs.put(job, timeout=_PATIENCE)
+            except queue.Full:
+                if self._running.done():
+                    self._running.result()
+
+    def end(self) -> None:
+        """Wait until every job is done."""
+        self.put(None)
+        self._running.result()
+
+    def abandon(self) -> None:
+        """Stop after the batch that the model is at."""
+        self._abandoned.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            self._run()
+            self._running.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._running.set_exception(error)
+
+    def _run(self) -> None:
+        """The thread of the model."""
+        batches = ahead(self._batches(), n=_EARLY)
+        while not self._abandoned.is_set():
+            asked = time.monotonic()
+            ready = next(batches, None)
+            if ready is None:
+                return
+            came, halved = time.monotonic(), ready.scorer.out_of_memory
+            found = ready.scorer(ready.batch)
+            ended = time.monotonic()
+            figures = ready.rows[-1].job.figures
+            loading, self._loading = self._loading, 0.0
+            figures["load_seconds"] += loading
+            figures["idle_seconds"] += max(came - asked - loading, 0.0)
+            figures["model_seconds"] += ended - came
+            if more := ready.scorer.out_of_memory - halved:
+                figures["out_of_memory"] = figures.get("out_of_memory", 0) + more
+            for at, (one, decoded) in enumerate(zip(ready.rows, ready.decoded, strict=True)):
+                one.job.put(one.row, found, at, decoded=decoded)
+
+    def _batches(self) -> Iterator[_Ready]:
+        """The thread that reads, hands out what is to be decoded, and makes batches."""
+        waiting: deque[_Waiting] = deque()
+        scorer = None
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as decoders:
+            while job := self._next_job():
+                for row, caption, content in job.contents():
+                    scorer = scorer or self._load()
+                    pixels = decoders.submit(scorer.prepare, content)
+                    waiting.append(_Waiting(job, row, caption, pixels))
+                    if len(waiting) >= _EARLY * scorer.batch_size:
+                        yield _collate(scorer, waiting)
+            while waiting and scorer:
+                yield _collate(scorer, waiting)
+
+    def _load(self) -> ClipScorer:
+        started = time.monotonic()
+        scorer = self._model.load()
+        self._loading = time.monotonic() - started
+        return scorer
+
+    def _next_job(self) -> Job | None:
+        while not self._abandoned.is_set():
+            try:
+                return self._jobs.get(timeout=_PATIENCE)
+            except queue.Empty:
+                continue
+        return None
+
+
+def _collate(scorer: ClipScorer, waiting: deque[_Waiting]) -> _Ready:
+    rows = [waiting.popleft() for _ in range(min(scorer.batch_size, len(waiting)))]
+    images = [one.pixels.result() for one in rows]
+    batch = scorer.collate(images, [one.caption for one in rows])
+    return _Ready(scorer, rows, batch, [image is not None for image in images])
