@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ from curate.schema import POOL, Stage
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]
 MODEL = "shipped://pipelines/demo/scorer/curate-mini.json"
 WEIGHTS = "shipped://pipelines/demo/scorer/curate-mini.safetensors"
+NEEDED = (
+    "parser no_such_parser: python -m spacy download no_such_parser"
+    if find_spec("spacy")
+    else "package spacy: pip install 'curate[scores]'"
+)
 
 
 def plan(tmp_path: Path, *paths: Path, part_rows: int = 4, **keys: Any) -> Plan:
@@ -452,7 +458,7 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
         ({"scores": {"width": {"kind": "nsfw"}}}, "scores.width: width is taken by another column"),
         ({"scores": {"faces": {"kind": "nsfw"}}}, "scores.faces: faces is taken by another column"),
         ({"scores": {"a": {"kind": "relations", "parser": "no_such_parser"}}},
-         "scores.a: relations needs the "),
+         "scores.a: relations needs the " + NEEDED),
         ({"score": EMBEDDED, "scores": {"a": {"kind": "head", "weights": "gone.pt"}}},
          "gone.pt: no such file"),
         ({"score": EMBEDDED, "scores": {"a": {"kind": "head", "weights": "NARROW"}}},

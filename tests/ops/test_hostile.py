@@ -385,35 +385,53 @@ def _finish(urls: list[str], policy: FetchPolicy) -> tuple[list[Fetched], list[f
     return [got[i] for i in range(len(urls))], [ended[i] for i in range(len(urls))]
 
 
-def test_a_host_of_a_thousand_that_never_answers() -> None:
-    unanswered = []
+def test_a_thousand_hosts_do_not_wait_for_one_that_is_silent() -> None:
+    """The silent one answers once all others have: if one of them waited for it, none ever would."""
+    served = set()
+    all_others = asyncio.Event()
 
     async def answer(request: Request) -> object:
-        if request.headers["host"] == "h500.test":
-            unanswered.append(request)
-            await asyncio.Event().wait()
+        host = request.headers["host"]
+        if host == "h500.test":
+            await all_others.wait()
+        else:
+            served.add(host)
+            if len(served) == 999:
+                all_others.set()
         await request.reply(200, JPEG)
         return None
 
     with serving(HostileServer({"/x": answer})) as server:
         connect_to = {f"h{i}.test": f"127.0.0.1:{server.port}" for i in range(1000)}
+        policy = FetchPolicy(timeout=60, retries=0, connect_to=connect_to)
+        urls = ["http://h500.test/x"] * 200
+        urls += [f"http://h{i}.test/x" for i in range(1000) if i != 500]
+        got, _ = _finish(urls, policy)
+    assert {one.content for one in got} == {JPEG}
+
+
+def test_what_a_dead_host_costs_is_a_few_deadlines_not_a_queue() -> None:
+    """Once it is given up, it is asked no more, however many of its URLs are left."""
+    unanswered = []
+
+    async def answer(request: Request) -> None:
+        unanswered.append(request)
+        await asyncio.Event().wait()
+
+    with serving(HostileServer({"/x": answer})) as server:
+        connect_to = {"dead.test": f"127.0.0.1:{server.port}"}
         policy = FetchPolicy(timeout=TIMEOUT, retries=2, connect_to=connect_to)
-        dead = ["http://h500.test/x"] * 200
-        living = [f"http://h{i}.test/x" for i in range(1000) if i != 500]
-        _, alone = _finish(living, policy)
-        got, ended = _finish(dead + living, policy)
-    assert all(one.content == JPEG for one in got[200:])
-    assert {one.reason for one in got[:200]} == {DropReason.TIMEOUT}
-    unasked = [one for one in got[:200] if "failed 3 times in a row" in one.detail]
-    assert len(unasked) > 100
-    assert len(unanswered) <= 3 * policy.per_host
-    deadline = (policy.retries + 1) * TIMEOUT
-    queue = 200 / policy.per_host * deadline
-    print(
-        f"999 hosts {max(alone):.1f} s; with the dead one {max(ended[200:]):.1f} s, and it"
-        f" {max(ended[:200]):.1f} s; a queue behind it: {queue:.0f} s"
-    )
-    assert max(ended) < queue / 2
+        urls = ["http://dead.test/x"] * 200
+        asked = []  # requests that it had got when each outcome came
+        reasons, given_up = set(), []
+        for one in fetch(urls, uids=[f"{i:032x}" for i in range(len(urls))], policy=policy):
+            asked.append(len(unanswered))
+            reasons.add(one.reason)
+            given_up.append("failed 3 times in a row" in str(one.detail))
+    assert (len(asked), reasons) == (200, {DropReason.TIMEOUT})
+    assert len(unanswered) <= 3 * policy.per_host, "of 600 requests"
+    assert sum(given_up) > 100
+    assert asked[given_up.index(True)] == len(unanswered)
 
 
 def test_a_host_that_answers_now_and_then_is_not_given_up() -> None:
