@@ -87,9 +87,10 @@ def test_scores_a_language_at_a_time(tmp_path: Path) -> None:
     files.write_json(
         run.path("score", "quantiles.json"),
         [
-            {"column": "clip_score", "top_fraction": 0.25, "per": None, "group": None, "cut": 0.3},
+            {"column": "clip_score", "top_fraction": 0.25, "per": None, "group": None, "cut": 0.3,
+             "pairs": 9},
             {"column": "clip_score", "top_fraction": 0.5, "per": "language", "group": "en",
-             "cut": 0.25},
+             "cut": 0.25, "pairs": 9},
         ],
     )  # fmt: skip
     [found] = scores(run, config(*RULES))
