@@ -16,13 +16,21 @@ def start_workers() -> None:
 
 @cache
 def follow() -> None:
-    """In a worker of this machine: end within a second of the process that started it."""
-    starter = os.environ.get(STARTER)
-    if starter == str(os.getppid()):
+    """In a worker of this machine: end within a second or two of the process that started it.
+
+    A shell may stand between the two, so that one is watched by its number.
+    """
+    starter = int(os.environ.get(STARTER, os.getpid()))
+    if starter != os.getpid():
         threading.Thread(target=_watch, args=(starter,), daemon=True, name="parent").start()
 
 
-def _watch(starter: str) -> None:
-    while str(os.getppid()) == starter:
+def _watch(starter: int) -> None:
+    while True:
+        try:
+            os.kill(starter, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        except PermissionError:
+            return  # the number is another's by now
         time.sleep(1)
-    os._exit(1)
