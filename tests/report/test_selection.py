@@ -52,9 +52,7 @@ def test_the_table_of_rules_from_the_records(tmp_path: Path) -> None:
         ("top", "score", 9, 2, 4, 2),
         ("either", "score", 9, 0, 0, 0),
     ]
-    assert found[0] == RuleFacts(
-        "words", "prepare", "caption_words is at least 3", 16, 4, 4, 4
-    )
+    assert found[0] == RuleFacts("words", "prepare", "caption_words is at least 3", 16, 4, 4, 4)
 
 
 @pytest.mark.parametrize(
