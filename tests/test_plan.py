@@ -380,6 +380,37 @@ def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_pat
         digests(tmp_path, score | {"score.embeddings": False})
 
 
+def test_semantic_duplicates_are_a_step_between_the_columns_and_the_rules(tmp_path: Path) -> None:
+    """A new epsilon repeats neither download nor model; a new score rule is a new set to compare."""
+    semdedup = {"epsilon": 0.1}
+    changes = {"score.embeddings": True, "semdedup": semdedup}
+    before = digests(tmp_path, changes)
+    at = FOLDERS.index("score")
+    added = "score/annotated/semantic_duplicate"
+    assert list(before) == [*FOLDERS[:at], added, *FOLDERS[at:]]
+
+    def stale(after: dict[str, StepDigest]) -> list[str]:
+        return [x for x in before if after[x].chain != before[x].chain]
+
+    everything = [added, *FOLDERS[at:]]
+    for key, value in (("epsilon", 0.2), ("against", "earlier"), ("clusters", 3), ("sample", 5000)):
+        assert (
+            stale(digests(tmp_path, changes | {"semdedup": semdedup | {key: value}})) == everything
+        )
+    rule = {
+        "select": [*BASE.get("select", ()), {"name": "new", "column": "clip_score", "min": 0.1}]
+    }
+    assert stale(digests(tmp_path, changes | rule)) == everything
+    early = {"select": [*BASE.get("select", ()), {"name": "new", "column": "width", "min": 3}]}
+    assert "download" in stale(digests(tmp_path, changes | early))
+    without = digests(tmp_path, changes | {"semdedup": None})
+    assert list(without) == FOLDERS
+    with pytest.raises(
+        ValueError, match=r"^1 .*\n.*semdedup compares stored embeddings: set score"
+    ):
+        digests(tmp_path, {"semdedup": semdedup})
+
+
 def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) -> None:
     english = {"column": "language", "in": ["en"]}
     rules = [

@@ -205,13 +205,13 @@ class _Slices:
         self._starts: dict[int, int] = {}
         found, parts, places = [], [], []
         for index in sorted(indices):
-            bounds = (8 * group[0], 8 * (group[1] + 1))
-            starts = np.frombuffer(files.read_range(step.work(index, "starts"), *bounds), "<i8")
+            content = files.read_range(step.work(index, "starts"), 8 * group[0], 8 * group[1] + 8)
+            starts = np.frombuffer(content, "<i8")
             first, end = int(starts[0]), int(starts[-1])
             if end > first:
                 self._starts[index] = first
-                bounds = (_PLACED.itemsize * row for row in (first, end))
-                content = files.read_range(step.work(index, "placed"), *bounds)
+                size = _PLACED.itemsize
+                content = files.read_range(step.work(index, "placed"), size * first, size * end)
                 found.append(np.frombuffer(content, _PLACED))
                 parts.append(np.full(end - first, index))
                 places.append(np.arange(end - first))
@@ -231,8 +231,8 @@ class _Slices:
             start = self._starts[index]
             url = self._step.work(index, "vectors")
             bounds = (2 * width * (start + place) for place in (first, end))
-            content = np.frombuffer(files.read_range(url, *bounds), "<f2").reshape(-1, width)
-            found[here] = content[places - first]
+            stored = np.frombuffer(files.read_range(url, *bounds), "<f2").reshape(-1, width)
+            found[here] = stored[places - first]
         return found
 
 

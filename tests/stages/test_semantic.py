@@ -61,7 +61,8 @@ def step_of(run: Run, *rules: Rule, **change: Any) -> SemanticStep:
         **common, digest="s", rules=rules, columns=schema.after(Stage.SCORE, enabled=ENABLED),
         semantic=True,
     )  # fmt: skip
-    settings = {"epsilon": 0.05, "against": "kept", "clusters": 5, "sample": 1000, "seed": 3}
+    settings: dict[str, Any] = {"epsilon": 0.05, "against": "kept", "clusters": 5, "sample": 1000,
+                                "seed": 3}  # fmt: skip
     return SemanticStep(**common, digest="d", select=select, **(settings | change))
 
 
