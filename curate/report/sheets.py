@@ -73,12 +73,13 @@ def show(
 ) -> dict[Strip, tuple[Example, ...]]:
     """The pairs of each strip, by value and then by uid; equal for any cut of the pool into parts.
 
-    `scored` is the folder with the scores, and `reads` the stage whose rows they are of.
+    `scored` is the folder whose records say which parts have scores, and `reads` the stage whose
+    rows these are of.
     """
     found: dict[Strip, list[tuple[float, str, Example]]] = {strip: [] for strip in strips}
     columns = list(dict.fromkeys(strip.column for strip in strips))
     for index in run.done(scored) if strips else ():
-        table = files.read_table(run.part(scored, index), columns=["uid", *columns])
+        table = run.annotated(Stage.SCORE, index, ["uid", *columns])
         names = ["uid", "url", "caption", "language"]
         pairs = files.read_table(run.part(reads, index), columns=names)
         if not pairs["uid"].equals(table["uid"]):
