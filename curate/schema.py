@@ -121,6 +121,9 @@ SIMILARITY, ITEM = "evaluation_similarity", "evaluation_item"
 SEMANTIC = "semantic_duplicate"
 """Folder and column of the verdicts on semantic duplicates."""
 
+GROUPS = "groups.json"
+"""In that folder: how many pairs were compared, and the groups of those that mean the same."""
+
 VERDICT = pa.schema(
     [
         ("uid", pa.string()),

@@ -172,7 +172,7 @@ def test_embeddings_are_those_of_a_runs_model_and_no_other(tmp_path: Path) -> No
     (tmp_path / "words.txt").write_text("a red fox\n")
     sets = [str(tmp_path / name) for name in ("set", "words.txt")]
     plain, said = hashed(tmp_path, *sets)
-    assert "embedding" not in said
+    assert " embeddings" not in said
     out = str(tmp_path / "embedded.parquet")
     done = CliRunner().invoke(app, ["hash", *sets, "--out", out, "--config", str(config)])
     assert done.exit_code == 0, done.output

@@ -18,8 +18,9 @@ The order, the sample and its centroids depend on uids and embeddings alone, so 
 same for any cut of the pool into parts, any number of workers and any retry.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -39,12 +40,13 @@ from curate.stages.part import PartOutput
 from curate.stages.select import ROW, SelectScore
 
 CENTROIDS = "centroids.npy"
-SUMMARY = "clusters.json"
 PAIRS_A_CLUSTER = 8_800
 """What SemDeDup's 50,000 clusters had of LAION's 440 million pairs."""
 _SAMPLE = 256  # images a centroid are enough, as faiss has it
 _ROWS = 1 << 17  # that a worker holds at a time, and about those of a group of clusters
 _WORK = "work"
+_LARGEST = 6  # groups of pairs that mean the same, for the report
+_GROUPS = "groups"
 
 Sides = tuple[Any, ...]
 
@@ -242,9 +244,7 @@ class Compare(beam.DoFn):
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
-    def process(
-        self, group: tuple[int, int], pool: list[tuple[int, int]]
-    ) -> Iterator[tuple[int, bytes]]:
+    def process(self, group: tuple[int, int], pool: list[tuple[int, int]]) -> Iterator[Any]:
         """Read a run of rows at a time, and go through its clusters."""
         step = self._step
         width = _width(step)
@@ -263,6 +263,7 @@ class Compare(beam.DoFn):
                     first = at
                 found, cosines[at:end] = cluster.add(vectors[at - start : end - start])
                 survivors[at:end] = first + found
+        yield beam.pvalue.TaggedOutput(_GROUPS, count_groups(survivors, slices.placed["uid"]))
         gone = np.flatnonzero(survivors != np.arange(n))
         for index in np.unique(slices.part[gone]).tolist():
             here = gone[slices.part[gone] == index]
@@ -273,6 +274,39 @@ class Compare(beam.DoFn):
             yield index, verdicts.tobytes()
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Pairs that mean the same as one of them, which stays: how many groups, by size, of how many."""
+
+    pairs: int = 0  # compared
+    sizes: tuple[tuple[int, int], ...] = ()  # pairs of a group, at least two, and such groups
+    largest: tuple[tuple[int, str], ...] = ()  # size, and the uid of the pair that stays
+
+
+def count_groups(survivors: NDArray[np.int64], uids: Any) -> Groups:
+    """The groups among rows, given the number of the row that stays in the place of each."""
+    stays, sizes = np.unique(survivors, return_counts=True)
+    several = sizes > 1
+    found, n = np.unique(sizes[several], return_counts=True)
+    large = np.lexsort((uids[stays], -sizes))[:_LARGEST]
+    return Groups(
+        len(survivors),
+        tuple(zip(found.tolist(), n.tolist(), strict=True)),
+        tuple((int(sizes[at]), uids[stays[at]].decode()) for at in large if several[at]),
+    )
+
+
+def add_groups(all_groups: Iterable[Groups]) -> Groups:
+    """The groups of several, which have no pair in common."""
+    pairs, sizes = 0, Counter[int]()
+    largest: list[tuple[int, str]] = []
+    for one in all_groups:
+        pairs += one.pairs
+        sizes.update(dict(one.sizes))
+        largest = sorted([*largest, *one.largest], key=lambda x: (-x[0], x[1]))[:_LARGEST]
+    return Groups(pairs, tuple(sorted(sizes.items())), tuple(largest))
+
+
 def _width(step: SemanticStep) -> int:
     with files.open_read(step.run.path(step.folder, CENTROIDS)) as file:
         np.lib.format.read_magic(file)
@@ -280,9 +314,11 @@ def _width(step: SemanticStep) -> int:
     return int(shape[1])
 
 
-def tidy(parts: int, *, step: SemanticStep) -> int:
-    """Remove what the search needed."""
-    files.remove(step.run.path(step.folder, _WORK))
+def tidy(parts: int, groups: Groups, done: bool, *, step: SemanticStep) -> int:
+    """Write down what the search came to, and remove what it needed; nothing where there was none."""
+    if not done:
+        files.write_json(step.run.path(step.folder, schema.GROUPS), asdict(groups))
+        files.remove(step.run.path(step.folder, _WORK))
     return parts
 
 
@@ -319,17 +355,18 @@ class FindDuplicates(beam.PTransform):
             | "Sizes" >> beam.CombineGlobally(add_sizes)
             | "Groups" >> beam.FlatMap(plan_groups)
             | "Spread" >> beam.Reshuffle()
-            | "Compare" >> beam.ParDo(Compare(step), pool)
+            | "Compare" >> beam.ParDo(Compare(step), pool).with_outputs(_GROUPS, main="verdicts")
         )
+        groups = found[_GROUPS] | "Add groups" >> beam.CombineGlobally(add_groups)
         taken = (
-            {"parts": parts | "Index" >> beam.Map(indexed), "found": found}
+            {"parts": parts | "Index" >> beam.Map(indexed), "found": found.verdicts}
             | "By part" >> beam.CoGroupByKey()
             | "Verdicts" >> beam.ParDo(TakeFound(step))
         )
         _ = (
             taken
             | "Written" >> beam.combiners.Count.Globally()
-            | "Tidy" >> beam.Map(tidy, step=step)
+            | "Tidy" >> beam.Map(tidy, one(groups), one(done), step=step)
         )
         return taken
 

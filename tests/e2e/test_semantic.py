@@ -149,6 +149,18 @@ def test_the_verdicts_are_those_of_the_definition_on_these_embeddings(run: Run) 
     assert found == expected
 
 
+def test_the_report_shows_the_groups(run: Run) -> None:
+    found = read_json(Path(run.path("report/report.json")))["meanings"]
+    assert (found["compared"], found["dropped"], found["groups"]) == (
+        PAIRS + COPIED - EVALUATED, COPIED, COPIED,
+    )  # fmt: skip
+    assert [len(group["dropped"]) for group in found["largest"]] == [1] * 6
+    page = Path(run.path("report/index.html")).read_text(encoding="utf-8")
+    section = page[page.index('id="meanings"') :].partition("</section>")[0]
+    assert section.count("data:image/webp") == 12
+    assert "over 0.93, which is 1" in section
+
+
 def test_explain_names_who_stays_and_who_left_for_it(run: Run) -> None:
     gone_for = {uid: str(value) for uid, why, value in gone(run, Stage.SCORE, PARTS)
                 if why == "duplicate_meaning"}  # fmt: skip

@@ -1,5 +1,6 @@
 """Semantic duplicates over several parts, against the definition over one table of all pairs."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -125,6 +126,13 @@ def test_duplicates_of_the_pairs_that_all_rules_keep(
         {uid_of(i): cosine for i, (_, cosine) in duplicates.items()}, abs=1e-6
     )
     assert not files.exists(run.path(FOLDER, "work"))
+    groups = Counter(survivor for survivor, _ in duplicates.values())
+    largest = sorted(((n + 1, uid_of(i)) for i, n in groups.items()), key=lambda x: (-x[0], x[1]))
+    assert files.read_json(run.path(FOLDER, "groups.json")) == {
+        "pairs": len(rows),
+        "sizes": sorted([n + 1, k] for n, k in Counter(groups.values()).items()),
+        "largest": [list(one) for one in largest[:6]],
+    }
 
 
 def verdicts_of(run: Run) -> list[Any]:
