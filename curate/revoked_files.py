@@ -58,7 +58,7 @@ class Rewriter:
         concerned = {i for i in self._indices(str(Stage.PREPARE)) if self._revoked_in(i)}
         for stage in self.stages:
             if stage is not Stage.PREPARE and self.run.makes(stage):
-                for folder in (files.join(stage, ANNOTATED), str(stage)):
+                for folder in self._folders(stage):
                     for index in self._indices(folder):
                         if index in concerned or self.revoked.captions:
                             self._part(stage, folder, index)
@@ -70,6 +70,12 @@ class Rewriter:
         self._put_clusters()
         if self.parts:
             files.remove(self.run.path(Stage.REPORT, "sweep.json"))
+
+    def _folders(self, stage: Stage) -> list[str]:
+        """Where a stage has parts; further columns stand in folders of their own."""
+        annotated = files.join(stage, ANNOTATED)
+        further = [x for x in files.names(self.run.path(annotated)) if "." not in x]
+        return [annotated, *(files.join(annotated, x) for x in further), str(stage)]
 
     def _indices(self, folder: str) -> list[int]:
         """The parts of which a folder holds rows, or a journal of rows."""
@@ -118,6 +124,7 @@ class Rewriter:
         if stage is Stage.DOWNLOAD:
             files.remove(run.part(folder, index, "journal"))  # it is fetched again
             blank_members(run.part(stage, index, "tar"), uids=set(self.revoked.uids.to_pylist()))
+        self._embeddings(run.part(folder, index, "npz"))
         left = {url: self._without(url) for url in ((ledger, dead, part) if own else (part,))}
         touched = any(table is not None for table in left.values())
         if touched and stage is Stage.PREPARE:
@@ -138,6 +145,16 @@ class Rewriter:
             places, gone = files.read_table(url), self._gone(files.read_table(part))
             if len(places) == len(gone):
                 files.write_table(url, places.filter(pa.array(~gone)))
+
+    def _embeddings(self, url: str) -> None:
+        if not files.exists(url):
+            return
+        with files.open_read(url) as file, np.load(file) as found:
+            arrays = {name: found[name] for name in found}
+        stays = ~np.isin(arrays["uid"], np.array(self.revoked.uids.to_pylist(), "S32"))
+        if not stays.all():
+            with files.atomic_write(url) as file:
+                np.savez(file, **{name: array[stays] for name, array in arrays.items()})
 
     def _prepare_ledger(self, index: int) -> pa.Table:
         """The ledger of `prepare` with a row of each revoked pair, which is nothing but its uid.

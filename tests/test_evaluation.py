@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from curate import files, schema
 from curate.assets import check_evaluations, embedding_model
 from curate.cli import app
-from curate.config import Config, Scorer
+from curate.config import Config, Scorer, load
 from curate.errors import CurateError
-from curate.evaluation import hash_sets
+from curate.evaluation import Embedder, hash_sets
 from curate.ops.contamination import (
     Contamination,
     check_embeddings,
@@ -199,9 +199,8 @@ def test_embeddings_are_those_of_a_runs_model_and_no_other(tmp_path: Path) -> No
     ):
         check_embeddings(plain, embedding_model(shipped))
     config.write_text(json.dumps({"input": {"paths": "x"}}))
-    done = CliRunner().invoke(app, ["hash", *sets, "--out", out, "--config", str(config)])
-    assert done.exit_code == 1
-    assert "--config: it has no model (score.model) to embed images with" in done.output
+    with pytest.raises(CurateError, match=r"^--config: it has no model \(score.model\) to embed"):
+        Embedder.of(load(str(config)))
 
 
 def test_a_run_without_embeddings_cannot_compare_them() -> None:

@@ -14,14 +14,17 @@ import pytest
 
 from curate import files
 from curate.asked import added_columns, rule_stage
-from curate.config import Config, Rule
+from curate.assets import embedding_model
+from curate.config import Config, Rule, Scorer
 from curate.cutting import pool_format
 from curate.digests import StepDigest
 from curate.errors import CurateError
+from curate.evaluation import hash_sets
 from curate.flow import fetch_step, prepare_step, score_steps
+from curate.ops.contamination import with_embeddings
 from curate.ops.tables import STAGED, read_slice
 from curate.plan import Plan, make_plan
-from curate.schema import POOL, Stage
+from curate.schema import EMBEDDING, POOL, Stage
 
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]
 MODEL = "shipped://pipelines/demo/scorer/curate-mini.json"
@@ -397,11 +400,9 @@ def test_semantic_duplicates_are_a_step_between_the_columns_and_the_rules(tmp_pa
         assert (
             stale(digests(tmp_path, changes | {"semdedup": semdedup | {key: value}})) == everything
         )
-    rule = {
-        "select": [*BASE.get("select", ()), {"name": "new", "column": "clip_score", "min": 0.1}]
-    }
+    rule = {"select": [*BASE["select"], {"name": "new", "column": "clip_score", "min": 0.1}]}
     assert stale(digests(tmp_path, changes | rule)) == everything
-    early = {"select": [*BASE.get("select", ()), {"name": "new", "column": "width", "min": 3}]}
+    early = {"select": [*BASE["select"], {"name": "new", "column": "width", "min": 3}]}
     assert "download" in stale(digests(tmp_path, changes | early))
     without = digests(tmp_path, changes | {"semdedup": None})
     assert list(without) == FOLDERS
@@ -409,6 +410,37 @@ def test_semantic_duplicates_are_a_step_between_the_columns_and_the_rules(tmp_pa
         ValueError, match=r"^1 .*\n.*semdedup compares stored embeddings: set score"
     ):
         digests(tmp_path, {"semdedup": semdedup})
+
+
+def test_evaluation_sets_are_compared_with_embeddings_once_whatever_the_threshold(
+    tmp_path: Path,
+) -> None:
+    def made(similarity: float | None) -> dict[str, StepDigest]:
+        sets = {"against": [out], "embedding_similarity": similarity}
+        return digests(tmp_path, {"score.embeddings": True, "decontaminate": sets})
+
+    out = str(tmp_path / "set.parquet")
+    (tmp_path / "words.txt").write_text("a fox")
+    hash_sets((str(tmp_path / "words.txt"),), out=out)
+    assert made(0.9), "there is no image to embed"
+    image = next(Path(files.shipped("pipelines/demo/pool/images")).iterdir())
+    hash_sets((str(image),), out=out)
+    with pytest.raises(
+        CurateError, match=r"set.parquet: there are no embeddings in it; make it aga"
+    ):
+        made(0.9)
+    without = made(None)
+    scorer = Scorer(model=MODEL, pretrained=WEIGHTS)
+    items = with_embeddings(
+        files.read_table(out), pa.array([None], EMBEDDING.type), embedding_model(scorer)
+    )
+    files.write_table(out, items)
+    before, after = made(0.9), made(0.8)
+    added = "score/annotated/evaluation_similarity"
+    assert before.keys() - without.keys() == {added}
+    at = FOLDERS.index("score")
+    assert [x for x in before if after[x].chain != before[x].chain] == FOLDERS[at:]
+    assert made(None)["dedup"] == before["dedup"]
 
 
 def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) -> None:

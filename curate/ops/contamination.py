@@ -59,17 +59,20 @@ def with_embeddings(items: pa.Table, vectors: pa.Array, model: EmbeddingModel) -
 
 
 def check_embeddings(path: str, model: EmbeddingModel) -> None:
-    """That a file of hashes has embeddings by the same model.
+    """That a file of hashes has embeddings of its images, by the same model.
 
     Raises
     ------
     CurateError
-        Where it has none, or others.
+        Where it has images and no embeddings, or others.
     """
     remedy = f"make it again with: curate hash SET --config CONFIG --out {path}"
     with files.open_read(path) as file:
         found = (pq.read_schema(file).metadata or {}).get(_MODEL)
     if found is None:
+        sha256 = files.read_table(path, columns=["sha256"])["sha256"]
+        if sha256.null_count == len(sha256):
+            return  # captions alone
         raise CurateError(f"decontaminate.against: {path}: there are no embeddings in it; {remedy}")
     theirs = EmbeddingModel(**json.loads(found))
     if theirs.digest != model.digest:
@@ -88,12 +91,15 @@ def read_embeddings(paths: tuple[str, ...]) -> tuple[pa.Array, NDArray[np.float1
     CurateError
         Where no image has one.
     """
-    tables = [files.read_table(path, columns=["name", schema.EMBEDDING.name]) for path in paths]
-    table = pa.concat_tables(tables).combine_chunks()
-    table = table.filter(table[schema.EMBEDDING.name].is_valid())
-    if not len(table):
+    name = schema.EMBEDDING.name
+    tables = [files.read_table(path, present=["name", name]) for path in paths]
+    tables = [
+        table.filter(table[name].is_valid()) for table in tables if name in table.schema.names
+    ]
+    table = pa.concat_tables(tables).combine_chunks() if tables else None
+    if not table:
         raise CurateError(f"decontaminate.against: {', '.join(paths)}: no image has an embedding")
-    vectors = table[schema.EMBEDDING.name].combine_chunks()
+    vectors = table[name].combine_chunks()
     values = np.asarray(vectors.flatten())
     return table["name"].combine_chunks(), values.reshape(len(table), -1)
 

@@ -1,6 +1,7 @@
 """The recipe of SemDeDup and decontamination by embeddings, through the command line."""
 
 import io
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 from curate import config, explain, files
 from curate.evaluation import Embedder, hash_sets
+from curate.revoke import revoke
 from curate.run import Run
 from curate.schema import Stage
+from curate.stages.report import write_report
 from tests.e2e.conftest import Command, read_json
 from tests.ops.test_semantic import by_definition
 from tests.stages.rundir import gone, rows_of
@@ -159,6 +162,29 @@ def test_the_report_shows_the_groups(run: Run) -> None:
     section = page[page.index('id="meanings"') :].partition("</section>")[0]
     assert section.count("data:image/webp") == 12
     assert "over 0.93, which is 1" in section
+
+
+def test_revoked_pairs_leave_no_embedding_and_no_column(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.root, tmp_path / "run")
+    copy = Run(str(tmp_path / "run"))
+    survivor = min(value for _, why, value in gone(run, Stage.SCORE, PARTS)
+                   if why == "duplicate_meaning" and value)  # fmt: skip
+    revoke(copy, {("uid", survivor)})
+    revoke(copy, {("uid", survivor)})
+    left = [uid for uid in rows_of(run, "score/annotated", "uid") if uid != survivor]
+    assert len(left) == PAIRS + COPIED - 1
+    for folder in ("", "/semantic_duplicate", "/evaluation_similarity"):
+        assert rows_of(copy, f"score/annotated{folder}", "uid") == left
+    embedded: list[str] = []
+    for index in range(PARTS):
+        with files.open_read(copy.part("score/annotated", index, "npz")) as file:
+            stored = np.load(file)
+            assert len(stored["clip_img"]) == len(stored["clip_txt"]) == len(stored["uid"])
+            embedded += [uid.decode() for uid in stored["uid"].tolist()]
+    assert embedded == left
+    write_report(copy, config.load(copy.path("config.yaml")))
+    found = read_json(Path(copy.path("report/report.json")))["meanings"]
+    assert survivor not in {group["survivor"]["uid"] for group in found["largest"]}
 
 
 def test_explain_names_who_stays_and_who_left_for_it(run: Run) -> None:

@@ -91,14 +91,13 @@ def expected(run: Run, step: SemanticStep, rows: list[int]) -> dict[int, tuple[i
     return found
 
 
-@pytest.mark.parametrize("against", ["kept", "earlier"])
 def test_duplicates_of_the_pairs_that_all_rules_keep(
-    run: Run, monkeypatch: pytest.MonkeyPatch, against: Any
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a quantile rule, whose pairs are neither dropped twice nor anyone's survivors."""
     monkeypatch.setattr(semantic, "_ROWS", 37)  # several groups, and clusters of several runs
     parts = lay_scored(run)
-    step = step_of(run, Rule(column="clip_score", top_fraction=0.7), against=against)
+    step = step_of(run, Rule(column="clip_score", top_fraction=0.7))
     yielded = drive(run, transform(step), parts)
     check_conserved(run, Stage.SCORE, parts)
     values = scores()
@@ -139,39 +138,27 @@ def verdicts_of(run: Run) -> list[Any]:
     return rows_of(run, FOLDER, "uid", "semantic_duplicate", "semantic_cosine")
 
 
-def test_the_same_for_two_workers_other_parts_and_a_part_that_is_made_again(tmp_path: Any) -> None:
-    runs = [Run(str(tmp_path / name)) for name in ("one", "two", "whole")]
-    found = []
-    for run, sizes, workers in zip(
-        runs, (SIZES, (31, 100, 9, 70, 30), (N,)), (1, 2, 1), strict=True
-    ):
-        parts = lay_scored(run, sizes)
-        drive(run, transform(step_of(run)), parts, workers=workers)
-        found.append(verdicts_of(run))
-    assert found[0] == found[1] == found[2]
-    assert sum(survivor is not None for _, survivor, _ in found[0]) > 100
-    run = runs[0]
-    first = [files.read_bytes(run.part(FOLDER, index)) for index in range(4)]
-    centroids = files.read_bytes(run.path(FOLDER, "centroids.npy"))
-    files.remove(run.part(FOLDER, 2, "json"))
-    files.remove(run.part(FOLDER, 2))
-    drive(run, transform(step_of(run)), [replace(part) for part in lay_scored(run)][::-1])
-    assert [files.read_bytes(run.part(FOLDER, index)) for index in range(4)] == first
-    assert files.read_bytes(run.path(FOLDER, "centroids.npy")) == centroids
-    assert not files.exists(run.path(FOLDER, "work"))
-
-
-def test_where_verdicts_stand_nothing_is_compared(run: Run) -> None:
+def test_the_same_for_two_workers_other_parts_and_what_is_made_again(tmp_path: Any) -> None:
+    run, other = (Run(str(tmp_path / name)) for name in ("one", "two"))
     parts = lay_scored(run)
     drive(run, transform(step_of(run)), parts)
-    found = verdicts_of(run)
-    for index in range(4):
+    drive(other, transform(step_of(other)), lay_scored(other, (31, 100, 9, 70, 30)), workers=2)
+    assert verdicts_of(run) == verdicts_of(other)
+    assert sum(survivor is not None for _, survivor, _ in verdicts_of(run)) > 100
+    beside = [run.path(FOLDER, name) for name in ("centroids.npy", "groups.json")]
+    urls = [*(run.part(FOLDER, index) for index in range(4)), *beside]
+    first = [files.read_bytes(url) for url in urls]
+    files.remove(run.part(FOLDER, 2, "json"))
+    files.remove(run.part(FOLDER, 2))
+    drive(run, transform(step_of(run)), parts[::-1])
+    assert [files.read_bytes(url) for url in urls] == first
+    assert not files.exists(run.path(FOLDER, "work"))
+
+    for index in range(4):  # where all verdicts stand, nothing is compared
         files.remove(run.part("score", index, "json"))
         files.remove(run.part("score/annotated", index, "npz"))
-    files.remove(run.path(FOLDER, "centroids.npy"))
     drive(run, transform(step_of(run)), parts)
-    assert verdicts_of(run) == found
-    assert not files.exists(run.path(FOLDER, "centroids.npy"))
+    assert [files.read_bytes(url) for url in urls] == first
 
 
 def test_a_pool_of_which_nothing_is_left_has_no_duplicates(run: Run) -> None:
