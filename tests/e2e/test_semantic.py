@@ -12,10 +12,10 @@ import pytest
 
 from curate import config, explain, files
 from curate.evaluation import Embedder, hash_sets
+from curate.report.meanings import meanings
 from curate.revoke import revoke
 from curate.run import Run
 from curate.schema import Stage
-from curate.stages.report import write_report
 from tests.e2e.conftest import Command, read_json
 from tests.ops.test_semantic import by_definition
 from tests.stages.rundir import gone, rows_of
@@ -182,9 +182,9 @@ def test_revoked_pairs_leave_no_embedding_and_no_column(run: Run, tmp_path: Path
             assert len(stored["clip_img"]) == len(stored["clip_txt"]) == len(stored["uid"])
             embedded += [uid.decode() for uid in stored["uid"].tolist()]
     assert embedded == left
-    write_report(copy, config.load(copy.path("config.yaml")))
-    found = read_json(Path(copy.path("report/report.json")))["meanings"]
-    assert survivor not in {group["survivor"]["uid"] for group in found["largest"]}
+    found = meanings(copy)
+    assert found is not None
+    assert survivor not in {group.survivor.uid for group in found.largest}
 
 
 def test_explain_names_who_stays_and_who_left_for_it(run: Run) -> None:
