@@ -8,6 +8,7 @@ pool; a quarter of it is the smaller one.
 import os
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,9 @@ def stage(n: int) -> tuple[float, float, int]:
     """Seconds, MB at the peak, and duplicates, of a pool of `n` pairs in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run(f"{folder}/run")
-        context = get_context("spawn")
-        parts = context.Pool(1).apply(lay_pool, (run, n))
-        return context.Pool(1).apply(_stage, (run, parts))
+        parts = lay_pool(run, n)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+            return own.submit(_stage, run, parts).result()
 
 
 def _stage(run: Run, parts: list[Part]) -> tuple[float, float, int]:
