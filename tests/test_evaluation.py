@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from curate import files, schema
 from curate.assets import check_evaluations, embedding_model
 from curate.cli import app
-from curate.config import Config, Scorer, load
+from curate.config import Config, Scorer
+from curate.config_file import load
 from curate.errors import CurateError
 from curate.evaluation import Embedder, hash_sets
 from curate.ops.contamination import (

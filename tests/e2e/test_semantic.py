@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from curate import config, explain, files
+from curate import config, config_file, explain, files
 from curate.evaluation import Embedder, hash_sets
 from curate.report.meanings import meanings
 from curate.revoke import revoke
@@ -82,7 +82,7 @@ def run(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "semdedup.epsilon": EPSILON, "semdedup.clusters": 3,
     }  # fmt: skip
     flags = [x for key, value in changes.items() for x in ("--set", f"{key}={value}")]
-    recipe = str(config.recipes()["semdedup"])
+    recipe = str(config_file.recipes()["semdedup"])
     done = curate("run", recipe, "--out", "run", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     return Run.at(str(folder / "run"))
