@@ -6,6 +6,9 @@ of near ones the least ordinary stays. A row is dropped for an earlier one with 
 threshold, it is computed again in double, so what is dropped does not depend on how rows are blocked.
 """
 
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +22,7 @@ WINDOW = 1 << 16
 """Earlier rows that a row is compared with, the latest ones: a larger cluster is not compared whole."""
 _BLOCK = 1024
 _SLICE = 8192
+_LARGEST = 6  # groups that are told of
 
 
 class Cluster:
@@ -108,3 +112,36 @@ class Cluster:
         self._seen = np.concatenate([self._seen, rows[stays]])[-self._window :]
         self._numbers = np.concatenate([self._numbers, numbers[stays]])[-self._window :]
         return survivors[before:]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Pairs that mean the same as one of them, which stays: how many groups, by size, of how many."""
+
+    pairs: int = 0  # compared
+    sizes: tuple[tuple[int, int], ...] = ()  # pairs of a group, at least two, and such groups
+    largest: tuple[tuple[int, str], ...] = ()  # size, and the uid of the pair that stays
+
+
+def count_groups(survivors: NDArray[np.int64], uids: Any) -> Groups:
+    """The groups among rows, given the number of the row that stays in the place of each."""
+    stays, sizes = np.unique(survivors, return_counts=True)
+    several = sizes > 1
+    found, n = np.unique(sizes[several], return_counts=True)
+    large = np.lexsort((uids[stays], -sizes))[:_LARGEST]
+    return Groups(
+        len(survivors),
+        tuple(zip(found.tolist(), n.tolist(), strict=True)),
+        tuple((int(sizes[at]), uids[stays[at]].decode()) for at in large if several[at]),
+    )
+
+
+def add_groups(all_groups: Iterable[Groups]) -> Groups:
+    """The groups of several, which have no pair in common."""
+    pairs, sizes = 0, Counter[int]()
+    largest: list[tuple[int, str]] = []
+    for one in all_groups:
+        pairs += one.pairs
+        sizes.update(dict(one.sizes))
+        largest = sorted([*largest, *one.largest], key=lambda x: (-x[0], x[1]))[:_LARGEST]
+    return Groups(pairs, tuple(sorted(sizes.items())), tuple(largest))

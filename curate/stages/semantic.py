@@ -18,7 +18,6 @@ The order, the sample and its centroids depend on uids and embeddings alone, so 
 same for any cut of the pool into parts, any number of workers and any retry.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 from curate import files, schema
 from curate.ops.centroids import find_centroids, read_sample, save_sample
 from curate.ops.hashing import uniform
-from curate.ops.semantic import Against, Cluster
+from curate.ops.semantic import Against, Cluster, Groups, add_groups, count_groups
 from curate.ops.vectors import Vectors, nearest, unit
 from curate.run import Part
 from curate.stages.embedded import DerivedStep, TakeFound, indexed, part_standing, read_stored
@@ -45,7 +44,6 @@ PAIRS_A_CLUSTER = 8_800
 _SAMPLE = 256  # images a centroid are enough, as faiss has it
 _ROWS = 1 << 17  # that a worker holds at a time, and about those of a group of clusters
 _WORK = "work"
-_LARGEST = 6  # groups of pairs that mean the same, for the report
 _GROUPS = "groups"
 
 Sides = tuple[Any, ...]
@@ -272,39 +270,6 @@ class Compare(beam.DoFn):
             verdicts["survivor"] = slices.placed["uid"][survivors[here]]
             verdicts["cosine"] = cosines[here]
             yield index, verdicts.tobytes()
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Pairs that mean the same as one of them, which stays: how many groups, by size, of how many."""
-
-    pairs: int = 0  # compared
-    sizes: tuple[tuple[int, int], ...] = ()  # pairs of a group, at least two, and such groups
-    largest: tuple[tuple[int, str], ...] = ()  # size, and the uid of the pair that stays
-
-
-def count_groups(survivors: NDArray[np.int64], uids: Any) -> Groups:
-    """The groups among rows, given the number of the row that stays in the place of each."""
-    stays, sizes = np.unique(survivors, return_counts=True)
-    several = sizes > 1
-    found, n = np.unique(sizes[several], return_counts=True)
-    large = np.lexsort((uids[stays], -sizes))[:_LARGEST]
-    return Groups(
-        len(survivors),
-        tuple(zip(found.tolist(), n.tolist(), strict=True)),
-        tuple((int(sizes[at]), uids[stays[at]].decode()) for at in large if several[at]),
-    )
-
-
-def add_groups(all_groups: Iterable[Groups]) -> Groups:
-    """The groups of several, which have no pair in common."""
-    pairs, sizes = 0, Counter[int]()
-    largest: list[tuple[int, str]] = []
-    for one in all_groups:
-        pairs += one.pairs
-        sizes.update(dict(one.sizes))
-        largest = sorted([*largest, *one.largest], key=lambda x: (-x[0], x[1]))[:_LARGEST]
-    return Groups(pairs, tuple(sorted(sizes.items())), tuple(largest))
 
 
 def _width(step: SemanticStep) -> int:
