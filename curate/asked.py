@@ -78,7 +78,12 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
 
 def derived_of(config: Config) -> Mapping[str, Model]:
     """What is made of the embeddings that the first model of `config` stores, by column."""
-    return config.score.derived if config.score and runs_model(config) else {}
+    if config.score is None or not runs_model(config):
+        return {}
+    sets = config.decontaminate
+    if sets is None or sets.embedding_similarity is None:
+        return config.score.derived
+    return {**config.score.derived, schema.SIMILARITY: sets}
 
 
 def rules_at(stage: Stage, config: Config) -> tuple[Rule, ...]:

@@ -8,7 +8,7 @@ from curate.config import Config, FurtherScore, Scorer, is_file_name
 from curate.errors import CurateError
 from curate.ops.blocklists import read_block_lists
 from curate.ops.clip import known_models, known_tags, known_width
-from curate.ops.contamination import read_evaluation
+from curate.ops.contamination import EmbeddingModel, check_embeddings, read_evaluation
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
 from curate.ops.vectors import target_files
@@ -25,6 +25,10 @@ def check_assets(config: Config) -> dict[str, str]:
         digests["opt_out_list"] = _check_list(config.download.opt_out_list)
     if config.decontaminate is not None:
         digests |= check_evaluations(config.decontaminate.against)
+        if config.score is not None and config.decontaminate.embedding_similarity is not None:
+            model = embedding_model(config.score)
+            for path in config.decontaminate.against:
+                check_embeddings(files.absolute(path), model)
     if config.score is not None and config.download.enabled:
         for name, scorer in config.score.scorers.items():
             digests |= _check_scorer(scorer, name=name)
@@ -65,7 +69,8 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[
 
 def _check_name(name: str, *, where: str) -> None:
     asked = [name for columns in schema.ON_REQUEST for name in columns.names]
-    taken = (*schema.after(Stage.BALANCE, enabled=Stage).names, *asked, ANNOTATED)
+    taken = (*schema.after(Stage.BALANCE, enabled=Stage).names, *asked, *schema.VERDICT.names,
+             schema.ITEM, ANNOTATED)  # fmt: skip
     if name in taken:
         raise CurateError(f"{where}: {name} is taken by another column; give another name")
 
@@ -148,6 +153,16 @@ def check_evaluations(paths: tuple[str, ...]) -> dict[str, str]:
         read_evaluation(url)
         digests[EVALUATION_KEY + path] = files.content_digest(url)
     return digests
+
+
+def embedding_model(scorer: Scorer) -> EmbeddingModel:
+    """Which model embeds, however its files are called."""
+    found = _check_scorer(scorer, name="")
+    keys = ("model", "pretrained")
+    return EmbeddingModel(
+        scorer.model, scorer.pretrained,
+        files.digest_of([found.get(f"{key} ") or getattr(scorer, key) for key in keys]),
+    )  # fmt: skip
 
 
 def check_block_lists(config: Config) -> dict[str, int]:

@@ -219,6 +219,39 @@ class Decontaminate(Model):
     captions: bool = Field(
         True, description="drop captions of the sets too, whatever their case and punctuation"
     )
+    embedding_similarity: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="also drop images with this cosine to one of the sets, by the score model's"
+        " embeddings; the files need them: curate hash --config",
+    )
+
+
+class SemDedup(Model):
+    """Drops pairs whose image means what another's does (SemDeDup), of those that all rules keep.
+
+    By the embeddings of the first model. Inside a cluster of k-means the pair that is farthest from
+    the centroid comes first, then the smaller uid.
+    """
+
+    epsilon: Fraction = Field(
+        description="images with a cosine over 1 - epsilon mean the same; what share that drops"
+        " depends on the model and on the pool: try it on a part"
+    )
+    against: Literal["kept", "earlier"] = Field(
+        "kept",
+        description="kept: a pair is dropped for one that stays. earlier: also for one that was"
+        " dropped itself, as the code of the paper does it",
+    )
+    clusters: Positive | None = Field(
+        None, description="of k-means; default: one for 8,800 pairs, as in the paper"
+    )
+    sample: int = Field(
+        4_000_000,
+        ge=1_000,
+        description="images that the centroids are found from, at most; held by one worker",
+    )
 
 
 class Scorer(Model):
@@ -486,6 +519,7 @@ class Config(Model):
         default_factory=dict, description="further scores, each by the name of its column"
     )
     select: tuple[Rule, ...] = ()
+    semdedup: SemDedup | None = None
     balance: Balance | None = None
     shards: Shards = Shards()
     beam: Beam = Beam()
@@ -526,6 +560,17 @@ class Config(Model):
             raise ValueError(
                 "decontaminate needs download.perceptual_hash; or set decontaminate.image_distance: 0"
             )
+        by_embedding = {
+            "semdedup": self.semdedup,
+            "decontaminate.embedding_similarity": self.decontaminate
+            and self.decontaminate.embedding_similarity,
+        }
+        has_embeddings = self.download.enabled and self.score and self.score.embeddings
+        for key, asked in by_embedding.items():
+            if asked is not None and not has_embeddings:
+                raise ValueError(
+                    f"{key} compares stored embeddings: set score.model and score.embeddings: true"
+                )
         labels = [rule.label for rule in self.select]
         if "" in labels:
             raise ValueError("a select rule with any_of or all_of needs a `name` for the ledger")

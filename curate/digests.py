@@ -7,7 +7,7 @@ connect, how many at once, which runner) are in no digest.
 
 from dataclasses import asdict, dataclass
 
-from curate import files
+from curate import files, schema
 from curate.asked import clip_model, derived_of, enabled_stages, measured, rules_at, runs_model
 from curate.assets import EVALUATION_KEY
 from curate.config import Config, Scorer
@@ -39,6 +39,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     def rules(stage: Stage) -> list[object]:
         return [rule.model_dump(by_alias=True) for rule in rules_at(stage, config)]
 
+    sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
     metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
     words = assets.get("words_in")
     settings: dict[str, object] = {
@@ -51,8 +52,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
         settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | opt_outs | faces
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
         if against := config.decontaminate:
-            sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
-            own = against.model_dump(exclude={"against"})
+            own = against.model_dump(exclude={"against", "embedding_similarity"})
             settings[Stage.DOWNLOAD] = [rules(Stage.DOWNLOAD), own, sets]
     if Stage.DEDUP in stages:
         settings[Stage.DEDUP] = config.dedup.model_dump()
@@ -70,12 +70,23 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
             settings[score_folder(name)] = scorer_settings(scorer, assets, name=name)
         if not scorers:
             settings[score_folder("")] = list(config.scores)
-        for name, derived in derived_of(config).items():
+        derived_columns = derived_of(config)
+        for name, derived in derived_columns.items():
+            if name == schema.SIMILARITY:
+                settings[score_folder(name)] = sets
+                continue
             target = assets.get(f"target {name}")
             settings[score_folder(name)] = [
                 derived.model_dump(exclude={"target"}), target, config.seed
             ]  # fmt: skip
-        settings[Stage.SCORE] = rules(Stage.SCORE)
+        by_rules = rules(Stage.SCORE)
+        if schema.SIMILARITY in derived_columns and config.decontaminate:
+            by_rules.append(config.decontaminate.embedding_similarity)
+        if config.semdedup is not None:
+            settings[score_folder(schema.SEMANTIC)] = [
+                config.semdedup.model_dump(), by_rules, config.seed
+            ]  # fmt: skip
+        settings[Stage.SCORE] = by_rules
     if config.balance is not None:
         settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]
     if Stage.SHARDS in stages:

@@ -1,15 +1,24 @@
-"""`curate hash`: an evaluation set -> the hashes by which its items are known in a pool."""
+"""`curate hash`: an evaluation set -> the hashes by which its items are known in a pool.
+
+With a model, also the embeddings of its images: of each as a run would store and score it.
+"""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
+from curate.asked import clip_model
+from curate.assets import embedding_model
+from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.contamination import caption_hashes
+from curate.ops.clip import ClipModel
+from curate.ops.contamination import EmbeddingModel, caption_hashes, with_embeddings
 from curate.ops.images import ImageEncoder, StoredImage
 from curate.ops.pool import BROKEN, PoolFormat
 from curate.ops.stored import ENDINGS, Place, read_places, read_webdataset
@@ -94,42 +103,88 @@ class Hashed:
     images: int
     perceptual: int  # images with a perceptual hash
     captions: int
+    embedded: int | None  # images with an embedding; None where no model was given
 
 
-def hash_sets(sources: tuple[str, ...], *, out: str) -> Hashed:
-    """Write the hashes of all items of the sets to the parquet file `out`.
+@dataclass(frozen=True)
+class Embedder:
+    """How the images of a run are stored, and the model that embeds them."""
+
+    encoder: ImageEncoder
+    scorer: ClipModel
+    model: EmbeddingModel
+
+    @classmethod
+    def of(cls, config: Config) -> "Embedder":
+        """That of a run with this configuration.
+
+        Raises
+        ------
+        CurateError
+            Where it has no model, or one that is not there.
+        """
+        if config.score is None:
+            raise CurateError("--config: it has no model (score.model) to embed images with")
+        names = set(ImageEncoder.__dataclass_fields__)
+        settings = config.download.model_dump(include=names) | {"perceptual_hash": True}
+        return cls(
+            ImageEncoder(**settings), clip_model(config.score), embedding_model(config.score)
+        )
+
+    def __call__(self, images: Sequence[bytes | None]) -> pa.Array:
+        """The embedding of each stored image; null where there is none or it cannot be decoded."""
+        scorer = self.scorer.load()
+        pixels = [None if image is None else scorer.prepare(image) for image in images]
+        rows = [row for row, one in enumerate(pixels) if one is not None]
+        found: list[Any] = [None] * len(pixels)
+        for start in range(0, len(rows), scorer.batch_size):
+            some = rows[start : start + scorer.batch_size]
+            batch = scorer.collate([pixels[row] for row in some], [""] * len(some))
+            for row, vector in zip(some, scorer(batch).image.astype(np.float16), strict=True):
+                found[row] = vector
+        return pa.array(found, schema.EMBEDDING.type)
+
+
+def hash_sets(sources: tuple[str, ...], *, out: str, embedder: Embedder | None = None) -> Hashed:
+    """Write the hashes of all items of the sets, and embeddings if asked for, to the parquet `out`.
 
     Raises
     ------
     CurateError
         Naming what cannot be read, or a set without an item.
     """
-    tables = [schema.EVALUATION.empty_table()]
+    tables = []
     for source in sources:
         held: list[Item] = []
         for item in items_of(source):
             held.append(item)
             if len(held) == _ROWS:
-                tables.append(_hashes(held))
+                tables.append(_hashes(held, embedder))
                 held = []
-        tables.append(_hashes(held))
+        tables.append(_hashes(held, embedder))
     table = pa.concat_tables(tables)
     if not len(table):
         raise CurateError(f"{', '.join(sources)}: no item in it")
     files.write_table(files.absolute(out), table)
     given = {name: len(table) - table[name].null_count for name in table.column_names}
-    return Hashed(len(table), given["sha256"], given["phash"], given["caption"])
+    return Hashed(
+        len(table), given["sha256"], given["phash"], given["caption"],
+        given.get(schema.EMBEDDING.name),
+    )  # fmt: skip
 
 
-def _hashes(items: list[Item]) -> pa.Table:
-    encode = ImageEncoder()
-    sha256, phash = [], []
+def _hashes(items: list[Item], embedder: Embedder | None) -> pa.Table:
+    encode = embedder.encoder if embedder else ImageEncoder()
+    sha256, phash, stored = [], [], []
     for item in items:
         image = encode(item.image) if item.image else None
         sha256.append(hashlib.sha256(item.image).hexdigest() if item.image else None)
-        phash.append(image.phash if isinstance(image, StoredImage) else None)
+        image = image if isinstance(image, StoredImage) else None
+        phash.append(image.phash if image else None)
+        stored.append(image.content if image else None)
     texts = pa.array([item.caption or None for item in items], pa.string())
     captions = pa.array(caption_hashes(texts.fill_null("")), mask=~texts.is_valid().to_numpy(False))
     names = pa.array([item.name for item in items], pa.string())
-    return pa.table([names, pa.array(sha256, pa.string()), pa.array(phash, pa.string()), captions],
-                    schema=schema.EVALUATION)  # fmt: skip
+    table = pa.table([names, pa.array(sha256, pa.string()), pa.array(phash, pa.string()), captions],
+                     schema=schema.EVALUATION)  # fmt: skip
+    return with_embeddings(table, embedder(stored), embedder.model) if embedder else table

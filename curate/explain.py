@@ -25,6 +25,7 @@ from curate.schema import Stage
 Row = dict[str, Any]
 
 _INNER = ("tar_offset", "tar_size")
+_DERIVED = (*schema.DERIVED.names, schema.SEMANTIC)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _story(run: Run, config: Config, index: int, pair: Row) -> Story:
     uid, known = pair["uid"], {"uid", "url", "caption"}
     for stage in PART_STAGES:
         annotated = _row(run.part(files.join(stage, ANNOTATED), index), uid) or {}
-        for name in schema.DERIVED.names if stage is Stage.SCORE else ():
+        for name in _DERIVED if stage is Stage.SCORE else ():
             url = run.part(files.join(stage, ANNOTATED, name), index)
             annotated |= _row(url, uid) or {}
         kept = _row(run.part(stage, index), uid)
@@ -120,14 +121,17 @@ def _story(run: Run, config: Config, index: int, pair: Row) -> Story:
         if kept is not None:
             if stage is Stage.PREPARE and "matches" in added:
                 added["matches"] = _entries(run, config, kept)
-            others = tuple(_cluster(run, uid)) if added.get("cluster_size", 1) > 1 else ()
+            has_others = added.get("cluster_size", 1) > 1
+            if stage is Stage.SCORE:
+                has_others = config.semdedup is not None
+            others = tuple(_cluster(run, stage, uid)) if has_others else ()
             chapters.append(Chapter(stage, "kept", added, others=others))
             continue
         gone = _row(run.ledger(stage, index), uid)
         dead = _row(run.dead(stage, index), uid) if gone is None else None
         if gone:
             reason, value = gone["reason"], gone["value"] or ""
-            others = tuple(_survivor(run, value)) if reason.startswith("duplicate_") else ()
+            others = tuple(_survivor(run, stage, value)) if reason.startswith("duplicate_") else ()
             why = worded(reason, config=config) + _cut(run, config, stage, reason)
             chapters.append(Chapter(stage, "dropped", added, reason, value, why, others))
         elif dead:
@@ -167,17 +171,17 @@ def _entries(run: Run, config: Config, kept: Row) -> Any:
     )
 
 
-def _cluster(run: Run, survivor: str) -> Iterator[Row]:
-    """The pairs that were dropped for a survivor."""
-    for index in run.done(Stage.DEDUP):
-        table = files.read_table(run.ledger(Stage.DEDUP, index), filters=[("value", "=", survivor)])
+def _cluster(run: Run, stage: Stage, survivor: str) -> Iterator[Row]:
+    """The pairs that a stage dropped for a survivor."""
+    for index in run.done(stage):
+        table = files.read_table(run.ledger(stage, index), filters=[("value", "=", survivor)])
         yield from table.select(["uid", "url", "caption", "reason"]).to_pylist()
 
 
-def _survivor(run: Run, uid: str) -> Iterator[Row]:
-    """The pair that stayed in the place of others."""
-    for index in run.done(Stage.DEDUP):
-        url = run.part(Stage.DEDUP, index)
+def _survivor(run: Run, stage: Stage, uid: str) -> Iterator[Row]:
+    """The pair that a stage kept in the place of others."""
+    for index in run.done(stage):
+        url = run.part(stage, index)
         if pc.is_in(pa.scalar(uid), value_set=_column(url, "uid")).as_py():
             row = _row(url, uid) or {}
             yield {**{name: row[name] for name in ("uid", "url", "caption")}, "reason": "survivor"}

@@ -166,6 +166,13 @@ def read_bytes(url: str) -> bytes:
         return file.read()
 
 
+def read_range(url: str, start: int, stop: int) -> bytes:
+    """The bytes from `start` up to `stop` of the file at `url`, and no others."""
+    fs, path = file_system(url)
+    content: bytes = fs.cat_file(path, start=start, end=stop) if stop > start else b""
+    return content
+
+
 def write_bytes(url: str, content: bytes) -> None:
     """Write `content` to `url`, atomically."""
     with atomic_write(url) as file:

@@ -29,7 +29,7 @@ from curate.stages.balance import Balance, BalanceStep, Target
 from curate.stages.blocking import Evaluations, Lists
 from curate.stages.dedup import Dedup, DedupStep
 from curate.stages.download import FetchStep
-from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep
+from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep, SimilarityStep
 from curate.stages.forests import Spread
 from curate.stages.measure import JoinStep, MeasureStep
 from curate.stages.nearest import NearestTarget, NearestTargetStep
@@ -37,6 +37,7 @@ from curate.stages.part import TakePart
 from curate.stages.prepare import PrepareStep
 from curate.stages.score import ScoreStep, TakeScores
 from curate.stages.select import Select, SelectDownload, SelectScore
+from curate.stages.semantic import FindDuplicates, SemanticStep
 from curate.stages.shards import Shards, ShardStep
 from curate.stages.simcore import SimCore, SimCoreStep
 from curate.stages.wfpp import Wfpp, WfppStep
@@ -71,7 +72,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
             parts |= f"Score {name}".strip() >> hinted(beam.ParDo(TakeScores(step)), plan.config)
         for name, column in derived_columns(plan).items():
             parts |= f"Derive {name}" >> column
-        parts |= "Select scores" >> Select(select_step(plan, Stage.SCORE))
+        parts |= "Select scores" >> select_scores(plan)
     if Stage.BALANCE in stages:
         if plan.config.balance and plan.config.balance.wfpp:
             parts |= "Balance" >> Wfpp(wfpp_step(plan))
@@ -143,12 +144,34 @@ def fetch_step(plan: Plan) -> FetchStep:
 
 def select_step(plan: Plan, stage: Stage) -> SelectDownload | SelectScore:
     """The step that applies the rules of `stage`."""
+    config = plan.config
     common = {**_common(plan, stage), "rules": plan.rules(stage), "columns": plan.columns(stage)}
     if stage is Stage.DOWNLOAD:
-        return SelectDownload(**common, evaluations=evaluations(plan.config))
-    added = added_columns(plan.config)[Stage.SCORE].names
-    scores = tuple(name for name in added if name not in schema.DERIVED.names)
-    return SelectScore(**common, scores=scores)
+        return SelectDownload(**common, evaluations=evaluations(config))
+    added = added_columns(config)[Stage.SCORE].names
+    sets = config.decontaminate
+    return SelectScore(
+        **common,
+        scores=tuple(name for name in added if name not in schema.DERIVED.names),
+        contaminated_from=sets.embedding_similarity if sets else None,
+        semantic=config.semdedup is not None,
+    )
+
+
+def select_scores(plan: Plan) -> Select:
+    """The transform that applies the score rules, and semantic deduplication where it is asked for."""
+    step = select_step(plan, Stage.SCORE)
+    asked = plan.config.semdedup
+    if asked is None or not isinstance(step, SelectScore):
+        return Select(step)
+    semantic = SemanticStep(
+        **_common(plan, Stage.SCORE, score_folder(schema.SEMANTIC)),
+        **asked.model_dump(),
+        select=step,
+        seed=plan.config.seed,
+    )
+    return Select(step, before=lambda parts, sides: (
+        parts | "Duplicates" >> FindDuplicates(semantic, sides=sides)))  # fmt: skip
 
 
 def evaluations(config: Config) -> Evaluations | None:
@@ -156,7 +179,7 @@ def evaluations(config: Config) -> Evaluations | None:
     if (found := config.decontaminate) is None:
         return None
     paths = tuple(map(files.absolute, found.against))
-    return Evaluations(paths, **found.model_dump(exclude={"against"}))
+    return Evaluations(paths, **found.model_dump(exclude={"against", "embedding_similarity"}))
 
 
 def dedup_step(plan: Plan) -> DedupStep:
@@ -227,6 +250,9 @@ def derived_columns(plan: Plan) -> dict[str, Any]:
             target = files.absolute(asked.target)
             norm_sim = NormSimStep(**common, target=target, norm=asked.norm)
             found[name] = beam.ParDo(TakePart(norm_sim))
+        elif isinstance(asked, configuration.Decontaminate):
+            paths = tuple(map(files.absolute, asked.against))
+            found[name] = beam.ParDo(TakePart(SimilarityStep(**common, sets=paths)))
         elif isinstance(asked, configuration.NearestTarget):
             settings = asked.model_dump() | {"target": files.absolute(asked.target)}
             near = NearestTargetStep(**common, **settings, seed=plan.config.seed)

@@ -52,6 +52,8 @@ class DropReason(StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     DUPLICATE_PAIR = "duplicate_pair"
     DUPLICATE_CAPTION = "duplicate_caption"
+    # score: the same meaning
+    DUPLICATE_MEANING = "duplicate_meaning"
     # balance
     SAMPLED_OUT = "sampled_out"
     FREQUENT_WORDS = "frequent_words"

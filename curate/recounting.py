@@ -18,7 +18,7 @@ from curate.schema import DERIVED, Stage
 from curate.stages.prepare import measures
 from curate.stages.select import failures, rule_figures
 
-AFTER_RULES = (str(DropReason.NO_MATCH),)
+AFTER_RULES = (str(DropReason.NO_MATCH), str(DropReason.DUPLICATE_MEANING))
 """Reasons for which a stage drops pairs that have passed its rules."""
 
 

@@ -13,11 +13,11 @@ from curate.cuts import FILE as CUTS
 from curate.digests import score_folder
 from curate.plan import Plan
 from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartRecord, Run
-from curate.schema import Stage
+from curate.schema import SEMANTIC, Stage
 
 _BARRIERS = (
     Stage.DEDUP, score_folder("neg_clip_loss"), score_folder("nearest_target"),
-    score_folder("simcore"), Stage.BALANCE,
+    score_folder("simcore"), score_folder(SEMANTIC), Stage.BALANCE,
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ RUN/
      part-00000.npz                (score, where asked for) the embeddings of these rows
      NAME/part-00000.parquet       (score) the column of a further score, or of one that is made of
                                    embeddings, with a record of its own
+     semantic_duplicate/           (score) who stays in the place of each pair, if it is none itself
   dropped/<stage>/part-00000.parquet   the ledger
   dead/<stage>/part-00000.parquet
   dedup/clusters/part-00000.parquet dedup/clusters.json    who stays, for the pairs not alone
@@ -44,6 +45,8 @@ JOURNAL = "journal"
 """The ending of the folder that holds what was fetched of a part that is in work."""
 TRANSIENT_ROWS = "transient"
 """The figure of rows whose download failed for a reason that may have passed."""
+SCORED = files.join(Stage.SCORE, ANNOTATED)
+"""The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"
 """Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
 

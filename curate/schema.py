@@ -118,12 +118,31 @@ DERIVED = pa.schema(
         ("norm_sim", pa.float32()),
         ("nearest_target", pa.bool_()),
         ("simcore", pa.int32()),  # the round in which the image was taken, from 1; else null
+        ("evaluation_similarity", pa.float32()),  # cosine to the nearest item of evaluation sets
     ]
 )
 """What is made of stored embeddings, on request: each in a folder ``score/annotated/COLUMN``.
 
 Null where the image could not be decoded.
 """
+
+SIMILARITY, ITEM = "evaluation_similarity", "evaluation_item"
+"""The similarity, and in the same folder the name of that nearest item."""
+
+SEMANTIC = "semantic_duplicate"
+"""Folder and column of the verdicts on semantic duplicates."""
+
+GROUPS = "groups.json"
+"""In that folder: how many pairs were compared, and the groups of those that mean the same."""
+
+VERDICT = pa.schema(
+    [
+        ("uid", pa.string()),
+        (SEMANTIC, pa.string()),  # uid of the pair that stays in its place; null where it is none
+        ("semantic_cosine", pa.float32()),  # of the two images, or to the one that led to it
+    ]
+)
+"""``score/annotated/semantic_duplicate``: every row that was scored, whatever the rules said."""
 
 BALANCE = pa.schema([("keep_probability", pa.float64())])
 
@@ -151,6 +170,9 @@ DEAD = pa.schema(
         ("detail", pa.string()),
     ]
 )
+
+EMBEDDING = pa.field("embedding", pa.list_(pa.field("element", pa.float16())))
+"""What `curate hash` adds where it is given a model: that of the image; null where there is none."""
 
 EVALUATION = pa.schema(
     [

@@ -1,6 +1,7 @@
 """`curate hash` over sets of each form, and that a pool's own pairs are found by what it wrote."""
 
 import io
+import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,18 @@ import pytest
 from typer.testing import CliRunner
 
 from curate import files, schema
-from curate.assets import check_evaluations
+from curate.assets import check_evaluations, embedding_model
 from curate.cli import app
-from curate.config import Config
+from curate.config import Config, Scorer
+from curate.config_file import load
 from curate.errors import CurateError
-from curate.evaluation import hash_sets
-from curate.ops.contamination import Contamination, read_evaluation
+from curate.evaluation import Embedder, hash_sets
+from curate.ops.contamination import (
+    Contamination,
+    check_embeddings,
+    read_embeddings,
+    read_evaluation,
+)
 from curate.ops.images import ImageEncoder, StoredImage
 from curate.run import Run
 from curate.schema import Stage
@@ -147,3 +154,58 @@ def test_a_run_that_could_not_look_says_so(download: dict[str, Any]) -> None:
     document = {"input": {"paths": "x"}, "decontaminate": {"against": ["y"]}}
     with pytest.raises(ValueError, match=f"decontaminate needs download.{min(download)}"):
         Config.model_validate({**document, "download": download})
+
+
+def test_embeddings_are_those_of_a_runs_model_and_no_other(tmp_path: Path) -> None:
+    scorer = Path(files.shipped("pipelines/demo/scorer"))
+    for name in ("curate-mini.json", "curate-mini.safetensors"):
+        (tmp_path / name).write_bytes((scorer / name).read_bytes())
+    score = {
+        "model": str(tmp_path / "curate-mini.json"),
+        "pretrained": str(tmp_path / "curate-mini.safetensors"),
+    }
+    config = tmp_path / "c.yaml"
+    config.write_text(json.dumps({"input": {"paths": "x"}, "score": score}))
+    (tmp_path / "set").mkdir()
+    for path in IMAGES[:3]:
+        (tmp_path / "set" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "set" / "z.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "words.txt").write_text("a red fox\n")
+    sets = [str(tmp_path / name) for name in ("set", "words.txt")]
+    plain, said = hashed(tmp_path, *sets)
+    assert " embeddings" not in said
+    out = str(tmp_path / "embedded.parquet")
+    done = CliRunner().invoke(app, ["hash", *sets, "--out", out, "--config", str(config)])
+    assert done.exit_code == 0, done.output
+    assert "1 captions, 3 embeddings" in " ".join(done.output.split())
+    assert read_evaluation(out).equals(read_evaluation(plain)), "the hashes are what they were"
+    names, vectors = read_embeddings((out,))
+    assert names.to_pylist() == [f"set/{path.name}" for path in IMAGES[:3]]
+    assert np.linalg.norm(vectors.astype(np.float32), axis=1) == pytest.approx(1, abs=1e-3)
+
+    shipped = Scorer(
+        model="shipped://pipelines/demo/scorer/curate-mini.json",
+        pretrained="shipped://pipelines/demo/scorer/curate-mini.safetensors",
+    )
+    check_embeddings(out, embedding_model(shipped))  # the same files by other names
+    document = json.loads((tmp_path / "curate-mini.json").read_text())
+    document["vision_cfg"]["image_size"] = 192
+    (tmp_path / "curate-mini.json").write_text(json.dumps(document))
+    with pytest.raises(
+        CurateError, match=r"embedded.parquet: its embeddings are of .*, the run's of"
+    ):
+        check_embeddings(out, embedding_model(Scorer(**score)))
+    with pytest.raises(
+        CurateError, match=r"no embeddings in it; make it again with: curate hash SET"
+    ):
+        check_embeddings(plain, embedding_model(shipped))
+    config.write_text(json.dumps({"input": {"paths": "x"}}))
+    with pytest.raises(CurateError, match=r"^--config: it has no model \(score.model\) to embed"):
+        Embedder.of(load(str(config)))
+
+
+def test_a_run_without_embeddings_cannot_compare_them() -> None:
+    sets = {"against": ["y"], "embedding_similarity": 0.9}
+    document = {"input": {"paths": "x"}, "decontaminate": sets}
+    with pytest.raises(ValueError, match="embedding_similarity compares stored embeddings: set"):
+        Config.model_validate(document | {"score": {"model": "ViT-B-32", "pretrained": "openai"}})

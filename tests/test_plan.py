@@ -15,14 +15,17 @@ import pytest
 
 from curate import files
 from curate.asked import added_columns, rule_stage
-from curate.config import Config, Rule
+from curate.assets import embedding_model
+from curate.config import Config, Rule, Scorer
 from curate.cutting import pool_format
 from curate.digests import StepDigest
 from curate.errors import CurateError
+from curate.evaluation import hash_sets
 from curate.flow import fetch_step, prepare_step, score_steps
+from curate.ops.contamination import with_embeddings
 from curate.ops.tables import STAGED, read_slice
 from curate.plan import Plan, make_plan
-from curate.schema import POOL, Stage
+from curate.schema import EMBEDDING, POOL, Stage
 
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]
 MODEL = "shipped://pipelines/demo/scorer/curate-mini.json"
@@ -391,6 +394,66 @@ def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_pat
         ValueError, match="neg_clip_loss is made of stored embeddings: set embeddings"
     ):
         digests(tmp_path, score | {"score.embeddings": False})
+
+
+def test_semantic_duplicates_are_a_step_between_the_columns_and_the_rules(tmp_path: Path) -> None:
+    """A new epsilon repeats neither download nor model; a new score rule is a new set to compare."""
+    semdedup = {"epsilon": 0.1}
+    changes = {"score.embeddings": True, "semdedup": semdedup}
+    before = digests(tmp_path, changes)
+    at = FOLDERS.index("score")
+    added = "score/annotated/semantic_duplicate"
+    assert list(before) == [*FOLDERS[:at], added, *FOLDERS[at:]]
+
+    def stale(after: dict[str, StepDigest]) -> list[str]:
+        return [x for x in before if after[x].chain != before[x].chain]
+
+    everything = [added, *FOLDERS[at:]]
+    for key, value in (("epsilon", 0.2), ("against", "earlier"), ("clusters", 3), ("sample", 5000)):
+        assert (
+            stale(digests(tmp_path, changes | {"semdedup": semdedup | {key: value}})) == everything
+        )
+    rule = {"select": [*BASE["select"], {"name": "new", "column": "clip_score", "min": 0.1}]}
+    assert stale(digests(tmp_path, changes | rule)) == everything
+    early = {"select": [*BASE["select"], {"name": "new", "column": "width", "min": 3}]}
+    assert "download" in stale(digests(tmp_path, changes | early))
+    without = digests(tmp_path, changes | {"semdedup": None})
+    assert list(without) == FOLDERS
+    with pytest.raises(
+        ValueError, match=r"^1 .*\n.*semdedup compares stored embeddings: set score"
+    ):
+        digests(tmp_path, {"semdedup": semdedup})
+
+
+def test_evaluation_sets_are_compared_with_embeddings_once_whatever_the_threshold(
+    tmp_path: Path,
+) -> None:
+    def made(similarity: float | None) -> dict[str, StepDigest]:
+        sets = {"against": [out], "embedding_similarity": similarity}
+        return digests(tmp_path, {"score.embeddings": True, "decontaminate": sets})
+
+    out = str(tmp_path / "set.parquet")
+    (tmp_path / "words.txt").write_text("a fox")
+    hash_sets((str(tmp_path / "words.txt"),), out=out)
+    assert made(0.9), "there is no image to embed"
+    image = next(Path(files.shipped("pipelines/demo/pool/images")).iterdir())
+    hash_sets((str(image),), out=out)
+    with pytest.raises(
+        CurateError, match=r"set.parquet: there are no embeddings in it; make it aga"
+    ):
+        made(0.9)
+    without = made(None)
+    scorer = Scorer(model=MODEL, pretrained=WEIGHTS)
+    items = with_embeddings(
+        files.read_table(out), pa.array([None], EMBEDDING.type), embedding_model(scorer)
+    )
+    files.write_table(out, items)
+    before, after = made(0.9), made(0.8)
+    added = "score/annotated/evaluation_similarity"
+    assert before.keys() - without.keys() == {added}
+    at = FOLDERS.index("score")
+    assert [x for x in before if after[x].chain != before[x].chain] == FOLDERS[at:]
+    assert made(None)["dedup"] == before["dedup"]
 
 
 def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) -> None:

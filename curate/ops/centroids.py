@@ -1,13 +1,36 @@
-"""Spherical k-means over unit vectors, and the nearest centroid of each, by faiss."""
+"""Spherical k-means over unit vectors, by faiss, of a sample that a whole pool gives."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.ops.vectors import Vectors
+from curate import files
+from curate.ops.vectors import Vectors, nearest, unit
 
 _ITERATIONS = 20
+
+
+def save_sample(url: str, uids: Any, vectors: Vectors) -> None:
+    """Write what one part gives to the sample: its uids and their unit vectors, (n, width)."""
+    names = np.array(uids.to_pylist(), "S32")
+    with files.atomic_write(url) as file:
+        np.savez(file, uid=names, vectors=vectors.astype(np.float16))
+
+
+def read_sample(urls: Iterable[str]) -> Vectors:
+    """The sample of all parts, by uid: the same for any cut of the pool into parts."""
+    names, vectors = [], []
+    for url in urls:
+        with files.open_read(url) as file, np.load(file) as found:
+            if len(found["uid"]):
+                names.append(found["uid"])
+                vectors.append(found["vectors"])
+    if not names:
+        return np.zeros((0, 0), np.float32)
+    order = np.argsort(np.concatenate(names), kind="stable")
+    return np.concatenate(vectors)[order].astype(np.float32)
 
 
 def find_centroids(sample: Vectors, *, clusters: int, seed: int) -> Vectors:
@@ -30,20 +53,9 @@ def find_centroids(sample: Vectors, *, clusters: int, seed: int) -> Vectors:
     return np.asarray(kmeans.centroids, np.float32).reshape(k, width)
 
 
-def nearest(vectors: Vectors, centroids: Vectors) -> NDArray[np.int64]:
-    """The number of the centroid with the highest cosine to each row, shape (n,), exactly."""
-    import faiss
-
-    index = faiss.IndexFlatIP(centroids.shape[1])
-    index.add(np.ascontiguousarray(centroids, np.float32))
-    _, found = index.search(np.ascontiguousarray(vectors, np.float32), 1)
-    numbers: NDArray[np.int64] = found[:, 0]
-    return numbers
-
-
 def holding(target: Any, centroids: Vectors, *, block: int = 1 << 16) -> NDArray[np.bool_]:
     """Which centroids are the nearest one of some row of `target`, shape (len(centroids),)."""
     held = np.zeros(len(centroids), np.bool_)
     for start in range(0, len(target), block):
-        held[nearest(target[start : start + block].astype(np.float32), centroids)] = True
+        held[nearest(unit(target[start : start + block]), centroids)[0]] = True
     return held

@@ -1,9 +1,13 @@
 """Evaluation sets as hashes, and which pairs of a pool are among their items."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate import files, schema
@@ -25,11 +29,79 @@ def read_evaluation(path: str) -> pa.Table:
     if not files.exists(path):
         raise CurateError(f"{where}: no such file; make it with: curate hash SET --out {path}")
     try:
-        return files.read_table(path).select(schema.EVALUATION.names).cast(schema.EVALUATION)
+        table = files.read_table(path, present=schema.EVALUATION.names)
+        return table.select(schema.EVALUATION.names).cast(schema.EVALUATION)
     except (pa.ArrowException, KeyError, ValueError):
         raise CurateError(
             f"{where}: not a file of hashes; make it with: curate hash SET --out FILE.parquet"
         ) from None
+
+
+@dataclass(frozen=True)
+class EmbeddingModel:
+    """The model that made embeddings: its names, and a digest that is the same for the same files."""
+
+    model: str
+    pretrained: str | None
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.model} with {self.pretrained or 'its own weights'}"
+
+
+_MODEL = b"curate.embedding_model"
+
+
+def with_embeddings(items: pa.Table, vectors: pa.Array, model: EmbeddingModel) -> pa.Table:
+    """A table of hashes with the embeddings of its images (lists, null where there is no image)."""
+    table = items.append_column(schema.EMBEDDING, vectors)
+    return table.replace_schema_metadata({_MODEL: json.dumps(asdict(model)).encode()})
+
+
+def check_embeddings(path: str, model: EmbeddingModel) -> None:
+    """That a file of hashes has embeddings of its images, by the same model.
+
+    Raises
+    ------
+    CurateError
+        Where it has images and no embeddings, or others.
+    """
+    remedy = f"make it again with: curate hash SET --config CONFIG --out {path}"
+    with files.open_read(path) as file:
+        found = (pq.read_schema(file).metadata or {}).get(_MODEL)
+    if found is None:
+        sha256 = files.read_table(path, columns=["sha256"])["sha256"]
+        if sha256.null_count == len(sha256):
+            return  # captions alone
+        raise CurateError(f"decontaminate.against: {path}: there are no embeddings in it; {remedy}")
+    theirs = EmbeddingModel(**json.loads(found))
+    if theirs.digest != model.digest:
+        raise CurateError(
+            f"decontaminate.against: {path}: its embeddings are of {theirs}, the run's of {model};"
+            f" {remedy}"
+        )
+
+
+@lru_cache(maxsize=1)
+def read_embeddings(paths: tuple[str, ...]) -> tuple[pa.Array, NDArray[np.float16]]:
+    """The names and the embeddings of all images in files of hashes, (n,) and (n, width).
+
+    Raises
+    ------
+    CurateError
+        Where no image has one.
+    """
+    name = schema.EMBEDDING.name
+    tables = [files.read_table(path, present=["name", name]) for path in paths]
+    tables = [
+        table.filter(table[name].is_valid()) for table in tables if name in table.schema.names
+    ]
+    table = pa.concat_tables(tables).combine_chunks() if tables else None
+    if not table:
+        raise CurateError(f"decontaminate.against: {', '.join(paths)}: no image has an embedding")
+    vectors = table[name].combine_chunks()
+    values = np.asarray(vectors.flatten())
+    return table["name"].combine_chunks(), values.reshape(len(table), -1)
 
 
 def caption_hashes(captions: pa.Array) -> NDArray[np.uint64]:

@@ -19,6 +19,8 @@ from curate.ops.hashing import hash64
 Vectors = NDArray[np.float32]
 Norm = Literal["max", 2]
 _ROWS = 2048  # of a matrix of cosines at a time
+DOUBT = 1e-5
+"""More than single precision errs by in a cosine: nearer calls than this are made in double."""
 
 
 def unit(vectors: Any) -> Vectors:
@@ -99,6 +101,60 @@ def check_width(target: Any, vectors: Any, *, where: str) -> None:
         )
 
 
+def nearest(vectors: Vectors, targets: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The row of `targets` with the highest cosine to each unit vector, and that cosine, (n,) each.
+
+    Of equal ones the first. What single precision leaves in doubt is decided in double, so that a
+    row's result depends on the row and the targets alone, whatever other rows are asked for with it.
+    `targets`, of at least one row, may be in half precision and of any length.
+    """
+    n = len(vectors)
+    at = np.zeros(n, np.int64)
+    best, second = np.full((2, n), -np.inf, np.float32)
+    with threadpool_limits(1):
+        for start, block in _unit_blocks(targets):
+            for rows in _slices(n, size=512):
+                cosines = vectors[rows] @ block.T
+                found = cosines.argmax(axis=1)
+                here = np.arange(len(found)), found
+                value, cosines[here] = cosines[here], -np.inf
+                more = value > best[rows]
+                second[rows] = np.maximum(
+                    np.maximum(second[rows], cosines.max(axis=1)), np.minimum(best[rows], value)
+                )
+                at[rows] = np.where(more, start + found, at[rows])
+                best[rows] = np.maximum(best[rows], value)
+        for rows in _slices(n):
+            doubtful = rows.start + np.flatnonzero(best[rows] - second[rows] < DOUBT)
+            if len(doubtful):
+                at[doubtful] = _nearest_in_double(vectors[doubtful], targets)
+    cosines = np.empty(n)
+    for rows in _slices(n):
+        cosines[rows] = exact_cosines(vectors[rows], unit(targets[at[rows]]))
+    return at, cosines
+
+
+def _nearest_in_double(vectors: Vectors, targets: Any) -> NDArray[np.int64]:
+    at = np.zeros(len(vectors), np.int64)
+    best = np.full(len(vectors), -np.inf)
+    equal = 1e-12
+    for start, block in _unit_blocks(targets):
+        cosines = vectors.astype(np.float64) @ block.T.astype(np.float64)
+        value = cosines.max(axis=1)
+        found = (cosines >= value[:, None] - equal).argmax(axis=1)
+        at = np.where(value > best + equal, start + found, at)
+        best = np.maximum(best, value)
+    return at
+
+
+def exact_cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
+    """The cosine of each row of `one` and the same row of `other`, unit vectors, (n,)."""
+    found: NDArray[np.float64] = np.einsum(
+        "ij,ij->i", one.astype(np.float64), other.astype(np.float64)
+    )
+    return found
+
+
 def norm_sim(vectors: Vectors, target: Any, *, norm: Norm) -> NDArray[np.float32]:
     """How near each row is to a target set, shape (n,): a norm of its cosines to all of it.
 
@@ -124,6 +180,11 @@ def norm_sim(vectors: Vectors, target: Any, *, norm: Norm) -> NDArray[np.float32
 def _blocks(target: Any) -> Iterator[Vectors]:
     for rows in _slices(len(target), size=8 * _ROWS):
         yield target[rows].astype(np.float32)
+
+
+def _unit_blocks(target: Any) -> Iterator[tuple[int, Vectors]]:
+    for rows in _slices(len(target), size=8 * _ROWS):
+        yield rows.start, unit(target[rows])
 
 
 def _slices(n: int, *, size: int = _ROWS) -> Iterator[slice]:

@@ -1,5 +1,6 @@
 """What dedup saw: the policies, the clusters, and how duplicates had skewed the entries' counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +93,7 @@ def duplicates(run: Run, config: Config, *, pairs_in: int, dropped: int) -> Dupl
     """What the dedup stage of a run saw; the two counts are those of its records."""
     looked_at, would = _verdict(run, pairs_in=pairs_in)
     counts, top = _sizes(run, _shrunk(run) if looked_at != pairs_in else {})
-    members = _members(run, [survivor.uid for _, survivor in top])
+    members = members_of(run, Stage.DEDUP, [survivor.uid for _, survivor in top])
     before, after = (_matches(run, stage) for stage in (_upstream(run), Stage.DEDUP))
     return Duplicates(
         pairs_in=pairs_in,
@@ -101,7 +102,7 @@ def duplicates(run: Run, config: Config, *, pairs_in: int, dropped: int) -> Dupl
         policies=_policies(config, would, pairs=looked_at),
         clusters=int(counts.sum()),
         pairs=int((counts * np.arange(len(counts))).sum()),
-        sizes=_classes(counts),
+        sizes=size_classes(counts.tolist()),
         largest=tuple(
             Cluster(size, survivor, tuple(members[survivor.uid])) for size, survivor in top
         ),
@@ -192,9 +193,14 @@ def _resized(rows: pa.Table, left: dict[str, int]) -> pa.Table:
     return rows.set_column(at, "cluster_size", pc.coalesce(sizes, rows["cluster_size"]))
 
 
-def _members(run: Run, survivors: list[str]) -> dict[str, list[Example]]:
+def members_of(
+    run: Run, stage: Stage, survivors: list[str], *, reason: str = ""
+) -> dict[str, list[Example]]:
+    """Some of the pairs that `stage` dropped for each of `survivors`, and for `reason` if given."""
     members: dict[str, list[Example]] = {uid: [] for uid in survivors}
-    for index, table in rows_left(run, Stage.DEDUP, kind="dropped"):
+    for index, table in rows_left(run, stage, kind="dropped"):
+        if reason:
+            table = table.filter(pc.equal(table["reason"], reason))
         ours = table.filter(pc.is_in(table["value"], value_set=pa.array(survivors, pa.string())))
         for uid in pc.unique(ours["value"]).to_pylist():
             rows = ours.filter(pc.equal(ours["value"], uid))
@@ -203,14 +209,17 @@ def _members(run: Run, survivors: list[str]) -> dict[str, list[Example]]:
     return members
 
 
-def _classes(counts: NDArray[np.int64]) -> tuple[SizeClass, ...]:
-    """Classes 2, 3, 4, then doubling: 5 to 8, 9 to 16, ...; up to the largest that is not empty."""
+def size_classes(counts: Sequence[int]) -> tuple[SizeClass, ...]:
+    """Classes 2, 3, 4, then doubling: 5 to 8, 9 to 16, ...; up to the largest that is not empty.
+
+    `counts` are the clusters of each size, from 0.
+    """
     classes = []
     first, last = 2, 2
     while first < len(counts):
         inside = counts[first : last + 1]
-        pairs = int((inside * np.arange(first, first + len(inside))).sum())
-        classes.append(SizeClass(first, last, int(inside.sum()), pairs))
+        pairs = sum(size * n for size, n in enumerate(inside, start=first))
+        classes.append(SizeClass(first, last, sum(inside), pairs))
         first, last = last + 1, last + 1 if last < 4 else 2 * last
     while classes and not classes[-1].clusters:
         classes.pop()

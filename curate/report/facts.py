@@ -12,7 +12,7 @@ from curate import files
 from curate.asked import enabled_stages
 from curate.config import Config
 from curate.ops.sweeping import Sweep
-from curate.report import distributions, duplicates, entries, ledger, selection, sweeps
+from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
 from curate.report.hosts import Hosts
 from curate.run import PART_STAGES, Run, totals
 from curate.schema import Stage
@@ -97,6 +97,7 @@ class Facts:
     images: distributions.Images | None
     hosts: Hosts | None
     duplicates: duplicates.Duplicates | None
+    meanings: meanings.Meanings | None
     rules: tuple[selection.RuleFacts, ...]
     scores: tuple[selection.Scores, ...]
     balance: entries.Balance | None
@@ -171,6 +172,7 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         )
         if Stage.DEDUP in stages
         else None,
+        meanings=meanings.meanings(run) if config.semdedup and Stage.SCORE in stages else None,
         rules=selection.rules(config, counts),
         scores=selection.scores(run, config) if Stage.SCORE in stages else (),
         balance=entries.balance(

@@ -28,6 +28,8 @@ def examples(facts: Facts) -> list[Example]:
         shown += reason.examples
     for cluster in facts.duplicates.largest if facts.duplicates else ():
         shown += [cluster.survivor, *cluster.dropped]
+    for cluster in facts.meanings.largest if facts.meanings else ():
+        shown += [cluster.survivor, *cluster.dropped]
     for score in facts.scores:
         shown += [*score.ends.highest, *score.ends.lowest]
         for sheet in score.sheets:
@@ -58,6 +60,7 @@ def render(
         config=dump(config),
         threshold=config.dedup.threshold,
         caption_keeps=config.dedup.caption_keeps,
+        epsilon=config.semdedup.epsilon if config.semdedup else 0.0,
         stages=STAGES,
         ink=INK,
         grid=GRID,

@@ -59,8 +59,8 @@ REASONS: dict[str, str] = {
     DropReason.DECODER_HUNG: "The decoder did not finish the image within the time allowed.",
     DropReason.BLOCKED: "The image is on a list of images that must not be stored; the value is its"
     " hash, and nothing else of it was kept.",
-    DropReason.CONTAMINATED: "The image or the caption is in an evaluation set; the value is the item"
-    " of the set.",
+    DropReason.CONTAMINATED: "The image or the caption is in an evaluation set, or the image is as"
+    " similar to one of it as decontaminate.embedding_similarity; the value is the item of the set.",
     DropReason.REVOKED: "The pair was taken out of the run later (`curate revoke`); nothing of it but"
     " its uid was kept.",
     DropReason.DUPLICATE_URL: "Another pair has the same URL, once both are written the same way;"
@@ -71,6 +71,8 @@ REASONS: dict[str, str] = {
     " value is the pair that stays.",
     DropReason.DUPLICATE_CAPTION: "Another pair has nearly the same caption; the value is the pair"
     " that stays.",
+    DropReason.DUPLICATE_MEANING: "Another pair's image means nearly the same (semdedup): their"
+    " embeddings' cosine is over 1 - epsilon; the value is the pair that stays.",
     DropReason.SAMPLED_OUT: "Balancing: all entries of the caption are frequent, and chance was"
     " against the pair; the value is its probability of being kept.",
     DropReason.FREQUENT_WORDS: "Pruning by word frequency: the words of the caption are frequent in the"

@@ -17,32 +17,34 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files, schema
+from curate.ops.contamination import read_embeddings
 from curate.ops.vectors import (
     Norm,
     Vectors,
     check_width,
     draw_batches,
     draw_blocks,
+    nearest,
     neg_clip_loss,
     norm_sim,
     read_target,
     stored_vectors,
     unit,
 )
-from curate.run import ANNOTATED, Part, Run
+from curate.run import SCORED, Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, TakePart, standing
 
-SCORED = files.join(Stage.SCORE, ANNOTATED)
 BLOCK_ROWS = 1 << 17  # pairs whose embeddings a worker holds for neg_clip_loss, or four batches
 
 
 def read_vectors(run: Run, index: int, *, kind: str = "img") -> Vectors:
     """The embeddings of a part's scored rows, row by row: unit vectors, zero where there is none."""
-    return unit(_read(run, index, kind))
+    return unit(read_stored(run, index, kind=kind))
 
 
-def _read(run: Run, index: int, kind: str) -> NDArray[Any]:
+def read_stored(run: Run, index: int, *, kind: str = "img") -> NDArray[Any]:
+    """The embeddings of a part's scored rows as they are stored; not finite where there is none."""
     with files.open_read(run.part(SCORED, index, "npz")) as file, np.load(file) as found:
         return stored_vectors(found, kind=kind)
 
@@ -91,6 +93,28 @@ class NormSimStep(DerivedStep):
             check_width(target, vectors, where=f"score.norm_sim.target: {self.target}")
             values[known] = norm_sim(vectors[known], target, norm=self.norm)
         return self.output(part, values, known)
+
+
+@dataclass(frozen=True)
+class SimilarityStep(DerivedStep):
+    """How near each image is to the items of evaluation sets, and to which of them it is nearest."""
+
+    column: ClassVar[str] = schema.SIMILARITY
+
+    sets: tuple[str, ...]
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """Compare one part with the sets, which this process reads once."""
+        vectors = read_vectors(self.run, part.index)
+        names, items = read_embeddings(self.sets)
+        known = np.asarray(vectors.any(axis=1))
+        at, cosines = np.zeros(len(vectors), np.int64), np.zeros(len(vectors))
+        if known.any():
+            check_width(items, vectors, where=f"decontaminate.against: {', '.join(self.sets)}")
+            at[known], cosines[known] = nearest(vectors[known], items)
+        output = self.output(part, cosines.astype(np.float32), known)
+        item = pa.DictionaryArray.from_arrays(pa.array(at, mask=~known), names).cast(pa.string())
+        return PartOutput(output.kept.append_column(schema.ITEM, item))
 
 
 @dataclass(frozen=True)
@@ -144,8 +168,8 @@ class LossOfBlock(beam.DoFn):
         uids, images, texts = [], [], []
         for index in indices:
             uids.append(step.uids(Part(index, "", 0, 0)))
-            images.append(_read(step.run, index, "img"))
-            texts.append(_read(step.run, index, "txt"))
+            images.append(read_stored(step.run, index))
+            texts.append(read_stored(step.run, index, kind="txt"))
         lengths = [len(one) for one in uids]
         known = [
             np.flatnonzero(np.isfinite(image).all(axis=1) & image.any(axis=1)) for image in images
@@ -187,7 +211,7 @@ class NegClipLoss(beam.PTransform):
             | "Losses" >> beam.ParDo(LossOfBlock(step))
         )
         return (
-            {"parts": parts | "Index" >> beam.Map(_indexed), "found": values}
+            {"parts": parts | "Index" >> beam.Map(indexed), "found": values}
             | "By part" >> beam.CoGroupByKey()
             | "Mean" >> beam.ParDo(TakeFound(step))
         )
@@ -198,7 +222,8 @@ def part_standing(part: Part, step: PartStep) -> tuple[int, int, bool]:
     return part.index, part.kept, standing(step, part) is not None
 
 
-def _indexed(part: Part) -> tuple[int, Part]:
+def indexed(part: Part) -> tuple[int, Part]:
+    """A part by its index."""
     return part.index, part
 
 

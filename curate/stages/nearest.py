@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import apache_beam as beam
 import numpy as np
-from threadpoolctl import threadpool_limits
+import pyarrow as pa
 
 from curate import files
-from curate.ops.centroids import find_centroids, holding, nearest
+from curate.ops.centroids import find_centroids, holding, read_sample, save_sample
 from curate.ops.hashing import uniform
-from curate.ops.vectors import check_width, read_target
+from curate.ops.vectors import check_width, nearest, read_target
 from curate.run import Part
 from curate.stages.embedded import DerivedStep, part_standing, read_vectors
 from curate.stages.part import PartOutput, TakePart
@@ -45,17 +45,13 @@ class NearestTargetStep(DerivedStep):
         values = np.zeros(len(vectors), np.bool_)
         if known.any():
             url = self.run.path(self.folder, CENTROIDS)
-            with (
-                files.open_read(url) as file,
-                np.load(file) as found,
-                threadpool_limits(1),
-            ):
-                values[known] = found["held"][nearest(vectors[known], found["centroids"])]
+            with files.open_read(url) as file, np.load(file) as found:
+                values[known] = found["held"][nearest(vectors[known], found["centroids"])[0]]
         return self.output(part, values, known)
 
     def sample_file(self, index: int) -> str:
         """Where the sample of a part stands until the centroids are found."""
-        return self.run.path(self.folder, SAMPLES, f"part-{index:05d}.npy")
+        return self.run.path(self.folder, SAMPLES, f"part-{index:05d}.npz")
 
 
 @dataclass(frozen=True)
@@ -80,24 +76,19 @@ class DrawSample(beam.DoFn):
         if pool.done or not part.kept:
             return
         vectors = read_vectors(step.run, part.index)
-        drawn = uniform(step.uids(part), seed=step.seed) < step.sample / max(pool.rows, 1)
-        with files.atomic_write(step.sample_file(part.index)) as file:
-            np.save(file, vectors[drawn & vectors.any(axis=1)].astype(np.float16))
+        uids = step.uids(part)
+        drawn = uniform(uids, seed=step.seed) < step.sample / max(pool.rows, 1)
+        drawn &= vectors.any(axis=1)
+        save_sample(step.sample_file(part.index), uids.filter(pa.array(drawn)), vectors[drawn])
         yield part.index
 
 
 def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
     """Find the centroids of all samples and those that hold a target; how many there are."""
-    samples = []
-    for index in sorted(indices):
-        with files.open_read(step.sample_file(index)) as file:
-            samples.append(np.load(file))
-    samples = [sample for sample in samples if len(sample)]
-    if not samples:
+    sample = read_sample(step.sample_file(index) for index in sorted(indices))
+    if not len(sample):
         return 0
-    centroids = find_centroids(
-        np.concatenate(samples).astype(np.float32), clusters=step.clusters, seed=step.seed
-    )
+    centroids = find_centroids(sample, clusters=step.clusters, seed=step.seed)
     target = read_target(step.target)
     check_width(target, centroids, where=f"score.nearest_target.target: {step.target}")
     held = holding(target, centroids)

@@ -6,7 +6,7 @@ asks for a top fraction, are taken before. Nothing is fetched or scored here, so
 again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,8 +21,8 @@ from curate.cuts import FILE, cuts_stand, read_cuts, write_cuts
 from curate.ops.quantiles import Cuts, quantiles_of
 from curate.ops.rules import drops, shares
 from curate.reasons import ALONE, ONLY, DropReason, ErrorCode, rule_reason
-from curate.run import ANNOTATED, Part
-from curate.schema import SCORE, Stage
+from curate.run import ANNOTATED, SCORED, Part
+from curate.schema import ITEM, SCORE, SEMANTIC, SIMILARITY, Stage
 from curate.stages.blocking import Evaluations
 from curate.stages.download import SUCCESS
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
@@ -74,10 +74,19 @@ class SelectStep(PartStep):
     rules: tuple[Rule, ...]
     columns: pa.Schema  # of the part afterwards
     scores: tuple[str, ...] = ()  # columns that a pair must have a finite value of
-    judged_by: ClassVar[tuple[str, ...]] = ()  # columns that else tell what cannot go on
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """Columns that tell what cannot go on, beside the outcome and the scores."""
+        return ()
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """`sides[0]`, where there are quantile rules, are the cuts."""
+        sieve, figures = self.sieved(part, cuts=sides[0] if sides else None)
+        return sieve.output(columns=self.columns, figures=figures)
+
+    def sieved(self, part: Part, *, cuts: Cuts | None) -> tuple[Sieve, dict[str, float]]:
+        """The pairs that outcome and rules keep, those that they do not, and the rules' figures."""
         table, annotated = self.incoming(part), self._annotated(part)
         if not annotated["uid"].equals(table["uid"]):
             raise AssertionError(
@@ -88,16 +97,13 @@ class SelectStep(PartStep):
             rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
             value = sieve.table["detail"] if "detail" in sieve.table.column_names else None
             sieve.remove(rows, reason=reason, value=value)
-        figures = apply_rules(sieve, self.rules, cuts=sides[0] if sides else None)
-        return sieve.output(columns=self.columns, figures=figures)
+        return sieve, apply_rules(sieve, self.rules, cuts=cuts)
 
     def judged(self, table: pa.Table) -> pa.Table:
         """`table` with why each row cannot go on whatever the rules say."""
         return table.append_column(_FAILURE, failures(table, scores=self.scores))
 
     def _annotated(self, part: Part) -> pa.Table:
-        if self.stage is Stage.SCORE:
-            return self.run.annotated(self.stage, part.index, {"uid", *self.columns.names})
         return self.run.annotated(self.stage, part.index)
 
     def sound(self, part: Part) -> pa.Table:
@@ -142,9 +148,13 @@ class SelectDownload(SelectStep):
     """Drops failed downloads and applies the image rules."""
 
     stage: ClassVar[Stage] = Stage.DOWNLOAD
-    judged_by: ClassVar[tuple[str, ...]] = ("sha256", "phash", "caption", "detail")
 
     evaluations: Evaluations | None = None
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """What a pair of an evaluation set is known by."""
+        return ("sha256", "phash", "caption", "detail")
 
     def judged(self, table: pa.Table) -> pa.Table:
         """A pair of an evaluation set cannot go on either; the item is its detail."""
@@ -161,21 +171,69 @@ class SelectDownload(SelectStep):
         )
 
 
+ROW = "_row"
+"""The number of a row among those that were scored."""
+
+
 @dataclass(frozen=True)
 class SelectScore(SelectStep):
-    """Applies the score rules."""
+    """Applies the score rules, and then takes out the semantic duplicates among what is left.
+
+    Pairs whose image is as similar to an item of an evaluation set as `contaminated_from` leave
+    before the rules.
+    """
 
     stage: ClassVar[Stage] = Stage.SCORE
 
     scores: tuple[str, ...] = tuple(SCORE.names)
+    contaminated_from: float | None = None
+    semantic: bool = False  # whether verdicts on semantic duplicates stand
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The similarity to evaluation sets, where it counts."""
+        return () if self.contaminated_from is None else (SIMILARITY,)
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """As every select step, with the verdicts of `stages.semantic` in the end."""
+        sieve, figures = self.sieved(part, cuts=sides[0] if sides else None)
+        if self.semantic:
+            url = self.run.part(files.join(SCORED, SEMANTIC), part.index)
+            survivors = files.read_table(url, columns=[SEMANTIC])[SEMANTIC].take(sieve.table[ROW])
+            reason = DropReason.DUPLICATE_MEANING
+            sieve.remove(pc.is_valid(survivors), reason=reason, value=survivors)
+        return sieve.output(columns=self.columns, figures=figures)
+
+    def judged(self, table: pa.Table) -> pa.Table:
+        """A pair of an evaluation set cannot go on either; the item is its detail."""
+        table = super().judged(table)
+        if self.contaminated_from is None:
+            return table
+        near = pc.greater_equal(table[SIMILARITY], self.contaminated_from)
+        near = pc.and_(pc.fill_null(near, False), pc.is_null(table[_FAILURE]))
+        reasons = pc.if_else(near, str(DropReason.CONTAMINATED), table[_FAILURE])
+        return table.drop_columns(_FAILURE).append_column(_FAILURE, reasons)
+
+    def _annotated(self, part: Part) -> pa.Table:
+        table = self.run.annotated(self.stage, part.index, {"uid", *self.columns.names})
+        if self.contaminated_from is not None:
+            url = self.run.part(files.join(SCORED, SIMILARITY), part.index)
+            table = table.append_column("detail", files.read_table(url, columns=[ITEM])[ITEM])
+        return table.append_column(ROW, pa.array(np.arange(len(table))))
 
 
 class Select(beam.PTransform):
-    """Parts whose annotated rows stand -> parts whose rows are selected."""
+    """Parts whose annotated rows stand -> parts whose rows are selected.
 
-    def __init__(self, step: SelectStep) -> None:
+    `before` makes, of parts and the side inputs of `sieved`, parts for which more stands that the
+    step needs.
+    """
+
+    def __init__(
+        self, step: SelectStep, *, before: Callable[[Any, tuple[Any, ...]], Any] | None = None
+    ) -> None:
         super().__init__()
-        self._step = step
+        self._step, self._before = step, before
 
     def expand(self, parts: Any) -> Any:
         """Without a quantile rule a map; with one a barrier, then the map.
@@ -183,17 +241,19 @@ class Select(beam.PTransform):
         Cuts that stand are those of the parts that stand, so nothing is counted again.
         """
         step = self._step
-        asked = quantiles_of(step.rules)
-        if not asked:
-            return parts | "Rules" >> beam.ParDo(TakePart(step))
-        if cuts_stand(step.run, step.stage, digest=step.digest):
-            cuts = parts.pipeline | "Cuts" >> beam.Create([read_cuts(step.run, step.stage)])
-        else:
-            cuts = (
-                parts
-                | "Quantiles" >> FindCuts(Quantiles(asked, step.columns, step.sound))
-                | "Write" >> beam.Map(
-                    write_cuts, target=step.run.path(step.stage, FILE), digest=step.digest
-                )
-            )  # fmt: skip
-        return parts | "Rules" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(cuts))
+        sides: tuple[Any, ...] = ()
+        if asked := quantiles_of(step.rules):
+            if cuts_stand(step.run, step.stage, digest=step.digest):
+                cuts = parts.pipeline | "Cuts" >> beam.Create([read_cuts(step.run, step.stage)])
+            else:
+                cuts = (
+                    parts
+                    | "Quantiles" >> FindCuts(Quantiles(asked, step.columns, step.sound))
+                    | "Write" >> beam.Map(
+                        write_cuts, target=step.run.path(step.stage, FILE), digest=step.digest
+                    )
+                )  # fmt: skip
+            sides = (beam.pvalue.AsSingleton(cuts),)
+        if self._before:
+            parts = self._before(parts, sides)
+        return parts | "Rules" >> beam.ParDo(TakePart(step), *sides)

@@ -6,8 +6,8 @@ import faiss
 import numpy as np
 import pytest
 
-from curate.ops.centroids import find_centroids, holding, nearest
-from curate.ops.vectors import unit
+from curate.ops.centroids import find_centroids, holding
+from curate.ops.vectors import nearest, unit
 
 
 def planted(n: int, *, clusters: int, seed: int = 0) -> tuple[Any, Any]:
@@ -19,7 +19,7 @@ def planted(n: int, *, clusters: int, seed: int = 0) -> tuple[Any, Any]:
 
 def test_planted_clusters_are_found() -> None:
     vectors, label = planted(400, clusters=4)
-    found = nearest(vectors, find_centroids(vectors, clusters=4, seed=2))
+    found, _ = nearest(vectors, find_centroids(vectors, clusters=4, seed=2))
     pairs = set(zip(label.tolist(), found.tolist(), strict=True))
     assert len(pairs) == 4
     assert {a for a, _ in pairs} == {b for _, b in pairs} == set(range(4))

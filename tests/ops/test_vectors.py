@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
+from curate.ops import vectors as vectors_module
 from curate.ops.vectors import (
     draw_batches,
     draw_blocks,
+    nearest,
     neg_clip_loss,
     norm_sim,
     read_target,
@@ -159,3 +161,30 @@ def test_a_target_that_is_none_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / "mixed/a.npy", np.ones((1, 2)))
     np.save(tmp_path / "mixed/b.npy", np.ones((1, 3)))
     assert "its embeddings are 3 wide, those before 2" in said("mixed")
+
+
+@given(st.integers(0, 12), st.integers(1, 40), seeds)
+@settings(max_examples=40, deadline=None)
+def test_nearest_is_the_first_of_the_highest_cosines(n: int, m: int, seed: int) -> None:
+    """Small whole numbers, so that many are equal; in blocks of eight targets."""
+    random = np.random.default_rng(seed)
+    rows, targets = (random.integers(-2, 3, size=(k, 3)).astype(np.float16) for k in (n, m))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors_module, "_ROWS", 1)
+        at, cosines = nearest(unit(rows), targets)
+    for row, number, cosine in zip(unit(rows), at.tolist(), cosines.tolist(), strict=True):
+        exact = [math.fsum(float(x) * float(y) for x, y in zip(row, t, strict=True))
+                 for t in unit(targets)]  # fmt: skip
+        assert number == next(i for i, x in enumerate(exact) if x > max(exact) - 1e-12)
+        assert cosine == pytest.approx(exact[number], abs=1e-15)
+
+
+def test_nearest_does_not_depend_on_what_else_is_asked() -> None:
+    random = np.random.default_rng(1)
+    targets = random.normal(size=(300, 64)).astype(np.float16)
+    rows = unit(np.concatenate([random.normal(size=(500, 64)), targets[:50] + targets[50:100]]))
+    whole, cosines = nearest(rows, targets)
+    for size in (1, 7, 200):
+        parts = [nearest(rows[k : k + size], targets) for k in range(0, len(rows), size)]
+        assert np.array_equal(np.concatenate([at for at, _ in parts]), whole)
+        assert np.array_equal(np.concatenate([x for _, x in parts]), cosines)

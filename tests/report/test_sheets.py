@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, get_args
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,6 +78,16 @@ def test_what_is_shown_of_a_pair(tmp_path: Path) -> None:
         (0, "u1", "c1", "0.25"), (1, "u2", "c2", "0.5"),
     ]  # fmt: skip
     assert [one.uid for one in dropped] == [uid_of(0)]
+
+
+def test_columns_of_embeddings_stand_in_folders_of_their_own(tmp_path: Path) -> None:
+    run = laid(tmp_path, [{"uid": uid_of(i), "url": "u", "caption": "c"} for i in range(3)], cut=2)
+    columns = pa.schema([("uid", pa.string()), ("norm_sim", pa.float32())])
+    rows = [{"uid": uid_of(i), "norm_sim": i / 4} for i in range(3)]
+    lay(run, f"{SCORED}/norm_sim", [rows[:2], rows[2:]], columns)
+    strip = Strip("norm_sim", ">=", 0.25)
+    shown = show(run, [strip], reads=Stage.DOWNLOAD)[strip]
+    assert [one.value for one in shown] == ["0.25", "0.5"]
 
 
 def test_the_value_itself_is_kept_on_either_side() -> None:
