@@ -81,10 +81,10 @@ def looks_of(strings: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
 @nb.njit(cache=True, nogil=True)
 def _spread(cells: Any, start: int, n: int, y: int, x: int) -> int:
     """Levels between the lightest and the darkest of a cell and those around it."""
-    least, most = 255, 0
+    least, most = np.int64(255), np.int64(0)
     for i in range(max(y - 1, 0), min(y + 2, n)):
         for j in range(max(x - 1, 0), min(x + 2, n)):
-            value = int(cells[start + i * n + j])
+            value = np.int64(cells[start + i * n + j])
             least, most = min(least, value), max(most, value)
     return most - least
 
@@ -94,7 +94,7 @@ def _cells_alike(left: Any, right: Any, start: int, n: int, step: float, move: f
     for y in range(n):
         for x in range(n):
             at = start + y * n + x
-            apart = abs(int(left[at]) - int(right[at]))
+            apart = abs(np.int64(left[at]) - np.int64(right[at]))
             if apart > step:
                 edges = min(_spread(left, start, n, y, x), _spread(right, start, n, y, x))
                 if apart > step + move * edges:
