@@ -7,7 +7,7 @@ re-encoding puts it: by a few levels, and as much again as the edges in and arou
 by about a pixel when a picture is resized. Pixels are larger, in cells, the smaller the picture is:
 what is a detail in a large picture is the blur of a small one.
 
-The figures were measured on 12,000 drawings, icons and photographs (`tests/bench/near_images.py`).
+The figures were measured on 12,000 drawings, icons and photographs (as `tests/bench/near_images.py` does).
 """
 
 import base64
@@ -79,7 +79,7 @@ def looks_of(strings: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _spread(cells: Any, start: int, n: int, y: int, x: int) -> int:
+def _spread(cells: Any, start: int, n: int, y: int, x: int) -> Any:
     """Levels between the lightest and the darkest of a cell and those around it."""
     least, most = np.int64(255), np.int64(0)
     for i in range(max(y - 1, 0), min(y + 2, n)):
