@@ -7,7 +7,7 @@ re-encoding puts it: by a few levels, and as much again as the edges in and arou
 by about a pixel when a picture is resized. Pixels are larger, in cells, the smaller the picture is:
 what is a detail in a large picture is the blur of a small one.
 
-The figures were measured on 12,000 drawings, icons and photographs (as `tests/bench/near_images.py` does).
+The figures were measured on 12,000 drawings, icons and photographs (see `tests/bench/near_images.py`).
 """
 
 import base64
