@@ -186,11 +186,11 @@ class Dedup(Model):
     num_perm: Positive = Field(128, description="MinHash permutations")
     ngram: Positive = Field(5, description="characters a shingle")
     image_distance: int = Field(
-        0,
+        31,
         ge=0,
         le=31,
-        description="bits of 256 between the PDQ hashes of what counts as the same image, 24 for photos"
-        " (the hash sees no colour); 0, or an image without a hash: only the same file",
+        description="bits of 256 between the PDQ hashes of what counts as the same image, if both look"
+        " the same in small, with their colours; 0, or an image without a hash: only the same file",
     )
 
     @field_validator("policy", mode="before")

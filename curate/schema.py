@@ -82,6 +82,7 @@ FETCHED = pa.schema(
         ("md5", pa.string()),  # of the original, hex; only where a block list holds MD5s
         ("phash", pa.string()),  # PDQ of the image, hex; null where it shows too little to tell
         ("phash_quality", pa.int32()),  # 0 (one colour) to 100
+        ("look", pa.string()),  # its colours in small (curate.ops.looks); null without a phash
         ("exif", pa.string()),  # of the original, JSON; null unless download.keep_exif
         ("tar_offset", pa.int64()),  # of the stored image inside the part's tar, bytes
         ("tar_size", pa.int64()),
@@ -93,6 +94,9 @@ DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in ("uid", "o
 
 FACES = pa.schema([("faces", pa.int32()), ("face_boxes", BOXES)])
 """What the download adds where it looks for faces: boxes in the upright picture, before a crop."""
+
+_UP_TO = {"look": Stage.DOWNLOAD}
+"""Columns that only the next stage reads, which later parts do not carry."""
 
 DEDUP = pa.schema(
     [
@@ -238,12 +242,15 @@ def scores(
 def after(
     stage: Stage, *, enabled: Iterable[Stage], added: Mapping[Stage, pa.Schema] = ADDED
 ) -> pa.Schema:
-    """The columns of a part after `stage`, given the stages that run and what each adds."""
+    """The columns of a part after `stage`, given the stages that run and what each adds.
+
+    Those that only the stage after it reads go no further than that.
+    """
     enabled = set(enabled)
     fields: list[pa.Field] = []
     for upstream, columns in added.items():
         if upstream in enabled:
-            fields += list(columns)
+            fields += [x for x in columns if _UP_TO.get(x.name, stage) is stage]
         if upstream is stage:
             break
     return pa.schema(fields)

@@ -93,6 +93,24 @@ def bucket_edges(
     return edges
 
 
+def buckets(hashes: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The buckets of two rows and more that share a hash, one after another; `rows` ascend.
+
+    The last row of each bucket stands as its complement, below 0, so that buckets may be joined up.
+
+    >>> buckets(np.array([7, 5, 7, 5, 5]), np.array([0, 1, 2, 3, 3])).tolist()
+    [1, -4, 0, -3]
+    """
+    order = np.argsort(hashes, kind="stable")
+    hashes, rows = hashes[order], rows[order]
+    first = np.r_[True, hashes[1:] != hashes[:-1]][: len(hashes)]
+    new = first | np.r_[True, rows[1:] != rows[:-1]][: len(rows)]
+    first, rows = first[new], rows[new]
+    last = np.r_[first[1:], True][: len(first)]
+    found: NDArray[np.int64] = np.where(last, ~rows, rows)[~(first & last)]
+    return found
+
+
 def unique_edges(edges: NDArray[np.int64]) -> NDArray[np.int64]:
     """Edges, (k, 2), the smaller node first, each once, in order."""
     order = np.lexsort((edges[:, 1], edges[:, 0]))

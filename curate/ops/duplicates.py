@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.ops import components, hamming, jaccard, minhash
+from curate.ops import components, hamming, jaccard, looks, minhash
 from curate.ops.hashing import hash64
 from curate.ops.jaccard import normalise_captions
 from curate.ops.survivors import survivor_order
@@ -32,7 +32,7 @@ class DedupRule:
     threshold: float = 0.8
     num_perm: int = 128
     ngram: int = 5
-    image_distance: int = 0
+    image_distance: int = 31
 
     def captions(self, table: pa.Table) -> pa.Array:
         """The captions as they are compared."""
@@ -102,12 +102,12 @@ def keys_of(
         rows = np.flatnonzero(np.asarray(table["sha256"].is_valid()))
         yield Keys(Meeting.EQUAL, hash64(table["sha256"].drop_null()), rows)
         if rule.image_distance:
-            seen = table["phash"].combine_chunks()
-            rows, seen = np.flatnonzero(np.asarray(seen.is_valid())), seen.drop_null()
-            yield Keys(Meeting.EQUAL, hash64(seen, seed=1), rows)
-            words = hamming.words_of(seen)
-            first = np.sort(np.unique(words, axis=0, return_index=True)[1])
-            hashes = hamming.band_hashes(words[first])
+            rows = np.flatnonzero(np.asarray(table["look"].is_valid()))
+            seen = table.select(["phash", "look"]).take(pa.array(rows))
+            both = hash64(seen["look"], seed=hash64(seen["phash"], seed=1))
+            yield Keys(Meeting.EQUAL, both, rows)
+            first = np.sort(np.unique(both, return_index=True)[1])
+            hashes = hamming.band_hashes(hamming.words_of(seen["phash"])[first])
             yield Keys(Meeting.ALIKE, hashes.ravel(), np.repeat(rows[first], hamming.BANDS))
     elif policy in ("url", "image"):
         hashes = hash64(normalise_urls(table["url"]))
@@ -158,40 +158,52 @@ def pack(keys: Keys, *, part: int, partitions: int) -> Iterator[tuple[int, Packe
 
 def edges_of(packed: Iterable[Packed], *, how: Meeting, partitions: int) -> NDArray[np.int64]:
     """The edges between the rows, of all parts, whose keys are equal in one partition, (k, 2)."""
+    hashes, nodes = _unpacked(packed, how=how, partitions=partitions)
+    return components.bucket_edges(hashes, nodes, exact=how is Meeting.EQUAL)
+
+
+def buckets_of(packed: Iterable[Packed], *, how: Meeting, partitions: int) -> NDArray[np.int64]:
+    """The rows, of all parts, whose keys are equal in one partition: `components.buckets`."""
+    return components.buckets(*_unpacked(packed, how=how, partitions=partitions))
+
+
+def _unpacked(
+    packed: Iterable[Packed], *, how: Meeting, partitions: int
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Hashes and nodes, the nodes ascending."""
     dtype = _stored(how, partitions)
     hashes, nodes = [np.empty(0, dtype)], [np.empty(0, np.int64)]
     for part, some, content in sorted(packed, key=lambda keys: keys[0]):
         hashes.append(np.frombuffer(some, dtype))
         width = len(content) // len(hashes[-1])
         nodes.append(node(part, np.frombuffer(content, f"<u{width}")))
-    exact = how is Meeting.EQUAL
-    return components.bucket_edges(np.concatenate(hashes), np.concatenate(nodes), exact=exact)
+    return np.concatenate(hashes), np.concatenate(nodes)
 
 
-def holding_edges(
-    rows: pa.Table, edges: NDArray[np.int64], policy: Policy, rule: DedupRule
-) -> NDArray[np.int64]:
+def near_captions(rows: pa.Table, edges: NDArray[np.int64], rule: DedupRule) -> NDArray[np.int64]:
     """Of candidate `edges`, (k, 2) positions in `rows`, enough true ones to connect what all do."""
-    if policy == "image":
-        words = hamming.words_of(rows["phash"])
-        near = hamming.distances(words[edges[:, 0]], words[edges[:, 1]]) <= rule.image_distance
-        return edges[near]
     captions = rule.captions(rows)
     return jaccard.joining_edges(captions, edges, threshold=rule.threshold, ngram=rule.ngram)
+
+
+def near_images(rows: pa.Table, buckets: NDArray[np.int64], rule: DedupRule) -> NDArray[np.int64]:
+    """Edges, (k, 2), that connect what the near pairs in `buckets` of positions in `rows` do."""
+    words, seen = hamming.words_of(rows["phash"]), looks.looks_of(rows["look"])
+    return hamming.near_edges(words, seen, buckets, distance=rule.image_distance)
 
 
 def copies(rows: pa.Table, rule: DedupRule) -> NDArray[np.int64]:
     """Edges, (k, 2), from each picture of some components to the one that it is a copy of.
 
-    `rows` has the nodes as `row`, their `component`, `phash`, and the columns of
+    `rows` has the nodes as `row`, their `component`, `phash`, `look`, and the columns of
     `survivors.survivor_order`: the original of a cluster is the picture that is to stay.
     """
     order = survivor_order(rows)
     component = rows["component"].to_numpy()[order]
     order = order[np.argsort(component, kind="stable")]
     nodes, component = rows["row"].to_numpy()[order], rows["component"].to_numpy()[order]
-    words = hamming.words_of(rows["phash"])[order]
-    first = hamming.originals(words, component, distance=rule.image_distance)
+    words, seen = hamming.words_of(rows["phash"])[order], looks.looks_of(rows["look"])[order]
+    first = hamming.originals(words, seen, component, distance=rule.image_distance)
     edges = np.sort(np.stack([nodes, nodes[first]], axis=1), axis=1)
     return edges[edges[:, 0] < edges[:, 1]]
 

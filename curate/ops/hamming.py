@@ -1,9 +1,12 @@
 """Pictures by their perceptual hashes of 256 bits: which may be near, which are, and whose copies.
 
+Two pictures are near if their hashes are within a distance and their looks alike (`curate.ops.looks`).
+
 Candidates share a band: 24 bits of the hash. Four permutations cut it into ten bands each, so two
 hashes at most nine bits apart always meet; further apart they do with probability
-``1 - (1 - (1 - d / 256) ** 24) ** 40``: 0.998 at 20 bits, 0.98 at 24, 0.84 at 31. Candidates are then
-counted out, so none that is further apart passes.
+``1 - (1 - (1 - d / 256) ** 24) ** 40``: 0.998 at 20 bits, 0.98 at 24, 0.84 at 31. All pairs of a
+bucket are compared, so none that is further apart passes; many pictures that share a band are sorted by
+each quarter of the hash, and each is compared with the next 4,096.
 """
 
 from typing import Any
@@ -12,6 +15,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.ops import looks
 from curate.ops.strings import buffers
 
 DIGITS = 64  # hex digits of a hash
@@ -21,6 +25,7 @@ _PERMUTATIONS = 4
 _BANDS = _BITS // _BAND
 BANDS = _PERMUTATIONS * _BANDS
 """Bands of a hash."""
+_WINDOW = 4096
 
 _U = np.uint64
 _ORDER = np.concatenate(
@@ -59,13 +64,7 @@ def band_hashes(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return found
 
 
-def distances(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Bits between hashes, pair by pair; both of shape (n, 4)."""
-    apart: NDArray[np.int64] = np.bitwise_count(left ^ right).sum(axis=1, dtype=np.int64)
-    return apart
-
-
-@nb.njit(inline="always")
+@nb.njit(cache=True, nogil=True)
 def _ones(x: Any) -> Any:
     x = x - ((x >> _U(1)) & _U(0x5555555555555555))
     x = (x & _U(0x3333333333333333)) + ((x >> _U(2)) & _U(0x3333333333333333))
@@ -74,7 +73,80 @@ def _ones(x: Any) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def _originals(words: Any, component: Any, distance: int) -> Any:
+def _measure(words: Any, i: int, start: int, stop: int, apart: Any) -> None:
+    """Bits between picture `i` and those from `start` to `stop`; without a branch, so it is packed."""
+    for j in range(start, stop):
+        bits = _U(0)
+        for w in range(4):
+            bits += _ones(words[w, i] ^ words[w, j])
+        apart[j - start] = bits
+
+
+@nb.njit(cache=True, nogil=True)
+def _root(parent: Any, i: int) -> int:
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@nb.njit(cache=True, nogil=True)
+def _join(words: Any, seen: Any, bucket: Any, distance: int, parent: Any) -> None:
+    """Join those of a `bucket` that are near; each is compared with the next `_WINDOW` of it."""
+    size = len(bucket)
+    here = np.empty((4, size), np.uint64)
+    for at in range(size):
+        for w in range(4):
+            here[w, at] = words[bucket[at], w]
+    apart = np.empty(min(_WINDOW, size), np.uint64)
+    for at in range(size):
+        stop = min(at + 1 + _WINDOW, size)
+        _measure(here, at, at + 1, stop, apart)
+        for other in range(at + 1, stop):
+            if apart[other - at - 1] > distance:
+                continue
+            i, j = bucket[at], bucket[other]
+            first, second = _root(parent, i), _root(parent, j)
+            if first != second and looks.alike(seen[i], seen[j]):
+                parent[max(first, second)] = min(first, second)
+
+
+@nb.njit(cache=True, nogil=True)
+def _join_all(words: Any, seen: Any, members: Any, starts: Any, distance: int, parent: Any) -> None:
+    for k in range(len(starts) - 1):
+        if starts[k + 1] - starts[k] <= _WINDOW + 1:
+            _join(words, seen, members[starts[k] : starts[k + 1]], distance, parent)
+
+
+def near_edges(
+    words: NDArray[np.uint64],
+    seen: NDArray[np.uint8],
+    buckets: NDArray[np.int64],
+    *,
+    distance: int,
+) -> NDArray[np.int64]:
+    """Edges, (k, 2), that connect the pictures that pairs of near ones in one bucket connect.
+
+    `buckets` are positions among the n pictures, laid out as by `components.buckets`; `seen` are the
+    looks, (n, `looks.SIZE`). Edges go from the smallest position of each component.
+    """
+    members = np.where(buckets < 0, ~buckets, buckets)
+    starts = np.r_[0, np.flatnonzero(buckets < 0) + 1]
+    parent = np.arange(len(words))
+    _join_all(words, seen, members, starts, distance, parent)
+    for k in np.flatnonzero(np.diff(starts) > _WINDOW + 1).tolist():
+        bucket = members[starts[k] : starts[k + 1]]
+        for quarter in range(4):
+            order = np.argsort(words[bucket, quarter], kind="stable")
+            _join(words, seen, bucket[order], distance, parent)
+    while (further := parent[parent] != parent).any():
+        parent[further] = parent[parent[further]]
+    joined = np.flatnonzero(parent != np.arange(len(words)))
+    return np.stack([parent[joined], joined], axis=1)
+
+
+@nb.njit(cache=True, nogil=True)
+def _originals(words: Any, seen: Any, component: Any, distance: int) -> Any:
     found = np.empty(len(words), np.int64)
     firsts = np.empty(len(words), np.int64)
     n = 0
@@ -87,7 +159,7 @@ def _originals(words: Any, component: Any, distance: int) -> Any:
             apart = 0
             for w in range(4):
                 apart += int(_ones(words[i, w] ^ words[firsts[k], w]))
-            if apart < nearest:
+            if apart < nearest and looks.alike(seen[i], seen[firsts[k]]):
                 nearest, found[i] = apart, firsts[k]
         if found[i] == i:
             firsts[n] = i
@@ -96,14 +168,18 @@ def _originals(words: Any, component: Any, distance: int) -> Any:
 
 
 def originals(
-    words: NDArray[np.uint64], component: NDArray[np.int64], *, distance: int
+    words: NDArray[np.uint64],
+    seen: NDArray[np.uint8],
+    component: NDArray[np.int64],
+    *,
+    distance: int,
 ) -> NDArray[np.int64]:
     """The position of the picture that each of n is a copy of, itself where it is an original.
 
     Chains of pictures, each near the next, may join what is not alike at all. So a picture counts as
-    the copy of another only if it is itself within `distance` of it: taken in the order given, in which
-    pictures of a component stand together, each is the copy of the nearest original before it, and an
-    original where none is near enough.
+    the copy of another only if it is near that one itself: taken in the order given, in which pictures
+    of a component stand together, each is the copy of the nearest original before it, and an original
+    where none is near enough.
     """
-    found: NDArray[np.int64] = _originals(words, component, distance)
+    found: NDArray[np.int64] = _originals(words, seen, component, distance)
     return found

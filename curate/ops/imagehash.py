@@ -9,9 +9,12 @@ original. Scaling, filter and sampling are linear and separable: one set of weig
 
 Two kinds of picture have no such hash. Where nearly all coefficients are nearly the same, there is
 nothing to see, and the hash is None. Where many are, the picture is symmetric, and noise decides those
-bits; a fixed pattern is added to it, so that they are the same each time.
+bits; a fixed pattern is added to it, the stronger the more there are, so that they are the same each
+time.
 
-Hashes are compared by Hamming distance: at most 31 of 256 is the usual "same picture".
+Hashes are compared by Hamming distance: at most 31 of 256 is the usual "same picture". They see no
+colour and no small detail: what a picture looks like in small (`curate.ops.looks`) is taken from the
+same pass over its pixels.
 """
 
 import hashlib
@@ -22,9 +25,12 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.ops import looks
+
 BITS = 256
 _SIDE = 512
 _BLOCKS = 64
+_ROWS = _BLOCKS // looks.COLOURS
 _KEPT = 16  # frequencies along each side; the constant one is left out
 _DCT = np.sqrt(2 / _BLOCKS) * np.cos(
     np.pi / (2 * _BLOCKS) * np.outer(np.arange(1, _KEPT + 1), 2 * np.arange(_BLOCKS) + 1)
@@ -33,7 +39,8 @@ MIN_QUALITY = 5
 """Below it a picture shows too little for a hash: one colour, a faint gradient."""
 
 _NEAR = 4.0  # of the median: what re-encoding may change a coefficient by
-_SYMMETRIC, _EMPTY = 100, 180  # coefficients that near: half of them are in a symmetric picture
+_EMPTY = 180  # coefficients that near
+_LEAST, _SYMMETRIC = 60, 100  # from where to where the pattern grows: no step tells copies apart
 _PATTERN = 10.0 * np.unpackbits(np.frombuffer(hashlib.sha256(b"curate").digest(), np.uint8)) - 5.0
 _LUMA = np.array([0.114, 0.587, 0.299])  # of blue, green, red
 
@@ -43,6 +50,7 @@ class PerceptualHash(NamedTuple):
 
     bits: str | None
     quality: int | None
+    look: str | None = None  # of a picture with bits: `looks.spelled`
 
 
 NO_HASH = PerceptualHash(None, None)
@@ -89,13 +97,16 @@ def _resizing(n: int) -> NDArray[np.float64]:
 
 @nb.njit(cache=True, nogil=True)
 def _samples(pixels: Any, luma: Any, top: Any, down: Any, left: Any, across: Any) -> Any:
-    """The 64 x 64 luminances, 0 to 255, of (height, 3 * width) pixels.
+    """The 64 x 64 luminances, 0 to 255, of (height, 3 * width) pixels, and 8 rows of their colours.
 
-    Down the columns first: there a row of pixels is added to another, which the compiler packs.
+    Down the columns first: there a row of pixels is added to another, which the compiler packs. Of
+    blue and red, (2, 8, 64), each row is the sum of eight.
     """
     length = pixels.shape[1]
     samples = np.empty((_BLOCKS, _BLOCKS))
+    colours = np.zeros((2, looks.COLOURS, _BLOCKS))
     line = np.empty(length, np.float32)
+    several = np.zeros(length, np.float32)
     grey = np.empty(length // 3)
     for j in range(_BLOCKS):
         line[:] = 0
@@ -111,7 +122,15 @@ def _samples(pixels: Any, luma: Any, top: Any, down: Any, left: Any, across: Any
             for i in range(across.shape[1]):
                 total += across[k, i] * grey[left[k] + i]
             samples[j, k] = total
-    return samples
+        several += line
+        if j % _ROWS == _ROWS - 1:
+            for k in range(_BLOCKS):
+                for i in range(across.shape[1]):
+                    x = 3 * (left[k] + i)
+                    colours[0, j // _ROWS, k] += across[k, i] * several[x]
+                    colours[1, j // _ROWS, k] += across[k, i] * several[x + 2]
+            several[:] = 0
+    return samples, colours
 
 
 @nb.njit(cache=True, nogil=True)
@@ -153,18 +172,19 @@ def perceptual_hash(pixels: Any) -> PerceptualHash:
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., np.newaxis], 3, axis=2)
     lines = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    luma = _LUMA * (255 / np.iinfo(pixels.dtype).max)
+    scale = 255 / np.iinfo(pixels.dtype).max
     height, width = pixels.shape[:2]
-    samples = _samples(lines, luma, *_weights(height), *_weights(width))
+    samples, colours = _samples(lines, _LUMA * scale, *_weights(height), *_weights(width))
     quality = int(_quality(samples))
     found = _frequencies(samples, _DCT).ravel()
     ties = np.count_nonzero(np.abs(found - _median(found)) < _NEAR)
     if quality < MIN_QUALITY or ties >= _EMPTY:
         return PerceptualHash(None, quality)
-    if ties >= _SYMMETRIC:
-        found = found + _PATTERN
+    if ties > _LEAST:
+        found = found + _PATTERN * min(1, (ties - _LEAST) / (_SYMMETRIC - _LEAST))
     bits = np.packbits(found[::-1] > _median(found))
-    return PerceptualHash(bits.tobytes().hex(), quality)
+    look = looks.look(samples, colours * (scale / _ROWS), side=min(height, width))
+    return PerceptualHash(bits.tobytes().hex(), quality, looks.spelled(look))
 
 
 def _median(values: NDArray[np.float64]) -> float:

@@ -53,6 +53,7 @@ class StoredImage:
     md5: str | None = None  # of the original file
     phash: str | None = None  # PDQ, hex
     phash_quality: int | None = None  # 0 to 100
+    look: str | None = None  # see curate.ops.looks
     exif: str | None = None  # JSON of the original's tags, if it is kept
     faces: int | None = None  # where they were looked for
     face_boxes: Sequence[Box] | None = None  # in the upright picture, before anything is cut off
@@ -174,6 +175,7 @@ class ImageEncoder:
             md5=hashlib.md5(content).hexdigest() if self.md5 else None,
             phash=seen.bits,
             phash_quality=seen.quality,
+            look=seen.look,
             exif=read_exif(content) if self.keep_exif else None,
             faces=None if faces is None else len(faces),
             face_boxes=faces,

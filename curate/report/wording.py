@@ -65,8 +65,8 @@ REASONS: dict[str, str] = {
     " its uid was kept.",
     DropReason.DUPLICATE_URL: "Another pair has the same URL, once both are written the same way;"
     " the value is the pair that stays.",
-    DropReason.DUPLICATE_IMAGE: "Another pair has the same image, or nearly (dedup.image_distance);"
-    " the value is the pair that stays.",
+    DropReason.DUPLICATE_IMAGE: "Another pair has the same image, or one that looks the same"
+    " (dedup.image_distance); the value is the pair that stays.",
     DropReason.DUPLICATE_PAIR: "Another pair has the same image and nearly the same caption; the"
     " value is the pair that stays.",
     DropReason.DUPLICATE_CAPTION: "Another pair has nearly the same caption; the value is the pair"

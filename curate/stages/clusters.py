@@ -86,7 +86,7 @@ class _Pictures(beam.DoFn):
         table = make.read(part).take(pa.array(duplicates.rows_of(found[:, 0])))
         columns = _standing(table, found[:, 0])
         columns["component"] = pa.array(found[:, 1])
-        columns["phash"] = table["phash"]
+        columns |= {name: table[name] for name in ("phash", "look")}
         yield from _grouped(pa.table(columns), found[:, 1], make)
 
 

@@ -6,8 +6,9 @@ caption (`caption`): a Jaccard similarity of shingles of at least the threshold.
 with the larger image stays, then the longer caption, then the smaller uid.
 
 An image is the same as the one that stands for its cluster, the first in that order, where the file is
-or where their perceptual hashes are within `image_distance` bits. Chains of images, each near the
-next, do not make one cluster: each is compared with that one image itself.
+or where their perceptual hashes are within `image_distance` bits and they look the same in small, with
+their colours (curate.ops.looks). Chains of images, each near the next, do not make one cluster: each is
+compared with that one image itself.
 
 Only hashes, row numbers and what decides who stays are exchanged, packed: see curate.stages.forests
 and curate.stages.clusters. The verdicts stand in ``dedup/clusters/``; a retry writes the same ones.

@@ -1,7 +1,7 @@
 """The forest of each policy's clusters, over all parts, as Beam transforms; curate.ops does the work.
 
     part -> file of keys -> (meet by partition) -> edges that hold, and candidates
-    candidates -> (meet by part of the earlier row) -> verified edges -> forest
+    candidates -> (meet by part of the earliest row) -> verified edges -> forest
     forest of images -> (meet by component) -> copies and their originals -> forest
 
 Keys, about 90 bytes a caption and 260 a picture, stand in a file a part; only where each
@@ -150,10 +150,14 @@ class _Keys(beam.DoFn):
 
 
 _EQUAL = "equal"
+_MEMBERS = 1 << 20
 
 
 class _Meet(beam.DoFn):
-    """A partition's keys -> edges that hold, and candidates by the group of their earlier row."""
+    """A partition's keys -> edges that hold, and candidates by the group of their earliest row.
+
+    Candidates are edges between captions, and whole buckets of images.
+    """
 
     def __init__(self, clustering: Clustering, policy: Policy) -> None:
         self._clustering, self._policy = clustering, policy
@@ -161,9 +165,16 @@ class _Meet(beam.DoFn):
     def process(self, keyed: tuple[tuple[str, int], Iterable[Reference]]) -> Iterator[Any]:
         (meeting, _), references = keyed
         how, make = Meeting(meeting), self._clustering
-        edges = duplicates.edges_of(
-            map(self._read, references), how=how, partitions=make.spread.of(how)
-        )
+        packed, partitions = map(self._read, references), make.spread.of(how)
+        if self._policy == "image" and how is not Meeting.EQUAL:
+            buckets = duplicates.buckets_of(packed, how=how, partitions=partitions)
+            sizes = np.diff(np.r_[-1, np.flatnonzero(buckets < 0)])
+            earliest = buckets[np.cumsum(sizes) - sizes]
+            groups = np.repeat(duplicates.part_of(earliest) % make.spread.rows, sizes)
+            for group in np.unique(groups).tolist():
+                yield group, buckets[groups == group].tobytes()
+            return
+        edges = duplicates.edges_of(packed, how=how, partitions=partitions)
         if how is Meeting.EQUAL:
             yield beam.pvalue.TaggedOutput(_EQUAL, edges.tobytes())
             return
@@ -186,18 +197,45 @@ class _Verify(beam.DoFn):
         self._clustering, self._policy = clustering, policy
 
     def process(self, keyed: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
-        make = self._clustering
-        column = "phash" if self._policy == "image" else "caption"
-        edges = components.unique_edges(np.concatenate([edges_in(x) for x in keyed[1]]))
+        if self._policy == "image":
+            yield from map(self._images, _batches(keyed[1]))
+        else:
+            yield self._captions(np.concatenate([edges_in(x) for x in keyed[1]]))
+
+    def _captions(self, edges: NDArray[np.int64]) -> bytes:
+        edges = components.unique_edges(edges)
         nodes = np.unique(edges)
-        chosen = [pa.table({column: pa.array([], pa.string())})]
+        rows, at = self._rows(nodes, ["caption"]), np.searchsorted(nodes, edges)
+        joined = duplicates.near_captions(rows, at, self._clustering.rule)
+        return components.forest(nodes[joined]).tobytes()
+
+    def _images(self, buckets: NDArray[np.int64]) -> bytes:
+        members = np.where(buckets < 0, ~buckets, buckets)
+        nodes = np.unique(members)
+        at = np.searchsorted(nodes, members)
+        rows = self._rows(nodes, ["phash", "look"])
+        marked = np.where(buckets < 0, ~at, at)
+        joined = duplicates.near_images(rows, marked, self._clustering.rule)
+        return components.forest(nodes[joined]).tobytes()
+
+    def _rows(self, nodes: NDArray[np.int64], columns: list[str]) -> pa.Table:
+        chosen = [pa.table({name: pa.array([], pa.string()) for name in columns})]
         for part, here in duplicates.by_part(nodes):
             rows = pa.array(duplicates.rows_of(nodes[here]))
-            chosen.append(make.read(part, [column]).take(rows))
-        joined = duplicates.holding_edges(
-            pa.concat_tables(chosen), np.searchsorted(nodes, edges), self._policy, make.rule
-        )
-        yield components.forest(nodes[joined]).tobytes()
+            chosen.append(self._clustering.read(part, columns).take(rows))
+        return pa.concat_tables(chosen)
+
+
+def _batches(packed: Iterable[bytes]) -> Iterator[NDArray[np.int64]]:
+    """Buckets together, a million members at a time: their pictures are read into memory."""
+    held: list[NDArray[np.int64]] = []
+    for content in packed:
+        held.append(np.frombuffer(content, np.int64))
+        if sum(map(len, held)) >= _MEMBERS:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
 
 
 class Forest(beam.PTransform):

@@ -118,7 +118,7 @@ class ShardStep:
 
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
-        hidden = {"tar_offset", "tar_size", "matches"}
+        hidden = {"tar_offset", "tar_size", "matches", "look"}
         visible = table.select([name for name in table.column_names if name not in hidden])
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]

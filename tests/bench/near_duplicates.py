@@ -27,8 +27,8 @@ from curate.ops.duplicates import (
     Meeting,
     Packed,
     edges_of,
-    holding_edges,
     keys_of,
+    near_captions,
     pack,
     part_of,
     rows_of,
@@ -143,7 +143,7 @@ def clusters(texts: list[str], *, partitions: int) -> set[frozenset[int]]:
     nodes = np.unique(edges)
     starts = np.array([numbers[0] for numbers in parts])
     rows = pa.table({"caption": captions.take(pa.array(starts[part_of(nodes)] + rows_of(nodes)))})
-    joined = holding_edges(rows, np.searchsorted(nodes, edges), "caption", rule)
+    joined = near_captions(rows, np.searchsorted(nodes, edges), rule)
     found = components.members(components.merge([*equal, nodes[joined]]))
     of_root: dict[int, set[int]] = defaultdict(set)
     for node, root in zip(

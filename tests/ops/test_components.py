@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curate.ops.components import (
     bucket_edges,
+    buckets,
     forest,
     members,
     merge,
@@ -93,7 +94,7 @@ def test_surplus_counts_what_is_over(edges: Edges, keep: int) -> None:
     assert surplus(forest(of(edges)), keep=keep) == sum(max(0, size - keep) for size in sizes)
 
 
-buckets = st.lists(st.tuples(st.integers(0, 4), nodes), max_size=30)
+cell_lists = st.lists(st.tuples(st.integers(0, 4), nodes), max_size=30)
 
 
 def columns(cells: list[tuple[int, int]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -105,7 +106,7 @@ def buckets_of(cells: list[tuple[int, int]]) -> list[set[int]]:
     return [{row for h, row in cells if h == key} for key in {h for h, _ in cells}]
 
 
-@given(cells=buckets)
+@given(cells=cell_lists)
 @settings(deadline=None)
 def test_small_buckets_give_all_their_pairs(cells: list[tuple[int, int]]) -> None:
     hashes, rows = columns(cells)
@@ -115,7 +116,7 @@ def test_small_buckets_give_all_their_pairs(cells: list[tuple[int, int]]) -> Non
     assert {(int(i), int(j)) for i, j in edges} == expected
 
 
-@given(cells=buckets)
+@given(cells=cell_lists)
 @settings(deadline=None)
 def test_exact_buckets_join_each_row_to_the_first(cells: list[tuple[int, int]]) -> None:
     hashes, rows = columns(cells)
@@ -148,3 +149,16 @@ def test_no_hashes_no_edges() -> None:
         assert edges.shape == (0, 2)
         alone = bucket_edges(np.array([1, 2], np.uint64), np.array([0, 1]), exact=exact)
         assert alone.shape == (0, 2)
+
+
+@given(cells=cell_lists)
+@settings(deadline=None)
+def test_buckets_are_the_rows_that_share_a_hash(cells: list[tuple[int, int]]) -> None:
+    found: list[set[int]] = [set()]
+    for row in buckets(*columns(cells)).tolist():
+        found[-1].add(row if row >= 0 else ~row)
+        if row < 0:
+            found.append(set())
+    assert found.pop() == set()
+    expected = [rows for rows in buckets_of(cells) if len(rows) > 1]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected))

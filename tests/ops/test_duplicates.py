@@ -19,12 +19,14 @@ from curate.ops.duplicates import (
     edges_of,
     keys_of,
     labels_of,
+    near_images,
     node,
     outline,
     pack,
     part_of,
     rows_of,
 )
+from curate.ops.looks import SIZE, spelled
 
 HASHES = st.sampled_from([0, 1, 255, 256, 1 << 24, (1 << 24) + 1, 1 << 40, 2**64 - 1, 2**64 - 2])
 ROWS = st.integers(0, 70_000)
@@ -112,17 +114,24 @@ def test_distinct_captions_of_a_url_are_compared_as_they_are_normalised() -> Non
 def test_images_meet_by_their_files_and_one_without_meets_none() -> None:
     pairs = table(
         url=["http://a.example/1"] * 4, sha256=["ab", None, "ab", None], caption=["a"] * 4,
-        phash=[None] * 4,
+        phash=[None] * 4, look=[None] * 4,
     )  # fmt: skip
     assert met(pairs, "image") == {(0, 2)}
 
 
 def test_pictures_meet_by_what_they_show_if_a_distance_is_given() -> None:
-    seen = [None, "5a" * 32, "5b" + "5a" * 31, "a5" * 32, "5a" * 32]
-    pairs = table(url=["x"] * 5, sha256=[f"{n}" for n in range(5)], caption=["a"] * 5, phash=seen)
+    seen = [None, "5a" * 32, "5b" + "5a" * 31, "a5" * 32, "5a" * 32, "5a" * 32]
+    grey, white = (spelled(np.full(SIZE, level, np.uint8)) for level in (99, 255))
+    pairs = table(
+        url=["x"] * 6, sha256=[f"{n}" for n in range(6)], caption=["a"] * 6, phash=seen,
+        look=[None, grey, grey, grey, grey, white],
+    )  # fmt: skip
     near = DedupRule(policy=("image",), image_distance=24)
-    assert met(pairs, "image", near) == {(1, 2), (1, 4)}  # 4 is as 1, which stands for both
-    assert met(pairs, "image") == set()
+    # 4 is as 1, which stands for both; 5 has the hash alone in common with them.
+    assert met(pairs, "image", near) == {(1, 2), (1, 4), (1, 5), (2, 5)}
+    assert met(pairs, "image", DedupRule(policy=("image",), image_distance=0)) == set()
+    buckets = np.array([1, 2, 3, 4, ~5])
+    assert near_images(pairs, buckets, near).tolist() == [[1, 2], [1, 4]]
 
 
 CAPTIONS = ["an old red house by the river", "AN OLD red house, by the river!", "blue", "blue"]

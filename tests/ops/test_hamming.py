@@ -1,24 +1,22 @@
-"""Hashes of pictures against Python's integers, and copies against a loop over all before."""
+"""Hashes of pictures against Python's integers, near ones and copies against loops over all."""
 
+from itertools import combinations
+
+import networkx as nx
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from curate.ops.hamming import BANDS, band_hashes, distances, originals, words_of
+from curate.ops import hamming, looks
+from curate.ops.hamming import BANDS, band_hashes, near_edges, originals, words_of
 
 HASH = st.integers(0, 2**256 - 1)
 
 
 def hexed(*values: int) -> pa.Array:
     return pa.array([f"{value:064x}" for value in values])
-
-
-@given(st.lists(st.tuples(HASH, HASH), min_size=1, max_size=5))
-@settings(deadline=None)
-def test_bits_apart_are_those_of_the_numbers(pairs: list[tuple[int, int]]) -> None:
-    left, right = (words_of(hexed(*side)) for side in zip(*pairs, strict=True))
-    assert distances(left, right).tolist() == [(a ^ b).bit_count() for a, b in pairs]
 
 
 def test_a_missing_hash_is_zeros_and_capitals_are_digits() -> None:
@@ -72,4 +70,69 @@ def test_a_copy_is_within_the_distance_of_its_original(
         expected.append(first if apart <= distance else i)
     words = words_of(hexed(*(value for _, value in rows)))
     of = np.array([component for component, _ in rows], np.int64)
-    assert originals(words, of, distance=distance).tolist() == expected
+    seen = looking(*(0 for _ in rows))
+    assert originals(words, seen, of, distance=distance).tolist() == expected
+
+
+def looking(*levels: int) -> NDArray[np.uint8]:
+    """Looks of one level each."""
+    return np.array(levels, np.uint8).reshape(-1, 1).repeat(looks.SIZE, axis=1)
+
+
+def test_a_picture_of_another_colour_is_no_copy() -> None:
+    words, component = words_of(hexed(0, 1, 0, 3)), np.zeros(4, np.int64)
+    seen = looking(10, 200, 203, 14)
+    assert originals(words, seen, component, distance=9).tolist() == [0, 1, 1, 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 15), st.sampled_from([0, 5, 90])), min_size=1, max_size=12),
+    st.lists(st.sets(st.integers(0, 11), min_size=2), max_size=4),
+    st.integers(0, 2),
+)
+@settings(deadline=None)
+def test_near_pairs_of_a_bucket_are_joined(
+    pictures: list[tuple[int, int]], given_buckets: list[set[int]], distance: int
+) -> None:
+    """As by a loop over all pairs of each bucket; alike are those at most five levels apart here."""
+    buckets = [sorted(i for i in bucket if i < len(pictures)) for bucket in given_buckets]
+    buckets = [bucket for bucket in buckets if len(bucket) > 1]
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(pictures)))
+    for bucket in buckets:
+        for i, j in combinations(bucket, 2):
+            (a, x), (b, y) = pictures[i], pictures[j]
+            if (a ^ b).bit_count() <= distance and abs(x - y) <= 5:
+                graph.add_edge(i, j)
+    laid = [k if k != bucket[-1] else ~k for bucket in buckets for k in bucket]
+    words = words_of(hexed(*(value for value, _ in pictures)))
+    seen = looking(*(level for _, level in pictures))
+    edges = near_edges(words, seen, np.array(laid, np.int64), distance=distance)
+    expected = [[min(c), i] for c in nx.connected_components(graph) for i in c if i != min(c)]
+    assert sorted(edges.tolist()) == sorted(expected)
+
+
+def test_in_a_bucket_of_thousands_near_pictures_still_meet() -> None:
+    """Beyond the window, sorted by each quarter: most copies 16 bits apart stand near in one."""
+    draw = np.random.RandomState(4)
+    n = 5_000
+    octets = draw.randint(0, 256, (n, 32)).astype(np.uint8)
+    bits = np.unpackbits(octets, axis=1)
+    for row in bits:
+        row[draw.choice(256, 16, replace=False)] ^= 1
+    words = np.concatenate([octets, np.packbits(bits, axis=1)]).view(np.uint64)
+    bucket = np.arange(2 * n)
+    bucket[-1] = ~bucket[-1]
+    edges = near_edges(words, looking(*([7] * 2 * n)), bucket, distance=31)
+    assert (edges[:, 1] - edges[:, 0] == n).all()
+    assert len(edges) > 0.98 * n
+
+
+def test_many_of_one_picture_are_one_and_cost_no_square() -> None:
+    n = 3 * hamming._WINDOW
+    bucket = np.arange(n)
+    bucket[-1] = ~bucket[-1]
+    words = words_of(hexed(5)).repeat(n, axis=0)
+    edges = near_edges(words, looking(9).repeat(n, axis=0), bucket, distance=31)
+    assert len(edges) == n - 1
+    assert (edges[:, 0] == 0).all()

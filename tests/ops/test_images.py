@@ -264,7 +264,7 @@ def test_fast_decoding_turns_pictures_too(orientation: int) -> None:
 
 def without_pixels(image: StoredImage) -> StoredImage:
     """All that does not come from the pixels."""
-    return replace(image, content=b"", phash=None, phash_quality=None)
+    return replace(image, content=b"", phash=None, phash_quality=None, look=None)
 
 
 def difference(one: StoredImage, other: StoredImage) -> float:

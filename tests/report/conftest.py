@@ -92,7 +92,8 @@ def _columns(fate: Fate, place: tuple[int, int] | None) -> dict[str, Any]:
         "width": 60, "height": 40, "original_width": width, "original_height": height,
         "smaller_side": min(fate.size), "aspect": max(fate.size) / min(fate.size),
         "image_format": "jpeg" if fate.url.endswith("jpg") else "png", "image_bytes": 5000,
-        "sha256": fate.uid * 2, "md5": None, "phash": None, "phash_quality": 100, "exif": None,
+        "sha256": fate.uid * 2, "md5": None, "phash": None, "phash_quality": 100, "look": None,
+        "exif": None,
         "tar_offset": place[0] if place else None, "tar_size": place[1] if place else None,
     }  # fmt: skip
     return {

@@ -6,10 +6,12 @@ from itertools import combinations
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from curate import files, schema
+from curate.ops import looks
 from curate.ops.duplicates import DedupRule, Policy
 from curate.ops.urls import normalise_url
 from curate.run import Part, Run
@@ -195,12 +197,19 @@ def test_without_duplicates_no_verdict_is_given(run: Run) -> None:
     assert found == [(uid_of(i), 1, []) for i in (1, 2, 3)]
 
 
-def hashed(*bits: int) -> dict[str, str]:
-    """A perceptual hash that has these bits besides a picture's own."""
+def hashed(*bits: int, level: int = 128) -> dict[str, str]:
+    """A perceptual hash that has these bits besides a picture's own, and a look of one colour."""
     value = random.Random(9).getrandbits(256)
     for bit in bits:
         value ^= 1 << bit
-    return {"phash": f"{value:064x}"}
+    return {"phash": f"{value:064x}", "look": looks.spelled(np.full(looks.SIZE, level, np.uint8))}
+
+
+def test_images_of_one_hash_and_two_colours_are_two(run: Run) -> None:
+    """One group of four with the same hash, two by two in a colour, over two parts."""
+    rows = [pair(n) | hashed(level=100 * (n % 2) + n) for n in range(1, 5)]
+    dedup(run, [rows[:1], rows[1:]], "image")
+    assert losses(run, 2) == [(3, "image", 1), (4, "image", 2)]
 
 
 def test_near_images_are_one_and_a_chain_of_them_is_not(run: Run) -> None:
