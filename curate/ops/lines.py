@@ -166,14 +166,15 @@ def read_separated(
     """
     plain = kind == "tsv"
     bad: list[BadRow] = []
-    ended, opened = plain, 0
+    ended, opened, number = plain, 0, 1
 
     def set_aside(row: pa.csv.InvalidRow) -> str:
-        nonlocal ended, opened
+        nonlocal ended, opened, number
         if not plain and row.text.endswith(_END):
             ended = ended or row.text == _END
             opened = 0 if ended else row.number or 0
         else:
+            number += 1
             problem = f"{row.actual_columns} fields where the header has {row.expected_columns}"
             bad.append(BadRow(row.number or 0, problem, _shown(row.text)))
         return "skip"
@@ -191,15 +192,15 @@ def read_separated(
             check_utf8=False,
         ),
     )  # fmt: skip
-    last, number = reader.schema.empty_table(), 1
+    last = reader.schema.empty_table()
     try:
         for batch in reader:
-            number += len(batch) + len(bad)
-            if len(batch):
+            number += len(batch)
+            if len(last) and len(batch):
                 yield Rows(last, bad.copy())
                 bad.clear()
-                last = pa.Table.from_batches([batch])
-    except pa.ArrowInvalid as error:
+            last = pa.Table.from_batches([batch]) if len(batch) else last
+    except Exception as error:
         yield Rows(last, bad)
         if "straddling" not in str(error):
             raise
