@@ -817,11 +817,22 @@ DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex")
         (["noai, unavailable_after: 25 Jun 2030 15:00:00 PST"], "noai"),
         (["unavailable_after: Friday, 25-Jun-30 15:00:00 UTC, noai"], "noai"),
         (["curate: max-snippet: 5, noai"], "noai"),
+        (["none"], "none"),
+        (["curate: None, noai"], "none"),
+        (["otherbot: none"], None),
+        (["max-image-preview: none"], None),
         (["otherbot: max-snippet: 5, noai"], None),
     ],
 )
 def test_opt_outs(values: list[str], found: str | None) -> None:
     assert opted_out(values, directives=DIRECTIVES, agent="curate") == found
+    upper = [directive.upper() for directive in DIRECTIVES]
+    assert opted_out(values, directives=upper, agent="curate") == found
+
+
+def test_none_is_none_of_indexing_alone() -> None:
+    for directive, found in (("noindex", "none"), ("NOFOLLOW", "none"), ("noai", None)):
+        assert opted_out(["none"], directives=[directive], agent="curate") == found
 
 
 def test_an_image_that_its_owner_keeps_back(site: Site) -> None:
