@@ -1,6 +1,7 @@
-"""The images of a page and their texts, from its HTML or from Common Crawl's JSON extract of it.
+"""The images of a page that have a text: (image URL, texts), of its HTML or of Common Crawl's extract.
 
-Pages are anybody's: what is read of one has bounds, and within them time grows with its length.
+A page gives one candidate for each such image, with all its texts; :func:`choose` picks one. Pages are
+anybody's: what is read of one has bounds, and within them time grows with its length.
 """
 
 import codecs

@@ -1,7 +1,6 @@
-"""Crawls as pools: (image URL, text) candidates of the pages in WARC and WAT files.
+"""Crawls as pools: the records of WARC and WAT files, and the candidates of their pages.
 
-A WARC file holds the pages themselves, a WAT file Common Crawl's JSON extract of them. A page gives
-one candidate for each image that has a text, with all its texts; `candidates.choose` picks one.
+A WARC file holds the pages themselves, a WAT file Common Crawl's JSON extract of them.
 """
 
 import io

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from curate.ops.crawl import HEADER_BYTES, BrokenRecord, read_crawl
 from curate.ops.candidates import (
     CAPTION_CHARS,
     FIGURE_DEPTH,
@@ -34,6 +33,7 @@ from curate.ops.candidates import (
     srcset,
     wat_candidates,
 )
+from curate.ops.crawl import HEADER_BYTES, BrokenRecord, read_crawl
 from curate.ops.pool import PoolFormat
 from curate.ops.tables import read_batches
 
