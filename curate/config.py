@@ -1,22 +1,51 @@
 """The settings of a run: one frozen tree, checked before anything starts."""
 
+import ipaddress
+import re
 from collections.abc import Iterator
-from typing import Annotated, Literal, TypeGuard
+from typing import Annotated, Literal, TypeGuard, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Interpolation = Literal[
     "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"
 ]
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 COLUMN_NAME = "^[a-z][a-z0-9_]*$"
 
 
 class Model(BaseModel):
     """Frozen; an unknown key is an error. A default has its field's type, as it has once read back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        values = value if isinstance(value, list | tuple) else (value,)
+        if kinds & {int, float} and bool not in kinds and any(isinstance(x, bool) for x in values):
+            raise ValueError("input should be a number")
+        return value
+
+
+def _kinds(annotation: object) -> set[object]:
+    """The types that an annotation consists of."""
+    if get_origin(annotation) is Literal:
+        return set()
+    inner = get_args(annotation)
+    return set().union(*map(_kinds, inner)) if inner else {annotation}
 
 
 class Columns(Model):
@@ -138,6 +167,31 @@ class Download(Model):
     block_distance: int = Field(
         31, ge=0, le=31, description="bits between the PDQ hashes of what counts as one picture"
     )
+
+    @field_validator("user_agent")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not re.fullmatch("[ -~]+", value):
+            raise ValueError("one line of printable ASCII is what fits into a header")
+        return value
+
+    @field_validator("connect_to")
+    @classmethod
+    def _addresses(cls, value: dict[str, str]) -> dict[str, str]:
+        for host, target in value.items():
+            address, _, port = target.rpartition(":")
+            bare = address[1:-1] if address.startswith("[") else address
+            try:
+                fits = (":" in bare) is (bare != address) and bool(ipaddress.ip_address(bare))
+            except ValueError:
+                fits = False
+            if not fits or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+                raise ValueError(
+                    f"{host}: expected ADDRESS:PORT, such as 127.0.0.1:80 or [::1]:80, not {target!r}"
+                )
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"expected a HOST or HOST:PORT, not {host!r}")
+        return value
 
     @model_validator(mode="after")
     def _png_level(self) -> "Download":
@@ -509,7 +563,9 @@ class Config(Model):
     input: Input
     out: str | None = Field(None, description="the run directory, any fsspec URL")
     seed: int = 0
-    part_rows: Positive = Field(10_000, description="pairs a part, the unit of work and of resume")
+    part_rows: Positive = Field(
+        10_000, le=1_000_000, description="pairs a part, the unit of work and of resume"
+    )
     prepare: Prepare = Prepare()
     download: Download = Download()
     decontaminate: Decontaminate | None = None

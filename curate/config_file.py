@@ -1,6 +1,7 @@
 """Configurations as files: read from YAML with overrides, written, and what is wrong with them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,73 @@ from curate.config import Config, Model, Scorer, is_file_name
 from curate.errors import CurateError
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without what surprises: 010 is no octal number, 10:00 and 2001-01-01 are texts."""
+
+
+_INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0] not in (_INT, _FLOAT, _TIMESTAMP)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$"), [*"-+0123456789"]
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?\.[0-9][0-9_]*([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    [*"-+.0123456789"],
+)
+
+
+def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
+    """The document in `text`, and where its parts stand; a key that is repeated is an error."""
+    node = yaml.compose(text, Loader=_Loader)
+    _check_keys(node)
+    return yaml.load(text, Loader=_Loader), node
+
+
+def _check_keys(root: yaml.Node | None) -> None:
+    nodes = [root]
+    seen: set[int] = set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            nodes += [key, value]
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands in line {lines[key.value]} already",
+                    problem_mark=key.start_mark,
+                )
+            lines[key.value] = key.start_mark.line + 1
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", None) or "cannot be read"
+    return problem if problem.startswith("the key ") else f"not YAML: {problem}"
+
+
 def parse_set(assignment: str) -> tuple[list[str], object]:
     """``a.b=VALUE`` as its path and its YAML value."""
     key, equals, value = assignment.partition("=")
     if not equals or not key:
         raise CurateError(f"--set {assignment}: expected key=value, as in --set balance.t=20")
     try:
-        return key.split("."), yaml.safe_load(value)
+        return key.split("."), _parsed(value)[0]
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise CurateError(f"--set {assignment}: not YAML: {problem}") from None
+        raise CurateError(f"--set {assignment}: {_problem(error)}") from None
 
 
 def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) -> Config:
@@ -31,13 +89,11 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
     """
     text = files.read_bytes(path).decode("utf-8", errors="replace")
     try:
-        document = yaml.safe_load(text)
-        node = yaml.compose(text)
+        document, node = _parsed(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise CurateError(f"{path}{line}: not YAML: {problem}") from None
+        raise CurateError(f"{path}{line}: {_problem(error)}") from None
     if not isinstance(document, dict):
         raise CurateError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
     sources = {}
@@ -136,6 +192,8 @@ def _explain(
         message = message[0].lower() + message[1:]
         if not isinstance(first["input"], dict | list):
             message += f", not {first['input']!r}"
+        if isinstance(first["input"], bool) and first["type"] == "string_type":
+            message += ": YAML takes this word for a truth value, put it in quotes"
     more = error.error_count() - 1
     tail = f" (and {more} more)" if more else ""
     return f"{place}: {key + ': ' if key else ''}{message}{tail}"

@@ -128,18 +128,18 @@ rules = st.builds(
 @given(
     paths=st.lists(words, min_size=1, max_size=3),
     kept=st.lists(rules, max_size=3),
-    hosts=st.dictionaries(words, words, max_size=2),
+    lists=st.dictionaries(words, words, max_size=2),
 )
 @settings(max_examples=80, deadline=None)
 def test_any_text_survives_a_dump(
     tmp_path_factory: pytest.TempPathFactory,
     paths: list[str],
     kept: list[Rule],
-    hosts: dict[str, str],
+    lists: dict[str, str],
 ) -> None:
     kept = list({rule.label: rule for rule in kept}.values())
     made = Config.model_validate(
-        {"input": {"paths": paths}, "select": kept, "download": {"connect_to": hosts}}
+        {"input": {"paths": paths}, "select": kept, "prepare": {"metadata": lists}}
     )
     path = tmp_path_factory.mktemp("config") / "run.yaml"
     path.write_text(dump(made), encoding="utf-8")
@@ -267,6 +267,50 @@ def test_any_text_survives_a_dump(
             "input: 3\n",
             "run.yaml:1: input: input should be a valid dictionary or instance of Input, not 3",
         ),
+        (
+            MINIMAL + "select: []\nseed: 1\nselect:\n  - {column: a, min: 1}\n",
+            "run.yaml:5: the key 'select' stands in line 3 already",
+        ),
+        (
+            MINIMAL + "download: {timeout: 5,\n  timeout: 50}\n",
+            "run.yaml:4: the key 'timeout' stands in line 3 already",
+        ),
+        (
+            MINIMAL + "select:\n  - {column: a, min: .nan}\n",
+            "run.yaml:4: select.0.min: input should be a finite number, not nan",
+        ),
+        (
+            MINIMAL + "select:\n  - {column: a, between: [0, .inf]}\n",
+            "run.yaml:4: select.0.between.1: input should be a finite number, not inf",
+        ),
+        (
+            MINIMAL + "select:\n  - {column: a, between: [no, 1]}\n",
+            "run.yaml:4: select.0.between: input should be a number",
+        ),
+        (MINIMAL + "seed: yes\n", "run.yaml:3: seed: input should be a number, not True"),
+        (
+            MINIMAL + "download: {per_host_rate: true}\n",
+            "run.yaml:3: download.per_host_rate: input should be a number, not True",
+        ),
+        (
+            MINIMAL + "part_rows: 10:00\n",
+            "run.yaml:3: part_rows: input should be a valid integer,"
+            " unable to parse string as an integer, not '10:00'",
+        ),
+        (
+            MINIMAL + "part_rows: 2000000\n",
+            "run.yaml:3: part_rows: input should be less than or equal to 1000000, not 2000000",
+        ),
+        (
+            MINIMAL + 'download:\n  user_agent: "a\\r\\nX-Evil: 1"\n',
+            "run.yaml:4: download.user_agent: one line of printable ASCII is what fits into a header,"
+            " not 'a\\r\\nX-Evil: 1'",
+        ),
+        (
+            MINIMAL + "download: {connect_to: {a.example: nonsense}}\n",
+            "run.yaml:3: download.connect_to: a.example: expected ADDRESS:PORT,"
+            " such as 127.0.0.1:80 or [::1]:80, not 'nonsense'",
+        ),
         ("a: [1\nb: 2\n", "run.yaml:2: not YAML: expected ',' or ']', but got ':'"),
         ("a:\n\t- b\n", "run.yaml:2: not YAML: found character '\\t' that cannot start any token"),
         ("a: 1\n---\nb: 2\n", "run.yaml:2: not YAML: but found another document"),
@@ -280,7 +324,50 @@ def test_an_error_names_the_key_the_line_and_the_remedy(
 
 def test_a_country_that_yaml_takes_for_no(tmp_path: Path) -> None:
     message = error_of(tmp_path, MINIMAL + "prepare:\n  languages:\n    - en\n    - no\n")
-    assert message == ("run.yaml:6: prepare.languages.1: input should be a valid string, not False")
+    assert message == (
+        "run.yaml:6: prepare.languages.1: input should be a valid string, not False:"
+        " YAML takes this word for a truth value, put it in quotes"
+    )
+
+
+@pytest.mark.parametrize(
+    "target", ["127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:0", "127.0.0.1:65536", "a.test:80",
+               "::1:80", "[::1", "[127.0.0.1]:80", ":80", "127.0.0.1:80\n"]
+)  # fmt: skip
+def test_a_host_is_mapped_to_an_address_and_a_port(target: str) -> None:
+    for fine in ({"a.example": "127.0.0.1:80"}, {"[::1]:81": "[::1]:80", "b.test:9": "10.0.0.1:1"}):
+        assert Download(connect_to=fine).connect_to == fine
+    with pytest.raises(ValidationError, match=r"expected ADDRESS:PORT"):
+        Download(connect_to={"a.example": target})
+    for host in ("", "a b", "http://a", "a:b", "a/", "*"):
+        with pytest.raises(ValidationError, match="expected a HOST or HOST:PORT"):
+            Download(connect_to={host: "127.0.0.1:80"})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("010", 10), ("10", 10), ("1_000", 1000), ("0x10", 16), ("-7", -7), ("0", 0), ("'5'", 5)],
+)
+def test_whole_numbers_are_what_they_look_like(tmp_path: Path, text: str, value: int) -> None:
+    assert load(written(tmp_path, MINIMAL + f"seed: {text}\n")).seed == value
+
+
+@pytest.mark.parametrize("text", ["1.5", "+1.5", "1.5e0", "15e-1", "1.5E+0"])
+def test_numbers_are_what_they_look_like(tmp_path: Path, text: str) -> None:
+    assert (
+        load(written(tmp_path, MINIMAL + f"download: {{timeout: {text}}}\n")).download.timeout
+        == 1.5
+    )
+
+
+def test_what_only_looks_like_a_date_or_a_time_is_a_text(tmp_path: Path) -> None:
+    found = load(written(tmp_path, "input: {paths: [2026-11-22, 10:00, 1:30.5]}\n"))
+    assert found.input.paths == ("2026-11-22", "10:00", "1:30.5")
+
+
+def test_a_mapping_that_is_merged_may_be_overridden(tmp_path: Path) -> None:
+    text = "input: {paths: x}\nscores:\n  a: &a {kind: nsfw}\n  b: {<<: *a, kind: text_area}\n"
+    assert load(written(tmp_path, text)).scores["b"].kind == "text_area"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -351,6 +438,10 @@ def test_out_has_the_last_word(tmp_path: Path) -> None:
         ("seed.deep=1", "--set seed.deep=1: seed is not a mapping"),
         ("select.0.min=3", "--set select.0.min=3: select is not a mapping"),
         ("seed={", "--set seed={: not YAML: expected the node content, but found '<stream end>'"),
+        ("balance={t: 1, t: 2}",
+         "--set balance={t: 1, t: 2}: the key 't' stands in line 1 already"),
+        ("balance.t=.inf",
+         "--set balance.t=.inf: balance.t: input should be a finite number, not inf"),
         ("seed='", "--set seed=': not YAML: found unexpected end of stream"),
     ],
 )  # fmt: skip

@@ -214,6 +214,28 @@ def test_a_part_that_alone_is_over_the_budget_ends_the_run_at_once(tmp_path: Pat
         prepared(made)
 
 
+@pytest.mark.parametrize("name", ["p.parquet", "p.jsonl"])
+def test_a_part_with_more_text_than_arrow_counts_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rows = [{"url": f"http://x.example/{i}", "caption": "the fox " * 10} for i in range(30)]
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = make_plan(config(tmp_path, str(tmp_path / name), part_rows=20))
+    monkeypatch.setattr("curate.stages.prepare.TEXT_BYTES", 20 * 80)
+    prepared(made)
+    monkeypatch.setattr("curate.stages.prepare.TEXT_BYTES", 20 * 80 - 1)
+    path = made.parts[0].path
+    with pytest.raises(CurateError) as error:
+        prepare_step(made).process(made.parts[0])
+    assert str(error.value) == (
+        f"{path}: rows 0 to 20 hold over 1,599 bytes of captions, more than a part can;"
+        " set part_rows to less than 20"
+    )
+
+
 def test_metadata_like_that_of_datacomp(tmp_path: Path) -> None:
     n = 25
     table: dict[str, list[Any]] = {

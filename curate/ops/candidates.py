@@ -1,24 +1,52 @@
 """The images of a page that have a text: (image URL, texts), of its HTML or of Common Crawl's extract.
 
-A page gives one candidate for each such image, with all its texts; :func:`choose` picks one.
+A page gives one candidate for each such image, with all its texts; :func:`choose` picks one. Pages are
+anybody's: what is read of one has bounds, and within them time grows with its length.
 """
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+PAGE_IMAGES = 10_000
+"""Images of a page that are looked at, and captions of figures; further ones are not."""
+URL_CHARS = 4_096
+"""A longer URL leads to nothing."""
+NESTED = 5_000
+"""Elements that are open at once, going by the tags: the parser's time grows with their square."""
+FIGURE_DEPTH = 64
+"""Elements between a figure and its image or caption, at most."""
+CAPTION_CHARS = 2_000
+"""What is read of the caption of a figure."""
 SHORT = 5
 """Characters up to which a text says little: `choose` prefers a longer one of another source."""
 
 _SOURCES = ("alt", "figcaption", "title")
 _SRCSETS = ("data-srcset", "data-lazy-srcset", "srcset")
 _LAZY = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-full-src", "src")
-_DESCRIPTOR = re.compile(r"(\d+(?:\.\d+)?)([wx])")
-_META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_DESCRIPTOR = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([wx])")
+_SRCSET_URL = re.compile(r"[ \t\n\r\f,]*([^ \t\n\r\f,][^ \t\n\r\f]*)")
+_META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=[\s\"']*([\w.:-]+)", re.IGNORECASE)
+_CHARSET = re.compile(r"charset\s*=[\s\"']*([\w.:-]+)", re.IGNORECASE)
+_TAG = re.compile(
+    r"""<!--.*?(?:-->|\Z)|<(/?)([a-zA-Z][a-zA-Z0-9-]*)"""
+    r"""(?:[^<>"'=]++|=\s*+"[^"]*+"|=\s*+'[^']*+'|[="'])*+""",
+    re.DOTALL,
+)
+_RAW = {name: re.compile(f"</{name}", re.IGNORECASE) for name in
+        ("script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes")}  # fmt: skip
+_SELF_CLOSING = frozenset(
+    {"a", "area", "base", "br", "col", "colgroup", "dd", "dt", "embed", "h1", "h2", "h3", "h4", "h5",
+     "h6", "hr", "img", "input", "li", "link", "meta", "nobr", "optgroup", "option", "p", "param", "rp",
+     "rt", "source", "tbody", "td", "tfoot", "th", "thead", "tr", "track", "wbr"}
+)  # fmt: skip
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which JSON and some encodings can hold."""
 _LATIN = frozenset({"iso8859-1", "ascii"})
 
 
@@ -58,6 +86,8 @@ def resolve(url: str, base: str) -> str | None:
     'http://x.example/a b.jpg#top'
     >>> resolve("data:image/gif;base64,R0lGOD", "http://x.example/")
     """
+    if len(url) > URL_CHARS or len(base) > URL_CHARS:
+        return None
     try:
         joined = urljoin(base, re.sub(r"[\t\n\r]", "", url).strip())
         parts = urlsplit(joined)
@@ -73,16 +103,19 @@ def srcset(value: str) -> list[str]:
     ['b,c.jpg', 'd.jpg', 'a.jpg']
     """
     found: list[tuple[float, float, str]] = []
-    rest = value
-    while rest := rest.lstrip(" \t\n\r\f,"):
-        url, *more = rest.split(None, 1)
-        rest = more[0] if more else ""
-        descriptor = ""
+    at = 0
+    while one := _SRCSET_URL.match(value, at):
+        url, at = one[1], one.end()
+        sizes: dict[str, float] = {}
         if url.endswith(","):
             url = url.rstrip(",")
         else:
-            descriptor, _, rest = rest.partition(",")
-        sizes = {unit: float(n) for n, unit in _DESCRIPTOR.findall(descriptor)}
+            comma = value.find(",", at)
+            end = len(value) if comma < 0 else comma
+            for token in value[at:end].split():
+                if size := _DESCRIPTOR.fullmatch(token):
+                    sizes[size[2]] = float(size[1])
+            at = end
         found.append((sizes.get("w", 0.0), sizes.get("x", 1.0), url))
     return [url for *_, url in sorted(found, key=lambda one: (-one[0], -one[1]))]
 
@@ -98,30 +131,90 @@ def image_url(attributes: Mapping[str, str | None], base: str) -> str | None:
 
 
 def page_candidates(html: str, *, page: str) -> list[Candidate]:
-    """The images of a page, in the order of the page; `page` is its URL."""
+    """The images of a page, in the order of the page; `page` is its URL.
+
+    Time and memory grow with the length of the page, whatever it holds.
+
+    Raises
+    ------
+    ValueError
+        More than `NESTED` elements are open at once.
+    """
+    if _is_nested(html):
+        raise ValueError(f"more than {NESTED:,} elements in each other")
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(html)
     base = page
     if (element := tree.css_first("base[href]")) is not None:
         base = resolve(element.attributes.get("href") or "", page) or page
-    found: dict[str, list[Text]] = {}
-    for image in tree.css("img"):
+    captions = _figcaptions(tree)
+    found: _Found = {}
+    for image in tree.css("img")[:PAGE_IMAGES]:
         url = image_url(image.attributes, base)
         if url is None:
             continue
         texts = [Text(name, image.attributes.get(name) or "") for name in ("alt", "title")]
-        texts.append(Text("figcaption", _figcaption(image)))
+        figure = next(_figures(image), None)
+        if figure is not None:
+            texts.append(Text("figcaption", captions.get(figure.mem_id, "")))
         _add(found, url, texts)
     return _candidates(found)
 
 
-def _figcaption(image: Any) -> str:
-    above = image.parent
-    while above is not None and above.tag != "figure":
-        above = above.parent
-    caption = above.css_first("figcaption") if above is not None else None
-    return str(caption.text(separator=" ")) if caption is not None else ""
+def _is_nested(html: str) -> bool:
+    if html.count("<") <= NESTED:
+        return False
+    opened: Counter[str] = Counter()
+    depth = at = 0
+    while tag := _TAG.search(html, at):
+        at, name = tag.end(), (tag[2] or "").lower()
+        if not name or name in _SELF_CLOSING:
+            continue
+        if name in _RAW and not tag[1]:
+            closed = _RAW[name].search(html, at)
+            at = closed.end() if closed else len(html)
+        elif not tag[1]:
+            opened[name] += 1
+            depth += 1
+        elif opened[name]:
+            opened[name] -= 1
+            depth -= 1
+        if depth > NESTED:
+            return True
+    return False
+
+
+def _figures(node: Any) -> Iterator[Any]:
+    """The figures around `node`, from the inside out."""
+    for _ in range(FIGURE_DEPTH):
+        node = node.parent
+        if node is None:
+            return
+        if node.tag == "figure":
+            yield node
+
+
+def _figcaptions(tree: Any) -> dict[int, str]:
+    """The text of the first caption in each figure, by the identifier of the figure's node."""
+    captions: dict[int, str] = {}
+    for caption in tree.css("figcaption")[:PAGE_IMAGES]:
+        figures = [one.mem_id for one in _figures(caption) if one.mem_id not in captions]
+        if figures:
+            captions |= dict.fromkeys(figures, _beginning(caption))
+    return captions
+
+
+def _beginning(node: Any) -> str:
+    texts: list[str] = []
+    chars = 0
+    for one in islice(node.traverse(include_text=True), CAPTION_CHARS):
+        if one.tag == "-text":
+            texts.append(one.text_content)
+            chars += len(texts[-1])
+            if chars >= CAPTION_CHARS:
+                break
+    return " ".join(texts)[:CAPTION_CHARS]
 
 
 def wat_candidates(document: Any) -> list[Candidate]:
@@ -137,11 +230,14 @@ def wat_candidates(document: Any) -> list[Candidate]:
         return []
     head = _get(html, "Head", "Base")
     base = (resolve(head, page) if isinstance(head, str) else None) or page
-    found: dict[str, list[Text]] = {}
-    for link in links:
-        element, _, attribute = str(_get(link, "path") or "").partition("@/")
+    found: _Found = {}
+    paths = (str(_get(link, "path") or "").partition("@/") for link in links)
+    images = (
+        (x, link) for (tag, _, x), link in zip(paths, links, strict=True) if tag.upper() == "IMG"
+    )
+    for attribute, link in islice(images, PAGE_IMAGES):
         value = _get(link, "url")
-        if element.upper() == "IMG" and isinstance(value, str):
+        if isinstance(value, str):
             url = image_url({attribute.lower(): value}, base)
             texts = ((name, _get(link, name)) for name in ("alt", "title"))
             if url is not None:
@@ -159,15 +255,22 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _add(found: dict[str, list[Text]], url: str, texts: list[Text]) -> None:
-    known = found.setdefault(url, [])
+def scalar(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair, as browsers read it."""
+    return SURROGATE.sub("\ufffd", text)
+
+
+_Found = dict[str, dict[Text, None]]
+
+
+def _add(found: _Found, url: str, texts: list[Text]) -> None:
+    known = found.setdefault(url, {})
     for source, text in texts:
-        one = Text(source, " ".join(text.split()))
-        if one.text and one not in known:
-            known.append(one)
+        if words := " ".join(scalar(text).split()):
+            known[Text(source, words)] = None
 
 
-def _candidates(found: dict[str, list[Text]]) -> list[Candidate]:
+def _candidates(found: _Found) -> list[Candidate]:
     return [Candidate(url, tuple(texts)) for url, texts in found.items() if texts]
 
 
@@ -179,7 +282,7 @@ def decode_page(content: bytes, *, content_type: str) -> str:
     """
     if content.startswith(codecs.BOM_UTF8):
         return content.decode("utf-8-sig", errors="replace")
-    named = _CHARSET.search(content_type)
+    named = _CHARSET.search(content_type[:1000])
     inside = None if named else _META_CHARSET.search(content[:4096])
     name = named[1] if named else inside[1].decode("ascii", "replace") if inside else "utf-8"
     try:

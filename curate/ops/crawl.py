@@ -8,15 +8,26 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import IO, Any
 
-from curate.ops.candidates import Candidate, decode_page, page_candidates, wat_candidates
+from curate.ops.candidates import (
+    SURROGATE,
+    Candidate,
+    decode_page,
+    page_candidates,
+    scalar,
+    wat_candidates,
+)
 
 PAGE_BYTES = 10_000_000
 """What is read of one page or extract, at most."""
-_HTML = ("text/html", "application/xhtml+xml")
+HEADER_BYTES = 1 << 20
+"""Bytes between two records, the second one's header included; with more the file is broken."""
+
 _BLOCK = 1 << 16
 _GZIP = b"\x1f\x8b"
+_HTML = ("text/html", "application/xhtml+xml")
 
 
 @dataclass(frozen=True)
@@ -41,11 +52,16 @@ class _Unpacked:
         self._is_gzip = self._packed.startswith(_GZIP)
         self._member: Any = None
         self.tail = b""  # the last bytes read
+        self.allowed: int | None = None  # how many more bytes, where there is a limit
 
     def read(self, size: int = _BLOCK) -> bytes:
         """At most `size` bytes, more than none except at the end."""
         block = self._unpack(size) if self._is_gzip else self._copy(size)
         self.tail = (self.tail + block[-4:])[-4:]
+        if self.allowed is not None:
+            self.allowed -= len(block)
+            if self.allowed < 0:
+                raise ValueError(f"a header of over {HEADER_BYTES >> 20} MB")
         return block
 
     def _copy(self, size: int) -> bytes:
@@ -86,18 +102,22 @@ def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
 
     stream = _Unpacked(file)
     try:
-        for number, record in enumerate(ArchiveIterator(stream), 1):
+        records = ArchiveIterator(stream, no_record_parse=True)
+        for number in count(1):
+            stream.allowed = HEADER_BYTES
+            if (record := next(records, None)) is None:
+                break
+            stream.allowed = None
             if record.format != "warc" or not record.rec_headers.get_header("Content-Length"):
                 raise ValueError(f"record {number} is no WARC record, or the file ends inside it")
             read = _reader(record)
-            if read is None:
-                continue
-            content = record.raw_stream.read(PAGE_BYTES)
-            while record.raw_stream.read(1 << 16):
+            content = record.raw_stream.read(PAGE_BYTES) if read else b""
+            while record.raw_stream.read(_BLOCK):
                 pass
             if record.raw_stream.limit:
                 raise ValueError(f"the file ends inside record {number}")
-            yield _understood(record, content, number=number, read=read)
+            if read and content:
+                yield from _understood(record, content, number=number, read=read)
         if stream.tail and not stream.tail.endswith((b"\r\n\r\n", b"\n\n")):
             raise ValueError("the file ends inside a record")
     except ArchiveLoadFailed as error:
@@ -111,20 +131,16 @@ def _reader(record: Any) -> Any:
         return _read_extract if kind.startswith("application/json") else None
     if record.rec_type == "resource":
         return _read_page if kind.startswith(_HTML) else None
-    if record.rec_type != "response" or record.http_headers is None:
-        return None
-    served = (record.http_headers.get_header("Content-Type") or "").strip().lower()
-    fine = record.http_headers.get_statuscode() == "200" and served.startswith(_HTML)
-    return _read_page if fine else None
+    return _read_response if record.rec_type == "response" else None
 
 
 def _understood(
     record: Any, content: bytes, *, number: int, read: Any
-) -> list[Candidate] | BrokenRecord:
+) -> Iterator[list[Candidate] | BrokenRecord]:
     from warcio.bufferedreaders import ChunkedDataException
 
     try:
-        found: list[Candidate] = read(record, content)
+        found: list[Candidate] | None = read(record, content)
     except (
         ValueError,
         EOFError,
@@ -134,8 +150,14 @@ def _understood(
         ChunkedDataException,
     ) as error:
         problem = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        return BrokenRecord(number, _page(record), problem)
-    return found
+        yield BrokenRecord(number, _page(record), problem)
+        return
+    if found is not None:
+        yield [one for one in found if not SURROGATE.search(one.url)]
+        for one in found:
+            if SURROGATE.search(one.url):
+                problem = f"half a surrogate pair in the URL {scalar(one.url)[:100]}"
+                yield BrokenRecord(number, _page(record), problem)
 
 
 def _page(record: Any) -> str:
@@ -146,11 +168,28 @@ def _read_extract(record: Any, content: bytes) -> list[Candidate]:
     return wat_candidates(json.loads(content))
 
 
+def _read_response(record: Any, content: bytes) -> list[Candidate] | None:
+    from warcio.statusandheaders import StatusAndHeadersParser
+
+    page = _page(record)
+    if not page:
+        raise ValueError("a response without WARC-Target-URI")
+    if not page.startswith(("http:", "https:")):
+        return None
+    source = io.BytesIO(content)
+    http = StatusAndHeadersParser([], verify=False).parse(source)
+    served = (http.get_header("Content-Type") or "").strip().lower()
+    if http.get_statuscode() != "200" or not served.startswith(_HTML):
+        return None
+    record.http_headers = http
+    return _read_page(record, content[source.tell() :])
+
+
 def _read_page(record: Any, content: bytes) -> list[Candidate]:
     record.raw_stream = io.BytesIO(content)
-    body, unpacked = b"", record.content_stream()
+    body, unpacked = bytearray(), record.content_stream()
     while len(body) < PAGE_BYTES and (block := unpacked.read(PAGE_BYTES - len(body))):
         body += block
     headers = record.http_headers or record.rec_headers
     content_type = headers.get_header("Content-Type") or ""
-    return page_candidates(decode_page(body, content_type=content_type), page=_page(record))
+    return page_candidates(decode_page(bytes(body), content_type=content_type), page=_page(record))

@@ -76,7 +76,10 @@ def request_url(url: str, *, base: str = "") -> URL:
     try:
         found = URL(urljoin(base, url.strip()))
         host, port = found.raw_host or "", found.port
-    except ValueError as error:
+    except (
+        ValueError,
+        IndexError,
+    ) as error:  # yarl indexes into what is left of "http://::1[-1%5B]@"
         raise FetchError(DropReason.BAD_URL, error) from None
     if found.scheme not in ("http", "https"):
         raise FetchError(DropReason.BAD_URL, url)
@@ -111,10 +114,16 @@ class _Session:
             answer = await self._attempts(url, uid=uid, limit=self._wanted)
         except FetchError as error:
             return Fetched(index, reason=error.reason, detail=error.detail)
-        if reason := self._unwanted(answer):
+        try:
+            unwanted = self._unwanted(answer)
+            content = b"" if unwanted else bytes(answer.body)
+        except BaseException:
             self.slots.release()
-            return Fetched(index, reason=reason[0], detail=reason[1])
-        return Fetched(index, content=bytes(answer.body))
+            raise
+        if unwanted:
+            self.slots.release()
+            return Fetched(index, reason=unwanted[0], detail=unwanted[1])
+        return Fetched(index, content=content)
 
     def _wanted(self, answer: Answer) -> int:
         if answer.status != 200:
@@ -172,7 +181,7 @@ class _Session:
                         if error.reason is DropReason.TIMEOUT:
                             error.detail = f"{self.policy.timeout:g} s"
                         elif error.reason is DropReason.DNS:
-                            error.detail = target.host or ""
+                            error.detail = target.raw_host or ""
                         host.failed(error, started=started)
                     raise
             if not location:
@@ -227,7 +236,7 @@ def _retry_after(answer: Answer) -> float:
     try:
         then, now = (parsedate_to_datetime(x) for x in (value, answer.first("date")))
         return max(0.0, (then - now).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0
 
 
@@ -242,7 +251,13 @@ def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> I
     held: list[_Session] = []
 
     async def one(session: _Session, index: int) -> None:
-        done.put(await session.image(index, urls[index], uids[index]))
+        try:
+            got = await session.image(index, urls[index], uids[index])
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one row must not end the run of all others
+            got = Fetched(index, reason=DropReason.PROTOCOL, detail=type(error).__name__)
+        done.put(got)
 
     async def everything() -> None:
         session = _Session(policy)

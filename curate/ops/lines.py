@@ -21,9 +21,10 @@ from curate.schema import BOXES
 
 LONGEST_LINE = 64 << 20
 """Bytes of a line of JSON, at most."""
-NOT_UTF8 = "\uffff"
-"""Stands in a row for bytes that are not UTF-8; as a noncharacter it has no other use in texts."""
+NOT_UTF8 = "\ufdd0\uffff\ufdd1"
+"""Stands in a row for bytes that are not UTF-8; no text has these three noncharacters in a row."""
 
+_END = "\ufdd2\uffff\ufdd3"
 _BLANKS = np.frombuffer(b" \t\r", np.uint8)
 SHOWN = 500
 """Characters of a bad row that are kept."""
@@ -49,8 +50,9 @@ class Rows(NamedTuple):
 class Utf8(io.RawIOBase):
     """A file whose bytes are UTF-8 in any case: others are read as `NOT_UTF8`."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], *, ending: bytes = b"") -> None:
         self._file = file
+        self._ending = ending  # what follows its last byte
         self._rest = b""  # a character cut off at the end of what was read
         self._ready = b""
 
@@ -66,6 +68,7 @@ class Utf8(io.RawIOBase):
             cut = _whole(content) if block else len(content)
             self._ready, self._rest = marked(content[:cut]), content[cut:]
             if not block:
+                self._ready, self._ending = self._ready + self._ending, b""
                 break
         if size < 0:
             size = len(self._ready)
@@ -95,25 +98,56 @@ def _whole(content: bytes) -> int:
     return len(content)
 
 
-def header(first: bytes, kind: str) -> list[str]:
-    """The columns that the first lines of a file name: a header, or the keys of a JSON object."""
-    if kind != "jsonl":
-        line = first.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r")
-        if kind == "tsv":
-            return line.split("\t") if line else []
-        return next(csv.reader([line], delimiter=_DELIMITERS[kind]), [])
-    for one in first.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-        document = _loaded(one)
-        if isinstance(document, dict):
-            return list(document)
-    return []
+def header(file: IO[bytes], *, kind: str, wanted: list[str], block_bytes: int) -> list[str]:
+    """The columns that a file names: its header, or the keys of JSON objects.
 
+    Of JSON the first block that holds a whole object is looked at, until all `wanted` keys are found.
 
-def _loaded(line: bytes) -> object:
+    Raises
+    ------
+    ValueError
+        The header is not UTF-8, or one of its names has over 131,072 characters.
+    """
+    if kind == "jsonl":
+        return list(_keys(file, wanted=wanted, block_bytes=block_bytes))
+    first = file.read(block_bytes).removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
+    if kind == "tsv":
+        line = re.split("[\r\n]", first, maxsplit=1)[0]
+        names = line.split("\t") if line else []
+    else:
+        try:
+            rows = csv.reader(io.StringIO(first, newline=""), delimiter=_DELIMITERS[kind])
+            names = next(rows, [])
+        except csv.Error as error:
+            raise ValueError(f"its header: {error}") from None
     try:
-        return json.loads(line.decode())
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        raise ValueError("its header is not UTF-8") from None
+    return names
+
+
+def _keys(file: IO[bytes], *, wanted: list[str], block_bytes: int) -> dict[str, None]:
+    keys: dict[str, None] = {}
+    rest = b""
+    while not keys and len(rest) <= LONGEST_LINE:
+        block = file.read(block_bytes)
+        *lines, rest = (rest + block).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        for line in lines if block else [rest]:
+            keys |= _keys_of(line)
+            if keys.keys() >= set(wanted):
+                return keys
+        if not block:
+            break
+    return keys
+
+
+def _keys_of(line: bytes) -> dict[str, None]:
+    try:
+        document = json.loads(line.decode())
     except (ValueError, RecursionError):
-        return None
+        return {}
+    return dict.fromkeys(document) if isinstance(document, dict) else {}
 
 
 def read_separated(
@@ -123,17 +157,31 @@ def read_separated(
 
     In a tsv a quote is a character like any other, so fields hold neither tabs nor line breaks; the
     other two quote as CSV does.
+
+    Raises
+    ------
+    ValueError
+        A quote is never closed, after the rows up to there. To Arrow the end of the file closes it;
+        so a row of our own is put behind the last, and is missing where a quote swallowed it.
     """
+    plain = kind == "tsv"
     bad: list[BadRow] = []
+    ended, opened, number = plain, 0, 1
 
     def set_aside(row: pa.csv.InvalidRow) -> str:
-        problem = f"{row.actual_columns} fields where the header has {row.expected_columns}"
-        bad.append(BadRow(row.number or 0, problem, row.text[:SHOWN]))
+        nonlocal ended, opened, number
+        if not plain and row.text.endswith(_END):
+            ended = ended or row.text == _END
+            opened = 0 if ended else row.number or 0
+        else:
+            number += 1
+            problem = f"{row.actual_columns} fields where the header has {row.expected_columns}"
+            bad.append(BadRow(row.number or 0, problem, _shown(row.text)))
         return "skip"
 
-    plain = kind == "tsv"
+    source = Utf8(file, ending=b"" if plain else f"\n{_END}\n".encode())
     reader = pa.csv.open_csv(
-        pa.PythonFile(Utf8(file), mode="r"),
+        pa.PythonFile(source, mode="r"),
         read_options=pa.csv.ReadOptions(block_size=block_bytes, use_threads=False),
         parse_options=pa.csv.ParseOptions(
             delimiter=_DELIMITERS[kind], quote_char=False if plain else '"',
@@ -144,11 +192,28 @@ def read_separated(
             check_utf8=False,
         ),
     )  # fmt: skip
-    for batch in reader:
-        yield Rows(pa.Table.from_batches([batch]), bad.copy())
-        bad.clear()
-    if bad:
-        yield Rows(reader.schema.empty_table(), bad.copy())
+    last = reader.schema.empty_table()
+    try:
+        for batch in reader:
+            number += len(batch)
+            if len(last) and len(batch):
+                yield Rows(last, bad.copy())
+                bad.clear()
+            last = pa.Table.from_batches([batch]) if len(batch) else last
+    except Exception as error:
+        yield Rows(last, bad)
+        if "straddling" not in str(error):
+            raise
+        raise ValueError(
+            f"row {number + 1} has over {block_bytes:,} bytes; most likely its quote is never closed"
+        ) from None
+    if not ended and not opened:
+        own = all(column[-1].as_py() == _END for column in last.columns) if len(last) else False
+        opened = 0 if own else number
+        last = last.slice(0, max(0, len(last) - 1))
+    yield Rows(last, bad)
+    if opened:
+        raise ValueError(f"the quote that opens in row {opened} is never closed")
 
 
 def read_jsonl(
@@ -229,7 +294,7 @@ def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
         except (ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0]
             problem = f"not JSON: {reason}" if isinstance(error, json.JSONDecodeError) else reason
-            bad.append(BadRow(number, problem, line.decode()[:SHOWN]))
+            bad.append(BadRow(number, problem, _shown(line.decode())))
             continue
         for name, value in zip(schema.names, row, strict=True):
             values[name].append(value)
@@ -244,6 +309,10 @@ def _value(value: object, field: pa.Field) -> object:
     except (TypeError, pa.ArrowException):
         raise ValueError(f"{field.name} holds no boxes") from None
     return value
+
+
+def _shown(text: str) -> str:
+    return text.replace(NOT_UTF8, "\ufffd")[:SHOWN]
 
 
 def _text(value: object, name: str) -> str | None:

@@ -1,5 +1,7 @@
 """What owners of images say against their use: headers, robots.txt, and lists."""
 
+import ipaddress
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,11 +18,13 @@ from curate.ops.hashing import hash64
 from curate.ops.transport import Answer
 from curate.ops.urls import normalise_url, normalise_urls
 
+_HOST = r"^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$"
 AGENT = "curate"
 """The name under which robots.txt and X-Robots-Tag address this program."""
 TDM_RESERVATION = "tdm-reservation"
 ROBOTS_BYTES = 500 * 1024
 """How much of a robots.txt is read (RFC 9309, section 2.5)."""
+_NONE = frozenset({"noindex", "nofollow"})
 _VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
 
 
@@ -28,8 +32,11 @@ def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -
     """The first of `directives` in X-Robots-Tag header `values` that applies to `agent`, if any.
 
     What follows a user agent and a colon applies to that agent alone, up to the next one. Some
-    directives have a colon and a value of their own.
+    directives have a colon and a value of their own. ``none`` stands for noindex and nofollow.
     """
+    wanted = {directive.lower() for directive in directives}
+    if not wanted.isdisjoint(_NONE):
+        wanted.add("none")
     for value in values:
         applies = True
         for part in value.lower().split(","):
@@ -38,14 +45,15 @@ def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -
             if scoped:
                 applies = name == agent.lower()
             directive = rest if scoped else name
-            if applies and directive in directives:
+            if applies and directive in wanted:
                 return directive
     return None
 
 
 def reservation(answer: Answer, *, directives: Sequence[str]) -> str | None:
     """The first of `directives` that the headers of `answer` hold: X-Robots-Tag or TDMRep's."""
-    if TDM_RESERVATION in directives and answer.first(TDM_RESERVATION) == "1":
+    wanted = (directive.lower() for directive in directives)
+    if TDM_RESERVATION in wanted and answer.first(TDM_RESERVATION) == "1":
         return TDM_RESERVATION
     return opted_out(answer.all("x-robots-tag"), directives=directives, agent=AGENT)
 
@@ -62,15 +70,33 @@ class RobotsRules:
 
 
 class OptOutList:
-    """Hosts, each with its subdomains, and URLs: 8 bytes an entry, whatever its length."""
+    """Hosts, each with its subdomains, and URLs: 8 bytes an entry, whatever its length.
 
-    def __init__(self, lines: pa.Array) -> None:
-        lines = pc.utf8_trim_whitespace(lines)
-        lines = lines.filter(pc.invert(pc.match_substring_regex(lines, "^(#|$)")))
+    Raises
+    ------
+    CurateError
+        A line is neither; `path` is the file that it names.
+    """
+
+    def __init__(self, lines: pa.Array, *, path: str = "") -> None:
+        lines = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, "^\ufeff", ""))
+        numbers = pa.array(np.arange(1, len(lines) + 1))
+        said = pc.invert(pc.match_substring_regex(lines, "^(#|$)"))
+        lines, numbers = lines.filter(said), numbers.filter(said)
         whole = pc.match_substring(lines, "://")
         hosts = pc.utf8_lower(lines.filter(pc.invert(whole)))
         hosts = pc.replace_substring_regex(hosts, r"^(\*?\.)?(.*?)\.?$", r"\2")
+        hosts = _encoded(hosts)
         urls = normalise_urls(_requoted(lines.filter(whole)))
+        fits = pc.match_substring_regex(urls, "^https?://[^/]")
+        for kind, good in ((whole, fits), (pc.invert(whole), pc.is_valid(hosts))):
+            bad = np.flatnonzero(~np.asarray(good))
+            if len(bad):
+                at = np.flatnonzero(np.asarray(kind))[bad[0]]
+                raise CurateError(
+                    f"{path}:{numbers[at]}: {str(lines[at])[:100]!r}: expected a host, such as"
+                    " example.org, which its subdomains belong to, or a URL that begins with http:// or https://"
+                )
         self._hashes: NDArray[np.uint64] = np.unique(np.concatenate([hash64(hosts), hash64(urls)]))
 
     def __len__(self) -> int:
@@ -87,6 +113,31 @@ class OptOutList:
             if position < len(self._hashes) and self._hashes[position] == value:
                 return name
         return None
+
+
+def _encoded(hosts: pa.Array) -> pa.Array:
+    """Hosts as URLs spell them, IDNA-encoded and IPv6 without brackets; null for what is no host."""
+    odd = np.flatnonzero(~np.asarray(pc.match_substring_regex(hosts, _HOST)))
+    if not len(odd):
+        return hosts
+    mask = np.zeros(len(hosts), np.bool_)
+    mask[odd] = True
+    mended = [_host(host) for host in hosts.take(pa.array(odd)).to_pylist()]
+    return pc.replace_with_mask(hosts, pa.array(mask), pa.array(mended, hosts.type))
+
+
+def _host(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        pass
+    if re.search(r"[\s/:@?#%\\\[\]]", text):
+        return None
+    try:
+        host = URL(f"http://{text}/").raw_host or ""
+    except (ValueError, IndexError):
+        return None
+    return host if re.match(_HOST, host) else None
 
 
 def _requoted(urls: pa.Array) -> pa.Array:
@@ -116,7 +167,7 @@ def _load(path: str, _digest: str) -> OptOutList:
         lines.validate(full=True)
     except pa.ArrowInvalid:
         raise CurateError(f"{path}: not UTF-8: expected one host or URL a line") from None
-    return OptOutList(lines)
+    return OptOutList(lines, path=path)
 
 
 def read_list(path: str) -> OptOutList:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from lzma import LZMAError
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,7 +79,7 @@ class PoolFormat:
                 raise UnreadableError(f"{path}: two columns are called {column!r}")
             if column is not None and column not in names:
                 raise UnreadableError(
-                    f"{path}: no column {column!r} among {', '.join(names) or 'none'};"
+                    f"{path}: no column {column!r} among {_listed(names)};"
                     f" name the right one in input.columns.{key}"
                 )
 
@@ -116,6 +117,10 @@ class PoolFormat:
                 f"{path}: {self.blur_boxes} is {column.type}, not a list of {EXPECTED};"
                 " name the right column in input.columns.blur_boxes"
             ) from None
+
+
+def _listed(names: list[str]) -> str:
+    return shorten(", ".join(names), width=SHOWN, placeholder=" …") or "none"
 
 
 def _sniff(path: str) -> str:
@@ -164,7 +169,7 @@ def bad_rows(rows: list[BadRow], *, path: str) -> pa.Table:
     """Rows of the file at `path` that cannot be read."""
     return pool_table(
         url=pa.nulls(len(rows), pa.string()),
-        caption=[row.text.replace(NOT_UTF8, "\ufffd") for row in rows],
+        caption=[row.text for row in rows],
         error=[str(ErrorCode.BAD_ROW)] * len(rows),
         detail=[f"{path}: row {row.number}: {row.problem}" for row in rows],
     )

@@ -112,7 +112,7 @@ def _parquet(path: str, pool: PoolFormat) -> Iterator[pa.Table]:
 
 def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator[pa.Table]:
     with files.open_read(path, compression="infer") as file:
-        names = header(file.read(block_bytes), kind)
+        names = header(file, kind=kind, wanted=pool.columns, block_bytes=block_bytes)
     if kind == "tsv" and any(name.startswith('"') for name in names):
         raise UnreadableError(f"{path}: its header is quoted; set input.format to quoted-tsv")
     pool.check(path, names)

@@ -25,6 +25,11 @@ from curate.reasons import DropReason
 ACCEPT = "image/*,*/*;q=0.1"
 _DNS_SECONDS = 300
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_SPECIAL = tuple(
+    ipaddress.ip_network(x)
+    for x in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20", "5f00::/16")
+)
+"""Of IANA's special-purpose registries what Python 3.11 takes for global, in part or whole."""
 _STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})(?!\d)")
 _ELAPSED = re.compile(r" after \d+ ms")
 _REASONS = {
@@ -64,7 +69,8 @@ def is_public(address: str) -> bool:
             return False
         last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         ip = ip.ipv4_mapped or ip.sixtofour or (last if ip in _NAT64 else ip)
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    special = any(ip in network for network in _SPECIAL)
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not special
 
 
 @dataclass
@@ -99,19 +105,27 @@ class Dialler:
     """Says where to connect, and makes sockets for permitted addresses only."""
 
     def __init__(self, connect_to: dict[str, str]) -> None:
-        targets = [target.rpartition(":") for target in connect_to.values()]
-        self._mapped = {(address.strip("[]"), int(port)) for address, _, port in targets}
+        self._mapped = {host.lower(): _address(target) for host, target in connect_to.items()}
         hosts = sorted(connect_to, key=lambda host: not _PORTED.search(host))
         self.connect_to = [
             f"{host}{'' if _PORTED.search(host) else ':'}:{connect_to[host]}" for host in hosts
         ]
 
-    def may_dial(self, address: str, port: int) -> bool:
-        """Whether a connection to `address` is permitted."""
-        return is_public(address) or (address, port) in self._mapped
+    def may_dial(self, address: str, port: int, *, url: URL) -> bool:
+        """Whether `address` may be dialled for `url`: it is public, or what its host is mapped to."""
+        if is_public(address):
+            return True
+        host = (url.host_subcomponent or "").rstrip(".").lower()
+        mapped = self._mapped.get(f"{host}:{url.port}") or self._mapped.get(host)
+        return (address, port) == mapped
 
 
 _PORTED = re.compile(r":\d+$")
+
+
+def _address(target: str) -> tuple[str, int]:
+    address, _, port = target.rpartition(":")
+    return str(ipaddress.ip_address(address.strip("[]"))), int(port)
 
 
 class _Transfer:
@@ -127,6 +141,7 @@ class _Transfer:
         self.curl.setopt(pycurl.WRITEFUNCTION, self._write)
 
     def begin(self, url: URL, *, seconds: float, limit: Limit) -> None:
+        self._url = url
         self.curl.setopt(pycurl.URL, str(url))
         self.curl.setopt(pycurl.TIMEOUT_MS, max(1, int(seconds * 1000)))
         self._limit = limit
@@ -138,7 +153,7 @@ class _Transfer:
 
     def _open(self, _purpose: int, address: Any) -> socket.socket | int:
         family, kind, protocol, (host, port, *_) = address
-        if not self._dialler.may_dial(host, port):
+        if not self._dialler.may_dial(host, port, url=self._url):
             self._forbidden.append(host)
             return int(pycurl.SOCKET_BAD)
         self._dialled = True

@@ -34,6 +34,8 @@ _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
 _UID = r"^[0-9a-f]{32}$"
 _CARRIED = (*schema.PLACES.names, *schema.BOXED.names)
+TEXT_BYTES = (1 << 31) - 1
+"""Of a column of texts in one part, at most: Arrow's offsets have 32 bits."""
 
 
 def clean(captions: Any) -> Any:
@@ -132,9 +134,17 @@ class PrepareStep(PartStep):
         """The part's slice of the pool; if that cannot be read, rows that say so."""
         pool = STAGED if part.staged else self.pool
         try:
-            return read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
+            table = read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
         except UnreadableError as error:
             return unreadable_rows(error, rows=part.rows)
+        for name in ("url", "caption", "uid"):
+            if (pc.sum(pc.binary_length(table[name])).as_py() or 0) > TEXT_BYTES:
+                raise CurateError(
+                    f"{part.path}: rows {part.start:,} to {part.start + part.rows:,} hold over"
+                    f" {TEXT_BYTES:,} bytes of {name}s, more than a part can; set part_rows to less"
+                    f" than {part.rows}"
+                )
+        return table
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Cheapest checks first, so that later ones see fewer rows."""

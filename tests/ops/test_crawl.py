@@ -4,7 +4,9 @@ import gzip
 import io
 import json
 import re
+from contextlib import suppress
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -15,7 +17,12 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from curate.ops.candidates import (
+    CAPTION_CHARS,
+    FIGURE_DEPTH,
+    NESTED,
+    PAGE_IMAGES,
     SHORT,
+    URL_CHARS,
     Candidate,
     Text,
     choose,
@@ -26,7 +33,9 @@ from curate.ops.candidates import (
     srcset,
     wat_candidates,
 )
-from curate.ops.crawl import BrokenRecord, read_crawl
+from curate.ops.crawl import HEADER_BYTES, BrokenRecord, read_crawl
+from curate.ops.pool import PoolFormat
+from curate.ops.tables import read_batches
 
 PAGE = "http://x.example/a/b/page.html?q=1"
 
@@ -358,3 +367,157 @@ def test_records_that_are_no_pages_are_skipped_and_broken_ones_told() -> None:
     broken = [one for one in found if isinstance(one, BrokenRecord)]
     assert [(one.number, one.page) for one in broken] == [(7, PAGE), (8, PAGE)]
     assert broken[0].problem == "Expecting value: line 1 column 14 (char 13)"
+
+
+# What is made to take long: each of these took minutes to days before there was a bound.
+
+
+def test_a_srcset_of_any_length_is_read_in_one_go() -> None:
+    digits = "1" * 1_000_000
+    assert srcset(f"a {digits}w, b 2x {digits}.{digits}, c {digits}") == ["b", "a", "c"]
+    assert srcset("," * 1_000_000) == []
+    assert srcset("a," * 1_000_000) == ["a," * 999_999 + "a"]
+    assert len(srcset("a 1x, " * 100_000)) == 100_000
+
+
+def test_images_and_captions_of_a_page_are_read_up_to_a_number() -> None:
+    page = "".join(f"<img src={i} alt=cat>" for i in range(PAGE_IMAGES + 5))
+    assert len(page_candidates(page, page=PAGE)) == PAGE_IMAGES
+    links = [{"path": "IMG@/src", "url": str(i), "alt": "cat"} for i in range(PAGE_IMAGES + 5)]
+    assert len(wat_candidates(_extract(links))) == PAGE_IMAGES
+    [one] = wat_candidates(_extract([{**link, "url": "a", "alt": link["url"]} for link in links]))
+    assert len(one.texts) == PAGE_IMAGES
+
+
+def _extract(links: list[dict[str, str]]) -> dict[str, Any]:
+    payload = {"HTTP-Response-Metadata": {"HTML-Metadata": {"Links": links}}}
+    header = {"WARC-Target-URI": PAGE}
+    return {"Envelope": {"WARC-Header-Metadata": header, "Payload-Metadata": payload}}
+
+
+@pytest.mark.parametrize("inside", [FIGURE_DEPTH - 1, FIGURE_DEPTH])
+def test_a_figure_is_looked_for_up_to_a_depth(inside: int) -> None:
+    divs = "<div>" * inside
+    page = f"<figure><figcaption>A cat</figcaption>{divs}<img src=a>"
+    assert bool(page_candidates(page, page=PAGE)) is (inside < FIGURE_DEPTH)
+
+
+def test_figures_in_figures_have_their_own_caption() -> None:
+    page = """<figure><img src=a><figure><img src=b><figcaption>inner</figcaption></figure>
+        <figcaption>outer</figcaption></figure><figcaption>none</figcaption><img src=c>"""
+    found = {
+        one.url[-1]: [text.text for text in one.texts] for one in page_candidates(page, page=PAGE)
+    }
+    assert found == {"a": ["inner"], "b": ["inner"]}
+
+
+def test_captions_are_read_to_their_bound_once() -> None:
+    words = "word " * 1_000_000
+    page = f"<figure><figcaption>{words}</figcaption>{'<img src=a>' * PAGE_IMAGES}</figure>"
+    [one] = page_candidates(page, page=PAGE)
+    assert one.texts == (Text("figcaption", words[:CAPTION_CHARS].strip()),)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["<div>", "<figure><figcaption>x<img src=a>", "<B class=x></i>", "<div><!--</div>-->",
+     "<div a = '</div>' b=\"</div>\">", "<div><script>'</div>'</SCRIPT>", "<div><title></div></title>",
+     "<div it's='>'>"],
+)  # fmt: skip
+def test_a_page_that_is_nested_without_end_is_refused_before_it_is_parsed(tag: str) -> None:
+    with pytest.raises(ValueError, match="more than 5,000 elements in each other"):
+        page_candidates(tag * 300_000, page=PAGE)
+
+
+def test_a_long_page_that_is_not_nested_is_read() -> None:
+    page = "<ul>" + "<li><p><b>x</b><br><img src=a alt=cat></p>" * (NESTED + 1) + "</ul>"
+    assert page_candidates(page, page=PAGE) == [candidate("http://x.example/a/b/a", alt="cat")]
+
+
+@pytest.mark.parametrize(
+    "piece", ["<!--", '<b ="', "<b ='\" ", "< ", "<script ", "<script>", "<b <", '="']
+)
+def test_no_markup_takes_long_to_tell_whether_it_is_nested(piece: str) -> None:
+    with suppress(ValueError):
+        page_candidates("<p>" + piece * 500_000 + "<img src=a alt=cat>" * 2, page=PAGE)
+
+
+def test_a_url_longer_than_its_bound_leads_to_nothing() -> None:
+    long = "a/" * (URL_CHARS // 2)
+    assert resolve(long, "http://x.example/") is not None
+    assert resolve(long + "a", "http://x.example/") is None
+    assert resolve("a", f"http://x.example/{long}") is None
+
+
+def test_a_charset_behind_a_million_blanks() -> None:
+    blanks = " " * 1_000_000
+    assert decode_page(b"\xe9", content_type=f"text/html; charset={blanks}latin-1") == "\ufffd"
+    assert decode_page(b"\xe9", content_type="text/html; charset= ' latin-1'") == "é"
+
+
+_RECORD = (
+    b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a.example/\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"WARC/1.0\r\nX: " + b"a" * 4_000_000, b"WARC/1.0" + b"a" * 4_000_000,
+     b"WARC/1.0\r\nX: y\r\n" + b"a: b\r\n" * 700_000],
+    ids=["field", "first line", "fields"],
+)  # fmt: skip
+def test_a_header_of_a_record_is_read_up_to_a_size(content: bytes) -> None:
+    class Counting(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            block = super().read(size)
+            self.taken += len(block)
+            return block
+
+    file = Counting(content)
+    with pytest.raises(ValueError, match="a header of over 1 MB"):
+        list(read_crawl(file))
+    assert file.taken < HEADER_BYTES + (1 << 17)
+
+
+def test_what_is_no_page_may_be_longer_than_a_header() -> None:
+    body = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n" + b"x" * (3 * HEADER_BYTES)
+    other = (_RECORD % len(body)).replace(b"response", b"resource") + body + b"\r\n\r\n"
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<img src=a alt=cat>"
+    last = _RECORD % len(page) + page + b"\r\n\r\n"
+    content = (_RECORD % len(body) + body + b"\r\n\r\n" + other) * 2 + last
+    assert list(read_crawl(io.BytesIO(content))) == [[candidate("http://a.example/a", alt="cat")]]
+
+
+# Records that are odd.
+
+
+def test_half_a_surrogate_pair_spoils_its_url_and_no_more(tmp_path: Path) -> None:
+    links = [
+        {"path": "IMG@/src", "url": "a", "alt": "bad \ud83d half"},
+        {"path": "IMG@/src", "url": "b\udc00", "alt": "two"},
+        {"path": "IMG@/src", "url": "c", "alt": "three"},
+    ]
+    body = json.dumps(_extract(links)).encode()
+    head = _RECORD.replace(b"response", b"metadata\r\nContent-Type: application/json")
+    (tmp_path / "a.wat").write_bytes((head % len(body) + body + b"\r\n\r\n") * 2)
+    pool = PoolFormat(format="auto", url="url", caption="caption")
+    [table] = read_batches(str(tmp_path / "a.wat"), pool=pool)
+    folder = "http://x.example/a/b/"
+    good = [(f"{folder}a", "bad \ufffd half", None), (f"{folder}c", "three", None)]
+    found = [(row["url"], row["caption"], row["error"]) for row in table.to_pylist()]
+    assert found[:4] == good * 2
+    assert [row[2] for row in found[4:]] == ["bad_row"] * 2
+    [first, _] = [detail for detail in table["detail"].to_pylist() if detail]
+    assert first.endswith(f"row 1: half a surrogate pair in the URL {folder}b\ufffd")
+
+
+def test_a_response_of_nowhere_is_a_broken_record() -> None:
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<img src=http://a.example/b alt=cat>"
+    record = _RECORD % len(page) + page + b"\r\n\r\n"
+    nowhere = record.replace(b"WARC-Target-URI: http://a.example/\r\n", b"")
+    good = [candidate("http://a.example/b", alt="cat")]
+    found = list(read_crawl(io.BytesIO(record + nowhere + record)))
+    assert found == [good, BrokenRecord(2, "", "a response without WARC-Target-URI"), good]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import itertools
 import socket
 import socketserver
 import struct
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from curate.config import Download
+from curate.ops import fetch as fetch_module
 from curate.ops import hosts, transport
 from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.images import ImageEncoder, Refusal
@@ -252,8 +254,10 @@ def test_retry_after_is_honoured(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "soon", "-1", "1.5", "²", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Oct 2015"]
-)
+    "value", ["", "soon", "-1", "1.5", "²", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Oct 2015",
+              "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+              "Mon, 01 Jan 2001 00:00:00 +99999999999999999999"]
+)  # fmt: skip
 def test_a_retry_after_that_is_no_number_is_as_none(site: Site, value: str) -> None:
     assert _waits(site, value.encode().decode("latin-1")) < 0.9
 
@@ -560,7 +564,8 @@ def test_a_port_that_nobody_listens_on(closed_port: int) -> None:
 
 PUBLIC = [
     "8.8.8.8", "1.1.1.1", "93.184.216.34", "172.15.0.1", "172.32.0.1", "192.167.255.255",
-    "2606:4700::1111", "2001:4860:4860::8888", "::ffff:8.8.8.8",
+    "192.0.1.1", "192.88.98.1", "3ffe::1", "3fff:1000::1", "2606:4700::1111",
+    "2001:4860:4860::8888", "::ffff:8.8.8.8",
 ]  # fmt: skip
 FORBIDDEN = [
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1",
@@ -569,7 +574,9 @@ FORBIDDEN = [
     "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12:3456::1",
     "fec0::1", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
     "::ffff:169.254.169.254", "::ffff:0.0.0.0", "::127.0.0.1",
-    "64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a9fe:a9fe::1",
+    "192.0.0.9", "192.88.99.1", "3fff::1", "3fff:fff::1", "5f00::1", "64:ff9b:1::1",
+    "::ffff:192.0.0.9", "2002:c058:6301::1", "64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::", "2002:a9fe:a9fe::1",
 ]  # fmt: skip
 
 
@@ -605,10 +612,27 @@ def test_no_socket_is_made_for_a_forbidden_address(
 
 def test_an_address_is_permitted_at_the_mapped_port_alone() -> None:
     dialler = transport.Dialler({"site.test": "127.0.0.1:8080", "six.test": "[::1]:81"})
-    assert dialler.may_dial("127.0.0.1", 8080)
-    assert dialler.may_dial("::1", 81)
-    for address, port in (("127.0.0.1", 8081), ("127.0.0.1", 81), ("::1", 8080)):
-        assert not dialler.may_dial(address, port)
+    site, six = URL("http://Site.test./x"), URL("http://six.test/x")
+    assert dialler.may_dial("127.0.0.1", 8080, url=site)
+    assert dialler.may_dial("::1", 81, url=six)
+    for address, port in (("127.0.0.1", 8081), ("127.0.0.1", 81), ("::1", 8080), ("::1", 81)):
+        assert not dialler.may_dial(address, port, url=site)
+    for url in ("http://127.0.0.1:8080/x", "http://other.test/x", "http://a.site.test/x"):
+        assert not dialler.may_dial("127.0.0.1", 8080, url=URL(url))
+        assert dialler.may_dial("8.8.8.8", 80, url=URL(url))
+
+
+def test_a_mapped_address_is_for_its_host_alone(site: Site) -> None:
+    """Neither a URL nor a redirect of another host reaches it, nor a connection that is kept open."""
+    target = f"http://127.0.0.1:{site.port}/x"
+    site.on("/x", answer())
+    site.on("/hop", answer(302, Location=target))
+    urls = ["http://site.test/x", target, "http://site.test/hop", f"http://localhost:{site.port}/x"]
+    policy = policy_for(site, concurrency=1)
+    got = [one for url in urls for one in fetch_all(["http://site.test/x", url], policy)][1::2]
+    refused = DropReason.FORBIDDEN_ADDRESS
+    assert [one.reason for one in got] == [None, refused, refused, refused]
+    assert site.requests == {"/x": 5, "/hop": 1}
 
 
 @pytest.mark.parametrize(
@@ -661,8 +685,8 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     real = transport.Dialler.may_dial
 
-    def record(self: transport.Dialler, address: str, port: int) -> bool:
-        if not real(self, address, port):
+    def record(self: transport.Dialler, address: str, port: int, *, url: URL) -> bool:
+        if not real(self, address, port, url=url):
             return False
         found.append((address, port))
         return address.startswith("127.")
@@ -719,6 +743,11 @@ def test_a_name_that_nobody_knows() -> None:
     assert [one.detail for one in many].count(detail) > 40
 
 
+def test_a_name_that_is_no_idna_is_reported_as_it_was_asked_for() -> None:
+    got = fetch_one("http://xn--xn--.onion/", FetchPolicy(retries=0))
+    assert got == Fetched(0, reason=DropReason.DNS, detail="xn--xn--.onion")
+
+
 def test_mapped_hosts_are_not_looked_up(site: Site, names: _Names) -> None:
     site.on("/x", answer())
     names.answers = {"only.test": [["10.0.0.1"]], "upper.test": [["10.0.0.1"]]}
@@ -745,7 +774,7 @@ def test_a_port_is_mapped_before_its_host(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://[half/x", "http://site.test:99999/x", "http://site.test:port/x", "http:///x",
+    ["http://[half/x", "http://::1[-1%5B]@", "http://site.test:99999/x", "http://site.test:port/x", "http:///x",
      "file:///etc/passwd", "ftp://site.test/x", "data:,x", "x", "", "//site.test/x",
      f"http://{'a' * 70}.test/x", "http://a..test/x"],
 )  # fmt: skip
@@ -788,11 +817,22 @@ DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex")
         (["noai, unavailable_after: 25 Jun 2030 15:00:00 PST"], "noai"),
         (["unavailable_after: Friday, 25-Jun-30 15:00:00 UTC, noai"], "noai"),
         (["curate: max-snippet: 5, noai"], "noai"),
+        (["none"], "none"),
+        (["curate: None, noai"], "none"),
+        (["otherbot: none"], None),
+        (["max-image-preview: none"], None),
         (["otherbot: max-snippet: 5, noai"], None),
     ],
 )
 def test_opt_outs(values: list[str], found: str | None) -> None:
     assert opted_out(values, directives=DIRECTIVES, agent="curate") == found
+    upper = [directive.upper() for directive in DIRECTIVES]
+    assert opted_out(values, directives=upper, agent="curate") == found
+
+
+def test_none_is_none_of_indexing_alone() -> None:
+    for directive, found in (("noindex", "none"), ("NOFOLLOW", "none"), ("noai", None)):
+        assert opted_out(["none"], directives=[directive], agent="curate") == found
 
 
 def test_an_image_that_its_owner_keeps_back(site: Site) -> None:
@@ -826,6 +866,36 @@ def test_every_url_ends_once_whatever_the_others_do(site: Site) -> None:
         [None, DropReason.HTTP_410, DropReason.HTTP_5XX, DropReason.BAD_URL], 25
     )
     assert site.requests == {"/ok": 25, "/gone": 25, "/ill": 50}
+
+
+@pytest.mark.parametrize("step", ["Transport.get", "_Session._unwanted"])
+def test_an_error_that_nobody_thought_of_is_the_outcome_of_its_row(
+    site: Site, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    site.on("/ok", answer())
+    owner, method = step.split(".")
+    real, calls = getattr(vars(fetch_module)[owner], method), itertools.count()
+
+    def every_other(*args: Any, **options: Any) -> Any:
+        return real(*args, **options) if next(calls) % 2 else 1 // 0
+
+    monkeypatch.setattr(vars(fetch_module)[owner], method, every_other)
+    got = fetch_all(["http://site.test/ok"] * 20, policy_for(site, concurrency=1, retries=0))
+    assert Counter((one.reason, one.detail, one.content) for one in got) == {
+        (None, "", BODY): 10, (DropReason.PROTOCOL, "ZeroDivisionError", b""): 10,
+    }  # fmt: skip
+
+
+def test_an_error_of_the_machine_ends_the_fetch(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(transport.Transport, "get", fail)
+    with pytest.raises(ExceptionGroup) as raised:
+        get(site)
+    assert raised.group_contains(MemoryError)
 
 
 def test_the_order_of_the_urls_does_not_matter(site: Site) -> None:

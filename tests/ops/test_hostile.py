@@ -19,6 +19,7 @@ import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from curate.ops import hosts, transport
 from curate.ops.fetch import Fetched, FetchPolicy, _retry_after, fetch, request_url
@@ -41,8 +42,8 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     found: list[str] = []
     real = transport.Dialler.may_dial
 
-    def record(self: transport.Dialler, address: str, port: int) -> bool:
-        if not real(self, address, port):
+    def record(self: transport.Dialler, address: str, port: int, *, url: URL) -> bool:
+        if not real(self, address, port, url=url):
             return False
         found.append(address)
         return address == "127.0.0.1"

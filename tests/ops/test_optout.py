@@ -178,6 +178,14 @@ def listed(*lines: str) -> OptOutList:
         ("http://EXAMPLE.org:80/é.jpg", "http://example.org/%C3%A9.jpg", True),
         ("http://example.org", "http://example.org/", True),
         ("http://example.org", "http://example.org/x", False),
+        ("例え.jp", "http://例え.jp/x", True),
+        ("*.例え.JP.", "http://a.xn--r8jz45g.jp/x", True),
+        ("xn--r8jz45g.jp", "http://例え.jp/x", True),
+        ("BÜCHER.example", "http://www.bücher.example/x", True),
+        ("http://例え.jp/é", "http://xn--r8jz45g.jp/%C3%A9", True),
+        ("\ufeffexample.org", "http://example.org/x", True),
+        ("[2001:DB8::1]", "http://[2001:db8::1]/x", True),
+        ("10.0.0.1", "http://10.0.0.1/x", True),
         ("# example.org", "http://example.org/x", False),
         ("", "http://example.org/x", False),
     ],
@@ -186,6 +194,22 @@ def test_what_a_line_covers(line: str, url: str, *, covered: bool) -> None:
     asked = request_url(url)
     assert bool(listed(line).entry(asked)) is covered
     assert not listed().entry(asked)
+
+
+@pytest.mark.parametrize(
+    "line", ["example.com/", "example.net:8080", "a b.example", "ftp://a.example/x", "http:///x",
+             "a..b", "*", "me@a.example", "https://", f"{'a' * 64}.example", "a.example # mine",
+             "::1::"]
+)  # fmt: skip
+def test_a_line_that_would_cover_nothing_is_an_error(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"# mine\na.test\n\nhttp://b.test/\n {line}\nc.test\n")
+    with pytest.raises(CurateError) as error:
+        read_list(str(path))
+    assert str(error.value) == (
+        f"{path}:5: {line!r}: expected a host, such as example.org, which its subdomains belong to,"
+        " or a URL that begins with http:// or https://"
+    )
 
 
 def test_a_list_is_heeded_after_a_redirect_too(tmp_path: Path) -> None:

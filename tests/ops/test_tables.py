@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
+from curate.ops.lines import read_separated
 from curate.ops.pool import PoolFormat
 from curate.ops.tables import (
     STAGED,
@@ -559,12 +560,116 @@ def test_quotes_in_a_tsv_are_characters_unless_it_is_said_that_they_quote(tmp_pa
     assert rows_of(quoted, pool=QUOTED_TSV) == [("u1", 'say "hi"', "x")]
 
 
-def test_a_quote_that_is_never_closed_does_not_swallow_the_file_in_silence(tmp_path: Path) -> None:
-    content = b'link,text,id\nu1,one,x\nu2,"open,y\n' + b"u3,three,z\n" * 200_000
+@pytest.mark.parametrize("block_bytes", [1 << 12, 1 << 20])
+@pytest.mark.parametrize("row", [b'u2,"open,y\n', b'u2,a,"open,y\n', b'"u2,a,open,y\n', b'u2,a,"'])
+def test_a_quote_that_is_never_closed_does_not_swallow_the_file_in_silence(
+    tmp_path: Path, row: bytes, block_bytes: int
+) -> None:
+    content = b"link,text,id\nu1,one,x\nu0,short\n" + row + b"u3,three,z\n" * 20_000
+    path = placed(tmp_path, "pool.csv", content)
+    found: list[dict[str, str]] = []
+    tables = read_batches(path, pool=AUTO, block_bytes=block_bytes)
+    with pytest.raises(CurateError) as error:
+        found.extend(row for table in tables for row in table.to_pylist())
+    assert [(one["url"], one["error"]) for one in found] == [("u1", None), (None, "bad_row")]
+    problem = "the quote that opens in row 4 is never closed"
+    if block_bytes < len(content):
+        problem = "row 4 has over 4,096 bytes; most likely its quote is never closed"
+    assert str(error.value) == f"{path}: cannot be read as csv: {problem}"
+
+
+def test_a_text_of_over_a_million_bytes_is_none(tmp_path: Path) -> None:
+    content = b'link,text,id\nu1,one,x\nu2,"' + b"u3,three,z\n" * 100_000 + b'",y\nu4,four,z\n'
     good, bad = read(placed(tmp_path, "pool.csv", content), block_bytes=1 << 22)
-    assert good == [("u1", "one", "x")]
-    assert [detail for detail, _ in bad] == ["row 3: 2 fields where the header has 3"]
-    content = content.replace(b'"open', b'a,"open')
-    good, bad = read(placed(tmp_path, "pool.csv", content), block_bytes=1 << 22)
-    assert good == [("u1", "one", "x")]
+    assert good == [("u1", "one", "x"), ("u4", "four", "z")]
     assert [detail for detail, _ in bad] == ["a text of over 1,000,000 bytes"]
+
+
+@given(st.text(st.sampled_from('",\na'), max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_a_file_that_ends_in_a_quote_is_told_from_one_that_does_not(body: str) -> None:
+    """Against a reading of one character at a time, and no row is our own."""
+    state, rest = "start", list(body)
+    while rest:
+        char = rest.pop(0)
+        if state == "quoted" and char == '"' and rest[:1] == ['"']:
+            rest.pop(0)
+        elif state == "quoted":
+            state = "plain" if char == '"' else "quoted"
+        elif char in ",\n":
+            state = "start"
+        else:
+            state = "quoted" if (state, char) == ("start", '"') else "plain"
+    for names, columns in ((b"a\n", ["a"]), (b"a,b\n", ["b"])):
+        file = io.BytesIO(names + body.encode())
+        rows = read_separated(file, kind="csv", columns=columns, block_bytes=1 << 20)
+        if state == "quoted":
+            with pytest.raises(
+                ValueError, match=r"the quote that opens in row \d+ is never closed"
+            ):
+                list(rows)
+        else:
+            texts = [
+                str(x) for found in rows for x in (*found.good[columns[0]].to_pylist(), found.bad)
+            ]
+            assert not any("\ufdd2" in text for text in texts)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_lines_may_end_in_a_carriage_return(tmp_path: Path, ending: str) -> None:
+    rows = [row for row in ROWS if "\n" not in row[1]]
+    for end in (b"\r", b"\r\n"):
+        content = FORMATS[ending](rows).replace(b"\n", end)
+        for cut in (content, content.removesuffix(end)):
+            assert rows_of(placed(tmp_path, f"pool.{ending}", cut)) == expected(rows, ending)
+
+
+def test_a_header_may_hold_line_breaks(tmp_path: Path) -> None:
+    content = b'"more\r\nor\nless",link,text,id\n1,u1,one,x\n'
+    assert rows_of(placed(tmp_path, "pool.csv", content)) == [("u1", "one", "x")]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            b"link,text,id," + b"x" * 131_073 + b"\n",
+            "cannot be read as csv: its header: field larger",
+        ),
+        (b"link,text,id,\xff\n", "cannot be read as csv: its header is not UTF-8"),
+        (b'"link,text,id\n' + b"u,t,x\n" * 900, "no column 'link' among link,text,id u,t,x u,t"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_one_short_line(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    path = placed(tmp_path, "pool.csv", content)
+    with pytest.raises(CurateError) as error:
+        rows_of(path)
+    assert str(error.value).startswith(f"{path}: {problem}")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 800
+
+
+def test_json_of_which_the_first_line_tells_little(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbf[]\n{"id": "x"}\n{"link": "u2"}\n{"link": "u3", "text": "three"}\n'
+    path = placed(tmp_path, "pool.jsonl", content)
+    good, bad = read(path)
+    assert good == [("u2", None, None), ("u3", "three", None), (None, None, "x")]
+    assert [detail for detail, _ in bad] == ["row 1: a JSON list, not an object"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_first_line_of_json_may_be_longer_than_a_block(tmp_path: Path, end: bytes) -> None:
+    row = (ROWS[0][0], "long " * 2000, ROWS[0][2])
+    path = placed(tmp_path, "pool.jsonl", as_jsonl([row, *ROWS[1:]]).removesuffix(b"\n") + end)
+    good, bad = read(path, block_bytes=64)
+    assert (len(good), bad) == (len(ROWS), [])
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_noncharacters_are_characters(tmp_path: Path, ending: str) -> None:
+    rows = [
+        ("http://a.example/\uffff", f"a \uffff {x} fox", "\ufdd0") for x in ("\ufffe", "\ufdd1")
+    ]
+    assert rows_of(placed(tmp_path, f"pool.{ending}", FORMATS[ending](rows))) == rows
