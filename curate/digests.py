@@ -14,7 +14,7 @@ from curate.config import Config, Scorer
 from curate.run import ANNOTATED
 from curate.schema import Stage
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the files that a step writes change, so that older ones are made again."""
 
 _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots",

@@ -16,7 +16,7 @@ ROWS = 20
 """Rows of a table in the data card."""
 
 
-HIDDEN = frozenset({"tar_offset", "tar_size", "matches"})
+HIDDEN = frozenset({"tar_offset", "tar_size", "stored_sha256", "matches"})
 """Columns that the shards' JSON files leave out."""
 
 COLUMNS = {

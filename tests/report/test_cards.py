@@ -50,6 +50,7 @@ def test_datacard_names_the_columns_of_the_shards(full_run: Run, full_config: Co
     assert named == set(json.loads(members(tar)["000000000.json"])) - {
         "tar_offset",
         "tar_size",
+        "stored_sha256",
         "matches",
     }
 
