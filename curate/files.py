@@ -43,6 +43,12 @@ def absolute(url: str) -> str:
     return url if "://" in url or "::" in url else os.path.abspath(os.path.expanduser(url))
 
 
+def spelt(url: str) -> str:
+    """The one spelling of what may be written in several ways: protocol, links, ``..``."""
+    fs, path = file_system(url)
+    return os.path.realpath(path) if _is_local(fs) else str(fs.unstrip_protocol(path))
+
+
 def exists(url: str) -> bool:
     """Whether a file or folder stands at `url`."""
     fs, path = file_system(url)

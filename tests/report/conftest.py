@@ -94,13 +94,14 @@ def _columns(fate: Fate, place: tuple[int, int] | None) -> dict[str, Any]:
         "image_format": "jpeg" if fate.url.endswith("jpg") else "png", "image_bytes": 5000,
         "sha256": fate.uid * 2, "md5": None, "phash": None, "phash_quality": 100, "exif": None,
         "tar_offset": place[0] if place else None, "tar_size": place[1] if place else None,
+        "stored_sha256": None,
     }  # fmt: skip
     return {
         "uid": fate.uid, "url": fate.url, "caption": fate.caption, "language": fate.language,
         "caption_chars": len(fate.caption), "caption_words": len(fate.caption.split()),
         "matches": list(fate.matches), **(fetched if place else dict.fromkeys(fetched)),
         "cluster": fate.uid, "cluster_size": fate.cluster_size, "clip_score": fate.score,
-        "keep_probability": 1.0,
+        "pair": fate.uid, "scored": None, "keep_probability": 1.0,
     }  # fmt: skip
 
 
