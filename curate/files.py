@@ -49,6 +49,12 @@ def spelt(url: str) -> str:
     return os.path.realpath(path) if _is_local(fs) else str(fs.unstrip_protocol(path))
 
 
+def local_path(url: str) -> str | None:
+    """Where the file or folder at `url` is on this machine's file system; None for any other."""
+    fs, path = file_system(url)
+    return str(path) if _is_local(fs) else None
+
+
 def exists(url: str) -> bool:
     """Whether a file or folder stands at `url`."""
     fs, path = file_system(url)
