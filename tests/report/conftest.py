@@ -101,7 +101,7 @@ def _columns(fate: Fate, place: tuple[int, int] | None) -> dict[str, Any]:
         "caption_chars": len(fate.caption), "caption_words": len(fate.caption.split()),
         "matches": list(fate.matches), **(fetched if place else dict.fromkeys(fetched)),
         "cluster": fate.uid, "cluster_size": fate.cluster_size, "clip_score": fate.score,
-        "pair": fate.uid, "scored": None, "keep_probability": 1.0,
+        "keep_probability": 1.0,
     }  # fmt: skip
 
 
@@ -134,7 +134,9 @@ def _write_part(
         folder = files.join(stage, "annotated")
         annotated = schema.FETCHED if stage is Stage.DOWNLOAD else schema.SCORED
         outcomes = [
-            row | {"outcome": "success" if fate.has_image else fate.reason, "detail": fate.value}
+            row
+            | {"outcome": "success" if fate.has_image else fate.reason, "detail": fate.value}
+            | {"pair": fate.uid, "scored": None}
             for row, fate in zip(rows, incoming, strict=True)
         ]
         files.write_table(run.part(folder, index), _table(outcomes, annotated))
