@@ -2,6 +2,7 @@
 
 RUN/
   run.json  config.yaml
+  .lock                            (local runs) while a command is at work here
   revoked.parquet                  hashes of what was revoked from the run, where something was
   input/                           pool files that had to be cut into parts first, and parts.json
   prepare/ dedup/ score/ balance/ download/

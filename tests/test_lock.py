@@ -9,7 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from curate import files
+from curate.cli import app
 from curate.errors import CurateError
 from curate.lock import NAME, locked
 
@@ -109,3 +112,29 @@ def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(CurateError, match="file: cannot write there"), locked(str(file)):
         pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "at_work_in"),
+    [
+        ("run CONFIG --out RUN", "RUN"),
+        ("run CONFIG --out RUN --retry-failed", "RUN"),
+        ("revoke RUN --list LIST", "RUN"),
+        ("score RUN --model ViT-B-32", "RUN"),
+        ("rebalance RUN --out OTHER --t 5", "RUN"),
+        ("rebalance RUN --out OTHER --t 5", "OTHER"),
+    ],
+)
+def test_every_command_that_writes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, at_work_in: str
+) -> None:
+    monkeypatch.setenv("CURATE_DEBUG", "1")
+    (tmp_path / "CONFIG").write_text("input: {paths: pool.jsonl}\n")
+    for name in ("RUN", "OTHER"):
+        files.write_json(str(tmp_path / name / "run.json"), {"state": "complete"})
+    words = [str(tmp_path / x) if x.isupper() else x for x in arguments.split()]
+    with locked(str(tmp_path / at_work_in)):
+        found = CliRunner().invoke(app, ["--debug", *words])
+    assert isinstance(found.exception, CurateError)
+    assert f"at work in {tmp_path / at_work_in};" in str(found.exception)
+    assert not [*tmp_path.glob(f"*/{NAME}")]
