@@ -15,7 +15,8 @@ from curate.schema import Stage
 PARSER = "en_core_web_sm"
 """The parser of captions where none is named."""
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
-_FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size", "cluster")
+_FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size",
+              "stored_sha256", "cluster")  # fmt: skip
 """Columns that hardly a rule is over."""
 
 

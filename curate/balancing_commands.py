@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from curate import config_file
 from curate.errors import CurateError
+from curate.lock import locked
 from curate.run import Run
 from curate.terminal import (
     BEAM_OPTIONS,
@@ -44,8 +46,13 @@ def rebalance(
     """
     from curate import rebalance as rebalancing
 
-    with one_line_errors():
+    with one_line_errors(), ExitStack() as held:
         started = time.monotonic()
+        asked = Run.at(run_directory)
+        root = asked.source or asked.root
+        rebalancing.check_apart(root, out)
+        held.enter_context(locked(root, shared=True))
+        held.enter_context(locked(out))
         source = rebalancing.open_source(run_directory)
         balance = rebalancing.target(t=t, p=p, size=size, reference=reference or source.reference)
         planned = rebalancing.make_plan(

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from curate import (
 )
 from curate.config import Config
 from curate.errors import CurateError
+from curate.lock import locked
 from curate.metadata import command as metadata
 from curate.run import Run
 from curate.terminal import (
@@ -110,8 +112,9 @@ def _run(config: Config, *, options: list[str], retry_failed: bool = False) -> N
     from curate.plan import make_plan
 
     started = time.monotonic()
-    plan = replace(make_plan(config), retry_failed=retry_failed)
-    run_plan(plan, options=options, started=started)
+    with locked(config.out) if config.out else nullcontext():
+        plan = replace(make_plan(config), retry_failed=retry_failed)
+        run_plan(plan, options=options, started=started)
 
 
 @app.command()

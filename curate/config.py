@@ -53,7 +53,11 @@ class Columns(Model):
 
     url: str = "url"
     caption: str = "caption"
-    uid: str | None = Field(None, description="128 bits as 32 hex digits; else from url + caption")
+    uid: str | None = Field(
+        None,
+        description="128 bits as 32 hex digits; else from url + caption. Pairs that share one are kept"
+        " apart, but are sampled, subset and revoked together",
+    )
     blur_boxes: str | None = Field(
         None,
         description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"

@@ -49,12 +49,19 @@ def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:
     """Path, name, format, bytes and digest of each file of the pool, in order.
 
     The name is what is left of the path without the folders that all share. The format is empty where
-    neither name nor content tells it.
+    neither name nor content tells it. What lies in the run directory is no file of the pool.
     """
     pool = pool_format(config)
+    own = files.spelt(files.absolute(config.out)).rstrip("/") + "/" if config.out else None
     found = []
     for pattern in config.input.paths:
-        paths = files.expand(files.absolute(pattern))
+        everything = files.expand(files.absolute(pattern))
+        paths = [x for x in everything if own is None or not files.spelt(x).startswith(own)]
+        if everything and not paths:
+            raise CurateError(
+                f"input.paths: {pattern}: all that is there lies in the run directory {config.out},"
+                " which is no pool of itself; give another --out"
+            )
         pooled = list(_with_companions(paths, pool=pool))
         if not pooled:
             raise CurateError(f"input.paths: {pattern}: no such file, folder or match")

@@ -24,7 +24,7 @@ from curate.schema import Stage
 
 Row = dict[str, Any]
 
-_INNER = ("tar_offset", "tar_size", "look")
+_INNER = ("pair", "tar_offset", "tar_size", "stored_sha256", "scored", "look")
 _DERIVED = (*schema.DERIVED.names, schema.SEMANTIC)
 
 

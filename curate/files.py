@@ -43,6 +43,18 @@ def absolute(url: str) -> str:
     return url if "://" in url or "::" in url else os.path.abspath(os.path.expanduser(url))
 
 
+def spelt(url: str) -> str:
+    """The one spelling of what may be written in several ways: protocol, links, ``..``."""
+    fs, path = file_system(url)
+    return os.path.realpath(path) if _is_local(fs) else str(fs.unstrip_protocol(path))
+
+
+def local_path(url: str) -> str | None:
+    """Where the file or folder at `url` is on this machine's file system; None for any other."""
+    fs, path = file_system(url)
+    return str(path) if _is_local(fs) else None
+
+
 def exists(url: str) -> bool:
     """Whether a file or folder stands at `url`."""
     fs, path = file_system(url)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate import files, schema
+from curate import files, lock, schema
 from curate.asked import added_columns, enabled_stages, rule_stage, rules_at
 from curate.assets import check_assets, check_block_lists
 from curate.config import Config, Rule
@@ -88,5 +88,5 @@ def _check_out(run: Run, input_digest: str) -> None:
             f"{run.root} holds a run over another input (or other part_rows or columns); give"
             " another --out, or remove that folder"
         )
-    if not state and set(files.names(run.root)) - {"input"}:
+    if not state and set(files.names(run.root)) - {"input", lock.NAME}:
         raise CurateError(f"{run.root} is not empty and holds no run; give another --out")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from curate import config_file, files
+from curate import config_file, files, lock
 from curate.asked import enabled_stages
 from curate.assets import check_metadata
 from curate.config import Balance, Beam, Config
@@ -104,9 +104,14 @@ def make_plan(source: Source, *, balance: Balance, out: str, beam: Beam) -> Plan
     )  # fmt: skip
 
 
-def _check_out(run: Run, out: str) -> None:
-    if f"{run.root}/".startswith(f"{run.source}/"):
+def check_apart(source: str, out: str) -> None:
+    """Raise where the folder `out` is in the run directory `source`."""
+    if f"{files.absolute(out).rstrip('/')}/".startswith(f"{source}/"):
         raise CurateError(f"--out {out} is in the run that is to stay as it is; give another")
+
+
+def _check_out(run: Run, out: str) -> None:
+    check_apart(str(run.source), out)
     state = Run(run.root).state()
     if state and state.get("source") != run.source:
         raise CurateError(
@@ -114,5 +119,5 @@ def _check_out(run: Run, out: str) -> None:
             " remove that folder"
         )
     check_settled(run)
-    if not state and files.names(run.root):
+    if not state and set(files.names(run.root)) - {lock.NAME}:
         raise CurateError(f"{out} is not empty and holds no run; give another --out")

@@ -3,6 +3,8 @@
 A part is valid at a step if its record has the step's digest and the step before is valid for it;
 behind a barrier (dedup, a quantile, balance, shards) the step before must be valid for every part.
 Where failed rows are to be fetched again, a part that has some is not valid at the download.
+
+What took long and would only be removed (images, scores, embeddings) is never removed: that is refused.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +13,17 @@ from curate import files
 from curate.config import Rule
 from curate.cuts import FILE as CUTS
 from curate.digests import score_folder
+from curate.errors import CurateError
 from curate.plan import Plan
-from curate.run import ANNOTATED, JOURNAL, PART_STAGES, TRANSIENT_ROWS, PartRecord, Run
+from curate.run import (
+    ANNOTATED,
+    JOURNAL,
+    PART_STAGES,
+    TRANSIENT_ROWS,
+    PartRecord,
+    Run,
+    part_index,
+)
 from curate.schema import SEMANTIC, Stage
 
 _BARRIERS = (
@@ -37,8 +48,15 @@ class Standing:
 
 
 def settle(plan: Plan) -> Standing:
-    """Remove what an interrupted or differently configured run left invalid; say what stands."""
+    """Remove what an interrupted or differently configured run left invalid; say what stands.
+
+    Raises
+    ------
+    CurateError
+        Where images, scores or embeddings stand that the configuration does without.
+    """
     run = plan.run
+    _check_nothing_is_lost(plan)
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
     own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
     run.sweep(
@@ -85,6 +103,29 @@ def settle(plan: Plan) -> Standing:
     return Standing(valid, stale, clustered, failed)
 
 
+def _check_nothing_is_lost(plan: Plan) -> None:
+    run, config = plan.run, plan.config
+    for stage, what, key in (
+        (Stage.DOWNLOAD, "images", "download.enabled: false"),
+        (Stage.SCORE, "scores", "neither score nor scores"),
+    ):
+        folder = run.path(stage, ANNOTATED)
+        if stage not in plan.stages and run.makes(stage) and files.names(folder):
+            raise CurateError(
+                f"{run.root} holds {what}, which this configuration ({key}) would remove; give"
+                f" another --out, or remove {run.path(stage)} yourself"
+            )
+    scorers = config.score.scorers if config.score and run.makes(Stage.SCORE) else {}
+    for name, scorer in scorers.items():
+        folder = run.path(score_folder(name))
+        if not scorer.embeddings and any(x.endswith(".npz") for x in files.names(folder)):
+            raise CurateError(
+                f"{folder} holds embeddings, which this configuration"
+                f" ({f'score.also.{name}' if name else 'score'}.embeddings: false) would remove; give"
+                " another --out, or remove the .npz files yourself"
+            )
+
+
 def _failed(record: PartRecord) -> int:
     return int(record.figures.get(TRANSIENT_ROWS, 0))
 
@@ -92,8 +133,7 @@ def _failed(record: PartRecord) -> int:
 def _remove_journals(run: Run, folder: str, done: set[int]) -> None:
     """Those of parts that a run was killed in when all but the tidying was done."""
     for name in files.names(run.path(folder)):
-        stem, _, ending = name.partition(".")
-        if ending == JOURNAL and int(stem.removeprefix("part-")) in done:
+        if name.endswith(f".{JOURNAL}") and part_index(name) in done:
             files.remove(run.path(folder, name))
 
 

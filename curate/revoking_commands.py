@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate import config_file
+from curate.lock import locked
 from curate.run import Run
 from curate.terminal import one_line_errors, out_console
 
@@ -32,11 +33,12 @@ def revoke(
 
     with one_line_errors():
         run = Run.at(run_directory)
-        done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
-        for line in revoking.said(done):
-            out_console.print(line)
-        settings = config_file.load(run.path("config.yaml"))
-        out_console.print(f"report  {write_report(run, settings)}")
+        with locked(run.root):
+            done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
+            for line in revoking.said(done):
+                out_console.print(line)
+            settings = config_file.load(run.path("config.yaml"))
+            out_console.print(f"report  {write_report(run, settings)}")
 
 
 def explain(

@@ -2,6 +2,7 @@
 
 RUN/
   run.json  config.yaml
+  .lock                            (local runs) while a command is at work here
   revoked.parquet                  hashes of what was revoked from the run, where something was
   input/                           pool files that had to be cut into parts first, and parts.json
   prepare/ dedup/ score/ balance/ download/
@@ -29,6 +30,7 @@ A rebalanced run has no folders of the stages before balance: it reads those of 
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -49,6 +51,9 @@ SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"
 """Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
+
+
+_PART = re.compile(r"part-(\d{5,})\.")
 
 
 @dataclass(frozen=True)
@@ -159,10 +164,8 @@ class Run:
 
     def done(self, folder: str) -> list[int]:
         """Indices of the parts that have a record at a step, ascending."""
-        found = files.names(self.path(folder))
-        return [
-            int(name[5:-5]) for name in found if name.startswith("part-") and name.endswith(".json")
-        ]
+        records = (name for name in files.names(self.path(folder)) if name.endswith(".json"))
+        return sorted({index for name in records if (index := part_index(name)) is not None})
 
     def records(self, folder: str) -> Iterator[tuple[int, PartRecord]]:
         """Index and record of each part done at a step, ascending."""
@@ -212,6 +215,18 @@ class Run:
             for name in files.names(self.path(folder)):
                 if name.endswith(files.TEMPORARY):
                     files.remove(self.path(folder, name))
+
+
+def part_index(name: str) -> int | None:
+    """The index of the part that a file or folder of this name belongs to; None for any other name.
+
+    Numbers have five digits or, from part 100,000 on, more: names in their order are not in order.
+
+    >>> part_index("part-100000.places.parquet"), part_index("clusters.json")
+    (100000, None)
+    """
+    found = _PART.match(name)
+    return int(found[1]) if found else None
 
 
 def totals(run: Run, stage: Stage) -> dict[str, Any]:

@@ -68,6 +68,7 @@ BOXED = pa.schema([POOL.field("blur_boxes")])
 FETCHED = pa.schema(
     [
         ("uid", pa.string()),
+        ("pair", pa.string()),  # hash of URL and caption: the uid, unless the input brought its own
         ("outcome", pa.string()),  # `success`, a DropReason or an ErrorCode
         ("detail", pa.string()),  # what the outcome was about: a status code, a size
         ("width", pa.int32()),  # of the stored image, pixels
@@ -86,11 +87,13 @@ FETCHED = pa.schema(
         ("exif", pa.string()),  # of the original, JSON; null unless download.keep_exif
         ("tar_offset", pa.int64()),  # of the stored image inside the part's tar, bytes
         ("tar_size", pa.int64()),
+        ("stored_sha256", pa.string()),  # of the stored image, hex
     ]
 )
 """Every row that was fetched, whatever came of it: `download/annotated/`."""
 
-DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in ("uid", "outcome", "detail")])
+_ONLY_FETCHED = ("uid", "pair", "outcome", "detail")
+DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in _ONLY_FETCHED])
 
 FACES = pa.schema([("faces", pa.int32()), ("face_boxes", BOXES)])
 """What the download adds where it looks for faces: boxes in the upright picture, before a crop."""
@@ -108,7 +111,13 @@ DEDUP = pa.schema(
 OTHER_CAPTIONS = pa.schema([("other_captions", pa.list_(pa.field("element", pa.string())))])
 """What dedup adds on request: captions of the dropped pairs of the cluster, each once."""
 
-SCORED = pa.schema([("uid", pa.string()), ("clip_score", pa.float32())])
+SCORED = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("scored", pa.string()),  # hash of the stored image and the caption that the score is of
+        ("clip_score", pa.float32()),
+    ]
+)
 """Every row that was scored: `score/annotated/`; further scores follow, each in its column.
 
 A score is null where the image could not be decoded.

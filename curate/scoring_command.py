@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from curate.lock import locked
+from curate.run import Run
 from curate.terminal import (
     BEAM_OPTIONS,
     Workers,
@@ -43,9 +45,8 @@ def score(
     from curate import config_file, execute, progress, rescore
     from curate.config import Scorer
     from curate.resume import Standing
-    from curate.run import Run
 
-    with one_line_errors():
+    with one_line_errors(), locked(Run.at(run_directory).root):
         name = name or rescore.column_name(model)
         scorer = Scorer(model=model, pretrained=pretrained, embeddings=embeddings)
         settings = config_file.load(Run.at(run_directory).path("config.yaml"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from curate.config import Config
 from curate.errors import CurateError
@@ -17,9 +18,14 @@ from curate.schema import Stage
 if TYPE_CHECKING:
     from curate.plan import Plan
 
-out_console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+# Without markup: what is printed are paths, names of rules and captions, brackets included.
+out_console = Console(
+    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
+)
 # A descriptor of its own: while a pipeline runs, that of stderr is shut to decoders and workers.
-error_console = Console(file=os.fdopen(os.dup(2), "w"), highlight=False, soft_wrap=True)
+error_console = Console(
+    file=os.fdopen(os.dup(2), "w"), highlight=False, markup=False, soft_wrap=True
+)
 
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Local worker processes.")]
 BEAM_OPTIONS = {"allow_extra_args": True}
@@ -34,17 +40,13 @@ def one_line_errors() -> Iterator[None]:
     except CurateError as error:
         if debugging():
             raise
-        error_console.print(f"[bold red]error[/] {_escape(str(error))}")
+        error_console.print(Text.assemble(("error", "bold red"), " ", str(error)))
         raise typer.Exit(1) from None
 
 
 def debugging() -> bool:
     """Whether `--debug` was given."""
     return bool(os.environ.get("CURATE_DEBUG"))
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 def this_command() -> str:

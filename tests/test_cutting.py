@@ -106,6 +106,33 @@ def test_a_pool_may_be_anywhere(tmp_path: Path, url: str) -> None:
         assert [part.rows for part in made.parts] == [1] * len(names)
 
 
+@pytest.mark.parametrize("home", ["memory://pool-around-a-run", "local", "linked"])
+@pytest.mark.parametrize("pattern", ["", "**", "**/*", "*"])
+def test_a_run_inside_its_pool_is_no_part_of_it(tmp_path: Path, home: str, pattern: str) -> None:
+    (tmp_path / "linked").symlink_to(tmp_path / "local")
+    folder = home if "://" in home else str(tmp_path / "local")
+    files.write_bytes(files.join(folder, "a.jsonl"), LINE.encode())
+    files.write_bytes(files.join(folder, "runs.jsonl"), LINE.encode())
+    out = files.join(home if "://" in home else str(tmp_path / home), "runs")
+    settings = config(tmp_path, files.join(folder, pattern) if pattern else folder)
+    settings = settings.model_copy(update={"out": out})
+    first = make_plan(settings)
+    assert [one["name"] for one in first.inputs] == ["a.jsonl", "runs.jsonl"]
+    first.run.update(input_digest=first.input_digest)
+    for name in ("shards/00000.tar", "prepare/part-00000.parquet", "a.jsonl"):
+        files.write_bytes(first.run.path(*name.split("/")), b"no pool")
+    again = make_plan(settings)
+    assert (again.inputs, again.parts) == (first.inputs, first.parts)
+    files.remove(folder)
+
+
+def test_a_pool_that_lies_in_its_run_alone_is_refused(tmp_path: Path) -> None:
+    lay(tmp_path / "run", "a.jsonl")
+    with pytest.raises(CurateError, match=r"all that is there lies in the run directory .*run,"):
+        make_plan(config(tmp_path, str(tmp_path / "run" / "*.jsonl")))
+    assert files.names(str(tmp_path / "run")) == ["a.jsonl"]
+
+
 def broken_pool(tmp_path: Path, *, good: int, broken: int) -> str:
     folder = lay(tmp_path / "pool", *(f"{i:02d}.jsonl" for i in range(good)))
     for i in range(broken):

@@ -11,6 +11,7 @@ import pytest
 
 from curate import files
 from curate.config import Config
+from curate.errors import CurateError
 from curate.plan import Plan, make_plan
 from curate.resume import Standing, settle
 from curate.run import PartRecord, Run
@@ -183,14 +184,56 @@ def test_the_folders_of_a_stage_that_no_longer_runs_are_removed(tmp_path: Path) 
     assert not standing.clustered
 
 
-def test_without_images_no_image_or_shard_is_left(tmp_path: Path) -> None:
+MODEL = DOCUMENT["score"]
+STORED = {"score": {**MODEL, "embeddings": True, "also": {"other": {**MODEL, "embeddings": True}}}}
+LOSSES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("images", {}, {"download": {"enabled": False}, "score": None, "select": []},
+     "holds images, which this configuration (download.enabled: false) would remove"),
+    ("scores", {}, {"score": None, "select": []},
+     "holds scores, which this configuration (neither score nor scores) would remove"),
+    ("embeddings", STORED, {"score": {**STORED["score"], "embeddings": False}},
+     "score/annotated holds embeddings, which this configuration (score.embeddings: false)"),
+    ("embeddings of a further model", STORED,
+     {"score": {**STORED["score"], "also": {"other": MODEL}}},
+     "annotated/other holds embeddings, which this configuration (score.also.other.embeddings: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "said"), [x[1:] for x in LOSSES],
+                         ids=[x[0] for x in LOSSES])  # fmt: skip
+def test_what_took_long_is_never_removed(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], said: str
+) -> None:
+    run = finish(planned(tmp_path, **before))
+    for folder, ending in (("download", "tar"), ("score/annotated", "npz"),
+                           ("score/annotated/other", "npz")):  # fmt: skip
+        if "npz" not in ending or before:
+            files.write_bytes(run.part(folder, 0, ending), b"stored")
+    standing = _content(run)
+    with pytest.raises(CurateError) as caught:
+        settle(planned(tmp_path, **after))
+    assert said in str(caught.value)
+    assert "give another --out" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert _content(run) == standing
+    settle(planned(tmp_path, **before))
+    assert _content(run) == standing
+
+
+def test_without_images_no_shard_is_left(tmp_path: Path) -> None:
+    """Once a person has removed them."""
     run = finish(planned(tmp_path))
-    select: list[object] = []
-    plan = planned(tmp_path, download={"enabled": False}, score=None, select=select)
+    for folder in ("download", "score"):
+        files.remove(run.path(folder))
+    plan = planned(tmp_path, download={"enabled": False}, score=None, select=[])
     assert settle(plan).valid == {"prepare": 3, "dedup": 0, "balance": 0}
     assert sorted(files.names(run.root)) == [
         "balance", "dedup", "dropped", "input", "prepare", "run.json",
     ]  # fmt: skip
+
+
+def _content(run: Run) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(run.root).rglob("*") if path.is_file()}
 
 
 def test_temporary_files_of_a_killed_run_are_swept(tmp_path: Path) -> None:

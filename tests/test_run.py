@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from curate import files
-from curate.run import PART_STAGES, Part, PartRecord, Run, totals, versions
+from curate.run import PART_STAGES, Part, PartRecord, Run, part_index, totals, versions
 from curate.schema import Stage
 
 
@@ -61,6 +61,26 @@ def test_what_is_no_record_counts_as_none(run: Run, content: bytes) -> None:
     files.write_bytes(run.part("prepare", 0, "json"), content)
     assert run.record("prepare", 0) is None
     assert list(run.records("prepare")) == []
+
+
+def test_parts_past_five_digits_are_in_order(run: Run) -> None:
+    for index in (100_000, 99_999, 12, 1_000_000):
+        run.write_record("prepare", index, PartRecord("d", "o", 1, 1))
+    files.write_bytes(run.path("prepare", "part-list.json"), b"{}")
+    assert run.done("prepare") == [12, 99_999, 100_000, 1_000_000]
+    assert [index for index, _ in run.records("prepare")] == [12, 99_999, 100_000, 1_000_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("part-00007.json", 7), ("part-100000.parquet", 100_000), ("part-00003.journal", 3),
+        ("part-123456.places.parquet", 123_456), ("part-1.json", None), ("part-.json", None),
+        ("parts.json", None), ("part-0000x.json", None), ("part-00001", None), ("x-part-00001.a", None),
+    ],
+)  # fmt: skip
+def test_the_index_in_a_name(name: str, index: int | None) -> None:
+    assert part_index(name) == index
 
 
 def test_tables_are_read_a_part_at_a_time_in_order(run: Run) -> None:

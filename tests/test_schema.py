@@ -13,7 +13,7 @@ PREPARED = [
 DOWNLOADED = [
     "width", "height", "original_width", "original_height", "smaller_side", "aspect",
     "image_format", "image_bytes", "sha256", "md5", "phash", "phash_quality", "look", "exif",
-    "tar_offset", "tar_size",
+    "tar_offset", "tar_size", "stored_sha256",
 ]  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_no_column_is_added_twice() -> None:
 
 
 def test_what_download_adds_is_what_was_fetched_without_the_outcome() -> None:
-    assert schema.FETCHED.names == ["uid", "outcome", "detail", *DOWNLOADED]
+    assert schema.FETCHED.names == ["uid", "pair", "outcome", "detail", *DOWNLOADED]
     assert pa.schema([schema.FETCHED.field(name) for name in DOWNLOADED]) == schema.DOWNLOAD
 
 

@@ -16,7 +16,7 @@ ROWS = 20
 """Rows of a table in the data card."""
 
 
-HIDDEN = frozenset({"tar_offset", "tar_size", "matches"})
+HIDDEN = frozenset({"tar_offset", "tar_size", "stored_sha256", "matches"})
 """Columns that the shards' JSON files leave out."""
 
 COLUMNS = {
@@ -53,7 +53,7 @@ COLUMNS = {
 
 def datacard(facts: Facts, *, config: Config, name: str) -> str:
     """The data card of the set `name`, in Markdown."""
-    lines = [f"# {name}", "", verdict(facts), "", *_summary(facts, config)]
+    lines = [f"# {plain(name)}", "", verdict(facts), "", *_summary(facts, config)]
     lines += ["", "## How it was made", ""]
     lines += _table(
         ("stage", "what it does", "in", "kept", "dropped", "dead"),
@@ -66,14 +66,17 @@ def datacard(facts: Facts, *, config: Config, name: str) -> str:
         lines += ["", "Rules:", ""]
         lines += _table(
             ("rule", "keeps a pair if", "pairs", "dropped", "would drop alone", "only it drops"),
-            [(f"`{r.rule}`", r.asks, r.pairs, r.dropped, r.alone, r.only) for r in facts.rules],
+            [
+                (code(r.rule), plain(r.asks), r.pairs, r.dropped, r.alone, r.only)
+                for r in facts.rules
+            ],
         )
     if facts.dropped:
         lines += ["", "## Why pairs were dropped", ""]
         lines += _table(
             ("stage", "reason", "pairs", "of the pool", "meaning"),
             [
-                (r.stage, f"`{r.reason}`", r.pairs, percent(r.share), r.explanation)
+                (r.stage, code(r.reason), r.pairs, percent(r.share), plain(r.explanation))
                 for r in (*facts.dropped, *facts.dead)
             ],
         )
@@ -104,7 +107,9 @@ def _summary(facts: Facts, config: Config) -> list[str]:
         side = facts.images.smaller_side.median_after
         lines.append(f"- Smaller side of the originals, median: {significant(side)} pixels")
     for one in facts.scores:
-        model = f" ({config.score.model})" if config.score and one.column == "clip_score" else ""
+        model = (
+            f" ({plain(config.score.model)})" if config.score and one.column == "clip_score" else ""
+        )
         median = significant(one.spread.median_after, 3)
         lines.append(f"- {one.column}, median: {median}{model}")
     return lines
@@ -183,6 +188,27 @@ def _table(columns: tuple[str, ...], rows: Iterable[tuple[str | int, ...]]) -> l
     if len(rows) > ROWS:
         lines += ["", f"And {len(rows) - ROWS:,} more, in report.json."]
     return lines
+
+
+def code(text: str) -> str:
+    """`text` as Markdown code on one line, whatever is in it.
+
+    >>> print(code("a"), code("a`b"))
+    `a` ``a`b``
+    """
+    text = " ".join(text.split())
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    room = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def plain(text: str) -> str:
+    """`text` on one line of Markdown, nothing in which is taken for formatting, a link or HTML.
+
+    >>> print(plain("<b>clip_score</b> *is* [a](b)"))
+    \\<b>clip_score\\</b> \\*is\\* \\[a\\](b)
+    """
+    return re.sub(r"([\\`*\[\]<~$]|\b_|_\b|&(?=[#\w]+;))", r"\\\1", " ".join(text.split()))
 
 
 def _is_number(x: str | int) -> bool:

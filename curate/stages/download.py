@@ -9,6 +9,7 @@ A retry is safe. In a local run directory it goes on with the part's journal, so
 the process was killed is not fetched again; in a remote one it fetches the part again.
 """
 
+import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 from curate import files, schema
 from curate.ops.decoder import isolated
 from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
+from curate.ops.hashing import pair_uids
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.ops.journal import Journal
 from curate.ops.stored import Place, read_places
@@ -64,7 +66,8 @@ class FetchStep(PartStep):
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
-        keys, urls = row_keys(table["uid"].to_pylist()), table["url"].to_pylist()
+        pairs = pair_uids(table["url"], table["caption"]).to_pylist()
+        keys, urls = row_keys(table["uid"].to_pylist(), pairs), table["url"].to_pylist()
         boxed = "blur_boxes" in table.column_names
         boxes = table["blur_boxes"].to_pylist() if boxed else [None] * len(keys)
         gate = self.lists.open(self.run)
@@ -83,7 +86,7 @@ class FetchStep(PartStep):
                 )
                 journal.put(keys[row], *_columns(gate.check(image)))
             self._judge(keys, journal, gate)
-            annotated = self._write_tar(part, keys, journal)
+            annotated = self._write_tar(part, keys, pairs, journal)
         figures = {
             "reused": len(keys) - len(missing),
             TRANSIENT_ROWS: sum(x in TRANSIENT for x in annotated["outcome"].to_pylist()),
@@ -154,8 +157,9 @@ class FetchStep(PartStep):
         if old is None:
             return failed
         with files.open_read(self.run.part(self.stage, part.index, "tar")) as tar:
-            for key, columns in zip(row_keys(old["uid"].to_pylist()), old.to_pylist(), strict=True):
-                del columns["uid"]
+            known = row_keys(old["uid"].to_pylist(), old["pair"].to_pylist())
+            for key, columns in zip(known, old.to_pylist(), strict=True):
+                del columns["uid"], columns["pair"]
                 if key in keys and self._asks(columns, gate):
                     failed.add(key)
                 elif key in keys and key not in journal.columns:
@@ -170,35 +174,42 @@ class FetchStep(PartStep):
                     journal.put(key, columns, content)
         return failed
 
-    def _write_tar(self, part: Part, keys: list[str], journal: Journal) -> pa.Table:
+    def _write_tar(
+        self, part: Part, keys: list[str], pairs: list[str], journal: Journal
+    ) -> pa.Table:
         rows = []
         with files.atomic_write(self.run.part(self.stage, part.index, "tar")) as file:
             tar = TarWriter(file)
-            for key in keys:
+            for key, pair in zip(keys, pairs, strict=True):
                 uid = uid_of(key)
-                columns = {**journal.columns[key], "uid": uid}
+                columns = {**journal.columns[key], "uid": uid, "pair": pair}
                 if columns["outcome"] == SUCCESS:
                     content = journal.content(key)
                     columns["tar_size"] = len(content)
                     name = member_name(uid, self.encoder.encode_format)
                     columns["tar_offset"] = tar.add(name, content)
+                    columns["stored_sha256"] = hashlib.sha256(content).hexdigest()
                 rows.append(columns)
             tar.end()
         found = schema.FACES if self.encoder.faces else ()
         return pa.Table.from_pylist(rows, schema=pa.schema([*schema.FETCHED, *found]))
 
 
-def row_keys(uids: list[str]) -> list[str]:
-    """A name for each row of a part: its uid, and which row of that uid it is where there are more.
+def row_keys(uids: list[str], pairs: list[str]) -> list[str]:
+    """A name for each row of a part, which says what pair it is, whatever rows are beside it.
 
-    >>> row_keys(["a", "b", "a"])
-    ['a', 'b', 'a.1']
+    It is the uid; with the hash of URL and caption behind it where the uid is not made of them; and
+    with a number where the same pair came before.
+
+    >>> row_keys(["a", "b", "a", "u", "u"], ["a", "b", "a", "c", "d"])
+    ['a', 'b', 'a.1', 'u.c', 'u.d']
     """
     seen: Counter[str] = Counter()
     keys = []
-    for uid in uids:
-        keys.append(f"{uid}.{seen[uid]}" if seen[uid] else uid)
-        seen[uid] += 1
+    for uid, pair in zip(uids, pairs, strict=True):
+        key = uid if uid == pair else f"{uid}.{pair}"
+        keys.append(f"{key}.{seen[key]}" if seen[key] else key)
+        seen[key] += 1
     return keys
 
 

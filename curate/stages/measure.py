@@ -2,8 +2,8 @@
 
 `MeasureStep` writes one such column to a folder of its own inside ``score/annotated``; the model's
 step, or `JoinStep` where there is no model, puts all columns beside each other in ``score/annotated``
-itself. No row leaves here. A retry is safe; what an earlier run found under the same settings is taken
-over.
+itself. No row leaves here. A retry is safe; what an earlier run found under the same settings, of the
+same stored image and caption, is taken over.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import files
+from curate.ops.hashing import pair_uids
 from curate.ops.measures import OF_CAPTIONS, MeasureSpec
 from curate.run import Part, Run
 from curate.schema import Stage
@@ -22,6 +24,7 @@ from curate.stages.download import read_images
 from curate.stages.part import PartOutput, PartStep
 
 _BATCH = 256  # images in memory
+_OF_ROWS = (("uid", pa.string()), ("scored", pa.string()))
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,30 @@ class MeasureStep(PartStep):
         """Number the rows that have none yet; null where an image cannot be decoded."""
         names = ["uid", "caption"]
         images = self.measure.kind not in OF_CAPTIONS
-        table = self.incoming(part).select([*names, "tar_offset", "tar_size"] if images else names)
-        uids = table["uid"].to_pylist()
+        names += ["tar_offset", "tar_size", "stored_sha256"] if images else []
+        table = self.incoming(part).select(names)
+        scored = scored_of(table, images=images)
         values = np.full(len(table), np.nan, np.float32)
         known = self._known(part)
-        rows = np.array([i for i, uid in enumerate(uids) if uid not in known], np.int64)
-        for i, uid in enumerate(uids):
-            values[i] = known.get(uid, np.nan)
+        keys = scored.to_pylist()
+        rows = np.array([i for i, key in enumerate(keys) if key not in known], np.int64)
+        for i, key in enumerate(keys):
+            values[i] = known.get(key, np.nan)
         if len(rows):
             values[rows] = np.concatenate(list(self._measured(part, table.take(pa.array(rows)))))
         column = pa.array(values, mask=np.isnan(values))
-        schema = pa.schema([("uid", pa.string()), (self.name, pa.float32())])
-        done = pa.table([table["uid"], column], schema=schema)
-        return PartOutput(done, figures={"reused": float(len(uids) - len(rows))})
+        schema = pa.schema([*_OF_ROWS, (self.name, pa.float32())])
+        done = pa.table([table["uid"], scored, column], schema=schema)
+        return PartOutput(done, figures={"reused": float(len(keys) - len(rows))})
 
     def _known(self, part: Part) -> dict[str, float]:
         old = self.reusable(part)
         if old is None:
             return {}
         numbers = old[self.name].to_numpy(zero_copy_only=False)
-        return dict(zip(old["uid"].to_pylist(), numbers.tolist(), strict=True))
+        known = dict(zip(old["scored"].to_pylist(), numbers.tolist(), strict=True))
+        known.pop(None, None)
+        return known
 
     def _measured(self, part: Part, table: pa.Table) -> Iterator[Any]:
         measure = self.measure.load()
@@ -91,6 +98,18 @@ class JoinStep(PartStep):
         columns = joined(self.run, self.folder, part, names=self.joined, uids=uids)
         schema = pa.schema([("uid", pa.string()), *((name, pa.float32()) for name in self.joined)])
         return PartOutput(pa.table([uids, *columns], schema=schema))
+
+
+def scored_of(pairs: pa.Table, *, images: bool) -> pa.Array:
+    """What a score of each of `pairs` is of, as a hash: its caption, and its stored image if `images`.
+
+    Null where the hash of an image is not known.
+    """
+    if not images:
+        return pair_uids(pa.array([""] * len(pairs)), pairs["caption"])
+    stored = pairs["stored_sha256"].combine_chunks()
+    hashes = pair_uids(pc.fill_null(stored, ""), pairs["caption"])
+    return pc.if_else(pc.is_valid(stored), hashes, None)
 
 
 def joined(run: Run, folder: str, part: Part, *, names: tuple[str, ...], uids: Any) -> list[Any]:

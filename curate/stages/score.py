@@ -3,7 +3,8 @@
 `ScoreStep` writes the scores of every pair of a part; `select` then applies the rules. A further
 model's scores stand in a folder of its own, and the first model's step joins them to its own, so
 ``score/annotated`` has a column for each. The device is chosen on the worker. A retry is safe; scores
-of an earlier run under the same model are taken over, bit for bit what a new pass would give.
+of an earlier run under the same model, of the same stored image and caption, are taken over, bit for
+bit what a new pass would give.
 
 Parts are not scored one by one: `TakeScores` lines them up before the model (:mod:`curate.stages.line`)
 and writes a part when its last row is scored.
@@ -19,6 +20,7 @@ from typing import Any, ClassVar
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindows
 
 from curate import files, schema
@@ -29,7 +31,7 @@ from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import read_images
 from curate.stages.line import Line
-from curate.stages.measure import joined
+from curate.stages.measure import joined, scored_of
 from curate.stages.parent import follow
 from curate.stages.part import PartOutput, PartStep, commit, standing
 
@@ -55,10 +57,11 @@ class ScoreStep(PartStep):
 
     @property
     def columns(self) -> pa.Schema:
-        """The uid, this step's score, and the joined ones."""
+        """The uid, what was scored, this step's score, and the joined ones."""
         heads = [name for name, _, _ in self.heads]
         names = [self.name] if self.name else [*schema.SCORE.names, *self.joined, *heads]
-        return pa.schema([("uid", pa.string()), *((name, pa.float32()) for name in names)])
+        known = [schema.SCORED.field(name) for name in ("uid", "scored")]
+        return pa.schema([*known, *((name, pa.float32()) for name in names)])
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Score one part by itself."""
@@ -75,8 +78,10 @@ class Job:
         self.started = time.monotonic()
         self.part = part
         self._step = step
-        table = step.incoming(part).select(["uid", "caption", "tar_offset", "tar_size"])
+        names = ["uid", "caption", "tar_offset", "tar_size", "stored_sha256"]
+        table = step.incoming(part).select(names)
         self._uids = table["uid"].combine_chunks()
+        self._scored = scored_of(table, images=True)
         n = len(table)
         self._scores = np.full(n, np.nan, np.float32)
         self._undecodable = np.zeros(n, bool)
@@ -124,7 +129,7 @@ class Job:
             self._write_embeddings()
         else:
             files.remove(self._file())
-        columns = [self._uids, pa.array(self._scores, mask=self._undecodable)]
+        columns = [self._uids, self._scored, pa.array(self._scores, mask=self._undecodable)]
         columns += joined(run, step.folder, self.part, names=step.joined, uids=self._uids)
         for name, weights, activation in step.heads:
             head = load_head(weights, activation=activation)
@@ -157,15 +162,17 @@ class Job:
         old = self._step.reusable(self.part)
         if old is None or not len(old):
             return known
-        places = dict(zip(old["uid"].to_pylist(), range(len(old)), strict=True))
+        places = dict(zip(old["scored"].to_pylist(), range(len(old)), strict=True))
         stored = self._stored() if self._step.embeddings else {}
-        scores = old[self._step.columns.names[1]]
+        scores = old[self._step.columns.names[2]]
         values = scores.to_numpy(zero_copy_only=False)
         unscored = scores.is_null().to_numpy(zero_copy_only=False)
-        at_npz = {uid: at for at, uid in enumerate(stored.get("uid", np.array([])).tolist())}
-        for row, uid in enumerate(self._uids.to_pylist()):
-            at, place = places.get(uid), at_npz.get(uid.encode())
-            if at is None or (self._step.embeddings and place is None):
+        at_npz = {key: at for at, key in enumerate(stored.get("scored", np.array([])).tolist())}
+        for row, key in enumerate(self._scored.to_pylist()):
+            if key is None or key not in places:
+                continue
+            at, place = places[key], at_npz.get(key.encode())
+            if self._step.embeddings and place is None:
                 continue
             known[row] = True
             self._scores[row], self._undecodable[row] = values[at], unscored[at]
@@ -177,7 +184,7 @@ class Job:
         """The stored embeddings; a killed run may have left others than its scores, or none."""
         try:
             with files.open_read(self._file()) as file, np.load(file) as found:
-                return {name: found[name] for name in ("uid", *self._names().values())}
+                return {name: found[name] for name in ("scored", *self._names().values())}
         except (CurateError, FileNotFoundError, KeyError):
             return {}
 
@@ -185,8 +192,9 @@ class Job:
         names = self._names()
         arrays = {name: self._array(key, 0) for key, name in names.items()}
         uids = np.array(self._uids.to_pylist(), "S32")
+        scored = np.array(pc.fill_null(self._scored, "").to_pylist(), "S32")
         with files.atomic_write(self._file()) as file:
-            np.savez(file, uid=uids, **arrays)
+            np.savez(file, uid=uids, scored=scored, **arrays)
 
 
 class TakeScores(beam.DoFn):

@@ -118,7 +118,7 @@ class ShardStep:
 
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
-        hidden = {"tar_offset", "tar_size", "matches", "look"}
+        hidden = {"tar_offset", "tar_size", "stored_sha256", "matches", "look"}
         visible = table.select([name for name in table.column_names if name not in hidden])
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]
@@ -145,12 +145,12 @@ class ShardStep:
                 pairs += found["count"]
                 revoked += found.get("revoked", 0)
         if revoked and pairs == sum(part.kept for part in parts):
-            return standing
+            return sorted(standing, key=lambda shard: shard.index)
         return list(cut(parts, rows=self.rows))
 
     def manifest(self, records: Iterable[ShardRecord]) -> str:
         """Write ``shards/manifest.json`` and remove what an earlier configuration left; its URL."""
-        shards = sorted(records, key=lambda record: record.name)
+        shards = sorted(records, key=lambda record: int(record.name))
         endings = (".tar", ".parquet", "_stats.json")
         wanted = {record.name + ending for record in shards for ending in endings}
         for name in files.names(self.run.path(Stage.SHARDS)):

@@ -51,7 +51,13 @@ def test_one_worker_two_workers_and_a_killed_run_give_the_same_bytes(
     wait_for(process, lambda: len(list(scored.glob("*.json"))) >= 2)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
+    os.killpg(process.pid, signal.SIGSTOP)
+    second = curate("demo", "--out", str(killed))
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"error another curate command is at work in {killed}; wait")
+    assert len(second.stderr.splitlines()) == 1
     process.kill()
+    os.killpg(process.pid, signal.SIGCONT)
     process.communicate()
     assert psutil.wait_procs(workers, timeout=20)[1] == [], "they follow the one that started them"
     assert not (killed / "shards" / "manifest.json").exists()
@@ -61,7 +67,7 @@ def test_one_worker_two_workers_and_a_killed_run_give_the_same_bytes(
     assert done.returncode == 0, done.stderr
     assert "skipped: prepare 6/6, download 6/6, dedup" in done.stdout
     assert output_bytes(killed) == output_bytes(demo_run)
-    assert not list(killed.rglob("*.tmp"))
+    assert not [*killed.rglob("*.tmp"), *killed.glob(".lock")]
 
 
 def test_ctrl_c_says_how_to_go_on_and_going_on_shows_what_is_skipped(

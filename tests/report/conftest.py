@@ -95,6 +95,7 @@ def _columns(fate: Fate, place: tuple[int, int] | None) -> dict[str, Any]:
         "sha256": fate.uid * 2, "md5": None, "phash": None, "phash_quality": 100, "look": None,
         "exif": None,
         "tar_offset": place[0] if place else None, "tar_size": place[1] if place else None,
+        "stored_sha256": None,
     }  # fmt: skip
     return {
         "uid": fate.uid, "url": fate.url, "caption": fate.caption, "language": fate.language,
@@ -134,7 +135,9 @@ def _write_part(
         folder = files.join(stage, "annotated")
         annotated = schema.FETCHED if stage is Stage.DOWNLOAD else schema.SCORED
         outcomes = [
-            row | {"outcome": "success" if fate.has_image else fate.reason, "detail": fate.value}
+            row
+            | {"outcome": "success" if fate.has_image else fate.reason, "detail": fate.value}
+            | {"pair": fate.uid, "scored": None}
             for row, fate in zip(rows, incoming, strict=True)
         ]
         files.write_table(run.part(folder, index), _table(outcomes, annotated))

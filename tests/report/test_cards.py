@@ -1,18 +1,22 @@
 """The data card line by line, and croissant.json read back with mlcroissant."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mlcroissant
 import numpy as np
 import pytest
 from etils import epath  # type: ignore[import-untyped]
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from mlcroissant._src.operation_graph.operations import extract
 
 from curate import files
 from curate.config import Config
 from curate.ops.tar import members
-from curate.report.cards import datacard
+from curate.report.cards import _table, code, datacard, plain
 from curate.report.croissant import croissant
 from curate.report.facts import collect
 from curate.run import Run
@@ -41,6 +45,33 @@ def test_datacard(full_run: Run, full_config: Config) -> None:
     assert "- Digest of the configuration: `c0ffee`" in lines
 
 
+@given(text=st.text("ab\\`*_[]()<>&;#$~|!:/.-1 \n") | st.text(max_size=20))
+@example("</td><script>alert(1)</script>")
+@example("![x](http://x.example/y)")
+def test_no_text_of_a_user_is_taken_for_markdown(text: str) -> None:
+    """Read back by a Markdown parser: a cell of code and one of text, each whole."""
+    text = " ".join(text.split())
+    assume(text.isprintable())
+    # A code span cannot hold a backslash before a bar: what a table takes off belongs to the bar.
+    assume("\\|" not in text)
+    lines = _table(("code", "text"), [(code(f"x{text}"), plain(f"x{text}"))])
+    markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    cells = [one for one in markdown.parse("\n".join(lines)) if one.type == "inline"]
+    assert [one.content for one in cells[:2]] == ["code", "text"]
+    assert len(cells) == 4
+    shown = [[(x.type, x.content) for x in one.children or ()] for one in cells[2:]]
+    assert shown == [[("code_inline", f"x{text}")], [("text", f"x{text}")]]
+
+
+def test_a_rule_of_any_name_has_its_row(full_run: Run, full_config: Config) -> None:
+    facts = collect(full_run, full_config)
+    small = next(rule for rule in facts.rules if rule.rule == "small")
+    named = replace(facts, rules=(replace(small, rule="<b>|`x`", asks="caption is one of *|"),))
+    lines = datacard(named, config=full_config, name="[set]")
+    assert lines.startswith("# \\[set\\]\n")
+    assert "\n| `` <b>\\|`x` `` | caption is one of \\*\\| | 9 | 1 | 1 | 1 |\n" in lines
+
+
 def test_datacard_names_the_columns_of_the_shards(full_run: Run, full_config: Config) -> None:
     lines = card(full_run, full_config)
     tar = files.read_bytes(full_run.path(Stage.SHARDS, "00000.tar"))
@@ -50,6 +81,7 @@ def test_datacard_names_the_columns_of_the_shards(full_run: Run, full_config: Co
     assert named == set(json.loads(members(tar)["000000000.json"])) - {
         "tar_offset",
         "tar_size",
+        "stored_sha256",
         "matches",
     }
 

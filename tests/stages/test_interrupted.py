@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from curate import files, schema
 from curate.ops.fetch import FetchPolicy
+from curate.ops.hashing import pair_uids
 from curate.ops.images import ImageEncoder
 from curate.ops.journal import Journal
 from curate.run import Part, Run
@@ -170,7 +172,10 @@ def test_a_journal_of_other_image_settings_is_not_used(run: Run, web: Web) -> No
     with files.scratch(run.path(FOLDER, "part-00000.journal")) as (file, earlier):
         assert earlier == []
         columns = {"outcome": "http_404", "detail": "404"}
-        Journal(file, of="o0").put(pairs("wide.png")[0]["uid"], columns, b"")
+        (row,) = pairs("wide.png")
+        hashed = pair_uids(pa.array([row["url"]]), pa.array([row["caption"]])).to_pylist()
+        (key,) = row_keys([row["uid"]], hashed)
+        Journal(file, of="o0").put(key, columns, b"")
     take(fetch_step(run, web), part)
     assert outcomes(run) == ["success"]
     assert web.hits == {"wide.png": 1}
@@ -190,10 +195,25 @@ def test_rows_of_one_uid_each_keep_their_own_image(run: Run, web: Web) -> None:
     assert set(web.hits.values()) == {1}
 
 
+def test_a_row_never_takes_the_image_of_another_one_of_its_uid(run: Run, web: Web) -> None:
+    """A rule that drops the first of two rows leaves the second with its own image."""
+    rows = [row | {"uid": "0" * 32} for row in pairs("wide.png", "tall.jpg")]
+    (part,) = lay(run, "prepare", [rows], schema.PREPARE)
+    step = fetch_step(run, web)
+    take(step, part)
+    whole = written(run)
+    (part,) = lay(run, "prepare", [rows[1:]], schema.PREPARE)
+    take(replace(step, digest="d2"), part)
+    (left,) = written(run)["rows"]
+    assert {**left, "tar_offset": 0} == {**whole["rows"][1], "tar_offset": 0}
+    assert left["sha256"] != whole["rows"][0]["sha256"]
+    assert set(web.hits.values()) == {1}
+
+
 def test_keys() -> None:
-    keys = row_keys(["a", "b", "a", "a"])
-    assert keys == ["a", "b", "a.1", "a.2"]
-    assert [uid_of(key) for key in keys] == ["a", "b", "a", "a"]
+    keys = row_keys(list("abaauu"), list("abaacd"))
+    assert keys == ["a", "b", "a.1", "a.2", "u.c", "u.d"]
+    assert [uid_of(key) for key in keys] == list("abaauu")
 
 
 def test_only_passing_failures_are_tried_again(

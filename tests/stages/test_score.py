@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from curate import files, schema
 from curate.errors import CurateError
 from curate.ops.clip import ClipModel, ClipScorer
+from curate.ops.hashing import pair_uids
 from curate.run import Part, PartRecord, Run
 from curate.schema import Stage
 from curate.stages.score import ScoreStep, TakeScores
@@ -67,6 +69,22 @@ def texts() -> list[str]:
     return [captions()[name] for name in PICTURES]
 
 
+def pair(n: int, places: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """The numbered pair as it comes to the score, its image at its place."""
+    offset, size = places[uid_of(n)]
+    return {"uid": uid_of(n), "caption": texts()[n], "tar_offset": offset, "tar_size": size,
+            "stored_sha256": sha256(contents()[n]).hexdigest()}  # fmt: skip
+
+
+def marked(*scores: tuple[int, float]) -> pa.Table:
+    """Scores of the numbered pairs as an earlier run would have left them."""
+    rows = []
+    for n, value in scores:
+        of = pair_uids(pa.array([sha256(contents()[n]).hexdigest()]), pa.array([texts()[n]]))
+        rows.append({"uid": uid_of(n), "scored": of[0].as_py(), "clip_score": value})
+    return table_of(rows, schema.SCORED)
+
+
 def score_step(run: Run, *, digest: str = "d1", **settings: Any) -> ScoreStep:
     chosen: dict[str, Any] = {"model": MODEL, "pretrained": WEIGHTS, "batch_size": 3}
     for key in chosen.keys() & settings.keys():
@@ -82,13 +100,7 @@ def score(run: Run, step: ScoreStep, *parts: list[int]) -> list[tuple[str, float
     for index, numbers in enumerate(parts):
         images = {uid_of(n): contents()[n] for n in reversed(numbers)}
         places = lay_images(run, index, images)
-        laid.append(
-            [
-                {"uid": uid_of(n), "caption": texts()[n], "tar_offset": places[uid_of(n)][0],
-                 "tar_size": places[uid_of(n)][1]}
-                for n in numbers
-            ]
-        )  # fmt: skip
+        laid.append([pair(n, places) for n in numbers])
     columns = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
     given = lay(run, "dedup", laid, columns)
     yielded = drive(run, beam.ParDo(TakeScores(step)), given)
@@ -112,8 +124,7 @@ def test_scores_are_open_clips_whatever_the_batch(run: Run, batch_size: int) -> 
 
 def test_known_scores_are_taken_over_and_the_rest_is_scored(run: Run) -> None:
     step = score_step(run, digest="d2")
-    marked = [{"uid": uid_of(n), "clip_score": 2.0 + n} for n in (0, 2, 5)]
-    files.write_table(run.part(FOLDER, 0), table_of(marked, schema.SCORED))
+    files.write_table(run.part(FOLDER, 0), marked((0, 2.0), (2, 4.0), (5, 7.0)))
     run.write_record(FOLDER, 0, PartRecord("d1", "o1", 3, 3))
     found = dict(score(run, step, [2, 1, 0, 3]))
     assert list(found) == [uid_of(n) for n in (2, 1, 0, 3)]
@@ -126,16 +137,56 @@ def test_known_scores_are_taken_over_and_the_rest_is_scored(run: Run) -> None:
 
 
 def test_a_part_that_is_known_needs_no_model(run: Run) -> None:
-    marked = [{"uid": uid_of(n), "clip_score": float(n)} for n in (0, 1, 2)]
-    files.write_table(run.part(FOLDER, 0), table_of(marked, schema.SCORED))
+    files.write_table(run.part(FOLDER, 0), marked((0, 0.0), (1, 1.0), (2, 2.0)))
     run.write_record(FOLDER, 0, PartRecord("d1", "o1", 3, 3))
     step = score_step(run, digest="d2", model="no-such-model", pretrained=None)
     assert score(run, step, [1, 0]) == [(uid_of(1), 1.0), (uid_of(0), 0.0)]
 
 
+def laid_again(run: Run, *, content: bytes, caption: str) -> Part:
+    """The part of picture 0 with this image and caption under the same uid."""
+    places = lay_images(run, 0, {uid_of(0): content})
+    row = {**pair(0, places), "caption": caption, "stored_sha256": sha256(content).hexdigest()}
+    return lay(run, "dedup", [[row]], _columns())[0]
+
+
+@pytest.mark.parametrize(("changed", "embeddings"), [("image", "clip"), ("caption", "")])
+def test_a_pair_whose_image_or_caption_changed_is_scored_again(
+    run: Run, changed: str, embeddings: str
+) -> None:
+    """Other image settings, a web that changed, a caption that is cleaned in another way."""
+    content = contents()[1] if changed == "image" else contents()[0]
+    caption = texts()[1] if changed == "caption" else texts()[0]
+    ((_, before),) = score(run, score_step(run, embeddings=embeddings), [0])
+    fresh = Run(f"{run.root}-fresh")
+    expected = []
+    for one, digest in ((run, "d2"), (fresh, "d1")):
+        part = laid_again(one, content=content, caption=caption)
+        step = score_step(one, digest=digest, embeddings=embeddings)
+        drive(one, beam.ParDo(TakeScores(step)), [part])
+        expected.append(Path(one.part(FOLDER, 0, "npz" if embeddings else "parquet")).read_bytes())
+    assert expected[0] == expected[1]
+    assert bits(run) == bits(fresh)
+    assert rows_of(run, FOLDER, "clip_score") != [before]
+    part = laid_again(run, content=contents()[0], caption=texts()[0])
+    drive(run, beam.ParDo(TakeScores(score_step(run, digest="d3"))), [part])
+    assert rows_of(run, FOLDER, "clip_score") == [before]
+
+
+def test_embeddings_of_another_image_than_the_scores_are_not_taken_over(run: Run) -> None:
+    """A run that was killed between the two files, and set back to the image before."""
+    step = score_step(run, embeddings="clip")
+    score(run, step, [0])
+    old, right = files.read_table(run.part(FOLDER, 0)), embedded(run)
+    part = laid_again(run, content=contents()[1], caption=texts()[0])
+    drive(run, beam.ParDo(TakeScores(replace(step, digest="d2"))), [part])
+    files.write_table(run.part(FOLDER, 0), old)
+    score(run, replace(step, digest="d3"), [0])
+    np.testing.assert_array_equal(embedded(run)["clip_img"], right["clip_img"])
+
+
 def test_scores_of_another_model_are_not_taken_over(run: Run) -> None:
-    marked = [{"uid": uid_of(0), "clip_score": 9.0}]
-    files.write_table(run.part(FOLDER, 0), table_of(marked, schema.SCORED))
+    files.write_table(run.part(FOLDER, 0), marked((0, 9.0)))
     run.write_record(FOLDER, 0, PartRecord("d1", "o1", 1, 1))
     step = replace(score_step(run, digest="d2"), own="o2")
     found = score(run, step, [0])
@@ -286,7 +337,7 @@ def test_embeddings_are_those_of_the_scores_and_are_taken_over(tmp_path: Path) -
     for run in runs[:2]:
         score(run, score_step(run, embeddings="clip"), [4, 0, 2])
     found = embedded(runs[0])
-    assert found.keys() == {"uid", "clip_img", "clip_txt"}
+    assert found.keys() == {"uid", "scored", "clip_img", "clip_txt"}
     assert found["uid"].tolist() == [uid_of(n).encode() for n in (4, 0, 2)]
     assert found["clip_img"].dtype == found["clip_txt"].dtype == np.float16
     cosine = (found["clip_img"].astype(float) * found["clip_txt"]).sum(axis=1)
@@ -306,8 +357,7 @@ def test_embeddings_are_those_of_the_scores_and_are_taken_over(tmp_path: Path) -
 
 
 def test_scores_without_their_embeddings_are_not_taken_over(run: Run) -> None:
-    marked = [{"uid": uid_of(n), "clip_score": 9.0} for n in (0, 1)]
-    files.write_table(run.part(FOLDER, 0), table_of(marked, schema.SCORED))
+    files.write_table(run.part(FOLDER, 0), marked((0, 9.0), (1, 9.0)))
     run.write_record(FOLDER, 0, PartRecord("d1", "o1", 2, 2))
     found = score(run, score_step(run, digest="d2", embeddings="clip"), [0, 1])
     np.testing.assert_allclose([x for _, x in found], reference()[:2], atol=1e-5)
@@ -325,7 +375,7 @@ def test_a_further_score_has_its_folder_and_is_joined(run: Run) -> None:
     first = score_step(run, digest="d1", joined=("other_score",))
     drive(run, beam.ParDo(TakeScores(first)), parts)
     table = files.read_table(run.part(FOLDER, 0))
-    assert table.column_names == ["uid", "clip_score", "other_score"]
+    assert table.column_names == ["uid", "scored", "clip_score", "other_score"]
     assert table["clip_score"].to_pylist() == table["other_score"].to_pylist()
     np.testing.assert_allclose(
         table["clip_score"].to_numpy(), [reference()[n] for n in order], atol=1e-5
@@ -334,9 +384,7 @@ def test_a_further_score_has_its_folder_and_is_joined(run: Run) -> None:
 
 def _lay(run: Run, numbers: list[int]) -> list[Part]:
     places = lay_images(run, 0, {uid_of(n): contents()[n] for n in numbers})
-    rows = [{"uid": uid_of(n), "caption": texts()[n], "tar_offset": places[uid_of(n)][0],
-             "tar_size": places[uid_of(n)][1]} for n in numbers]  # fmt: skip
-    return lay(run, "dedup", [rows], _columns())
+    return lay(run, "dedup", [[pair(n, places) for n in numbers]], _columns())
 
 
 def test_timings_say_how_long_the_model_ran_and_waited(run: Run) -> None:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from curate import files, schema
 from curate.run import Part, Run
 from curate.schema import Stage
-from curate.stages.shards import Shard, Shards, ShardStep, Slice, cut
+from curate.stages.shards import Shard, ShardRecord, Shards, ShardStep, Slice, cut
 from tests.stages.rundir import lay, lay_images, uid_of
 
+HIDDEN = ("tar_offset", "tar_size", "stored_sha256", "matches")
 COLUMNS = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
 
 
@@ -105,7 +106,7 @@ def test_a_shard_holds_image_text_and_json_of_each_pair(run: Run) -> None:
             key = f"{name}{i}"
             assert (row["key"], row["status"], row["error_message"]) == (key, "success", None)
             assert (row["uid"], row["matches"]) == (uid_of(n), [1, n])
-            shown = {k: v for k, v in row.items() if k not in ("tar_offset", "tar_size", "matches")}
+            shown = {k: v for k, v in row.items() if k not in HIDDEN}
             expected[f"{key}.jpg"] = content(n)
             expected[f"{key}.txt"] = f"Bild № {n}, 图".encode()
             expected[f"{key}.json"] = json.dumps(shown, ensure_ascii=False).encode()
@@ -137,6 +138,13 @@ def test_the_manifest_states_size_and_digest_of_each_tar(run: Run) -> None:
     assert manifest == {
         "pairs": 5, "bytes": sum(x["bytes"] for x in listed), "digest": "d", "shards": listed,
     }  # fmt: skip
+
+
+def test_shards_past_five_digits_are_listed_in_order(run: Run) -> None:
+    step = ShardStep(run=run, reads="dedup", digest="d", rows=1, encode_format="jpg")
+    records = [ShardRecord(Shard(i, ()).name, 1, 1, "") for i in (100_000, 99_999, 7)]
+    listed = files.read_json(step.manifest(records))["shards"]
+    assert [x["name"] for x in listed] == ["00007", "99999", "100000"]
 
 
 def test_what_a_larger_run_left_is_removed(run: Run) -> None:
