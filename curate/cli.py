@@ -1,10 +1,13 @@
 """The commands. Every message a person reads is one line that names the thing and the remedy."""
 
+import inspect
 import logging
 import os
+import re
 import time
 import warnings
 from dataclasses import replace
+from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
@@ -42,12 +45,30 @@ app = typer.Typer(
 Out = Annotated[str | None, typer.Option("--out", help="The run directory: a path or fsspec URL.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key: --set balance.t=50"),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Override a key: --set balance.t=50. A key with dots of its own, and a whole mapping:"
+        " --set download.connect_to='{a.example: 127.0.0.1:80}'",
+    ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"curate {version_of('curate')}")
+        raise typer.Exit
 
 
 @app.callback()
 def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and engine logs.")
     ] = False,
@@ -81,6 +102,8 @@ def run(
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
     with one_line_errors():
+        if not files.exists(config):
+            raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")
         settings = config_file.load(config, overrides=tuple(set_ or ()), out=out)
         settings = with_engine(settings, workers=workers, context=context)
         if retry_failed and not settings.download.enabled:
@@ -151,6 +174,7 @@ def recipes() -> None:
         for name, path in config_file.recipes().items():
             first = path.read_text().splitlines()[0].lstrip("# ")
             out_console.print(f"{name:24} {first}")
+        out_console.print("\nTo start from one: curate config --recipe NAME > my.yaml")
 
 
 balancing_commands.add_to(app)
@@ -159,6 +183,10 @@ subset_command.add_to(app)
 hash_command.add_to(app)
 scoring_command.add_to(app)
 app.add_typer(metadata.app, name="metadata")
+for _command in (*app.registered_commands, *metadata.app.registered_commands):
+    # Typer keeps the line breaks of a docstring, in the middle of sentences.
+    _text = inspect.cleandoc(getattr(_command.callback, "__doc__", None) or "")
+    _command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", _text)
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class Input(Model):
         " row of several is no failure, unless this is 0",
     )
 
-    @field_validator("paths", mode="before")
+    @field_validator("paths", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -208,7 +208,8 @@ class Download(Model):
         return self
 
 
-_POLICIES = ("url", "image", "pair", "caption")
+Policy = Literal["url", "image", "pair", "caption"]
+_POLICIES = get_args(Policy)
 _PRESETS = {"strict": ("url", "image", "caption")}
 
 
@@ -219,7 +220,7 @@ class Dedup(Model):
     """
 
     enabled: bool = True
-    policy: tuple[Literal["url", "image", "pair", "caption"], ...] = Field(
+    policy: tuple[Policy, ...] = Field(
         ("pair",),
         min_length=1,
         description="url: one pair a URL. image: one an image. pair: one of those with the same"
@@ -247,10 +248,19 @@ class Dedup(Model):
         " the same in small, with their colours; 0, or an image without a hash: only the same file",
     )
 
-    @field_validator("policy", mode="before")
+    @field_validator(
+        "policy",
+        mode="before",
+        json_schema_input_type=Policy | Literal["strict"] | tuple[Policy, ...],
+    )
     @classmethod
     def _preset_or_one(cls, value: object) -> object:
-        return _PRESETS.get(value, (value,)) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if value not in (*_POLICIES, *_PRESETS):
+            known = ", ".join((*_POLICIES, *_PRESETS))
+            raise ValueError(f"expected one of {known}, or a list of the first {len(_POLICIES)}")
+        return _PRESETS.get(value, (value,))
 
     @field_validator("policy")
     @classmethod

@@ -19,7 +19,12 @@ def revoke(
     run_directory: RunDirectory,
     list_: Annotated[
         str | None,
-        typer.Option("--list", metavar="FILE", help="Uids, URLs, hosts or hashes, one a line."),
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Uids, URLs, hosts or hashes, one a line. Required, but to finish a revocation that"
+            " was interrupted.",
+        ),
     ] = None,
 ) -> None:
     """Take the listed pairs out of a run: its parts, images, ledger, shards and report.
