@@ -24,6 +24,8 @@ from curate import (
 from curate.config import Config
 from curate.errors import CurateError
 from curate.metadata import command as metadata
+from curate.ops.hosts import TRANSIENT
+from curate.reasons import FETCH_FAILURES
 from curate.run import Run
 from curate.terminal import (
     BEAM_OPTIONS,
@@ -94,6 +96,14 @@ def run(
             help="Fetch again what failed for a reason that may have passed: timeouts, 5xx, DNS, …",
         ),
     ] = False,
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry",
+            metavar="REASON,…",
+            help="Fetch again what failed for these reasons, as in --retry forbidden_address,timeout.",
+        ),
+    ] = None,
 ) -> None:
     """Run a pipeline, or go on with it: what stands in the run directory is not done again.
 
@@ -106,9 +116,11 @@ def run(
             raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")
         settings = config_file.load(config, overrides=tuple(set_ or ()), out=out)
         settings = with_engine(settings, workers=workers, context=context)
-        if retry_failed and not settings.download.enabled:
-            raise CurateError("--retry-failed: download.enabled is false in this configuration")
-        _run(settings, options=beam_options(context), retry_failed=retry_failed)
+        again = frozenset(TRANSIENT if retry_failed else ()) | _reasons(retry)
+        if again and not settings.download.enabled:
+            option = "--retry-failed" if retry_failed else "--retry"
+            raise CurateError(f"{option}: download.enabled is false in this configuration")
+        _run(settings, options=beam_options(context), retry_failed=again)
 
 
 @app.command()
@@ -129,7 +141,17 @@ def demo(
         _run(with_engine(settings, workers=workers, context=context), options=[])
 
 
-def _run(config: Config, *, options: list[str], retry_failed: bool = False) -> None:
+def _reasons(text: str | None) -> frozenset[str]:
+    found = frozenset(text.split(",")) if text is not None else frozenset()
+    if unknown := sorted(found - FETCH_FAILURES):
+        raise CurateError(
+            f"--retry {text}: {unknown[0]!r} is no failure of a download; these are:"
+            f" {', '.join(sorted(FETCH_FAILURES))}"
+        )
+    return found
+
+
+def _run(config: Config, *, options: list[str], retry_failed: frozenset[str] = frozenset()) -> None:
     from curate.plan import make_plan
 
     started = time.monotonic()
@@ -151,10 +173,18 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
 @app.command(name="config")
 def show_config(
     recipe: Annotated[str | None, typer.Option(help="The recipe to print; default: demo.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every key with its default and what it means.")
+    ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
 ) -> None:
-    """Print a configuration to start from, or the schema of all keys."""
+    """Print a configuration to start from, or all keys."""
+    from curate.reference import full_config
+
     with one_line_errors():
+        if full:
+            print(full_config(), end="")
+            return
         if schema:
             print(config_file.json_schema())
             return

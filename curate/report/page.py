@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from curate.report import sweeps
 from curate.report.charts import GRID, INK, Figure
 from curate.report.facts import Facts
 from curate.report.ledger import Example
-from curate.report.wording import STAGES
+from curate.report.wording import STAGES, alarms
 
 LANGUAGES = 40
 """Rows of a table of languages."""
@@ -55,6 +56,7 @@ def render(
     return environment.get_template(_TEMPLATE).render(
         facts=facts,
         verdict=verdict(facts),
+        alarms=alarms(_stages(facts), config=config),
         figures=figures,
         thumbnails=thumbnails,
         config=dump(config),
@@ -67,6 +69,19 @@ def render(
         most_languages=LANGUAGES,
         curves=sweeps.shown(facts.sweep) if facts.sweep else (),
     )
+
+
+def _stages(facts: Facts) -> dict[str, dict[str, Any]]:
+    """The funnel as :func:`alarms` takes it."""
+    return {
+        one.stage: {
+            "rows": one.rows,
+            "kept": one.kept,
+            "dropped": {x.reason: x.pairs for x in facts.dropped if x.stage == one.stage},
+            "dead": {x.reason: x.pairs for x in facts.dead if x.stage == one.stage},
+        }
+        for one in facts.funnel
+    }
 
 
 def verdict(facts: Facts) -> str:
