@@ -23,7 +23,7 @@ from curate.schema import Stage
 _WIDTH = 96
 _EXAMPLES: dict[str, object] = {
     "paths": "pairs/*.parquet", "model": "ViT-B-32", "target": "target.npy", "fraction": 0.5,
-    "kind": "nsfw", "against": ["evaluation.parquet"],
+    "kind": "nsfw", "against": ["evaluation.parquet"], "keep": 100_000,
 }  # fmt: skip
 """What stands for a key without a default."""
 _OTHERS = {
@@ -141,7 +141,8 @@ def reference() -> str:
     ]  # fmt: skip
     score = schema.scores(derived=schema.DERIVED.names)
     for stage, columns in (
-        (Stage.PREPARE, schema.LISTED), (Stage.DOWNLOAD, schema.DOWNLOAD),
+        (Stage.PREPARE, schema.prepared(listed=True, boxed=True)),
+        (Stage.DOWNLOAD, pa.schema([*schema.DOWNLOAD, *schema.FACES])),
         (Stage.DEDUP, pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])), (Stage.SCORE, score),
         (Stage.BALANCE, pa.schema([*schema.BALANCE, *schema.WFPP])),
     ):  # fmt: skip

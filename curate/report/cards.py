@@ -52,6 +52,7 @@ COLUMNS = {
     "neg_clip_loss": "agreement of image and caption beyond that of others in a batch, at most 0",
     "norm_sim": "how near the image is to the target set",
     "nearest_target": "whether the image lies in a cluster that the target set lies in",
+    "simcore": "round in which SIMCore took the image, from 1; none where it did not",
     "keep_probability": "probability with which balancing kept the pair",
     "word_score": "how rare the caption's words are in the pool (WFPP), from 0",
 }
