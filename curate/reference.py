@@ -24,10 +24,15 @@ _WIDTH = 96
 _EXAMPLES: dict[str, object] = {
     "paths": "pairs/*.parquet", "model": "ViT-B-32", "target": "target.npy", "fraction": 0.5,
     "kind": "nsfw", "against": ["evaluation.parquet"], "keep": 100_000,
+    "epsilon": 0.05,
 }  # fmt: skip
 """What stands for a key without a default."""
 _OTHERS = {
     "matches": "entries that occur in the caption: their ids, ascending",
+    "pair": "hash of URL and caption: the uid, unless the input brought its own",
+    "look": "the image's colours in small, for dedup; later parts do not carry it",
+    "stored_sha256": "of the stored image, hex",
+    "evaluation_similarity": "cosine of the image to the nearest item of the evaluation sets",
     "outcome": "`success`, or a drop reason",
     "detail": "what it was about: a status, a size, a place in a file",
     "tar_offset": "of the stored image inside the part's tar, bytes",
