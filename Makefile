@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test test-scores check bench clean
+.PHONY: demo test test-scores check reference bench clean
 
 demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
@@ -23,6 +23,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reference: $(READY)  # after a new key, column or reason
+	$(BIN)/python -m curate.reference > docs/reference.md
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

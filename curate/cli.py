@@ -1,11 +1,14 @@
 """The commands. Every message a person reads is one line that names the thing and the remedy."""
 
+import inspect
 import logging
 import os
+import re
 import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
@@ -23,6 +26,8 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.lock import locked
 from curate.metadata import command as metadata
+from curate.ops.hosts import TRANSIENT
+from curate.reasons import FETCH_FAILURES
 from curate.run import Run
 from curate.terminal import (
     BEAM_OPTIONS,
@@ -44,12 +49,30 @@ app = typer.Typer(
 Out = Annotated[str | None, typer.Option("--out", help="The run directory: a path or fsspec URL.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key: --set balance.t=50"),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Override a key: --set balance.t=50. A key with dots of its own, and a whole mapping:"
+        " --set download.connect_to='{a.example: 127.0.0.1:80}'",
+    ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"curate {version_of('curate')}")
+        raise typer.Exit
 
 
 @app.callback()
 def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and engine logs.")
     ] = False,
@@ -75,6 +98,14 @@ def run(
             help="Fetch again what failed for a reason that may have passed: timeouts, 5xx, DNS, …",
         ),
     ] = False,
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry",
+            metavar="REASON,…",
+            help="Fetch again what failed for these reasons, as in --retry forbidden_address,timeout.",
+        ),
+    ] = None,
 ) -> None:
     """Run a pipeline, or go on with it: what stands in the run directory is not done again.
 
@@ -83,11 +114,15 @@ def run(
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
     with one_line_errors():
+        if not files.exists(config):
+            raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")
         settings = config_file.load(config, overrides=tuple(set_ or ()), out=out)
         settings = with_engine(settings, workers=workers, context=context)
-        if retry_failed and not settings.download.enabled:
-            raise CurateError("--retry-failed: download.enabled is false in this configuration")
-        _run(settings, options=beam_options(context), retry_failed=retry_failed)
+        again = frozenset(TRANSIENT if retry_failed else ()) | _reasons(retry)
+        if again and not settings.download.enabled:
+            option = "--retry-failed" if retry_failed else "--retry"
+            raise CurateError(f"{option}: download.enabled is false in this configuration")
+        _run(settings, options=beam_options(context), retry_failed=again)
 
 
 @app.command()
@@ -108,7 +143,17 @@ def demo(
         _run(with_engine(settings, workers=workers, context=context), options=[])
 
 
-def _run(config: Config, *, options: list[str], retry_failed: bool = False) -> None:
+def _reasons(text: str | None) -> frozenset[str]:
+    found = frozenset(text.split(",")) if text is not None else frozenset()
+    if unknown := sorted(found - FETCH_FAILURES):
+        raise CurateError(
+            f"--retry {text}: {unknown[0]!r} is no failure of a download; these are:"
+            f" {', '.join(sorted(FETCH_FAILURES))}"
+        )
+    return found
+
+
+def _run(config: Config, *, options: list[str], retry_failed: frozenset[str] = frozenset()) -> None:
     from curate.plan import make_plan
 
     started = time.monotonic()
@@ -131,10 +176,18 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
 @app.command(name="config")
 def show_config(
     recipe: Annotated[str | None, typer.Option(help="The recipe to print; default: demo.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every key with its default and what it means.")
+    ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
 ) -> None:
-    """Print a configuration to start from, or the schema of all keys."""
+    """Print a configuration to start from, or all keys."""
+    from curate.reference import full_config
+
     with one_line_errors():
+        if full:
+            print(full_config(), end="")
+            return
         if schema:
             print(config_file.json_schema())
             return
@@ -154,6 +207,7 @@ def recipes() -> None:
         for name, path in config_file.recipes().items():
             first = path.read_text().splitlines()[0].lstrip("# ")
             out_console.print(f"{name:24} {first}")
+        out_console.print("\nTo start from one: curate config --recipe NAME > my.yaml")
 
 
 balancing_commands.add_to(app)
@@ -162,6 +216,10 @@ subset_command.add_to(app)
 hash_command.add_to(app)
 scoring_command.add_to(app)
 app.add_typer(metadata.app, name="metadata")
+for _command in (*app.registered_commands, *metadata.app.registered_commands):
+    # Typer keeps the line breaks of a docstring, in the middle of sentences.
+    _text = inspect.cleandoc(getattr(_command.callback, "__doc__", None) or "")
+    _command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", _text)
 
 
 def main() -> None:

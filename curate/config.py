@@ -20,6 +20,7 @@ Interpolation = Literal[
     "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"
 ]
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+LOCAL_RUNNER = "FnApiRunner"
 COLUMN_NAME = "^[a-z][a-z0-9_]*$"
 
 
@@ -51,8 +52,8 @@ def _kinds(annotation: object) -> set[object]:
 class Columns(Model):
     """Names of the input's columns."""
 
-    url: str = "url"
-    caption: str = "caption"
+    url: str = Field("url", description="of the images' URLs")
+    caption: str = Field("caption", description="of the captions")
     uid: str | None = Field(
         None,
         description="128 bits as 32 hex digits; else from url + caption. Pairs that share one are kept"
@@ -82,7 +83,7 @@ class Input(Model):
         " row of several is no failure, unless this is 0",
     )
 
-    @field_validator("paths", mode="before")
+    @field_validator("paths", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -105,7 +106,7 @@ class Prepare(Model):
 class Download(Model):
     """Fetching and encoding images."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="false: text stages only, and no shards")
     timeout: float = Field(
         30.0, gt=0, description="seconds for one attempt, from the name's look-up to the last byte"
     )
@@ -121,8 +122,11 @@ class Download(Model):
         1_000, gt=0, description="over it, an image of more than 1,048,576 pixels is a bomb"
     )
     decode_timeout: float = Field(60.0, gt=0, description="seconds for one image, then it is hung")
-    max_redirects: int = Field(5, ge=0)
-    user_agent: str = "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate)"
+    max_redirects: int = Field(5, ge=0, description="followed for one URL")
+    user_agent: str = Field(
+        "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate)",
+        description="what hosts see as the name of this program",
+    )
     contact: str | None = Field(
         None, pattern=r"^[!-'*-~]+$", description="mail or URL of who runs this, for the user agent"
     )
@@ -139,13 +143,15 @@ class Download(Model):
         default_factory=dict,
         description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
     )
-    image_size: Positive = 256
-    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = (
-        "keep_ratio"
+    image_size: Positive = Field(256, description="pixels, of the side that resize_mode means")
+    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = Field(
+        "keep_ratio",
+        description="keep_ratio: the smaller side becomes image_size; keep_ratio_largest: the larger;"
+        " center_crop: a square, cut; border: a square, padded; as in img2dataset",
     )
-    only_if_bigger: bool = True
-    upscale_interpolation: Interpolation = "lanczos"
-    downscale_interpolation: Interpolation = "area"
+    only_if_bigger: bool = Field(True, description="leave smaller images as they are")
+    upscale_interpolation: Interpolation = Field("lanczos", description="where an image grows")
+    downscale_interpolation: Interpolation = Field("area", description="where it shrinks")
     fast_decode: bool = Field(
         False,
         description="decode JPEGs at a fraction of their size: twice as fast, nearly the same",
@@ -157,7 +163,7 @@ class Download(Model):
         False, description="store each file as it came, EXIF included; decoded for its hash alone"
     )
     keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
-    encode_format: Literal["jpg", "png", "webp"] = "jpg"
+    encode_format: Literal["jpg", "png", "webp"] = Field("jpg", description="of stored images")
     encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
     faces: Literal["find", "blur"] | None = Field(
         None,
@@ -212,7 +218,8 @@ class Download(Model):
         return self
 
 
-_POLICIES = ("url", "image", "pair", "caption")
+Policy = Literal["url", "image", "pair", "caption"]
+_POLICIES = get_args(Policy)
 _PRESETS = {"strict": ("url", "image", "caption")}
 
 
@@ -222,8 +229,8 @@ class Dedup(Model):
     Of a cluster the pair with the larger image stays, then the longer caption, then the smaller uid.
     """
 
-    enabled: bool = True
-    policy: tuple[Literal["url", "image", "pair", "caption"], ...] = Field(
+    enabled: bool = Field(True, description="false: duplicates stay")
+    policy: tuple[Policy, ...] = Field(
         ("pair",),
         min_length=1,
         description="url: one pair a URL. image: one an image. pair: one of those with the same"
@@ -251,10 +258,19 @@ class Dedup(Model):
         " the same in small, with their colours; 0, or an image without a hash: only the same file",
     )
 
-    @field_validator("policy", mode="before")
+    @field_validator(
+        "policy",
+        mode="before",
+        json_schema_input_type=Policy | Literal["strict"] | tuple[Policy, ...],
+    )
     @classmethod
     def _preset_or_one(cls, value: object) -> object:
-        return _PRESETS.get(value, (value,)) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if value not in (*_POLICIES, *_PRESETS):
+            known = ", ".join((*_POLICIES, *_PRESETS))
+            raise ValueError(f"expected one of {known}, or a list of the first {len(_POLICIES)}")
+        return _PRESETS.get(value, (value,))
 
     @field_validator("policy")
     @classmethod
@@ -451,20 +467,30 @@ class Rule(Model):
     """
 
     name: str = Field("", description="in the ledger; default: the column")
-    column: str | None = None
-    min: float | None = None
-    max: float | None = None
+    column: str | None = Field(
+        None, description="what the rule is over; docs/reference.md lists them"
+    )
+    min: float | None = Field(None, description="lowest value to keep")
+    max: float | None = Field(None, description="highest value to keep")
     between: tuple[float, float] | None = Field(None, description="lowest and highest to keep")
-    in_: tuple[bool | str | int | float, ...] | None = Field(None, alias="in")
-    not_in: tuple[bool | str | int | float, ...] | None = None
+    in_: tuple[bool | str | int | float, ...] | None = Field(
+        None, alias="in", description="values to keep"
+    )
+    not_in: tuple[bool | str | int | float, ...] | None = Field(
+        None, description="values not to keep"
+    )
     top_fraction: float | None = Field(
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
     per: str | None = Field(
         None, description="top_fraction of each group that has one value in this column"
     )
-    any_of: tuple["Rule", ...] | None = None
-    all_of: tuple["Rule", ...] | None = None
+    any_of: tuple["Rule", ...] | None = Field(
+        None, description="rules of which one has to hold, in place of a column"
+    )
+    all_of: tuple["Rule", ...] | None = Field(
+        None, description="rules that all have to hold, in place of a column"
+    )
 
     @model_validator(mode="after")
     def _something(self) -> "Rule":
@@ -556,8 +582,8 @@ class Shards(Model):
 class Beam(Model):
     """The engine; nothing here changes the output."""
 
-    runner: str = "FnApiRunner"
-    workers: Positive = 1
+    runner: str = Field(LOCAL_RUNNER, description="name of a Beam runner; this one is local")
+    workers: Positive = Field(1, description="local worker processes")
     options: tuple[str, ...] = Field((), description="further Beam options, as on a command line")
 
 
@@ -566,7 +592,7 @@ class Config(Model):
 
     input: Input
     out: str | None = Field(None, description="the run directory, any fsspec URL")
-    seed: int = 0
+    seed: int = Field(0, description="of the balancing's chance")
     part_rows: Positive = Field(
         10_000, le=1_000_000, description="pairs a part, the unit of work and of resume"
     )
@@ -578,7 +604,11 @@ class Config(Model):
     scores: dict[Annotated[str, Field(pattern=COLUMN_NAME)], FurtherScore] = Field(
         default_factory=dict, description="further scores, each by the name of its column"
     )
-    select: tuple[Rule, ...] = ()
+    select: tuple[Rule, ...] = Field(
+        (),
+        description="rules: each drops the pairs that do not satisfy it, at the first stage that"
+        " has its columns",
+    )
     semdedup: SemDedup | None = None
     balance: Balance | None = None
     shards: Shards = Shards()

@@ -1,5 +1,6 @@
 """Configurations as files: read from YAML with overrides, written, and what is wrong with them."""
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -177,7 +178,7 @@ def _explain(
 ) -> str:
     first = error.errors()[0]
     loc = [part for part in first["loc"] if part != "[key]"]
-    place = sources.get(tuple(str(part) for part in loc))
+    place = _assignment(tuple(map(str, loc)), sources)
     if place is None:
         place = f"{path}:{_line(node, loc)}" if loc else path
     key = ".".join(str(part) for part in loc)
@@ -195,8 +196,33 @@ def _explain(
         if isinstance(first["input"], bool) and first["type"] == "string_type":
             message += ": YAML takes this word for a truth value, put it in quotes"
     more = error.error_count() - 1
+    message += _advice(loc, first, sources)
     tail = f" (and {more} more)" if more else ""
     return f"{place}: {key + ': ' if key else ''}{message}{tail}"
+
+
+def _assignment(loc: tuple[str, ...], sources: dict[tuple[str, ...], str]) -> str | None:
+    """The latest --set that gave what stands at `loc`, all around it or some of it."""
+    for keys in reversed(sources):
+        shared = min(len(keys), len(loc))
+        if shared and keys[:shared] == loc[:shared]:
+            return sources[keys]
+    return None
+
+
+def _advice(loc: list[Any], error: Any, sources: dict[tuple[str, ...], str]) -> str:
+    """What to write instead, where an assignment did not mean what it says."""
+    at = tuple(map(str, loc))
+    for keys, source in sources.items():
+        inside, value = keys[len(at) :], source.partition("=")[2]
+        if not inside or keys[: len(at)] != at:
+            continue
+        if at == ("balance",) and "exactly one" in error["msg"]:
+            return f"; in place of the file's: --set balance='{{{'.'.join(inside)}: {value}}}'"
+        if error["type"] == "string_type" and len(at) > 1:
+            key = ".".join((at[-1], *inside))
+            return f"; a key with dots goes into braces: --set {'.'.join(at[:-1])}='{{{key}: {value}}}'"
+    return ""
 
 
 def _line(node: yaml.Node | None, loc: list[Any]) -> int:
@@ -215,8 +241,6 @@ def _line(node: yaml.Node | None, loc: list[Any]) -> int:
 
 
 def _nearest(loc: list[Any]) -> str | None:
-    import difflib
-
     known: Any = Config.model_json_schema()
     definitions = known["$defs"]
     for part in loc[:-1]:
@@ -245,3 +269,13 @@ def json_schema() -> str:
 def recipes() -> dict[str, Path]:
     """The shipped recipes by name."""
     return {path.stem: path for path in sorted(files.shipped("pipelines/recipes").glob("*.yaml"))}
+
+
+def recipe_meant(name: str) -> str:
+    """What to say where `name` is no file, if it looks like the name of a recipe; else nothing."""
+    asked = name.removesuffix(".yaml")
+    near = difflib.get_close_matches(asked, recipes(), n=1, cutoff=0.8)
+    if not near:
+        return ""
+    meant = "it is a recipe" if near[0] == asked else f"did you mean the recipe {near[0]!r}?"
+    return f"; {meant}: curate config --recipe {near[0]} > {near[0]}.yaml"

@@ -186,6 +186,24 @@ def _here(run: Run, part: Part) -> Part:
     return replace(part, path=copy) if part.staged else part
 
 
+def source_of(run: Run, part: Part) -> tuple[str, int]:
+    """The file of the pool that a part is of, and how many of its rows come before the part."""
+    if not part.staged:
+        return part.path, part.start
+    found = files.read_json(run.path("input", "parts.json"))
+
+    def number(path: str) -> int:
+        return int(path.rpartition("/")[2].split("-")[1])
+
+    of_file = number(part.path)
+    before = (
+        one["rows"]
+        for one in found["parts"]
+        if one["index"] < part.index and one["staged"] and number(one["path"]) == of_file
+    )
+    return found["paths"][of_file], sum(before)
+
+
 def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
     pool = pool_format(config)
     fraction = config.input.max_dead_fraction

@@ -6,17 +6,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from curate import config_file, files, revocations
+from curate.config import LOCAL_RUNNER, Download
 from curate.cutting import check_rows
 from curate.errors import CurateError
-from curate.flow import LOCAL_RUNNER, build
 from curate.plan import Plan
+from curate.reasons import MENDS
 from curate.resume import Standing, settle
-from curate.run import PART_STAGES, totals, versions
+from curate.run import ANNOTATED, PART_STAGES, totals, versions
 from curate.schema import Stage
 from curate.stages.parent import start_workers
 
@@ -39,13 +41,20 @@ def beam_flags(plan: Plan, extra: Sequence[str] = ()) -> list[str]:
 def prepare_run(plan: Plan) -> Standing:
     """Write config.yaml and run.json, and settle what an earlier run left."""
     run, config = plan.run, plan.config
+    before = run.state()
     standing = settle(plan)
+    standing = replace(
+        standing,
+        changed=_new_ways_to_ask(plan, standing),
+        idle=before.get("reported") == _reported(plan) and _stands(plan, standing),
+    )
     retries = run.state().get("retries", 0) + bool(standing.failed)
     files.write_bytes(
         run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
     )
     run.update(
-        state="running",
+        state="complete" if standing.idle else "running",
+        reported=_reported(plan) if standing.idle else None,
         source=run.source,
         revoked=revocations.inherited(run),
         seed=config.seed,
@@ -57,6 +66,61 @@ def prepare_run(plan: Plan) -> Standing:
         versions=versions(),
     )
     return standing
+
+
+def report_written(plan: Plan) -> None:
+    """Note that the report is that of this plan: repeated, it has nothing to do."""
+    plan.run.update(reported=_reported(plan))
+
+
+def _reported(plan: Plan) -> str:
+    """What the report depends on, beside the files of the steps: not how they were asked for or run."""
+    told: Any = {"beam": True, "out": True, "download": set(MENDS)}
+    document = plan.config.model_dump(mode="json", exclude=told)
+    return files.digest_of({x: y.chain for x, y in plan.digests.items()}, document, versions())
+
+
+def _stands(plan: Plan, standing: Standing) -> bool:
+    """Whether every part, every shard and the report stand as the plan wants them."""
+    run = plan.run
+    stages = [stage for stage in plan.stages if stage in PART_STAGES and run.makes(stage)]
+    if standing.failed or not all(standing.skips(stage) for stage in stages):
+        return False
+    if not files.exists(run.path(Stage.REPORT, "index.html")):
+        return False
+    if Stage.SHARDS not in plan.stages:
+        return True
+    names = set(files.names(run.path(Stage.SHARDS)))
+    if "manifest.json" not in names:
+        return False
+    manifest = files.read_json(run.path(Stage.SHARDS, "manifest.json"))
+    wanted = {
+        one["name"] + ending
+        for one in manifest["shards"]
+        for ending in (".tar", ".parquet", "_stats.json")
+    }
+    return manifest["digest"] == plan.digests[Stage.SHARDS].chain and wanted <= names
+
+
+def _new_ways_to_ask(plan: Plan, standing: Standing) -> tuple[str, ...]:
+    """The settings of the download that changed since the last run and redo nothing by themselves."""
+    url = plan.run.path("config.yaml")
+    fetched = standing.valid.get(files.join(Stage.DOWNLOAD, ANNOTATED))
+    if plan.retry_failed or not fetched or not files.exists(url):
+        return ()
+    try:
+        was = config_file.load(url).download
+    except CurateError:  # written by another version
+        return ()
+
+    def asked(name: str, download: Download) -> object:
+        found = getattr(download, name)
+        if name == "connect_to":  # `curate demo` has new ports each time
+            return {host: address.rpartition(":")[0] for host, address in found.items()}
+        return found
+
+    new = plan.config.download
+    return tuple(name for name in MENDS if asked(name, was) != asked(name, new))
 
 
 @contextmanager
@@ -82,6 +146,8 @@ def execute(
     plan: Plan, standing: Standing, *, extra: Sequence[str] = (), debug: bool = False
 ) -> None:
     """Run the whole graph of `plan` to its end; see :func:`run_graph`."""
+    from curate.flow import build
+
     graph = partial(build, plan=plan, clustered=standing.clustered)
     run_graph(plan, graph, extra=extra, debug=debug)
 

@@ -19,6 +19,7 @@ from curate.ops.quantiles import quantiles_of
 from curate.ops.urls import normalise_url
 from curate.reasons import rule_reason
 from curate.report.wording import explain as worded
+from curate.revocations import load_revocations
 from curate.run import ANNOTATED, PART_STAGES, Run
 from curate.schema import Stage
 
@@ -66,11 +67,24 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
     if not found and is_url and normalise_url(wanted) != wanted:
         found = list(_search(run, "url", normalise_url(wanted)))
     if not found:
+        _check_revoked(run, wanted, is_url=is_url)
         raise CurateError(
             f"{run.root}: no pair with the {'URL' if is_url else 'uid'} {wanted}"
             + ("" if is_url else "; a uid has 32 hex digits, anything with :// is taken for a URL")
         )
     return tuple(_story(run, config, index, row) for index, row in found)
+
+
+def _check_revoked(run: Run, wanted: str, *, is_url: bool) -> None:
+    """Raise if `wanted` was revoked: nothing but hashes is left of it."""
+    revoked = load_revocations(run)
+    column = pa.array([wanted if is_url else wanted.lower()], pa.string())
+    nothing = pa.nulls(1, pa.string())
+    pair = {"uid": nothing, "url": column} if is_url else {"uid": column, "url": nothing}
+    if revoked and revoked.pairs(pa.table(pair))[0]:
+        raise CurateError(
+            f"{run.root}: {wanted} was revoked from this run (`curate revoke`); nothing of it was kept"
+        )
 
 
 def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, Row]]:
@@ -120,7 +134,7 @@ def _story(run: Run, config: Config, index: int, pair: Row) -> Story:
         known |= added.keys()
         if kept is not None:
             if stage is Stage.PREPARE and "matches" in added:
-                added["matches"] = _entries(run, config, kept)
+                added["matches"] = _entries(run, config, index, kept)
             has_others = added.get("cluster_size", 1) > 1
             if stage is Stage.SCORE:
                 has_others = config.semdedup is not None
@@ -158,14 +172,17 @@ def _cut(run: Run, config: Config, stage: Stage, reason: str) -> str:
     return f" In this run that is from {', '.join(found)} on." if found else ""
 
 
-def _entries(run: Run, config: Config, kept: Row) -> Any:
-    """The matched entries, with t and probability where the pair's run has balanced."""
+def _entries(run: Run, config: Config, index: int, kept: Row) -> Any:
+    """The matched entries; for a pair that came as far as the balance, with what was counted there."""
     url = run.path(Stage.BALANCE, "entries.parquet")
     ids = kept["matches"]
     if not files.exists(url) or not ids:
         return len(ids)
     filters = [("language", "=", kept["language"]), ("entry_id", "in", ids)]
     rows = files.read_table(url, filters=filters).to_pylist()
+    ahead = [stage for stage in PART_STAGES if stage is not Stage.BALANCE and run.done(stage)]
+    if _row(run.part(ahead[-1], index), kept["uid"]) is None:
+        return "; ".join(row["entry"] for row in rows)
     return "; ".join(
         f"{row['entry']} ({row['count']:,} pairs, p {row['probability']:.3g})" for row in rows
     )

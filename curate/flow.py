@@ -15,7 +15,7 @@ import apache_beam as beam
 from curate import config as configuration
 from curate import files, schema
 from curate.asked import added_columns, clip_model, derived_of, measure_spec, measured, runs_model
-from curate.config import Config
+from curate.config import LOCAL_RUNNER, Config
 from curate.cutting import most_dead, pool_format
 from curate.digests import score_folder
 from curate.ops.clip import embedding_prefix
@@ -41,8 +41,6 @@ from curate.stages.semantic import FindDuplicates, SemanticStep
 from curate.stages.shards import Shards, ShardStep
 from curate.stages.simcore import SimCore, SimCoreStep
 from curate.stages.wfpp import Wfpp, WfppStep
-
-LOCAL_RUNNER = "FnApiRunner"
 
 
 def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> None:

@@ -28,7 +28,7 @@ class Plan:
     digests: dict[str, StepDigest]  # by folder
     inputs: tuple[dict[str, Any], ...]
     input_digest: str
-    retry_failed: bool = False  # fetch again what failed for a reason that may have passed
+    retry_failed: frozenset[str] = frozenset()  # fetch again what failed for one of these reasons
     blocked: dict[str, int] = field(default_factory=dict)  # hashes on the block lists, by kind
 
     def rules(self, stage: Stage) -> tuple[Rule, ...]:

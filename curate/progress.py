@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from curate import files
+from curate.ops.hosts import TRANSIENT
 from curate.plan import Plan
-from curate.reasons import RULE_PREFIX
+from curate.reasons import MENDS, RULE_PREFIX
+from curate.report.wording import alarms
 from curate.resume import Standing
-from curate.run import ANNOTATED, PART_STAGES, Run
+from curate.run import ANNOTATED, PART_STAGES, totals
 from curate.schema import Stage
 
 _POLL = 0.5  # seconds
@@ -45,8 +47,29 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
         console.print(
             f"Fetching again what failed: {_counted(n, 'pair')} in {_counted(parts, 'part')}"
         )
-    elif plan.retry_failed:
+    elif plan.retry_failed == TRANSIENT:
         console.print("Nothing to fetch again: no download failed for a reason that may pass")
+    elif plan.retry_failed:
+        console.print(f"Nothing to fetch again: no download failed as {_listed(plan.retry_failed)}")
+    if standing.changed:
+        _tell_of_failures(console, plan, standing.changed)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) -> None:
+    """One line where settings changed that may mend failures, which stand all the same."""
+    dropped = totals(plan.run, Stage.DOWNLOAD)["dropped"]
+    mended = frozenset[str]().union(*(MENDS[name] for name in changed))
+    left = {reason: n for reason, n in dropped.items() if reason in mended}
+    if left:
+        keys = ", ".join(f"download.{name}" for name in changed)
+        console.print(
+            f"{keys} changed: {_counted(sum(left.values()), 'pair')} that failed before stay as they"
+            f" are; to ask for them again: --retry {','.join(sorted(left))}"
+        )
 
 
 @contextmanager
@@ -109,8 +132,11 @@ def _advance(
         progress.update(task, completed=len(seen[folder]), pairs=pairs)
 
 
-def funnel(stages: dict[str, Any]) -> Table:
-    """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds."""
+def funnel(stages: dict[str, Any], *, skips: Callable[[str], bool] = lambda stage: False) -> Table:
+    """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds.
+
+    `skips` says of which stage nothing was done this time: it has no seconds.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("stage", "in", "kept", "dropped", "dead", "seconds"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -124,7 +150,7 @@ def funnel(stages: dict[str, Any]) -> Table:
             why += f", {len(reasons) - 6} more"
         table.add_row(
             stage, f"{counts['rows']:,}", f"{counts['kept']:,}", f"{sum(dropped.values()):,}",
-            f"{sum(dead.values()):,}", f"{counts['seconds']:,.1f}", why,
+            f"{sum(dead.values()):,}", "–" if skips(stage) else f"{counts['seconds']:,.1f}", why,
         )  # fmt: skip
     return table
 
@@ -147,10 +173,15 @@ def _counted(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
-def summary(console: Console, run: Run, *, report: str, started: float) -> None:
-    """The funnel, and where the shards and the report are."""
+def summary(
+    console: Console, plan: Plan, *, standing: Standing, report: str, started: float
+) -> None:
+    """The funnel, what is alarming in it, and where the shards and the report are."""
+    run = plan.run
     state = run.state()
-    console.print(funnel(state["stages"]))
+    console.print(funnel(state["stages"], skips=standing.skips))
+    for alarm in alarms(state["stages"], config=plan.config):
+        console.print(Text.assemble(("warning ", "bold yellow"), alarm))
     manifest = run.path(Stage.SHARDS, "manifest.json")
     if files.exists(manifest):
         found = files.read_json(manifest)

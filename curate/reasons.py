@@ -70,6 +70,27 @@ class ErrorCode(StrEnum):
     IMAGE_UNDECODABLE = "image_undecodable"
 
 
+FETCH_FAILURES = frozenset(list(DropReason)[
+    list(DropReason).index(DropReason.DNS) : list(DropReason).index(DropReason.DECODER_HUNG) + 1
+])  # fmt: skip
+"""What may become of a fetch in place of an image: any of it can be asked again."""
+
+_CONNECTS = frozenset({DropReason.DNS, DropReason.REFUSED, DropReason.RESET, DropReason.TIMEOUT,
+                       DropReason.TLS, DropReason.PROTOCOL})  # fmt: skip
+_BUSY = frozenset({DropReason.TIMEOUT, DropReason.RESET, DropReason.HTTP_429, DropReason.HTTP_5XX})
+MENDS = {
+    "connect_to": _CONNECTS | {DropReason.FORBIDDEN_ADDRESS},
+    "timeout": frozenset({DropReason.TIMEOUT}),
+    "decode_timeout": frozenset({DropReason.DECODER_HUNG}),
+    "retries": _CONNECTS | _BUSY,
+    "concurrency": _BUSY,
+    "per_host": _BUSY,
+    "per_host_rate": _BUSY,
+    "user_agent": frozenset({DropReason.HTTP_403, DropReason.HTTP_429}),
+    "contact": frozenset({DropReason.HTTP_403, DropReason.HTTP_429}),
+}
+"""Settings of how the download asks, not of what it stores, and the failures that each may mend."""
+
 RULE_PREFIX = "rule:"
 
 

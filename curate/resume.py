@@ -14,6 +14,7 @@ from curate.config import Rule
 from curate.cuts import FILE as CUTS
 from curate.digests import score_folder
 from curate.errors import CurateError
+from curate.ops.hosts import TRANSIENT
 from curate.plan import Plan
 from curate.run import (
     ANNOTATED,
@@ -40,6 +41,14 @@ class Standing:
     stale: dict[str, int]  # parts done under other settings, by folder
     clustered: bool  # whether dedup's verdicts stand
     failed: dict[int, int] = field(default_factory=dict)  # rows to be fetched again, by part
+    parts: int = field(default=0, compare=False)  # of the plan
+    changed: tuple[str, ...] = ()  # settings of how to ask that are new, though what failed stands
+    idle: bool = False  # whether all stands, the report as well
+
+    def skips(self, stage: str) -> bool:
+        """Whether nothing of `stage` is done."""
+        own = {folder: n for folder, n in self.valid.items() if folder.split("/")[0] == stage}
+        return bool(own) and all(n == self.parts > 0 for n in own.values())
 
     @property
     def is_fresh(self) -> bool:
@@ -81,8 +90,8 @@ def settle(plan: Plan) -> Standing:
             files.remove(run.path(folder, CUTS))
         now = set()
         for index, record in run.records(folder):
-            if plan.retry_failed and record.own == digest.own and _failed(record):
-                failed[index] = _failed(record)
+            if record.own == digest.own and (again := _failed(plan, folder, index, record)):
+                failed[index] = again
                 run.retract(folder, index, own=digest.own)
             elif record.digest != digest.chain:
                 stale[folder] = stale.get(folder, 0) + 1
@@ -100,7 +109,7 @@ def settle(plan: Plan) -> Standing:
         for name in files.names(run.path(Stage.SHARDS)):
             if name.endswith(".json"):
                 files.remove(run.path(Stage.SHARDS, name))
-    return Standing(valid, stale, clustered, failed)
+    return Standing(valid, stale, clustered, failed, parts=everything)
 
 
 def _check_nothing_is_lost(plan: Plan) -> None:
@@ -126,8 +135,14 @@ def _check_nothing_is_lost(plan: Plan) -> None:
             )
 
 
-def _failed(record: PartRecord) -> int:
-    return int(record.figures.get(TRANSIENT_ROWS, 0))
+def _failed(plan: Plan, folder: str, index: int, record: PartRecord) -> int:
+    """Rows of a part that are to be fetched again."""
+    if not plan.retry_failed or folder != files.join(Stage.DOWNLOAD, ANNOTATED):
+        return 0
+    if plan.retry_failed == TRANSIENT:
+        return int(record.figures.get(TRANSIENT_ROWS, 0))
+    outcomes = files.read_table(plan.run.part(folder, index), columns=["outcome"])["outcome"]
+    return sum(outcome in plan.retry_failed for outcome in outcomes.to_pylist())
 
 
 def _remove_journals(run: Run, folder: str, done: set[int]) -> None:

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from curate import config_file
@@ -20,7 +19,12 @@ def revoke(
     run_directory: RunDirectory,
     list_: Annotated[
         str | None,
-        typer.Option("--list", metavar="FILE", help="Uids, URLs, hosts or hashes, one a line."),
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Uids, URLs, hosts or hashes, one a line. Required, but to finish a revocation that"
+            " was interrupted.",
+        ),
     ] = None,
 ) -> None:
     """Take the listed pairs out of a run: its parts, images, ledger, shards and report.
@@ -55,12 +59,14 @@ def explain(
             print(json.dumps([asdict(story) for story in found], ensure_ascii=False, indent=1))
             return
         for story in found:
-            table = Table(box=None, show_header=False, pad_edge=False)
-            table.add_column(style="bold", no_wrap=True)
-            table.add_column(overflow="fold")
-            for heading, text in explaining.lines(story):
-                table.add_row(heading, Text(text))
-            out_console.print(table, soft_wrap=False)
+            told = list(explaining.lines(story))
+            width = max(len(heading) for heading, _ in told)
+            for name, text in told:
+                heading = name
+                for row in Text(text).wrap(out_console, out_console.width - width - 2):
+                    row.rstrip()
+                    out_console.print(Text.assemble((f"{heading:{width}}", "bold"), "  ", row))
+                    heading = ""
             out_console.print()
 
 

@@ -75,8 +75,6 @@ def beam_options(context: typer.Context) -> list[str]:
 def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
     """Run and report; Ctrl-C says how to go on. `started` is the monotonic clock's."""
     from curate import execute, progress
-    from curate.stages.report import write_report
-    from curate.subset import write_subset
 
     run, config = planned.run, planned.config
     try:
@@ -86,6 +84,16 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
         stages = " > ".join(stage for stage in planned.stages if run.makes(stage))
         out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
         progress.announce(out_console, planned, standing)
+        if standing.idle:
+            report = run.path(Stage.REPORT, "index.html")
+            out_console.print("Nothing to do: all of it stands")
+            progress.summary(
+                out_console, planned, standing=standing, report=report, started=started
+            )
+            return
+        from curate.stages.report import write_report
+        from curate.subset import write_subset
+
         with execute.recorded(planned):
             with progress.watch(out_console, planned, standing):
                 execute.execute(planned, standing, extra=options, debug=debugging())
@@ -93,9 +101,10 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
                 kept = planned.upstream(Stage.SHARDS)
                 write_subset(run, kept, run.path(kept, "uids.npy"))
         report = write_report(run, config)
+        execute.report_written(planned)
     except KeyboardInterrupt:
         error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
         sys.stdout.flush()
         execute.abandon(130)
     progress.tried_again(out_console, planned, standing)
-    progress.summary(out_console, run, report=report, started=started)
+    progress.summary(out_console, planned, standing=standing, report=report, started=started)

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from curate import config_file
+from curate import config_file, files
 from curate.config import Balance, Config, Download, Rule
 from curate.config_file import dump, json_schema, load, parse_set
 from curate.errors import CurateError
@@ -437,6 +438,17 @@ def test_out_has_the_last_word(tmp_path: Path) -> None:
         ("balance.t=-1", "--set balance.t=-1: balance.t: input should be greater than 0, not -1"),
         ("seed.deep=1", "--set seed.deep=1: seed is not a mapping"),
         ("select.0.min=3", "--set select.0.min=3: select is not a mapping"),
+        ("dedup.policy=all", "--set dedup.policy=all: dedup.policy: expected one of url, image, pair,"
+         " caption, strict, or a list of the first 4, not 'all'"),
+        ("select=[{column: a}]", "--set select=[{column: a}]: select.0: a rule needs one of min, max,"
+         " between, in, not_in, top_fraction (or any_of, all_of)"),
+        ("prepare.metadata={en: 3}", "--set prepare.metadata={en: 3}: prepare.metadata.en: input should"
+         " be a valid string, not 3"),
+        ("balance.p=0.2", "--set balance.p=0.2: balance: give exactly one of t, p, size and wfpp;"
+         " in place of the file's: --set balance='{p: 0.2}'"),
+        ("download.connect_to.a.example=b:1", "--set download.connect_to.a.example=b:1:"
+         " download.connect_to.a: input should be a valid string; a key with dots goes into braces:"
+         " --set download.connect_to='{a.example: b:1}'"),
         ("seed={", "--set seed={: not YAML: expected the node content, but found '<stream end>'"),
         ("balance={t: 1, t: 2}",
          "--set balance={t: 1, t: 2}: the key 't' stands in line 1 already"),
@@ -517,6 +529,34 @@ def test_the_json_schema_knows_every_key() -> None:
     assert schema["required"] == ["input"]
     assert schema["additionalProperties"] is False
     assert "in" in schema["$defs"]["Rule"]["properties"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(files.shipped("pipelines").rglob("*.yaml")), ids=lambda x: x.stem
+)
+def test_the_json_schema_accepts_what_ships(path: Path) -> None:
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document.setdefault("input", {}).setdefault("paths", "pool.parquet")
+    jsonschema.Draft202012Validator(json.loads(json_schema())).validate(document)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "valid"),
+    [("paths", "a.csv", True), ("paths", ["a", "b"], True), ("paths", 3, False),
+     ("policy", "strict", True), ("policy", "url", True), ("policy", ["url", "pair"], True),
+     ("policy", "all", False), ("policy", ["strict"], False)],
+)  # fmt: skip
+def test_the_json_schema_accepts_what_the_program_does(
+    key: str, value: object, valid: bool
+) -> None:
+    document: dict[str, Any] = {"input": {"paths": ["x"]}, "dedup": {}}
+    document["input" if key == "paths" else "dedup"][key] = value
+    assert jsonschema.Draft202012Validator(json.loads(json_schema())).is_valid(document) is valid
+    if valid:
+        Config.model_validate(document)
+    else:
+        with pytest.raises(ValidationError):
+            Config.model_validate(document)
 
 
 @pytest.mark.parametrize("name", sorted(config_file.recipes()))

@@ -263,6 +263,18 @@ def test_a_part_with_more_text_than_arrow_counts_is_one_line(
     )
 
 
+def test_a_uid_of_another_kind_is_told_by_its_row_of_the_pool(tmp_path: Path) -> None:
+    good = [f"{i},http://x.example/{i}.jpg,the fox number {i}" for i in range(15)]
+    for row in range(12):
+        good[row] = f"{row:032x}" + good[row][good[row].index(",") :]
+    (tmp_path / "pairs.csv").write_text("\n".join(["id,url,caption", *good]))
+    keys = {"columns": {"uid": "id"}, "max_dead_fraction": 0.1}
+    made = make_plan(config(tmp_path, str(tmp_path / "pairs.csv"), input=keys))
+    with pytest.raises(Exception, match=r"pairs\.csv: 3 of 5 rows cannot be used, .*the first: row 13: "
+                       r"uid '12' is not 32 hex digits \(input\.columns\.uid\)"):  # fmt: skip
+        prepared(made)
+
+
 def test_metadata_like_that_of_datacomp(tmp_path: Path) -> None:
     n = 25
     table: dict[str, list[Any]] = {

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from curate import files
 from curate.config import Config
+from curate.ops.hosts import TRANSIENT
 from curate.plan import Plan, make_plan
 from curate.progress import announce, funnel, summary, tried_again, watch
 from curate.resume import Standing
@@ -25,6 +26,9 @@ def planned(tmp_path: Path, **keys: Any) -> Plan:
     document = {"input": {"paths": [str(path)]}, "out": str(tmp_path / "run"), "part_rows": 2,
                 "dedup": {"enabled": False}, **keys}  # fmt: skip
     return make_plan(Config.model_validate(document))
+
+
+STANDING = Standing({}, {}, clustered=False)
 
 
 def console(*, terminal: bool = False) -> Console:
@@ -58,7 +62,7 @@ def test_what_stands_is_announced(
 
 
 def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
-    plan = replace(planned(tmp_path), retry_failed=True)
+    plan = replace(planned(tmp_path), retry_failed=TRANSIENT)
     target = console()
     nothing = Standing({"prepare": 2}, {}, clustered=False)
     announce(target, plan, nothing)
@@ -106,7 +110,7 @@ def test_the_summary_names_what_there_is(tmp_path: Path) -> None:
     manifest = {"pairs": 12_345, "bytes": 6_789_000, "shards": [{}, {}]}
     files.write_json(plan.run.path("shards", "manifest.json"), manifest)
     target = console()
-    summary(target, plan.run, report="R/index.html", started=time.monotonic() - 61)
+    summary(target, plan, standing=STANDING, report="R/index.html", started=time.monotonic() - 61)
     lines = shown(target)
     assert [line.split()[:4] for line in lines[:2]] == [
         ["stage", "in", "kept", "dropped"], ["prepare", "4", "2", "2"],
@@ -123,7 +127,7 @@ def test_without_shards_the_summary_names_the_folder_of_the_kept_pairs(tmp_path:
     plan.run.update(stages={"prepare": counts(4, 2, {"no_match": 2}, {})})
     target = console()
     files.write_table(plan.run.part("prepare", 0), pa.table({"uid": ["a"]}))
-    summary(target, plan.run, report="R/index.html", started=time.monotonic())
+    summary(target, plan, standing=STANDING, report="R/index.html", started=time.monotonic())
     named = next(line for line in shown(target) if line.startswith("kept")).split()[1]
     assert files.exists(named)
 
@@ -151,3 +155,27 @@ def test_nothing_moves_where_nobody_looks(tmp_path: Path) -> None:
     with watch(target, plan, Standing({}, {}, clustered=False)):
         plan.run.write_record("prepare", 0, PartRecord("d", "o", 2, 2))
     assert shown(target) == []
+
+
+def test_a_stage_of_which_nothing_was_done_has_no_seconds() -> None:
+    standing = Standing({"prepare": 2, "download/annotated": 2, "download": 1}, {}, False, parts=2)
+    assert standing.skips("prepare")
+    assert not standing.skips("download")
+    stages = {x: counts(3, 3, {}, {}) for x in ("prepare", "download")}
+    assert list(funnel(stages, skips=standing.skips).columns[5].cells) == ["–", "1,234.6"]
+
+
+def test_new_settings_that_may_mend_failures_are_told(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    target = console()
+    dropped = {"timeout": 3, "http_404": 2, "forbidden_address": 1200}
+    plan.run.write_record("download", 0, PartRecord("d", "o", 1205, 0, dropped=dropped))
+    standing = replace(STANDING, valid={"prepare": 2}, changed=("connect_to", "timeout"))
+    announce(target, plan, standing)
+    assert shown(target)[1:] == [
+        "download.connect_to, download.timeout changed: 1,203 pairs that failed before stay as they"
+        " are; to ask for them again: --retry forbidden_address,timeout"
+    ]
+    target = console()
+    announce(target, plan, replace(standing, changed=("contact",)))
+    assert shown(target)[1:] == []

@@ -12,6 +12,7 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
+from curate.ops.hosts import TRANSIENT
 from curate.plan import Plan, make_plan
 from curate.resume import Standing, settle
 from curate.run import PartRecord, Run
@@ -293,7 +294,7 @@ def test_what_is_tried_again(tmp_path: Path, parts: tuple[int, ...], expected: S
     run = finish(plan)
     fail(run, *parts)
     assert settle(plan) == standing([3] * 7, {}, clustered=True)  # nobody asked for it
-    again = settle(replace(plan, retry_failed=True))
+    again = settle(replace(plan, retry_failed=TRANSIENT))
     assert again == replace(expected, failed={index: 2 + index for index in parts})
     for index in parts:
         record = run.record("download/annotated", index)
@@ -307,12 +308,12 @@ def test_a_retry_that_was_killed_is_gone_on_with_or_left(tmp_path: Path) -> None
     plan = planned(tmp_path)
     run = finish(plan)
     fail(run, 0, 2)
-    settle(replace(plan, retry_failed=True))
+    settle(replace(plan, retry_failed=TRANSIENT))
     finish_part = run.record("download/annotated", 0)
     assert finish_part is not None
     digest = plan.digests["download/annotated"].chain
     run.write_record("download/annotated", 0, replace(finish_part, digest=digest, figures={}))
-    assert settle(replace(plan, retry_failed=True)).failed == {2: 4}
+    assert settle(replace(plan, retry_failed=TRANSIENT)).failed == {2: 4}
     assert settle(plan).valid["download/annotated"] == 2
     assert settle(plan).failed == {}
 
@@ -321,7 +322,7 @@ def test_rows_of_other_image_settings_are_not_tried_again(tmp_path: Path) -> Non
     run = finish(planned(tmp_path))
     fail(run, 0)
     plan = planned(tmp_path, download={"image_size": 99})
-    found = settle(replace(plan, retry_failed=True))
+    found = settle(replace(plan, retry_failed=TRANSIENT))
     assert found.failed == {}
     assert found.stale["download/annotated"] == 3
 

@@ -37,6 +37,9 @@ COLUMNS = {
     "image_format": "of the image as fetched, by its content",
     "image_bytes": "size of the image as fetched",
     "sha256": "of the image as fetched, hex",
+    "md5": "of the image as fetched, hex, where a block list holds MD5s",
+    "phash": "perceptual hash (PDQ) of the image, hex; none where it shows too little to tell",
+    "phash_quality": "how much the image shows, for that hash: 0 (one colour) to 100",
     "exif": "tags of the image as fetched, JSON, where they were asked for",
     "faces": "number of faces that were found in the image",
     "face_boxes": "left, top, right and bottom of each face, as shares of the upright image's width and"
@@ -46,6 +49,10 @@ COLUMNS = {
     "cluster_size": "pairs in that cluster",
     "other_captions": "captions of the pairs that were dropped for this one",
     "clip_score": "cosine similarity of image and caption under the scoring model",
+    "neg_clip_loss": "agreement of image and caption beyond that of others in a batch, at most 0",
+    "norm_sim": "how near the image is to the target set",
+    "nearest_target": "whether the image lies in a cluster that the target set lies in",
+    "simcore": "round in which SIMCore took the image, from 1; none where it did not",
     "keep_probability": "probability with which balancing kept the pair",
     "word_score": "how rare the caption's words are in the pool (WFPP), from 0",
 }
@@ -142,12 +149,20 @@ def _files(facts: Facts, config: Config) -> list[str]:
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
     after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
     names = ["key", *after.names]
-    columns = [f"- `{name}`: {COLUMNS.get(name, '')}" for name in names if name not in HIDDEN]
+    columns = [f"- `{name}`: {_meaning(name, config)}" for name in names if name not in HIDDEN]
     text = (
         f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
         " beside it stands a parquet file with the same columns:"
     )
     return [text, "", *columns]
+
+
+def _meaning(name: str, config: Config) -> str:
+    if name in config.scores:
+        return f"score of kind {config.scores[name].kind}"
+    if config.score and name in config.score.also:
+        return f"cosine similarity of image and caption under {config.score.also[name].model}"
+    return COLUMNS.get(name, "")
 
 
 def _limits(facts: Facts) -> list[str]:

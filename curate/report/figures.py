@@ -41,12 +41,13 @@ def _figures(facts: Facts) -> Iterator[Figure]:
             if one.scored:
                 name = f"{score.column}-{one.language}"
                 yield _score(one, name=name, title=one.language, width=charts.WIDTH)
-    if facts.duplicates and len(facts.duplicates.sizes) > 1:
+    if facts.duplicates and len(facts.duplicates.sizes) > 3:
         yield charts.figure("clusters", "Clusters by size", "", _clusters(facts))
     for language in facts.balance.languages if facts.balance else ():
         if language.ranks:
             yield _ranks(language)
-            yield _cumulative(language)
+            if language.kept_matches < 0.99 * language.matches:  # else both curves are one
+                yield _cumulative(language)
     if facts.sweep:
         yield from sweeps.figures(facts.sweep, balance=facts.balance)
 
@@ -168,7 +169,7 @@ def _ticks(edges: tuple[float, ...]) -> list[float]:
 def _clusters(facts: Facts) -> Any:
     sizes = facts.duplicates.sizes if facts.duplicates else ()
     names = [
-        f"{s.smallest}" if s.smallest == s.largest else f"{s.smallest} to {s.largest}"
+        f"{s.smallest:,}" if s.smallest == s.largest else f"{s.smallest} to {s.largest}"
         for s in sizes
     ]
     source = charts.rows(size=names, clusters=[s.clusters for s in sizes])

@@ -1,7 +1,8 @@
 """The page: facts, figures and thumbnails as one HTML file that asks nothing of the network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -10,9 +11,10 @@ from curate.config import Config
 from curate.config_file import dump
 from curate.report import sweeps
 from curate.report.charts import GRID, INK, Figure
+from curate.report.distributions import Language
 from curate.report.facts import Facts
 from curate.report.ledger import Example
-from curate.report.wording import STAGES
+from curate.report.wording import STAGES, alarms
 
 LANGUAGES = 40
 """Rows of a table of languages."""
@@ -38,9 +40,14 @@ def examples(facts: Facts) -> list[Example]:
 
 
 def render(
-    facts: Facts, *, figures: Mapping[str, Figure], thumbnails: Mapping[str, str], config: Config
+    facts: Facts,
+    *,
+    figures: Mapping[str, Figure],
+    thumbnails: Mapping[str, str],
+    config: Config,
+    name: str,
 ) -> str:
-    """The page as HTML; `thumbnails` are data: URIs by uid."""
+    """The page of the run `name` as HTML; `thumbnails` are data: URIs by uid."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -54,7 +61,10 @@ def render(
     }  # fmt: skip
     return environment.get_template(_TEMPLATE).render(
         facts=facts,
+        name=name,
+        languages=folded(facts.languages),
         verdict=verdict(facts),
+        alarms=alarms(_stages(facts), config=config),
         figures=figures,
         thumbnails=thumbnails,
         config=dump(config),
@@ -67,6 +77,31 @@ def render(
         most_languages=LANGUAGES,
         curves=sweeps.shown(facts.sweep) if facts.sweep else (),
     )
+
+
+def folded(languages: Sequence[Language]) -> list[Language]:
+    """The languages with a hundredth of the pairs of some column; the others, if several, as one."""
+    columns = ("unwanted", "prepared", "kept")
+    totals = {x: sum(getattr(one, x) for one in languages) for x in columns}
+    rare = [one for one in languages if all(100 * getattr(one, x) <= totals[x] for x in columns)]
+    if len(rare) < 2:
+        return list(languages)
+    sums = {x: sum(getattr(one, x) for one in rare) for x in columns}
+    others = Language(f"{len(rare)} others, under 1% each", **sums)
+    return [*(one for one in languages if one not in rare), others]
+
+
+def _stages(facts: Facts) -> dict[str, dict[str, Any]]:
+    """The funnel as :func:`alarms` takes it."""
+    return {
+        one.stage: {
+            "rows": one.rows,
+            "kept": one.kept,
+            "dropped": {x.reason: x.pairs for x in facts.dropped if x.stage == one.stage},
+            "dead": {x.reason: x.pairs for x in facts.dead if x.stage == one.stage},
+        }
+        for one in facts.funnel
+    }
 
 
 def verdict(facts: Facts) -> str:

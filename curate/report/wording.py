@@ -1,7 +1,10 @@
 """Reasons, errors and stages in plain words."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from curate.config import Config, Rule
-from curate.reasons import RULE_PREFIX, DropReason, ErrorCode
+from curate.reasons import RULE_PREFIX, DropReason, ErrorCode, rule_reason
 from curate.schema import Stage
 
 STAGES: dict[Stage, str] = {
@@ -42,8 +45,8 @@ REASONS: dict[str, str] = {
     DropReason.HTTP_5XX: "The host failed, on every attempt (status 500 to 599).",
     DropReason.HTTP_OTHER: "The host answered with a status that carries no image.",
     DropReason.REDIRECTS: "Too many redirects, or one that leads nowhere.",
-    DropReason.FORBIDDEN_ADDRESS: "The URL leads to a private or local address, which is never"
-    " fetched.",
+    DropReason.FORBIDDEN_ADDRESS: "The URL leads to a private or local address; only hosts that"
+    " download.connect_to names are fetched from such a one.",
     DropReason.OPTED_OUT: "The host asks that the image is not used, or a list given to the run does;"
     " the value is the header, the file or the entry that says so.",
     DropReason.EMPTY_BODY: "The host answered with no content.",
@@ -86,6 +89,54 @@ REASONS: dict[str, str] = {
     ErrorCode.SCORE_NOT_FINITE: "The model gave a score that is not a number.",
     ErrorCode.IMAGE_UNDECODABLE: "The stored image could not be decoded for the model.",
 }
+
+
+_MOST = 0.9
+"""Share of what enters a stage over which one reason is alarming."""
+_INTENDED = frozenset({DropReason.SAMPLED_OUT, DropReason.FREQUENT_WORDS, DropReason.REVOKED})
+_REMEDIES: dict[str, str] = {
+    DropReason.EMPTY_CAPTION: "is input.columns.caption the column of the captions?",
+    DropReason.BAD_URL: "is input.columns.url the column of the URLs?",
+    DropReason.LANGUAGE: "see prepare.languages and prepare.metadata.",
+    DropReason.NO_MATCH: "see the lists of prepare.metadata.",
+    DropReason.FORBIDDEN_ADDRESS: "for a host of your own: download.connect_to: {HOST: ADDRESS:PORT},"
+    " and then --retry forbidden_address.",
+    DropReason.DNS: "does this machine have a network and a name server? Then --retry-failed.",
+    DropReason.REFUSED: "does this machine have a network? Then --retry-failed.",
+    DropReason.TIMEOUT: "see download.timeout and download.concurrency, then --retry-failed.",
+    DropReason.HTTP_429: "see download.per_host_rate, then --retry-failed.",
+    DropReason.HTTP_5XX: "later: --retry-failed.",
+    DropReason.OPTED_OUT: "see download.robots, download.opt_out and download.opt_out_list.",
+    DropReason.TOO_LARGE: "see download.max_bytes.",
+    DropReason.TOO_MANY_PIXELS: "see download.max_pixels.",
+    DropReason.BLOCKED: "see download.block_lists.",
+    DropReason.CONTAMINATED: "see decontaminate.",
+    ErrorCode.BAD_UID: "see input.columns.uid.",
+    ErrorCode.NULL_URL: "is input.columns.url the column of the URLs?",
+}
+"""What to look at where a reason took nearly all."""
+
+
+def alarms(stages: Mapping[str, Mapping[str, Any]], *, config: Config) -> list[str]:
+    """What is likely not meant: an empty set, or a stage that one reason has emptied.
+
+    `stages` has `rows`, `kept`, `dropped` and `dead` of each stage, the latter two by reason, in any
+    order. Rules of a top fraction, and balancing, do as they were told.
+    """
+    known = [stages[stage] for stage in Stage if stage in stages]
+    empty = bool(known) and known[0]["rows"] > 0 and known[-1]["kept"] == 0
+    found = ["No pair was kept: the set is empty."] if empty else []
+    asked = {rule_reason(rule.label) for rule in config.select if rule.has_quantile}
+    for stage, counts in ((stage, stages[stage]) for stage in Stage if stage in stages):
+        for reason, n in {**counts["dropped"], **counts["dead"]}.items():
+            if n > _MOST * counts["rows"] and reason not in _INTENDED | asked:
+                remedy = _REMEDIES.get(reason, "")
+                told = explain(reason, config=config)
+                found.append(
+                    f"{reason} took {n:,} of the {counts['rows']:,} pairs that entered {stage}."
+                    f" {told}" + (f" Remedy: {remedy}" if remedy else "")
+                )
+    return found
 
 
 def explain(reason: str, *, config: Config) -> str:

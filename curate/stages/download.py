@@ -3,7 +3,7 @@
 Images that came with the pool are read where they lie and go the same way as those that are fetched.
 `FetchStep` writes an outcome for every pair to ``download/annotated``; `select` then drops those that
 failed and those that the image rules drop. Rows of an earlier run under the same image settings are
-taken over without a request; with `retry_failed`, not those whose failure may have passed.
+taken over without a request; not those that failed for a reason in `retry_failed`.
 
 A retry is safe. In a local run directory it goes on with the part's journal, so what was stored when
 the process was killed is not fetched again; in a remote one it fetches the part again.
@@ -60,7 +60,7 @@ class FetchStep(PartStep):
     policy: FetchPolicy
     encoder: ImageEncoder
     decode_timeout: float = 60.0  # seconds
-    retry_failed: bool = False
+    retry_failed: frozenset[str] = frozenset()  # reasons
     lists: Lists = NO_LISTS
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
@@ -117,7 +117,7 @@ class FetchStep(PartStep):
         """Whether a row of which so much is known has to be fetched."""
         if known is None or gate.is_stale(known):
             return True
-        return bool(self.retry_failed and known["outcome"] in TRANSIENT)
+        return known["outcome"] in self.retry_failed
 
     def _gather(
         self, part: Part, rows: list[int], *, keys: list[str], urls: list[str]

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate import files, schema
 from curate.config import Rule
+from curate.cutting import source_of
 from curate.errors import CurateError
 from curate.ops.hashing import pair_uids
 from curate.ops.language import identify
@@ -185,17 +186,23 @@ class PrepareStep(PartStep):
             listed=self.words_in is not None, boxed=self.pool.blur_boxes is not None
         )
         output = sieve.output(columns=columns, figures={"matches": matches, **rules})
-        self._check(part, output.dead)
+        self._check(part, output.dead, table["uid"])
         return output
 
-    def _check(self, part: Part, dead: pa.Table) -> None:
+    def _check(self, part: Part, dead: pa.Table, given: Any) -> None:
         """Fail as soon as one part alone has more dead rows than the whole pool may have."""
         if self.max_dead is not None and len(dead) > self.max_dead:
             first = dead.slice(0, 1).to_pylist()[0]
+            path, before = source_of(self.run, part)
+            told = first["detail"] or first["error"]
+            if first["error"] == ErrorCode.BAD_UID:
+                uid = first["detail"]
+                row = before + 1 + pc.index(pc.fill_null(given, ""), uid or "").as_py()
+                told = f"row {row:,}: uid {uid!r} is not 32 hex digits (input.columns.uid)"
             raise CurateError(
-                f"{part.path}: {len(dead):,} of {part.rows:,} rows cannot be used, more than"
+                f"{path}: {len(dead):,} of {part.rows:,} rows cannot be used, more than"
                 f" input.max_dead_fraction allows for the whole input ({self.max_dead:,});"
-                f" the first: {first['detail'] or first['error']}"
+                f" the first: {told}"
             )
 
     def _text_columns(self, sieve: Sieve) -> None:

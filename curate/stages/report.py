@@ -35,8 +35,8 @@ def write_report(run: Run, config: Config) -> str:
     facts = collect(run, config, hosts=hosts)
     figures = draw(facts)
     pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
-    html = page.render(facts, figures=figures, thumbnails=pictures, config=config)
     name = run.root.rstrip("/").rsplit("/", 1)[-1]
+    html = page.render(facts, figures=figures, thumbnails=pictures, config=config, name=name)
     texts = {
         "datacard.md": datacard(facts, config=config, name=name),
         "croissant.json": croissant(facts, config=config, name=name),

@@ -228,14 +228,21 @@ def test_retry_failed(tmp_path: Path) -> None:
         assert "download 3/3" in said
         assert set(hits.values()) == {2}
         assert output(tmp_path / "run") == after
+        stood = [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after]
+        assert "Nothing to do" in curate("run")
+        assert [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after] == stood
+        state = files.read_json(str(tmp_path / "run" / "run.json"))
+        assert state["retries"] == 2
+        assert state["stages"]["download"]["figures"]["recovered"] == 12
+        said = curate("run", "--retry", "http_404")
+        assert "Fetching again what failed: 12 pairs in 3 parts" in said
+        assert sorted(hits.values()) == [1] * 12 + [2] * 12
+        assert output(tmp_path / "run") == after
         run_once(settings(tmp_path, address, "well"))
         well = output(tmp_path / "well")
         assert {x: y for x, y in after.items() if "report" not in x} == {
             x: y for x, y in well.items() if "report" not in x
         }
-    state = files.read_json(str(tmp_path / "run" / "run.json"))
-    assert state["retries"] == 2
-    assert state["stages"]["download"]["figures"]["recovered"] == 12
 
 
 def test_retry_failed_needs_a_download(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.report import page
-from curate.report.facts import collect
+from curate.report.distributions import Language
+from curate.report.facts import StageFacts, collect
 from curate.report.figures import draw
-from curate.report.ledger import Example
+from curate.report.ledger import Example, Reason
 from curate.report.thumbnails import thumbnails
-from curate.report.wording import POLICIES
+from curate.report.wording import POLICIES, alarms
 from curate.run import Run
 from curate.schema import Stage
 from curate.stages.report import write_report
@@ -67,8 +69,8 @@ def html(reported_run: Run) -> str:
 def test_files(reported_run: Run, html: str) -> None:
     assert files.names(reported_run.path(Stage.REPORT)) == [
         "aspect.png", "caption_chars.png", "caption_words.png", "clip_score-de.png",
-        "clip_score-en.png", "clip_score.png", "clusters.png", "croissant.json",
-        "cumulative-de.png", "cumulative-en.png", "datacard.md", "funnel.png", "hosts.parquet",
+        "clip_score-en.png", "clip_score.png", "croissant.json",
+        "cumulative-en.png", "datacard.md", "funnel.png", "hosts.parquet",
         "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
     ]  # fmt: skip
     png = files.read_bytes(reported_run.path(Stage.REPORT, "funnel.png"))
@@ -215,3 +217,57 @@ def test_size(n: int, text: str) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert page.duration(seconds) == text
+
+
+def test_the_title_names_the_run(reported_run: Run, html: str) -> None:
+    name = reported_run.root.rsplit("/", 1)[-1]
+    assert f"<title>{name}: 14 pairs in, 4 kept" in html
+
+
+def test_rare_languages_share_a_row() -> None:
+    def language(name: str, *counts: int) -> Language:
+        return Language(name, *counts)
+
+    en, fr = language("en", 0, 900, 850), language("fr", 200, 0, 0)
+    rare = [language("de", 1, 9, 1), language("cy", 0, 1, 0)]
+    assert page.folded([en, fr, *rare]) == [en, fr, language("2 others, under 1% each", 1, 10, 1)]
+    assert page.folded([en, fr, rare[0]]) == [en, fr, rare[0]]
+    assert page.folded([]) == []
+
+
+def counts(rows: int, kept: int, dropped: dict[str, int]) -> dict[str, Any]:
+    return {"rows": rows, "kept": kept, "dropped": dropped, "dead": {}}
+
+
+def test_a_set_that_one_reason_emptied_is_alarming(text_config: Config) -> None:
+    """What is shown on the terminal and on top of the page, and what is not."""
+    stages = {"prepare": counts(300, 300, {}),
+              "download": counts(300, 0, {"forbidden_address": 300})}  # fmt: skip
+    first, second = alarms(stages, config=text_config)
+    assert first == "No pair was kept: the set is empty."
+    assert second.startswith("forbidden_address took 300 of the 300 pairs that entered download. ")
+    assert "download.connect_to: {HOST: ADDRESS:PORT}" in second
+    most = {"prepare": counts(300, 29, {"language": 271})}
+    assert [x.partition(" took")[0] for x in alarms(most, config=text_config)] == ["language"]
+    assert alarms({"prepare": counts(300, 30, {"language": 270})}, config=text_config) == []
+    assert alarms({"balance": counts(300, 3, {"sampled_out": 297})}, config=text_config) == []
+    rules = {"select": [{"column": "clip_score", "top_fraction": 0.05},
+                        {"name": "low", "column": "clip_score", "min": 2}]}  # fmt: skip
+    config = Config.model_validate(text_config.model_dump(by_alias=True) | rules)
+    for rule, alarming in (("rule:clip_score", False), ("rule:low", True)):
+        found = alarms({"score": counts(100, 5, {rule: 95})}, config=config)
+        assert bool(found) is alarming
+
+
+def test_alarms_stand_on_top_of_the_page(full_run: Run, full_config: Config) -> None:
+    for stage in (Stage.BALANCE, Stage.SHARDS):
+        files.remove(full_run.path(stage))
+    facts = replace(
+        collect(full_run, full_config),
+        funnel=(StageFacts("prepare", 1, 5, 0, 5, 0),),
+        dropped=(Reason("prepare", "language", 5, 1.0, "", ()),),
+    )
+    html = page.render(facts, figures={}, thumbnails={}, config=full_config, name="r")
+    top, _, _ = html.partition("<nav>")
+    assert "No pair was kept: the set is empty." in top
+    assert "language took 5 of the 5 pairs" in top

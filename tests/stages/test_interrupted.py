@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from curate import files, schema
-from curate.ops.fetch import FetchPolicy
+from curate.ops.fetch import TRANSIENT, FetchPolicy
 from curate.ops.hashing import pair_uids
 from curate.ops.images import ImageEncoder
 from curate.ops.journal import Journal
@@ -33,7 +33,7 @@ def web() -> Iterator[Web]:
         yield served
 
 
-def fetch_step(run: Run, web: Web, *, retry_failed: bool = False) -> FetchStep:
+def fetch_step(run: Run, web: Web, *, retry_failed: frozenset[str] = frozenset()) -> FetchStep:
     policy = FetchPolicy(timeout=5, retries=0, connect_to=web.addresses)
     return FetchStep(run=run, reads="prepare", digest="d1", own="o1", policy=policy,
                      encoder=ImageEncoder(image_size=48), retry_failed=retry_failed)  # fmt: skip
@@ -229,7 +229,7 @@ def test_only_passing_failures_are_tried_again(
     web.hits.clear()
     monkeypatch.delitem(loopback.TYPED, "503")
     run.retract(FOLDER, 0, own="o1")
-    take(fetch_step(run, web, retry_failed=True), part)
+    take(fetch_step(run, web, retry_failed=TRANSIENT), part)
     assert web.hits == {"503": 1, "429": 1}
     assert outcomes(run) == ["success", "http_404", "success", "success", "success",
                              "refused", "http_429"]  # fmt: skip
@@ -255,9 +255,9 @@ def test_a_retry_that_is_killed_goes_on(
     with monkeypatch.context() as patched:
         Deadline(patched, 3)  # the record is taken back; the tar would be next
         with pytest.raises(Killed):
-            take(fetch_step(run, web, retry_failed=True), part)
+            take(fetch_step(run, web, retry_failed=TRANSIENT), part)
     assert web.hits == {"503": 1, "429": 1}
-    take(fetch_step(run, web, retry_failed=True), part)
+    take(fetch_step(run, web, retry_failed=TRANSIENT), part)
     assert web.hits == {"503": 1, "429": 2}  # what came is there, what failed is tried again
     assert outcomes(run) == ["http_429", "success", "success"]
     assert (figures(run)["retried"], figures(run)["recovered"]) == (2, 1)
