@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from curate.schema import Kind, kept_name
+
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Interpolation = Literal[
@@ -59,6 +61,20 @@ class Columns(Model):
         description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"
         " its width and height",
     )
+    keep: tuple[str, ...] | dict[str, Kind] = Field(
+        (),
+        description="further columns that travel with each pair, for rules and the shards: names, or"
+        " names with types; default: as in the pool. One that curate has too becomes pool_NAME",
+    )
+
+    @property
+    def kept(self) -> dict[str, Kind]:
+        """The further columns, once each has its type."""
+        if not isinstance(self.keep, dict):
+            if self.keep:
+                raise AssertionError("the pool has not been asked for the types of its columns")
+            return {}
+        return self.keep
 
 
 class Input(Model):
@@ -609,6 +625,14 @@ class Config(Model):
             raise ValueError(
                 "input.columns.blur_boxes: nothing is blurred with download.disable_all_reencoding"
             )
+        kept = [kept_name(name) for name in self.input.columns.keep]
+        for name in kept:
+            if kept.count(name) > 1:
+                raise ValueError(f"input.columns.keep: {name!r} would stand there twice")
+            if name in {**self.scores, **(self.score.also if self.score else {})}:
+                raise ValueError(
+                    f"input.columns.keep: {name!r} is the name of a score, too: rename the score"
+                )
         if self.decontaminate and not self.download.enabled:
             raise ValueError("decontaminate needs download.enabled: it looks at images")
         near = self.decontaminate and self.decontaminate.image_distance

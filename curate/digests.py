@@ -42,8 +42,9 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
     metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
     words = assets.get("words_in")
+    kept = [config.input.columns.kept] if config.input.columns.kept else []
     settings: dict[str, object] = {
-        Stage.PREPARE: [config.prepare.languages, metadata, words, rules(Stage.PREPARE)]
+        Stage.PREPARE: [config.prepare.languages, metadata, words, rules(Stage.PREPARE), *kept]
     }
     if Stage.DOWNLOAD in stages:
         fetch = config.download.model_dump(include=_FETCH_KEYS)

@@ -10,7 +10,7 @@ from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict
 from curate.report.wording import STAGES
-from curate.schema import Stage
+from curate.schema import Stage, kept_name
 
 ROWS = 20
 """Rows of a table in the data card."""
@@ -137,7 +137,9 @@ def _files(facts: Facts, config: Config) -> list[str]:
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
     after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
     names = ["key", *after.names]
-    columns = [f"- `{name}`: {COLUMNS.get(name, '')}" for name in names if name not in HIDDEN]
+    kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
+    told = COLUMNS | kept
+    columns = [f"- `{name}`: {told.get(name, '')}" for name in names if name not in HIDDEN]
     text = (
         f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
         " beside it stands a parquet file with the same columns:"

@@ -7,7 +7,7 @@ Cleaning: control characters and line breaks become a space each, outer white sp
 Nothing else changes; spaces inside are kept as they are, because matching looks at them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -132,11 +132,11 @@ class PrepareStep(PartStep):
 
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool; if that cannot be read, rows that say so."""
-        pool = STAGED if part.staged else self.pool
+        pool = replace(STAGED, keep=self.pool.keep) if part.staged else self.pool
         try:
             table = read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
         except UnreadableError as error:
-            return unreadable_rows(error, rows=part.rows)
+            return self.pool.with_all(unreadable_rows(error, rows=part.rows))
         for name in ("url", "caption", "uid"):
             if (pc.sum(pc.binary_length(table[name])).as_py() or 0) > TEXT_BYTES:
                 raise CurateError(
@@ -151,7 +151,7 @@ class PrepareStep(PartStep):
         table = self.incoming(part)
         given, caption = table["uid"], clean(table["caption"])
         columns = {"uid": uids_of(table, caption), "url": table["url"], "caption": caption}
-        rest = {name: table[name] for name in ("error", "detail", *_CARRIED)}
+        rest = {name: table[name] for name in ("error", "detail", *_CARRIED, *self.pool.kept.names)}
         sieve = Sieve(pa.table({**columns, "given": given, **rest}), stage=self.stage)
         for error in (ErrorCode.BAD_ROW, ErrorCode.UNREADABLE_FILE):
             rows = pc.fill_null(pc.equal(sieve.table["error"], str(error)), False)
@@ -182,7 +182,9 @@ class PrepareStep(PartStep):
             places = sieve.table.select(schema.PLACES.names)
             files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
         columns = schema.prepared(
-            listed=self.words_in is not None, boxed=self.pool.blur_boxes is not None
+            listed=self.words_in is not None,
+            boxed=self.pool.blur_boxes is not None,
+            kept=dict(self.pool.keep),
         )
         output = sieve.output(columns=columns, figures={"matches": matches, **rules})
         self._check(part, output.dead)

@@ -91,7 +91,8 @@ def prepare(
     check_conserved(run, Stage.PREPARE, parts)
     for index in range(len(parts)):
         kept = files.read_table(run.part("prepare", index))
-        assert kept.schema.equals(schema.prepared(listed=words_in is not None, boxed=False))
+        wanted = schema.prepared(listed=words_in is not None, boxed=False, kept={})
+        assert kept.schema.equals(wanted)
     return yielded
 
 
