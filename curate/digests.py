@@ -17,6 +17,8 @@ from curate.schema import Stage
 FORMAT = 3
 """Raised when the files that a step writes change, so that older ones are made again."""
 
+_SHARDS_FORMAT = 2  # raised when the shards alone change: nothing else is made again
+
 _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots",
                "image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
                "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
@@ -91,7 +93,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     if config.balance is not None:
         settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]
     if Stage.SHARDS in stages:
-        settings[Stage.SHARDS] = config.shards.model_dump()
+        settings[Stage.SHARDS] = [config.shards.model_dump(), _SHARDS_FORMAT]
     return {str(folder): own for folder, own in settings.items()}
 
 

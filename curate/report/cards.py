@@ -17,10 +17,12 @@ ROWS = 20
 
 
 HIDDEN = frozenset({"tar_offset", "tar_size", "matches"})
-"""Columns that the shards' JSON files leave out."""
+"""Columns that the shards' JSON files leave out; of these their parquet files have `matches`."""
 
 COLUMNS = {
     "key": "shard and index in it, zero-padded; the name of the pair's files",
+    "status": "`success`, as img2dataset has it for each pair of its shards",
+    "error_message": "null, likewise",
     "uid": "128-bit hash of URL and caption, 32 hex digits, unless the input brought its own",
     "url": "where the image was fetched from",
     "caption": "the cleaned caption",
@@ -136,15 +138,21 @@ def _files(facts: Facts, config: Config) -> list[str]:
     ending = config.download.encode_format
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
     after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
-    names = ["key", *after.names]
+    names = ["key", "status", "error_message", *after.names]
     kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
     told = COLUMNS | kept
     columns = [f"- `{name}`: {told.get(name, '')}" for name in names if name not in HIDDEN]
     text = (
         f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
-        " beside it stands a parquet file with the same columns:"
+        " beside it stands a parquet file. Both have a pair's"
     )
-    return [text, "", *columns]
+    known_by = "the `entry_id`, in `balance/entries.parquet` under the caption's language,"
+    if Stage.BALANCE not in stages:
+        known_by = "the place, from 0 in the list of the caption's language,"
+    matches = (
+        f"The parquet file has `matches` as well: {known_by} of each entry that is in the caption."
+    )
+    return [text, "", *columns, "", matches]
 
 
 def _limits(facts: Facts) -> list[str]:
