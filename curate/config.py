@@ -100,11 +100,21 @@ class Input(Model):
         return (value,) if isinstance(value, str) else value
 
 
+class Unsure(Model):
+    """What the language of a caption is where the model is not sure of it."""
+
+    below: Fraction = Field(description="the probability of the most likely one, language_score")
+    language: str = Field(description="ISO code of the language that such captions count as")
+
+
 class Prepare(Model):
     """Text: cleaning, language, entry matching."""
 
     languages: tuple[str, ...] | None = Field(
         None, description="keep captions in these (ISO codes); default: those with metadata, or all"
+    )
+    unsure: Unsure | None = Field(
+        None, description="keep captions in a language, though the model takes them for another"
     )
     metadata: dict[str, str] = Field(
         default_factory=dict, description="entry list of each language, one entry a line"
@@ -609,6 +619,12 @@ class Config(Model):
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
+        asked = self.prepare.languages or tuple(self.prepare.metadata)
+        if (unsure := self.prepare.unsure) and asked and unsure.language not in asked:
+            raise ValueError(
+                f"prepare.unsure.language: {unsure.language!r} is none of those that are kept"
+                f" ({', '.join(asked)}); to drop such captions, a rule over language_score does"
+            )
         for name, further in self.scores.items():
             of_caption = further.kind in ("relations", "actions", "profanity")
             if not self.download.enabled and not of_caption:

@@ -17,7 +17,8 @@ from curate.schema import Stage
 FORMAT = 3
 """Raised when the files that a step writes change, so that older ones are made again."""
 
-_SHARDS_FORMAT = 2  # raised when the shards alone change: nothing else is made again
+_FORMATS = {Stage.PREPARE: 2, Stage.SHARDS: 2}
+"""Raised where the files of one step alone change: no image is fetched again."""
 
 _FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots",
                "image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
@@ -44,10 +45,13 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
     metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
     words = assets.get("words_in")
-    kept = [config.input.columns.kept] if config.input.columns.kept else []
+    unsure = config.prepare.unsure
     settings: dict[str, object] = {
-        Stage.PREPARE: [config.prepare.languages, metadata, words, rules(Stage.PREPARE), *kept]
-    }
+        Stage.PREPARE: [
+            config.prepare.languages, metadata, words, rules(Stage.PREPARE),
+            config.input.columns.kept, unsure and unsure.model_dump(), _FORMATS[Stage.PREPARE],
+        ]
+    }  # fmt: skip
     if Stage.DOWNLOAD in stages:
         fetch = config.download.model_dump(include=_FETCH_KEYS)
         opt_outs = {"opt_out_list": assets["opt_out_list"]} if "opt_out_list" in assets else {}
@@ -93,7 +97,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     if config.balance is not None:
         settings[Stage.BALANCE] = [config.balance.model_dump(), config.seed]
     if Stage.SHARDS in stages:
-        settings[Stage.SHARDS] = [config.shards.model_dump(), _SHARDS_FORMAT]
+        settings[Stage.SHARDS] = [config.shards.model_dump(), _FORMATS[Stage.SHARDS]]
     return {str(folder): own for folder, own in settings.items()}
 
 

@@ -54,6 +54,7 @@ PREPARE = pa.schema(
         ("url", pa.string()),
         ("caption", pa.string()),  # cleaned
         ("language", pa.string()),  # ISO code of fastText lid.176, top 1
+        ("language_score", pa.float32()),  # its probability, whatever prepare.unsure made of it
         ("caption_chars", pa.int32()),  # Unicode code points
         ("caption_words", pa.int32()),  # white-space separated
         ("matches", pa.list_(pa.field("element", pa.int32()))),  # ascending entry ids

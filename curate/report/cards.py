@@ -27,6 +27,7 @@ COLUMNS = {
     "url": "where the image was fetched from",
     "caption": "the cleaned caption",
     "language": "of the caption, by fastText lid.176",
+    "language_score": "probability of the most likely language, from 0 to 1",
     "caption_chars": "length of the caption in code points",
     "caption_words": "length of the caption in words",
     "words_in_list": "words of the caption that stand in the list of prepare.words_in",

@@ -129,6 +129,7 @@ class PrepareStep(PartStep):
     rules: tuple[Rule, ...]
     max_dead: int | None = None  # rows in the whole pool
     words_in: str | None = None
+    unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
 
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool; if that cannot be read, rows that say so."""
@@ -202,8 +203,12 @@ class PrepareStep(PartStep):
 
     def _text_columns(self, sieve: Sieve) -> None:
         captions = sieve.table["caption"].combine_chunks()
-        languages = identify(captions)
-        sieve.table = sieve.table.append_column("language", languages)
+        languages, scores = identify(captions)
+        if self.unsure:
+            below, language = self.unsure
+            languages = pc.if_else(pc.less(scores, below), language, languages)
+        for name, column in (("language", languages), ("language_score", scores)):
+            sieve.table = sieve.table.append_column(name, column)
         wanted = self.languages or tuple(sorted(self.metadata)) or None
         if wanted is not None:
             others = pc.invert(pc.is_in(languages, pa.array(wanted)))
