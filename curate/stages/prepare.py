@@ -81,6 +81,15 @@ def measures(captions: Any, *, words_in: str | None) -> dict[str, Any]:
     return found
 
 
+def languages_of(captions: Any, *, unsure: tuple[float, str] | None) -> dict[str, Any]:
+    """The columns `language` and `language_score` of an array of captions."""
+    languages, scores = identify(captions)
+    if unsure:
+        below, language = unsure
+        languages = pc.if_else(pc.less(scores, below), language, languages)
+    return {"language": languages, "language_score": scores}
+
+
 @lru_cache(maxsize=8)
 def load_words(path: str) -> Any:
     """The words of a list, one a line, as an array; read once a process."""
@@ -203,11 +212,9 @@ class PrepareStep(PartStep):
 
     def _text_columns(self, sieve: Sieve) -> None:
         captions = sieve.table["caption"].combine_chunks()
-        languages, scores = identify(captions)
-        if self.unsure:
-            below, language = self.unsure
-            languages = pc.if_else(pc.less(scores, below), language, languages)
-        for name, column in (("language", languages), ("language_score", scores)):
+        found = languages_of(captions, unsure=self.unsure)
+        languages = found["language"]
+        for name, column in found.items():
             sieve.table = sieve.table.append_column(name, column)
         wanted = self.languages or tuple(sorted(self.metadata)) or None
         if wanted is not None:
