@@ -619,11 +619,12 @@ class Config(Model):
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
-        asked = self.prepare.languages or tuple(self.prepare.metadata)
-        if (unsure := self.prepare.unsure) and asked and unsure.language not in asked:
+        languages = self.prepare.languages or tuple(self.prepare.metadata)
+        unsure = self.prepare.unsure
+        if unsure and languages and unsure.language not in languages:
             raise ValueError(
                 f"prepare.unsure.language: {unsure.language!r} is none of those that are kept"
-                f" ({', '.join(asked)}); to drop such captions, a rule over language_score does"
+                f" ({', '.join(languages)}); to drop such captions, a rule over language_score does"
             )
         for name, further in self.scores.items():
             of_caption = further.kind in ("relations", "actions", "profanity")
