@@ -65,6 +65,7 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
     added[Stage.PREPARE] = schema.prepared(
         listed=config.prepare.words_in is not None,
         boxed=config.input.columns.blur_boxes is not None,
+        kept=config.input.columns.kept,
     )
     if config.download.faces:
         added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *schema.FACES])
@@ -128,6 +129,7 @@ def rule_stage(rule: Rule, config: Config) -> Stage:
     raise CurateError(
         f"select rule {rule.label!r}: no column {missing!r} in this run{hint}; known: "
         + ", ".join(name for name in usable if name not in _FEW_RULES)
+        + "; a column of the pool has to be named in input.columns.keep"
     )
 
 

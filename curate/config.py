@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from curate.schema import Kind, kept_name
+
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Interpolation = Literal[
@@ -64,6 +66,20 @@ class Columns(Model):
         description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"
         " its width and height",
     )
+    keep: tuple[str, ...] | dict[str, Kind] = Field(
+        (),
+        description="further columns that travel with each pair, for rules and the shards: names, or"
+        " names with types; default: as in the pool. One that curate has too becomes pool_NAME",
+    )
+
+    @property
+    def kept(self) -> dict[str, Kind]:
+        """The further columns, once each has its type."""
+        if not isinstance(self.keep, dict):
+            if self.keep:
+                raise AssertionError("the pool has not been asked for the types of its columns")
+            return {}
+        return self.keep
 
 
 class Input(Model):
@@ -89,11 +105,21 @@ class Input(Model):
         return (value,) if isinstance(value, str) else value
 
 
+class Unsure(Model):
+    """What the language of a caption is where the model is not sure of it."""
+
+    below: Fraction = Field(description="the probability of the most likely one, language_score")
+    language: str = Field(description="ISO code of the language that such captions count as")
+
+
 class Prepare(Model):
     """Text: cleaning, language, entry matching."""
 
     languages: tuple[str, ...] | None = Field(
         None, description="keep captions in these (ISO codes); default: those with metadata, or all"
+    )
+    unsure: Unsure | None = Field(
+        None, description="keep captions in a language, though the model takes them for another"
     )
     metadata: dict[str, str] = Field(
         default_factory=dict, description="entry list of each language, one entry a line"
@@ -627,6 +653,13 @@ class Config(Model):
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
+        languages = self.prepare.languages or tuple(self.prepare.metadata)
+        unsure = self.prepare.unsure
+        if unsure and languages and unsure.language not in languages:
+            raise ValueError(
+                f"prepare.unsure.language: {unsure.language!r} is none of those that are kept"
+                f" ({', '.join(languages)}); to drop such captions, a rule over language_score does"
+            )
         for name, further in self.scores.items():
             of_caption = further.kind in ("relations", "actions", "profanity")
             if not self.download.enabled and not of_caption:
@@ -643,6 +676,14 @@ class Config(Model):
             raise ValueError(
                 "input.columns.blur_boxes: nothing is blurred with download.disable_all_reencoding"
             )
+        kept = [kept_name(name) for name in self.input.columns.keep]
+        for name in kept:
+            if kept.count(name) > 1:
+                raise ValueError(f"input.columns.keep: {name!r} would stand there twice")
+            if name in {**self.scores, **(self.score.also if self.score else {})}:
+                raise ValueError(
+                    f"input.columns.keep: {name!r} is the name of a score, too: rename the score"
+                )
         if self.decontaminate and not self.download.enabled:
             raise ValueError("decontaminate needs download.enabled: it looks at images")
         near = self.decontaminate and self.decontaminate.image_distance

@@ -42,18 +42,18 @@ class Cut:
 def pool_format(config: Config) -> PoolFormat:
     """How the configured input is read."""
     columns = config.input.columns
-    return PoolFormat(config.input.format, **columns.model_dump())
+    keep = tuple(columns.kept.items())
+    return PoolFormat(config.input.format, **columns.model_dump(exclude={"keep"}), keep=keep)
 
 
-def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:
-    """Path, name, format, bytes and digest of each file of the pool, in order.
+def pool_files(config: Config) -> Iterator[tuple[str, list[str], str]]:
+    """Path, images that belong to it, and format of each file of the pool, in order.
 
-    The name is what is left of the path without the folders that all share. The format is empty where
-    neither name nor content tells it. What lies in the run directory is no file of the pool.
+    The format is empty where neither name nor content tells it. What lies in the run directory is no
+    file of the pool.
     """
-    pool = pool_format(config)
+    form = PoolFormat(config.input.format, url="", caption="")
     own = files.spelt(files.absolute(config.out)).rstrip("/") + "/" if config.out else None
-    found = []
     for pattern in config.input.paths:
         everything = files.expand(files.absolute(pattern))
         paths = [x for x in everything if own is None or not files.spelt(x).startswith(own)]
@@ -62,21 +62,32 @@ def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:
                 f"input.paths: {pattern}: all that is there lies in the run directory {config.out},"
                 " which is no pool of itself; give another --out"
             )
-        pooled = list(_with_companions(paths, pool=pool))
+        pooled = list(_with_companions(paths, pool=form))
         if not pooled:
             raise CurateError(f"input.paths: {pattern}: no such file, folder or match")
         for path, companions in pooled:
-            content = [path, *companions]
-            digests = [files.content_digest(x) for x in content if x == path or _is_tar(x)]
-            # Of images in a folder the sizes have to do: there may be millions of them.
-            digests += [files.digest_of(files.sizes(x)) for x in companions if not _is_tar(x)]
-            found.append(
-                {
-                    "path": path, "format": _format(path, pool, is_shard=bool(companions)),
-                    "bytes": sum(files.size(x) for x in content if x == path or _is_tar(x)),
-                    "digest": digests[0] if len(digests) == 1 else files.digest_of(digests),
-                }
-            )  # fmt: skip
+            yield path, companions, _format(path, form, is_shard=bool(companions))
+
+
+def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:
+    """Path, name, format, bytes and digest of each file of the pool, in order.
+
+    The name is what is left of the path without the folders that all share. The format is empty where
+    neither name nor content tells it.
+    """
+    found = []
+    for path, companions, form in pool_files(config):
+        content = [path, *companions]
+        digests = [files.content_digest(x) for x in content if x == path or _is_tar(x)]
+        # Of images in a folder the sizes have to do: there may be millions of them.
+        digests += [files.digest_of(files.sizes(x)) for x in companions if not _is_tar(x)]
+        found.append(
+            {
+                "path": path, "format": form,
+                "bytes": sum(files.size(x) for x in content if x == path or _is_tar(x)),
+                "digest": digests[0] if len(digests) == 1 else files.digest_of(digests),
+            }
+        )  # fmt: skip
     names = _names([str(one["path"]) for one in found])
     return tuple({"name": name, **one} for name, one in zip(names, found, strict=True))
 
@@ -145,6 +156,8 @@ def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_d
         Where no rows are found, or more cannot be read than `input.max_dead_fraction` allows.
     """
     fraction = config.input.max_dead_fraction
+    if config.input.columns.kept:
+        input_digest = files.digest_of(input_digest, config.input.columns.kept)
     found = _load(run, inputs, input_digest)
     if found is not None:
         _check_files(found.unreadable, files=len(inputs), fraction=fraction)

@@ -42,9 +42,13 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
     metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
     words = assets.get("words_in")
+    unsure = config.prepare.unsure
     settings: dict[str, object] = {
-        Stage.PREPARE: [config.prepare.languages, metadata, words, rules(Stage.PREPARE)]
-    }
+        Stage.PREPARE: [
+            config.prepare.languages, metadata, words, rules(Stage.PREPARE),
+            config.input.columns.kept, unsure and unsure.model_dump(),
+        ]
+    }  # fmt: skip
     if Stage.DOWNLOAD in stages:
         fetch = config.download.model_dump(include=_FETCH_KEYS)
         opt_outs = {"opt_out_list": assets["opt_out_list"]} if "opt_out_list" in assets else {}

@@ -12,6 +12,7 @@ from curate.config import Config, Rule
 from curate.cutting import cut, find_inputs, pool_format
 from curate.digests import StepDigest, chain, conditions, step_settings
 from curate.errors import CurateError
+from curate.pool_columns import with_column_types
 from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
 from curate.schema import Stage
@@ -58,6 +59,7 @@ def make_plan(config: Config) -> Plan:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = Run(files.absolute(config.out))
     stages = enabled_stages(config)
+    config = with_column_types(config)
     for rule in config.select:
         rule_stage(rule, config)
     assets = check_assets(config)
@@ -69,7 +71,11 @@ def make_plan(config: Config) -> Plan:
             for x in inputs
         ],
         config.part_rows,
-        {key: name for key, name in asdict(pool).items() if name or key != "blur_boxes"}
+        {
+            key: name
+            for key, name in asdict(pool).items()
+            if key != "keep" and (name or key != "blur_boxes")
+        }
         | {"format": None},
     )
     _check_out(run, input_digest)

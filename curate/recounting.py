@@ -11,11 +11,10 @@ from curate.asked import added_columns, rules_at
 from curate.config import Config
 from curate.cuts import read_cuts
 from curate.ops.fetch import TRANSIENT
-from curate.ops.language import identify
 from curate.reasons import RULE_PREFIX, DropReason
 from curate.run import TRANSIENT_ROWS, Run
 from curate.schema import DERIVED, Stage
-from curate.stages.prepare import measures
+from curate.stages.prepare import languages_of, measures
 from curate.stages.select import failures, rule_figures
 
 AFTER_RULES = (str(DropReason.NO_MATCH), str(DropReason.DUPLICATE_MEANING))
@@ -75,9 +74,15 @@ def _figures_of_rules(
         ledger = files.read_table(run.ledger(stage, index))
         ledger = ledger.filter(_reached_rules(ledger))
         captions = ledger["caption"].combine_chunks()
-        again = {"language": identify(captions), **measures(captions, words_in=words_in)}
+        unsure = config.prepare.unsure
+        languages = languages_of(
+            captions, unsure=(unsure.below, unsure.language) if unsure else None
+        )
+        again = {**languages, **measures(captions, words_in=words_in)}
         for name in set(names) & again.keys():
             ledger = ledger.append_column(name, again[name])
+        if not set(names) <= set(ledger.column_names):
+            return {}  # columns of the pool, of pairs that were dropped
         reached = pa.concat_tables([table.select(names) for table in (kept, ledger)])
     else:
         pairs = files.read_table(run.part(reads, index))

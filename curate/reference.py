@@ -146,7 +146,7 @@ def reference() -> str:
     ]  # fmt: skip
     score = schema.scores(derived=schema.DERIVED.names)
     for stage, columns in (
-        (Stage.PREPARE, schema.prepared(listed=True, boxed=True)),
+        (Stage.PREPARE, schema.prepared(listed=True, boxed=True, kept={})),
         (Stage.DOWNLOAD, pa.schema([*schema.DOWNLOAD, *schema.FACES])),
         (Stage.DEDUP, pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])), (Stage.SCORE, score),
         (Stage.BALANCE, pa.schema([*schema.BALANCE, *schema.WFPP])),

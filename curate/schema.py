@@ -5,6 +5,7 @@ A part's table after a stage holds the columns of all enabled stages up to it, i
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Literal
 
 import pyarrow as pa
 
@@ -53,6 +54,7 @@ PREPARE = pa.schema(
         ("url", pa.string()),
         ("caption", pa.string()),  # cleaned
         ("language", pa.string()),  # ISO code of fastText lid.176, top 1
+        ("language_score", pa.float32()),  # its probability, whatever prepare.unsure made of it
         ("caption_chars", pa.int32()),  # Unicode code points
         ("caption_words", pa.int32()),  # white-space separated
         ("matches", pa.list_(pa.field("element", pa.int32()))),  # ascending entry ids
@@ -233,10 +235,41 @@ ADDED = {
 ON_REQUEST = (LISTED, BOXED, FACES, OTHER_CAPTIONS, DERIVED, WFPP)
 """The columns that a stage adds where it is asked for them."""
 
+Kind = Literal["string", "bool", "int64", "float32", "float64"]
+"""The types of columns that travel with the pairs, by their names in Arrow."""
 
-def prepared(*, listed: bool, boxed: bool) -> pa.Schema:
-    """What prepare adds, given whether it counts words of a list, and whether there are boxes."""
-    return pa.schema([*PREPARE, *(LISTED if listed else ()), *(BOXED if boxed else ())])
+OWN = frozenset(
+    name
+    for columns in (POOL, FETCHED, *ADDED.values(), *ON_REQUEST, LEDGER, DEAD)
+    for name in columns.names
+) | {"key", "status", "error_message", "texts", "given", "failure"}
+"""Names of columns that are curate's own."""
+
+
+def kept_name(column: str) -> str:
+    """What a column of the pool is called in a run: as it is, unless curate has one of that name.
+
+    >>> kept_name("similarity"), kept_name("width")
+    ('similarity', 'pool_width')
+    """
+    return f"pool_{column}" if column in OWN else column
+
+
+def kept_columns(keep: Mapping[str, str]) -> pa.Schema:
+    """The columns of the pool that travel with each pair, given the type of each."""
+    return pa.schema([(kept_name(name), pa.type_for_alias(kind)) for name, kind in keep.items()])
+
+
+def prepared(*, listed: bool, boxed: bool, kept: Mapping[str, str]) -> pa.Schema:
+    """What prepare adds: whether it counts words of a list, whether there are boxes, what is kept."""
+    return pa.schema(
+        [
+            *PREPARE,
+            *(LISTED if listed else ()),
+            *(BOXED if boxed else ()),
+            *kept_columns(kept),
+        ]
+    )
 
 
 def scores(

@@ -257,6 +257,11 @@ def test_any_text_survives_a_dump(
             "run.yaml: balance.reference is 'en' but prepare.metadata has only de, fr",
         ),
         (
+            MINIMAL + "prepare: {languages: [de, fr], unsure: {below: 0.5, language: en}}\n",
+            "run.yaml: prepare.unsure.language: 'en' is none of those that are kept (de, fr); to drop"
+            " such captions, a rule over language_score does",
+        ),
+        (
             MINIMAL + "prepare: {languages: [en, fr], metadata: {en: x}}\n",
             "run.yaml: prepare.languages: 'fr' has no list in prepare.metadata",
         ),

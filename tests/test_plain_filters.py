@@ -70,7 +70,7 @@ def test_what_is_compared_and_what_is_kept_as_it_is() -> None:
     assert basic.prepare.languages == ("en",)
     assert basic.input.columns.uid == "uid"
     assert basic.score is None
-    assert identify(pa.array(["a photograph of a dog on a beach"])).to_pylist() == ["en"]
+    assert identify(pa.array(["a photograph of a dog on a beach"]))[0].to_pylist() == ["en"]
 
 
 @pytest.mark.parametrize("name", ["laion-400m", "laion-2b-en"])

@@ -8,7 +8,7 @@ from curate.errors import CurateError
 from curate.schema import Stage
 
 PREPARED = [
-    "uid", "url", "caption", "language", "caption_chars", "caption_words", "matches",
+    "uid", "url", "caption", "language", "language_score", "caption_chars", "caption_words", "matches",
 ]  # fmt: skip
 DOWNLOADED = [
     "width", "height", "original_width", "original_height", "smaller_side", "aspect",

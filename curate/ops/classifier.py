@@ -151,13 +151,16 @@ def _label_tree(counts: list[int]) -> NDArray[np.int32]:
     return children
 
 
-def predict(model: Classifier, captions: Any) -> NDArray[np.int32]:
-    """The number of the most likely label of each caption, (n,); captions hold no line feed."""
-    labels: NDArray[np.int32] = _predict(
+def predict(model: Classifier, captions: Any) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The number of the most likely label of each caption, (n,), and its probability, (n,).
+
+    Captions hold no line feed. The library's probabilities may pass 1 by a hair; these do not.
+    """
+    labels, logs = _predict(
         buffers(captions), model.words, model.bucket_rows, model.rows, model.output, model.children,
         model.min_n, model.max_n,
     )  # fmt: skip
-    return labels
+    return labels, np.minimum(np.exp(logs), _F(1))
 
 
 @nb.njit(inline="always")
@@ -176,8 +179,11 @@ def _log(x: Any) -> Any:
 
 
 @nb.njit
-def _leaf(hidden: Any, output: Any, children: Any, stack: Any, scores: Any) -> int:
-    """The leaf with the highest product of the branches' probabilities; depth first, left first."""
+def _leaf(hidden: Any, output: Any, children: Any, stack: Any, scores: Any) -> Any:
+    """The leaf with the highest product of the branches' probabilities, and that product's logarithm.
+
+    Depth first, left first.
+    """
     n = len(output)
     dim = len(hidden)
     best, best_score = -1, _F(-np.inf)
@@ -200,7 +206,7 @@ def _leaf(hidden: Any, output: Any, children: Any, stack: Any, scores: Any) -> i
         stack[top], scores[top] = right, score + _log(up)
         stack[top + 1], scores[top + 1] = left, score + _log(1.0 - np.float64(up))
         top += 2
-    return best
+    return best, best_score
 
 
 @nb.njit(cache=True, nogil=True)
@@ -220,6 +226,7 @@ def _predict(
     buckets = np.uint32(len(bucket_rows))
     taken = np.empty(64, np.int32)
     found = np.empty(n, np.int32)
+    logs = np.empty(n, np.float32)
     for i in range(n):
         at, stop = offsets[i], offsets[i + 1]
         m = 0
@@ -280,5 +287,5 @@ def _predict(
                 hidden[d] += rows[taken[k], d]
         for d in range(dim):
             hidden[d] *= _F(1.0 / m)
-        found[i] = _leaf(hidden, output, children, stack, scores)
-    return found
+        found[i], logs[i] = _leaf(hidden, output, children, stack, scores)
+    return found, logs

@@ -9,15 +9,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
-
-from curate.schema import BOXES
 
 LONGEST_LINE = 64 << 20
 """Bytes of a line of JSON, at most."""
@@ -29,6 +28,7 @@ _BLANKS = np.frombuffer(b" \t\r", np.uint8)
 SHOWN = 500
 """Characters of a bad row that are kept."""
 
+_NONE_KEPT: Mapping[str, pa.DataType] = MappingProxyType({})
 _DELIMITERS = {"csv": ",", "tsv": "\t", "quoted-tsv": "\t"}
 
 
@@ -127,6 +127,19 @@ def header(file: IO[bytes], *, kind: str, wanted: list[str], block_bytes: int) -
     return names
 
 
+def documents(first: bytes) -> list[dict[str, Any]]:
+    """The JSON objects among the first lines of a file."""
+    lines = first.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [one for one in map(_loaded, lines) if isinstance(one, dict)]
+
+
+def _loaded(line: bytes) -> object:
+    try:
+        return json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
 def _keys(file: IO[bytes], *, wanted: list[str], block_bytes: int) -> dict[str, None]:
     keys: dict[str, None] = {}
     rest = b""
@@ -143,10 +156,7 @@ def _keys(file: IO[bytes], *, wanted: list[str], block_bytes: int) -> dict[str, 
 
 
 def _keys_of(line: bytes) -> dict[str, None]:
-    try:
-        document = json.loads(line.decode())
-    except (ValueError, RecursionError):
-        return {}
+    document = _loaded(line)
     return dict.fromkeys(document) if isinstance(document, dict) else {}
 
 
@@ -217,29 +227,34 @@ def read_separated(
 
 
 def read_jsonl(
-    file: IO[bytes], *, columns: list[str], block_bytes: int, boxes: str | None = None
+    file: IO[bytes],
+    *,
+    columns: list[str],
+    block_bytes: int,
+    kept: Mapping[str, pa.DataType] = _NONE_KEPT,
 ) -> Iterator[Rows]:
     """Rows of a file of JSON objects, one a line; numbers and truth values become their text.
 
-    The column `boxes`, if it is named, holds `schema.BOXES`.
+    Those of `columns` that are in `kept` may hold anything: they have the type that stands there, or
+    where a block has values of another, are texts, JSON of what is no text.
     """
     source = Utf8(file)
-    schema = pa.schema([(name, BOXES if name == boxes else pa.string()) for name in columns])
+    schema = pa.schema([(name, kept.get(name, pa.string())) for name in columns])
     number, rest = 1, b""
     while block := source.read(block_bytes):
         rest += block
         cut = rest.rfind(b"\n") + 1
         if cut:
             lines, rest = rest[:cut], rest[cut:]
-            yield _rows(lines, first=number, schema=schema)
+            yield _rows(lines, first=number, schema=schema, kept=kept)
             number += lines.count(b"\n")
         elif len(rest) > LONGEST_LINE:
             raise ValueError(f"line {number} has over {LONGEST_LINE >> 20} MB")
     if rest:
-        yield _rows(rest, first=number, schema=schema)
+        yield _rows(rest, first=number, schema=schema, kept=kept)
 
 
-def _rows(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
+def _rows(lines: bytes, *, first: int, schema: pa.Schema, kept: Mapping[str, pa.DataType]) -> Rows:
     if first == 1:
         lines = lines.removeprefix(b"\xef\xbb\xbf")
     count = _objects(lines)
@@ -256,7 +271,7 @@ def _rows(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
             table = None
         if table is not None and len(table) == count:
             return Rows(table, [])
-    return _line_by_line(lines, first=first, schema=schema)
+    return _line_by_line(lines, first=first, names=schema.names, kept=kept)
 
 
 def _objects(lines: bytes) -> int:
@@ -280,8 +295,10 @@ def _objects(lines: bytes) -> int:
     return 0 if could_be_null.any() else len(starts)
 
 
-def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
-    values: dict[str, list[Any]] = {name: [] for name in schema.names}
+def _line_by_line(
+    lines: bytes, *, first: int, names: list[str], kept: Mapping[str, pa.DataType]
+) -> Rows:
+    values: dict[str, list[str | None]] = {name: [] for name in names}
     bad = []
     for number, line in enumerate(lines.split(b"\n"), first):
         if not line.strip():
@@ -290,25 +307,18 @@ def _line_by_line(lines: bytes, *, first: int, schema: pa.Schema) -> Rows:
             document = json.loads(line.decode())
             if not isinstance(document, dict):
                 raise ValueError(f"a JSON {type(document).__name__}, not an object")
-            row = [_value(document.get(field.name), field) for field in schema]
+            row = [
+                json_text(document.get(name)) if name in kept else _text(document.get(name), name)
+                for name in names
+            ]
         except (ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0]
             problem = f"not JSON: {reason}" if isinstance(error, json.JSONDecodeError) else reason
             bad.append(BadRow(number, problem, _shown(line.decode())))
             continue
-        for name, value in zip(schema.names, row, strict=True):
+        for name, value in zip(names, row, strict=True):
             values[name].append(value)
-    return Rows(pa.table(values, schema=schema), bad)
-
-
-def _value(value: object, field: pa.Field) -> object:
-    if pa.types.is_string(field.type):
-        return _text(value, field.name)
-    try:
-        pa.array([value], field.type)
-    except (TypeError, pa.ArrowException):
-        raise ValueError(f"{field.name} holds no boxes") from None
-    return value
+    return Rows(pa.table(values, pa.schema([(name, pa.string()) for name in names])), bad)
 
 
 def _shown(text: str) -> str:
@@ -316,13 +326,18 @@ def _shown(text: str) -> str:
 
 
 def _text(value: object, name: str) -> str | None:
-    if value is None:
-        return None
     if isinstance(value, dict | list):
         raise ValueError(f"{name} is a {type(value).__name__}, not a text")
-    text = value if isinstance(value, str) else json.dumps(value)
     try:
-        text.encode()
+        return json_text(value)
     except UnicodeEncodeError:
         raise ValueError(f"{name} holds half a surrogate pair") from None
+
+
+def json_text(value: object) -> str | None:
+    """A text as it is, anything else as JSON; a ValueError where that is no Unicode."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text.encode()  # half a surrogate pair is none
     return text

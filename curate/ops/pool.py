@@ -16,9 +16,10 @@ from zstandard import ZstdError
 from curate import files
 from curate.errors import CurateError
 from curate.ops.boxes import EXPECTED, read_boxes
-from curate.ops.lines import NOT_UTF8, SHOWN, BadRow, marked
+from curate.ops.kept import as_text, misfit, read_kept
+from curate.ops.lines import NOT_UTF8, SHOWN, BadRow
 from curate.reasons import ErrorCode
-from curate.schema import BOXES, POOL
+from curate.schema import BOXES, POOL, kept_columns
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class PoolFormat:
     caption: str
     uid: str | None = None
     blur_boxes: str | None = None
+    keep: tuple[tuple[str, str], ...] = ()  # further columns that travel along, and their types
 
     def of(self, path: str) -> str:
         """The format of the file at `path`."""
@@ -68,8 +70,20 @@ class PoolFormat:
     @property
     def columns(self) -> list[str]:
         """The input's columns that are read."""
-        named = (self.url, self.caption, self.uid, self.blur_boxes)
+        named = (self.url, self.caption, self.uid, self.blur_boxes, *dict(self.keep))
         return list(dict.fromkeys(name for name in named if name))
+
+    @property
+    def kept(self) -> pa.Schema:
+        """The columns that travel along, as they are called and typed in a run."""
+        return kept_columns(dict(self.keep))
+
+    @property
+    def typed(self) -> dict[str, pa.DataType]:
+        """The type of each column of JSON lines that is not read as text."""
+        own = (self.url, self.caption, self.uid)
+        found = {x: pa.type_for_alias(kind) for x, kind in self.keep if x not in own}
+        return found | ({self.blur_boxes: BOXES} if self.blur_boxes else {})
 
     def check(self, path: str, names: list[str]) -> None:
         """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
@@ -82,11 +96,14 @@ class PoolFormat:
                     f"{path}: no column {column!r} among {_listed(names)};"
                     f" name the right one in input.columns.{key}"
                 )
+        for column, _ in self.keep:
+            if names.count(column) > 1:
+                raise UnreadableError(f"{path}: two columns are called {column!r}")
 
     def normalise(self, table: pa.Table, *, path: str, **columns: Any) -> pa.Table:
         """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""
-        url, caption = _as_text(table[self.url]), _as_text(table[self.caption])
-        uid = _as_text(table[self.uid]) if self.uid else pa.nulls(len(table), pa.string())
+        url, caption = as_text(table[self.url]), as_text(table[self.caption])
+        uid = as_text(table[self.uid]) if self.uid else pa.nulls(len(table), pa.string())
         boxes, no_boxes = self._boxes(table, path=path)
         found = pool_table(url=url, caption=caption, uid=uid, blur_boxes=boxes, **columns)
         broken, endless = (np.zeros(len(table), np.bool_) for _ in range(2))
@@ -103,6 +120,27 @@ class PoolFormat:
         for bad, problem in problems:
             if bad.any():
                 found = _flagged(found, pa.array(bad), detail=f"{path}: {problem}")
+        return self.keeping(found, table, path=path)
+
+    def keeping(self, found: pa.Table, table: pa.Table, *, path: str) -> pa.Table:
+        """`found` with the columns of `table`, row by row the same, that are kept; nulls for others."""
+        for (column, _), field in zip(self.keep, self.kept, strict=True):
+            if column not in table.column_names:
+                found = found.append_column(field, pa.nulls(len(found), field.type))
+                continue
+            values, bad = read_kept(table[column], field.type)
+            problems = [(bad, misfit(column, field.type))]
+            if pa.types.is_string(field.type):
+                broken = pc.match_substring(values, NOT_UTF8)
+                endless = pc.greater(pc.binary_length(values), ENDLESS)
+                problems = [(np.asarray(pc.fill_null(broken, False)), f"{column}: not UTF-8"),
+                            (np.asarray(pc.fill_null(endless, False)),
+                             f"{column}: a text of over {ENDLESS:,} bytes")]  # fmt: skip
+            for mask, problem in problems:
+                if mask.any():
+                    values = pc.if_else(pa.array(mask), pa.scalar(None, field.type), values)
+                    found = _flagged(found, pa.array(mask), detail=f"{path}: {problem}")
+            found = found.append_column(field, values)
         return found
 
     def _boxes(self, table: pa.Table, *, path: str) -> tuple[Any, Any]:
@@ -117,6 +155,13 @@ class PoolFormat:
                 f"{path}: {self.blur_boxes} is {column.type}, not a list of {EXPECTED};"
                 " name the right column in input.columns.blur_boxes"
             ) from None
+
+    def with_all(self, table: pa.Table) -> pa.Table:
+        """A pool's table with all the columns that are kept, those that it lacks as nulls."""
+        for field in self.kept:
+            if field.name not in table.column_names:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table
 
 
 def _listed(names: list[str]) -> str:
@@ -182,17 +227,6 @@ def unreadable_rows(error: UnreadableError, *, rows: int = 1) -> pa.Table:
         error=[str(ErrorCode.UNREADABLE_FILE)] * rows,
         detail=[str(error)] * rows,
     )
-
-
-def _as_text(column: Any) -> Any:
-    """A column as strings that are UTF-8, with `NOT_UTF8` where they were not."""
-    try:
-        # What is a string in parquet was not checked when it was read; the last cast does it.
-        return column.cast(pa.string()).cast(pa.binary()).cast(pa.string())
-    except pa.ArrowInvalid:
-        values = column.cast(pa.binary()).to_pylist()
-    texts = [None if x is None else marked(x).decode() for x in values]
-    return pa.chunked_array([pa.array(texts, pa.string())])
 
 
 def _flagged(table: pa.Table, bad: pa.Array, *, detail: str) -> pa.Table:

@@ -9,7 +9,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from curate import files
 from curate.errors import CurateError
 from curate.ops.boxes import EXPECTED, read_boxes
-from curate.ops.lines import BadRow
+from curate.ops.lines import BadRow, documents, json_text
 from curate.ops.pool import PoolFormat, UnreadableError, bad_rows, batched, pool_table
 from curate.schema import POOL
 
@@ -28,6 +28,7 @@ STATS = "_stats.json"
 """What the name of the statistics of an img2dataset shard ends in."""
 
 _ROWS = 2_000  # a table
+_LOOKED_AT = 100  # samples that say what is in the columns
 _TEXT_BYTES = 1 << 24
 _KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)$")
 _SUCCESS = "success"
@@ -82,7 +83,19 @@ def read_webdataset(path: str, *, pool: PoolFormat, name: str) -> Iterator[pa.Ta
             columns = {
                 x: [row[x] for row in rows] for x in POOL.names if x not in ("error", "detail")
             }
-            yield pa.concat_tables([pool_table(**columns), bad_rows(bad, path=path)])
+            found = pool_table(**columns)
+            if pool.keep:
+                texts = pa.schema([(name, pa.string()) for name, _ in pool.keep])
+                kept = pa.Table.from_pylist([row["kept"] for row in rows], schema=texts)
+                found = pool.keeping(found, kept, path=path)
+            yield pa.concat_tables([found, pool.with_all(bad_rows(bad, path=path))])
+
+
+def first_documents(path: str) -> list[dict[str, Any]]:
+    """The ``.json`` of the first samples of a tar, those that are objects."""
+    with files.open_read(path) as file:
+        texts = [x.document for x in islice(_samples(file, path), _LOOKED_AT) if x.document]
+    return [one for text in texts for one in documents(text.replace(b"\n", b" "))]
 
 
 def _members(file: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -126,6 +139,7 @@ def _row(sample: _Sample, *, pool: PoolFormat, name: str) -> dict[str, Any]:
     text = sample.text.decode() if sample.text is not None else None
     caption = _string(document, pool.caption)
     return {
+        "kept": {name: json_text(document.get(name)) for name, _ in pool.keep},
         "url": _string(document, pool.url) or f"file:///{name}/{sample.key}",
         "caption": text if caption is None else caption,
         "uid": _string(document, pool.uid) if pool.uid else None,
@@ -161,7 +175,8 @@ def read_img2dataset(path: str, *, pool: PoolFormat) -> Iterator[pa.Table]:
             raise UnreadableError(
                 f"{path}: no column {min(missing)!r}: this is not a shard of img2dataset"
             )
-        for batch in source.iter_batches(columns=list({*pool.columns, "key", "status"})):
+        wanted = [name for name in names if name in {*pool.columns, "key", "status"}]
+        for batch in source.iter_batches(columns=wanted):
             table = pa.Table.from_batches([batch])
             given = zip(*(table[x].to_pylist() for x in ("key", "status")), strict=True)
             found = [places.get(key) if status == _SUCCESS else None for key, status in given]

@@ -11,7 +11,8 @@ from curate import files
 from curate.errors import CurateError
 from curate.ops.candidates import Candidate, choose
 from curate.ops.crawl import BrokenRecord, read_crawl
-from curate.ops.lines import BadRow, header, read_jsonl, read_separated
+from curate.ops.kept import kind_of, kind_of_texts, kind_of_values
+from curate.ops.lines import BadRow, documents, header, read_jsonl, read_separated
 from curate.ops.pool import (
     BROKEN,
     PoolFormat,
@@ -20,13 +21,17 @@ from curate.ops.pool import (
     batched,
     pool_table,
 )
-from curate.ops.stored import read_img2dataset, read_webdataset
+from curate.ops.stored import first_documents, read_img2dataset, read_webdataset
 from curate.schema import CANDIDATES, POOL
 
 _PAGES = 500  # a table
 
-STAGED = PoolFormat(format="parquet", url="url", caption="caption", uid="uid")
-"""The format of the copies that a run makes of files which cannot be read from the middle."""
+STAGED = PoolFormat(format="copy", url="url", caption="caption", uid="uid")
+"""The format of the copies that a run makes of files which cannot be read from the middle.
+
+With `keep` replaced by the pool's, it is that of copies with these columns.
+"""
+_FIRST = 1 << 20  # bytes of a file of text that say what is in its columns
 
 
 @contextmanager
@@ -57,7 +62,7 @@ def parquet_row_groups(path: str, *, pool: PoolFormat) -> list[int]:
 def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Table:
     """Rows `start` to `start + rows` of a parquet file as a table of `schema.POOL`.
 
-    With `STAGED` as its `pool` the file is a copy that has these columns.
+    With `STAGED` as its `pool` the file is a copy that has these columns. Columns that are kept follow.
     """
     with _readable(path, "parquet"), files.open_read(path) as file:
         source = pq.ParquetFile(file)
@@ -69,10 +74,58 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
                 first = first if wanted else position
                 wanted.append(group)
             position += size
-        columns = POOL.names if pool == STAGED else pool.columns
+        is_copy = pool.format == STAGED.format
+        columns = [*POOL.names, *pool.kept.names] if is_copy else pool.columns
+        columns = _present(columns, source.schema_arrow.names)
         table = source.read_row_groups(wanted, columns=columns, use_threads=False)
         table = table.slice(start - first, rows)
-        return table.cast(POOL) if pool == STAGED else pool.normalise(table, path=path)
+        if not is_copy:
+            return pool.normalise(table, path=path)
+        whole = pa.schema([*POOL, *pool.kept])
+        return pool.with_all(table).select(whole.names).cast(whole)
+
+
+def _present(wanted: list[str], names: list[str]) -> list[str]:
+    return [name for name in wanted if name in names]
+
+
+def column_kinds(path: str, *, pool: PoolFormat) -> dict[str, str | None]:
+    """The columns of a file of the pool, and what each is read as; None where that cannot be told.
+
+    What is not typed in the file is judged by its beginning.
+
+    Raises
+    ------
+    UnreadableError
+        Where the file is none of its format.
+    """
+    kind = pool.of(path)
+    with _readable(path, kind):
+        if kind in ("parquet", "img2dataset"):
+            with files.open_read(path) as file:
+                fields = pq.read_schema(file)
+            return {field.name: kind_of(field.type) for field in fields}
+        if kind in ("wat", "warc"):
+            return {}
+        if kind == "webdataset":
+            found = first_documents(path)
+        else:
+            with files.open_read(path, compression="infer") as file:
+                if kind != "jsonl":
+                    names = header(file, kind=kind, wanted=[], block_bytes=_FIRST)
+                    return _separated_kinds(path, kind, names)
+                found = documents(file.read(_FIRST))
+        keys = dict.fromkeys(name for document in found for name in document)
+        return {name: kind_of_values(one.get(name) for one in found) for name in keys}
+
+
+def _separated_kinds(path: str, kind: str, names: list[str]) -> dict[str, str | None]:
+    once = [name for name in names if names.count(name) == 1]
+    with files.open_read(path, compression="infer") as file:
+        rows = next(read_separated(file, kind=kind, columns=once, block_bytes=_FIRST), None)
+    if rows is None:
+        return dict.fromkeys(once)
+    return {name: kind_of_texts(rows.good[name]) for name in once}
 
 
 def read_batches(
@@ -106,7 +159,8 @@ def _parquet(path: str, pool: PoolFormat) -> Iterator[pa.Table]:
     with files.open_read(path) as file:
         source = pq.ParquetFile(file)
         pool.check(path, source.schema_arrow.names)
-        for batch in source.iter_batches(columns=pool.columns, use_threads=False):
+        columns = _present(pool.columns, source.schema_arrow.names)
+        for batch in source.iter_batches(columns=columns, use_threads=False):
             yield pool.normalise(pa.Table.from_batches([batch]), path=path)
 
 
@@ -118,14 +172,15 @@ def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator
     pool.check(path, names)
     with files.open_read(path, compression="infer") as file:
         if kind == "jsonl":
-            found = read_jsonl(
-                file, columns=pool.columns, boxes=pool.blur_boxes, block_bytes=block_bytes
-            )
+            found = read_jsonl(file, columns=pool.columns, block_bytes=block_bytes, kept=pool.typed)
         else:
-            found = read_separated(file, kind=kind, columns=pool.columns, block_bytes=block_bytes)
+            columns = _present(pool.columns, names)
+            found = read_separated(file, kind=kind, columns=columns, block_bytes=block_bytes)
         for good, bad in found:
             table = pool.normalise(good, path=path)
-            yield pa.concat_tables([table, bad_rows(bad, path=path)]) if bad else table
+            if bad:
+                table = pa.concat_tables([table, pool.with_all(bad_rows(bad, path=path))])
+            yield table
 
 
 def _crawl(path: str) -> Iterator[pa.Table]:

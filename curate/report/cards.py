@@ -10,21 +10,24 @@ from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict
 from curate.report.wording import STAGES
-from curate.schema import Stage
+from curate.schema import Stage, kept_name
 
 ROWS = 20
 """Rows of a table in the data card."""
 
 
 HIDDEN = frozenset({"tar_offset", "tar_size", "stored_sha256", "matches"})
-"""Columns that the shards' JSON files leave out."""
+"""Columns that the shards' JSON files leave out; of these their parquet files have `matches`."""
 
 COLUMNS = {
     "key": "shard and index in it, zero-padded; the name of the pair's files",
+    "status": "`success`, as img2dataset has it for each pair of its shards",
+    "error_message": "null, likewise",
     "uid": "128-bit hash of URL and caption, 32 hex digits, unless the input brought its own",
     "url": "where the image was fetched from",
     "caption": "the cleaned caption",
     "language": "of the caption, by fastText lid.176",
+    "language_score": "probability of the most likely language, from 0 to 1",
     "caption_chars": "length of the caption in code points",
     "caption_words": "length of the caption in words",
     "words_in_list": "words of the caption that stand in the list of prepare.words_in",
@@ -148,13 +151,19 @@ def _files(facts: Facts, config: Config) -> list[str]:
     ending = config.download.encode_format
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
     after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
-    names = ["key", *after.names]
+    names = ["key", "status", "error_message", *after.names]
     columns = [f"- `{name}`: {_meaning(name, config)}" for name in names if name not in HIDDEN]
     text = (
         f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
-        " beside it stands a parquet file with the same columns:"
+        " beside it stands a parquet file. Both have a pair's"
     )
-    return [text, "", *columns]
+    known_by = "the `entry_id`, in `balance/entries.parquet` under the caption's language,"
+    if Stage.BALANCE not in stages:
+        known_by = "the place, from 0 in the list of the caption's language,"
+    matches = (
+        f"The parquet file has `matches` as well: {known_by} of each entry that is in the caption."
+    )
+    return [text, "", *columns, "", matches]
 
 
 def _meaning(name: str, config: Config) -> str:
@@ -162,7 +171,8 @@ def _meaning(name: str, config: Config) -> str:
         return f"score of kind {config.scores[name].kind}"
     if config.score and name in config.score.also:
         return f"cosine similarity of image and caption under {config.score.also[name].model}"
-    return COLUMNS.get(name, "")
+    kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
+    return (COLUMNS | kept).get(name, "")
 
 
 def _limits(facts: Facts) -> list[str]:

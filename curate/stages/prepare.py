@@ -7,7 +7,7 @@ Cleaning: control characters and line breaks become a space each, outer white sp
 Nothing else changes; spaces inside are kept as they are, because matching looks at them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -82,6 +82,15 @@ def measures(captions: Any, *, words_in: str | None) -> dict[str, Any]:
     return found
 
 
+def languages_of(captions: Any, *, unsure: tuple[float, str] | None) -> dict[str, Any]:
+    """The columns `language` and `language_score` of an array of captions."""
+    languages, scores = identify(captions)
+    if unsure:
+        below, language = unsure
+        languages = pc.if_else(pc.less(scores, below), language, languages)
+    return {"language": languages, "language_score": scores}
+
+
 @lru_cache(maxsize=8)
 def load_words(path: str) -> Any:
     """The words of a list, one a line, as an array; read once a process."""
@@ -130,14 +139,15 @@ class PrepareStep(PartStep):
     rules: tuple[Rule, ...]
     max_dead: int | None = None  # rows in the whole pool
     words_in: str | None = None
+    unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
 
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool; if that cannot be read, rows that say so."""
-        pool = STAGED if part.staged else self.pool
+        pool = replace(STAGED, keep=self.pool.keep) if part.staged else self.pool
         try:
             table = read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
         except UnreadableError as error:
-            return unreadable_rows(error, rows=part.rows)
+            return self.pool.with_all(unreadable_rows(error, rows=part.rows))
         for name in ("url", "caption", "uid"):
             if (pc.sum(pc.binary_length(table[name])).as_py() or 0) > TEXT_BYTES:
                 raise CurateError(
@@ -152,7 +162,7 @@ class PrepareStep(PartStep):
         table = self.incoming(part)
         given, caption = table["uid"], clean(table["caption"])
         columns = {"uid": uids_of(table, caption), "url": table["url"], "caption": caption}
-        rest = {name: table[name] for name in ("error", "detail", *_CARRIED)}
+        rest = {name: table[name] for name in ("error", "detail", *_CARRIED, *self.pool.kept.names)}
         sieve = Sieve(pa.table({**columns, "given": given, **rest}), stage=self.stage)
         for error in (ErrorCode.BAD_ROW, ErrorCode.UNREADABLE_FILE):
             rows = pc.fill_null(pc.equal(sieve.table["error"], str(error)), False)
@@ -183,7 +193,9 @@ class PrepareStep(PartStep):
             places = sieve.table.select(schema.PLACES.names)
             files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
         columns = schema.prepared(
-            listed=self.words_in is not None, boxed=self.pool.blur_boxes is not None
+            listed=self.words_in is not None,
+            boxed=self.pool.blur_boxes is not None,
+            kept=dict(self.pool.keep),
         )
         output = sieve.output(columns=columns, figures={"matches": matches, **rules})
         self._check(part, output.dead, table["uid"])
@@ -207,8 +219,10 @@ class PrepareStep(PartStep):
 
     def _text_columns(self, sieve: Sieve) -> None:
         captions = sieve.table["caption"].combine_chunks()
-        languages = identify(captions)
-        sieve.table = sieve.table.append_column("language", languages)
+        found = languages_of(captions, unsure=self.unsure)
+        languages = found["language"]
+        for name, column in found.items():
+            sieve.table = sieve.table.append_column(name, column)
         wanted = self.languages or tuple(sorted(self.metadata)) or None
         if wanted is not None:
             others = pc.invert(pc.is_in(languages, pa.array(wanted)))

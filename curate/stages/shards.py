@@ -20,6 +20,7 @@ from curate.schema import Stage
 from curate.stages.download import SUCCESS, read_images
 
 _SHARD_DIGITS = 5
+_INNER = ["tar_offset", "tar_size", "stored_sha256"]  # of the part's tar, not of the shard's
 
 
 class Slice(NamedTuple):
@@ -100,7 +101,7 @@ class ShardStep:
                 table = table.slice(slice_.start, slice_.rows)
                 keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
                 table = _with_status(table, keys)
-                tables.append(table)
+                tables.append(table.drop_columns(_INNER))
                 self._add(tar, slice_.part, table)
                 count += len(table)
             digest = tar.end()
@@ -118,7 +119,7 @@ class ShardStep:
 
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
-        hidden = {"tar_offset", "tar_size", "stored_sha256", "matches", "look"}
+        hidden = {*_INNER, "matches", "look"}
         visible = table.select([name for name in table.column_names if name not in hidden])
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]

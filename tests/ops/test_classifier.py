@@ -33,7 +33,7 @@ def library() -> Any:
 
 
 def predicted(model: classifier.Classifier, lines: list[str]) -> list[str]:
-    return [model.labels[i] for i in classifier.predict(model, pa.array(lines, pa.string()))]
+    return [model.labels[i] for i in classifier.predict(model, pa.array(lines, pa.string()))[0]]
 
 
 def of_library(library: Any, lines: list[str]) -> list[str]:
@@ -45,6 +45,10 @@ def test_real_captions_of_many_languages(model: classifier.Classifier, library: 
         lines = [json.loads(line)["caption"].replace("\n", " ") for line in file]
     found = predicted(model, lines)
     assert found == of_library(library, lines)
+    probabilities = np.concatenate(library.predict(lines)[1])
+    ours = classifier.predict(model, pa.array(lines))[1]
+    np.testing.assert_allclose(ours, np.minimum(probabilities, 1), rtol=1e-6)
+    assert ours.min() < 0.2 < 0.99 < ours.max()
     assert len(set(found)) > 25
 
 
@@ -52,6 +56,9 @@ def test_real_captions_of_many_languages(model: classifier.Classifier, library: 
 @settings(max_examples=300, deadline=None)
 def test_any_text(model: classifier.Classifier, library: Any, lines: list[str]) -> None:
     assert predicted(model, lines) == of_library(library, lines)
+    found = [x[0] if len(x) else 0 for x in library.predict(lines)[1]]
+    ours = classifier.predict(model, pa.array(lines, pa.string()))[1]
+    np.testing.assert_allclose(ours, np.minimum(found, 1), rtol=1e-6)
 
 
 def test_words_that_the_model_treats_in_its_own_way(

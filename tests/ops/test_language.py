@@ -39,20 +39,21 @@ def model() -> Any:
 
 @pytest.mark.parametrize("code", SENTENCES)
 def test_plain_sentences(code: str) -> None:
-    assert identify(pa.array([SENTENCES[code]])).to_pylist() == [code]
+    assert identify(pa.array([SENTENCES[code]]))[0].to_pylist() == [code]
 
 
 def test_empty_and_null_captions_have_no_language() -> None:
-    found = identify(pa.array(["", SENTENCES["en"], None, SENTENCES["fr"], ""]))
+    found, scores = identify(pa.array(["", SENTENCES["en"], None, SENTENCES["fr"], ""]))
     assert found.to_pylist() == [None, "en", None, "fr", None]
-    assert found.type == pa.string()
+    assert (found.type, scores.type) == (pa.string(), pa.float32())
+    assert [score and score > 0.9 for score in scores.to_pylist()] == [None, True, None, True, None]
 
 
 @given(texts=st.lists(st.none() | captions, max_size=6))
 @settings(max_examples=100, deadline=None)
 def test_agrees_with_fasttext_one_caption_at_a_time(model: Any, texts: list[str | None]) -> None:
     expected = [_code(model, text) if text else None for text in texts]
-    assert identify(pa.array(texts, pa.string())).to_pylist() == expected
+    assert identify(pa.array(texts, pa.string()))[0].to_pylist() == expected
 
 
 def _code(model: Any, text: str) -> str | None:
@@ -63,23 +64,23 @@ def _code(model: Any, text: str) -> str | None:
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1))
 @settings(max_examples=100, deadline=None)
 def test_agrees_with_fasttext_on_any_unicode(model: Any, text: str) -> None:
-    assert identify(pa.array([text])).to_pylist() == [_code(model, text)]
+    assert identify(pa.array([text]))[0].to_pylist() == [_code(model, text)]
 
 
 def test_a_caption_does_not_change_its_neighbours() -> None:
     texts = [SENTENCES["de"], "</s>", "", "\0", SENTENCES["ja"], "</s> </s>", SENTENCES["ru"]]
-    found = identify(pa.array(texts)).to_pylist()
+    found = identify(pa.array(texts))[0].to_pylist()
     assert [found[0], found[2], found[4], found[6]] == ["de", None, "ja", "ru"]
 
 
 def test_slices_and_chunks() -> None:
     texts = [SENTENCES[code] for code in ("en", "ru", "zh", "de")]
     expected = ["ru", "zh"]
-    assert identify(pa.array(texts).slice(1, 2)).to_pylist() == expected
+    assert identify(pa.array(texts).slice(1, 2))[0].to_pylist() == expected
     chunked = pa.chunked_array([texts[:2], texts[2:]], pa.large_string()).slice(1, 2)
-    assert identify(chunked).to_pylist() == expected
-    assert identify(pa.array([], pa.string())).to_pylist() == []
+    assert identify(chunked)[0].to_pylist() == expected
+    assert identify(pa.array([], pa.string()))[0].to_pylist() == []
 
 
 def test_a_long_caption() -> None:
-    assert identify(pa.array([(SENTENCES["fr"] + " ") * 5_000])).to_pylist() == ["fr"]
+    assert identify(pa.array([(SENTENCES["fr"] + " ") * 5_000]))[0].to_pylist() == ["fr"]

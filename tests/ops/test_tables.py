@@ -221,7 +221,7 @@ def test_the_format_may_be_given_instead_of_the_ending(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["url", "caption", "uid"])
 def test_a_column_that_is_not_there(tmp_path: Path, ending: str, key: str) -> None:
     names = {"url": "link", "caption": "text", "uid": "id"} | {key: "absent"}
-    pool = PoolFormat(format="auto", **names)
+    pool = PoolFormat("auto", names["url"], names["caption"], names["uid"])
     path = placed(tmp_path, f"pool.{ending}", FORMATS[ending](ROWS))
     with pytest.raises(CurateError) as error:
         rows_of(path, pool=pool)

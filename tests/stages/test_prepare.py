@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from curate import files, schema
 from curate.config import Rule
+from curate.ops.language import identify
 from curate.ops.pool import PoolFormat
 from curate.run import Part, Run
 from curate.schema import Stage
@@ -72,6 +73,7 @@ def prepare(
     metadata: dict[str, str] | None = None,
     rules: tuple[Rule, ...] = (),
     words_in: str | None = None,
+    unsure: tuple[float, str] | None = None,
 ) -> list[Part]:
     """Run the stage over a parquet pool in parts of `size`; the parts that it yields."""
     path = run.path("pool.parquet")
@@ -81,7 +83,7 @@ def prepare(
     step = PrepareStep(
         run=run, reads="", digest="d", own="o", pool=PoolFormat("parquet", "url", "caption", uid),
         languages=languages, metadata=metadata or {}, rules=rules,
-        words_in=words_in,
+        words_in=words_in, unsure=unsure,
     )  # fmt: skip
     parts = [
         Part(i, path, start, min(size, len(pool) - start))
@@ -91,7 +93,8 @@ def prepare(
     check_conserved(run, Stage.PREPARE, parts)
     for index in range(len(parts)):
         kept = files.read_table(run.part("prepare", index))
-        assert kept.schema.equals(schema.prepared(listed=words_in is not None, boxed=False))
+        wanted = schema.prepared(listed=words_in is not None, boxed=False, kept={})
+        assert kept.schema.equals(wanted)
     return yielded
 
 
@@ -308,3 +311,27 @@ def test_listed_words_are_counted_as_python_splits(texts: list[str]) -> None:
     words = pa.array(["a", "b", "é", "ab"])
     found = count_listed(pa.array(captions, pa.string()), words).to_pylist()
     assert found == [sum(w in words.to_pylist() for w in c.split()) for c in captions]
+
+
+def test_a_caption_whose_language_is_not_sure_counts_as_another(tmp_path: Path, run: Run) -> None:
+    captions = [
+        "Airbrush, art, tool",
+        "ein brauner Hund läuft durch das Gras",
+        "a dog runs on the grass",
+    ]
+    pool = [{"url": f"http://x.example/{i}", "caption": x} for i, x in enumerate(captions)]
+    metadata = lists(tmp_path, en=["tool", "dog"])
+    names = ("caption", "language", "language_score")
+    prepare(run, pool, metadata=metadata)
+    assert [row[0] for row in rows_of(run, "prepare", *names)] == captions[2:]
+    by_caption = dict(zip(captions, identify(pa.array(captions))[1].to_pylist(), strict=True))
+    assert by_caption[captions[0]] < 0.5 < by_caption[captions[1]]
+    other = Run(str(tmp_path / "other"))
+    prepare(other, pool, metadata=metadata, unsure=(0.5, "en"))
+    assert rows_of(other, "prepare", *names) == [
+        (x, "en", by_caption[x]) for x in (captions[0], captions[2])
+    ]
+    third = Run(str(tmp_path / "third"))
+    sure = (Rule(column="language_score", min=0.5),)
+    prepare(third, pool, metadata=metadata, unsure=(0.5, "en"), rules=sure)
+    assert [row[0] for row in rows_of(third, "prepare", *names)] == captions[2:]

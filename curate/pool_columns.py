@@ -1,0 +1,74 @@
+"""The columns that a run is to keep of its pool: that they exist, and their types."""
+
+import difflib
+from collections.abc import Iterator
+
+from curate.config import Config
+from curate.cutting import pool_files
+from curate.errors import CurateError
+from curate.ops.kept import common
+from curate.ops.pool import PoolFormat, UnreadableError
+from curate.ops.tables import column_kinds
+from curate.schema import Kind
+
+_KEY = "input.columns.keep"
+_LOOSE = frozenset(["jsonl", "webdataset"])  # a key may come up anywhere in these
+
+
+def with_column_types(config: Config) -> Config:
+    """`config` with a type for each column of the pool that is to be kept.
+
+    A column given with its type is looked for until a file has it; one without, in all files.
+
+    Raises
+    ------
+    CurateError
+        Where no file has a column, or files disagree about its type.
+    """
+    wanted = config.input.columns.keep
+    if not wanted:
+        return config
+    seen: dict[str, dict[str, str]] = {}  # of each column each kind, and the first file of it
+    loose = False
+    for path, form, kinds in _kinds(config):
+        loose |= form in _LOOSE
+        for name, kind in kinds.items():
+            seen.setdefault(name, {}).setdefault(kind or "", path)
+        if isinstance(wanted, dict) and (loose or wanted.keys() <= seen.keys()):
+            return config
+    for name in wanted:
+        if name not in seen:
+            raise CurateError(_unknown(name, list(seen)))
+    if isinstance(wanted, dict):
+        return config
+    keep = {name: _agreed(name, seen[name]) for name in wanted}
+    columns = config.input.columns.model_copy(update={"keep": keep})
+    return config.model_copy(update={"input": config.input.model_copy(update={"columns": columns})})
+
+
+def _kinds(config: Config) -> Iterator[tuple[str, str, dict[str, str | None]]]:
+    for path, _, form in pool_files(config):
+        pool = PoolFormat(form or config.input.format, url="", caption="")
+        try:
+            yield path, form, column_kinds(path, pool=pool)
+        except UnreadableError:
+            continue  # whether the run can do without it is found out where it is cut
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f", did you mean {near[0]!r}?" if near else ";"
+    return f"{_KEY}: no column {name!r} in any input file{hint} known: {', '.join(sorted(known))}"
+
+
+def _agreed(name: str, kinds: dict[str, str]) -> Kind:
+    """The type of a column, given what each file has it as."""
+    found = common({kind for kind in kinds if kind}, mixed="")
+    if found == "":
+        (one, first), (other, second) = [x for x in kinds.items() if x[0]][:2]
+        raise CurateError(
+            f"{_KEY}: {name!r} is {one} in {first} and {other} in {second}; give its type, as in"
+            f" {_KEY}: {{{name}: string}}"
+        )
+    kind: Kind = found or "string"  # type: ignore[assignment] # the kinds are those of Kind
+    return kind
