@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[scores]' \

@@ -24,7 +24,7 @@ _WIDTH = 96
 _EXAMPLES: dict[str, object] = {
     "paths": "pairs/*.parquet", "model": "ViT-B-32", "target": "target.npy", "fraction": 0.5,
     "kind": "nsfw", "against": ["evaluation.parquet"], "keep": 100_000,
-    "epsilon": 0.05,
+    "epsilon": 0.05, "below": 0.5, "language": "en",
 }  # fmt: skip
 """What stands for a key without a default."""
 _OTHERS = {

@@ -10,17 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that share the demo's run in one process, and those of any other module too."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            shared = "demo" if "demo_run" in getattr(item, "fixturenames", ()) else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +35,18 @@ def curate() -> Command:
 
 @pytest.fixture(scope="session")
 def demo_run(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of a whole demo."""
-    out = tmp_path_factory.mktemp("demo") / "run"
-    done = curate("demo", "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    (out.parent / "stdout").write_text(done.stdout)
+    """The run directory of a whole demo, which the test processes share: the first makes it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    out = shared / "demo" / "run"
+    words = out.parent / "stdout"
+    with FileLock(shared / "demo.lock"):
+        if not words.exists():
+            out.parent.mkdir()
+            done = curate("demo", "--out", str(out))
+            assert done.returncode == 0, done.stderr
+            words.write_text(done.stdout)
     return out
 
 

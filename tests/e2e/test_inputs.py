@@ -150,8 +150,8 @@ def curate_run(curate: Command, folder: Path, web: Web, **keys: Any) -> Path:
     """The run directory of a run over `keys["input"]`."""
     document = {
         "download": {
-            "image_size": 48, "retries": 0, "timeout": 5, "connect_to": web.addresses,
-            "concurrency": 16, "per_host": 8,
+            "image_size": 48, "retries": 0, "timeout": 5, "concurrency": 16, "per_host": 8,
+            "connect_to": web.addresses | {"127.0.0.1": web.addresses["x.example"]},
         },
         "dedup": {"enabled": False},
         **keys,

@@ -99,7 +99,8 @@ def _columns(fate: Fate, place: tuple[int, int] | None) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "uid": fate.uid, "url": fate.url, "caption": fate.caption, "language": fate.language,
-        "caption_chars": len(fate.caption), "caption_words": len(fate.caption.split()),
+        "language_score": 0.9, "caption_chars": len(fate.caption),
+        "caption_words": len(fate.caption.split()),
         "matches": list(fate.matches), **(fetched if place else dict.fromkeys(fetched)),
         "cluster": fate.uid, "cluster_size": fate.cluster_size, "clip_score": fate.score,
         "keep_probability": 1.0,

@@ -80,7 +80,7 @@ def test_datacard_names_the_columns_of_the_shards(full_run: Run, full_config: Co
     }
     assert named == {"status", "error_message"} | set(
         json.loads(members(tar)["000000000.json"])
-    ) - {"tar_offset", "tar_size", "stored_sha256", "matches"}
+    ) - {"tar_offset", "tar_size", "stored_sha256", "look", "matches"}
     assert any(line.startswith("The parquet file has `matches` as well") for line in lines)
 
 
