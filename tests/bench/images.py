@@ -100,7 +100,7 @@ def run_curate(folder: Path, count: int, *, name: str = "curate", **image: Any) 
     files.write_table(run.part("prepare", 0), rows.cast(schema.PREPARE))
     run.write_record("prepare", 0, PartRecord("x", "x", count, count))
     address = (folder / "address").read_text()
-    download = config.Download(connect_to={"pictures.example": address}, perceptual_hash=False)
+    download = config.Download(connect_to={"127.0.0.1": address}, perceptual_hash=False)
     settings = download.model_dump() | image
     encoding = ImageEncoder.__dataclass_fields__.keys() & settings.keys()
     step = FetchStep(
