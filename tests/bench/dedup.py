@@ -9,6 +9,7 @@ import os
 import resource
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -44,29 +45,33 @@ def near_copy(text: str, draw: np.random.RandomState) -> str:
     return (text[:at] + "x" + text[at + 1 :], text + "!", text.upper())[how]
 
 
+def lay_part(part: int, *, run: Run, parts: int, vocabulary: list[str]) -> Part:
+    """A part as prepare leaves it; row PART_ROWS - COPIES + k copies row k of another."""
+    source = originals((7 * part + 3) % parts, vocabulary=vocabulary)
+    draw = np.random.RandomState(part)
+    texts = originals(part, vocabulary=vocabulary)
+    texts += [near_copy(text, draw) for text in source[:COPIES]]
+    numbers = range(part * PART_ROWS, (part + 1) * PART_ROWS)
+    columns = {
+        "uid": pa.array([f"{number:032x}" for number in numbers]),
+        "url": pa.array([f"https://host{n % 4999}.example/{n}.jpg" for n in numbers]),
+        "caption": pa.array(texts),
+        "caption_chars": pa.array([len(text) for text in texts], pa.int32()),
+    }
+    table = pa.table(
+        [columns.get(x.name, pa.nulls(PART_ROWS, x.type)) for x in COLUMNS], schema=COLUMNS
+    )
+    files.write_table(run.part("prepare", part), table)
+    run.write_record("prepare", part, PartRecord("d", "o", PART_ROWS, PART_ROWS))
+    return Part(part, "pool", 0, PART_ROWS, kept=PART_ROWS)
+
+
 def lay_pool(run: Run, pairs: int, *, vocabulary: list[str]) -> list[Part]:
-    """Parts as prepare leaves them; row PART_ROWS - COPIES + k of a part copies row k of another."""
+    """All parts, by as many processes as there are processors."""
     parts = pairs // PART_ROWS
-    laid = []
-    for part in range(parts):
-        source = originals((7 * part + 3) % parts, vocabulary=vocabulary)
-        draw = np.random.RandomState(part)
-        texts = originals(part, vocabulary=vocabulary)
-        texts += [near_copy(text, draw) for text in source[:COPIES]]
-        numbers = range(part * PART_ROWS, (part + 1) * PART_ROWS)
-        columns = {
-            "uid": pa.array([f"{number:032x}" for number in numbers]),
-            "url": pa.array([f"https://host{n % 4999}.example/{n}.jpg" for n in numbers]),
-            "caption": pa.array(texts),
-            "caption_chars": pa.array([len(text) for text in texts], pa.int32()),
-        }
-        table = pa.table(
-            [columns.get(x.name, pa.nulls(PART_ROWS, x.type)) for x in COLUMNS], schema=COLUMNS
-        )
-        files.write_table(run.part("prepare", part), table)
-        run.write_record("prepare", part, PartRecord("d", "o", PART_ROWS, PART_ROWS))
-        laid.append(Part(part, "pool", 0, PART_ROWS, kept=PART_ROWS))
-    return laid
+    lay = partial(lay_part, run=run, parts=parts, vocabulary=vocabulary)
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        return pool.map(lay, range(parts), chunksize=25)
 
 
 def deduplicate(run: Run, parts: list[Part], workers: int = 2) -> None:

@@ -1,5 +1,6 @@
 """Bad input: one line that names the thing, exit code 1, and nothing half-written."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -103,11 +104,9 @@ def test_report_of_no_run(folder: Path, curate: Command) -> None:
 
 
 def test_a_checkpoint_of_another_shape_is_one_line(
-    downloaded_model: Path, demo_run: Path, folder: Path, curate: Command, tmp_path: Path
+    downloaded_model: Path, copied: Callable[[str], Path], curate: Command
 ) -> None:
-    done = curate(
-        "demo", "--out", str(tmp_path / "run"), "--set", f"score.model={downloaded_model}"
-    )
+    done = curate("demo", "--out", str(copied("run")), "--set", f"score.model={downloaded_model}")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "cannot be loaded" in done.stderr
