@@ -75,8 +75,10 @@ def test_a_copy_is_within_the_distance_of_its_original(
 
 
 def looking(*levels: int) -> NDArray[np.uint8]:
-    """Looks of one level each."""
-    return np.array(levels, np.uint8).reshape(-1, 1).repeat(looks.SIZE, axis=1)
+    """Looks of large pictures of one level each."""
+    found = np.array(levels, np.uint8).reshape(-1, 1).repeat(looks.SIZE, axis=1)
+    found[:, 0] = 255
+    return found
 
 
 def test_a_picture_of_another_colour_is_no_copy() -> None:
