@@ -6,6 +6,27 @@ copies at JPEG qualities 30 to 95, at half the size and as WebP are planted. Of 
 pictures themselves, those that are the same pixel by pixel once they are stored are no question. The
 others stand in ``runs/bench/near_images.png``, each beside its original, the most different first, with
 the mean and the largest difference of the two at 64 by 64: whether they are the same is for the eye.
+
+Found so, of 100 to 250 pictures a pool and kind, and merged wrongly as the eye sees it. The rule was
+fitted on the first block; the second was not looked at before it stood:
+
+    pool (pictures)                   least found   merged, unequal   another picture to the eye
+    openclipart but stars (3,601)         0.97             6           0
+    demo (414)                            0.98             0           0
+    tuxpaint stamps (791)                 0.90             1           0
+    ISO flags (262)                       0.98             2           0
+    emoji, Google (3,781)                 0.99             1           1: Romania and Chad
+    emoji, Twitter (3,777)                0.99             3           1
+    emoji, Fluent (3,391)                 1.00            19           2: faces in the dark
+    emoji, Facebook (3,645)               1.00            17           5: behind a visor; a flag
+
+    emoji, Apple (3,788)                  0.97             1           1: Romania and Chad
+    Oxygen icons, 128 pixels (835)        0.99            13           0
+    Oxygen icons, 48 pixels (1,420)       0.90            19           4: sheets with faint lines
+
+Of pictures below 64 pixels a side, less is found: of these stamps 0.90 at half the size, of the larger
+ones 0.97. There the hash moves further than 31 bits. Most of openclipart's stars, 1,248 generated
+circles of thin grey lines of 100 pixels, are merged: at that size they look the same.
 """
 
 import os
@@ -31,9 +52,11 @@ from curate.ops.duplicates import (
     pack,
 )
 from curate.ops.images import ImageEncoder, StoredImage
+from curate.ops.looks import looks_of
 
 TARGET = Path("runs/bench/near_images.png")
 SIDE = 64  # of what two pictures are compared by
+LARGE = 64  # pixels along the shorter side
 SAME = 2  # of 255, at most in any place: how one picture is drawn or decoded twice
 COLUMNS, CELL, DRAWN = 8, 100, 240
 
@@ -114,25 +137,34 @@ def load() -> tuple[list[Path], pa.Table, list[Pixels]]:
 
 
 def planted(paths: list[Path], rows: pa.Table, rule: DedupRule) -> bool:
-    """Print the share of planted copies of each kind that go for their picture; whether it will do."""
-    seen = [k for k, value in enumerate(rows["phash"].to_pylist()) if value]
-    planted = int(os.environ.get("PLANTED", "200"))
-    chosen = random.Random(2).sample(seen, min(planted, len(seen)))
-    encode, total, hits = ImageEncoder(), Counter[str](), Counter[str]()
+    """Print the share of planted copies of each kind that go for their picture; whether it will do.
+
+    The copies of one kind are put beside all pictures, as the last that would stay.
+    """
+    seen = np.flatnonzero(np.asarray(rows["phash"].is_valid())).tolist()
+    most = int(os.environ.get("PLANTED", "200"))
+    chosen = sorted(random.Random(2).sample(seen, min(most, len(seen))))
+    encode = ImageEncoder()
+    copies_: dict[str, list[dict[str, object]]] = {}
     for k in chosen:
-        own = rows.slice(k, 1)
+        own = {"row": 0, "uid": f"~{k}", "caption_chars": 0, "pixels": 0}
         for kind, content in variants(paths[k].read_bytes()).items():
             image = encode(content)
-            total[kind] += 1
-            if isinstance(image, StoredImage):
-                copy = own.to_pylist()[0] | {
-                    "row": 1, "sha256": image.sha256, "phash": image.phash, "look": image.look
-                }  # fmt: skip
-                two = pa.Table.from_pylist([own.to_pylist()[0] | {"row": 0}, copy], rows.schema)
-                hits[kind] += int(merged(two, rule)[1] == 0)
-    for kind, n in total.items():
-        print(f"  {kind:10} {hits[kind] / n:8.3f} of {n} copies found  (at least 0.95)")
-    return all(hits[kind] >= 0.95 * n for kind, n in total.items())
+            assert isinstance(image, StoredImage)
+            of_image = {"sha256": image.sha256, "phash": image.phash, "look": image.look}
+            copies_.setdefault(kind, []).append(own | of_image)
+    large = looks_of(rows["look"])[chosen, 0] >= LARGE
+    enough = True
+    for kind, found in copies_.items():
+        both = pa.concat_tables([rows, pa.Table.from_pylist(found, rows.schema)])
+        both = both.set_column(0, "row", pa.array(np.arange(len(both))))
+        first = merged(both, rule)
+        hit = first[len(rows) :] == first[chosen]
+        enough &= bool(hit.mean() >= 0.95)
+        some = f"{hit[large].mean():.3f} of {large.sum()}" if large.any() else "none"
+        print(f"  {kind:10} {hit.mean():8.3f} of {len(hit)} copies found  (at least 0.95); "
+              f"of those with {LARGE} pixels a side: {some}")  # fmt: skip
+    return enough
 
 
 def sheet(pairs: list[tuple[Path, Path]], texts: list[str]) -> None:
