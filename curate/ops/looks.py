@@ -35,10 +35,7 @@ SIZE = 1 + GREYS**2 + 2 * COLOURS**2
 _STEP, _STEP_BY_SIDE = 4.0, 400.0  # levels, of 255, that any cell may differ by; over pixels a side
 _MOVE_GREY, _MOVE_COLOUR = 8.0, 16.0  # over pixels a side: the share of the levels around it, also
 _BASE = 128  # levels: how much coding noise there is where there is no edge, as if there were
-_CELL, _NINE = (
-    4.0,
-    2.5,
-)  # levels that a cell, and the mean of nine, may differ by however even the rest
+_CELL, _NINE = 4.0, 2.5  # levels that a cell, and the mean of nine, may differ by in any case
 _UNEVEN_CELL, _UNEVEN_NINE = 5.5, 3.0  # times the average, in pictures of one size
 _RESIZED_CELL, _RESIZED_NINE = 10.0, 5.0  # times the average, where the sizes differ
 _DIGITS = -(-SIZE // 3) * 4
