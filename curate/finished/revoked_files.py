@@ -18,20 +18,20 @@ import pyarrow.parquet as pq
 
 from curate import files, schema
 from curate.config import Config
-from curate.cutting import pool_format
+from curate.finished.recounting import recount
+from curate.finished.revoked_shards import RewrittenShards, rewrite_shards
+from curate.finished.subset import write_subset
 from curate.ops import balancing
 from curate.ops.tar import blank_header, blanked
+from curate.planning.cutting import pool_format
 from curate.reasons import DropReason
-from curate.recounting import recount
 from curate.revocations import Revocations
-from curate.revoked_shards import RewrittenShards, rewrite_shards
 from curate.run import ANNOTATED, PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.clusters import CLUSTERS, PAIRS, without_rows
 from curate.stages.nearest import SAMPLES
 from curate.stages.prepare import clean, uids_of
-from curate.subset import write_subset
 
 _STAGED = "revoking"
 
