@@ -26,10 +26,10 @@ from curate.ops.tar import blank_header, blanked
 from curate.planning.cutting import pool_format
 from curate.reasons import DropReason
 from curate.revocations import Revocations
-from curate.run import ANNOTATED, PLACES_FILE, Run
+from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.balance import by_language
-from curate.stages.clusters import CLUSTERS, PAIRS, without_rows
+from curate.stages.clusters import without_rows
 from curate.stages.nearest import SAMPLES
 from curate.stages.prepare import clean, uids_of
 
