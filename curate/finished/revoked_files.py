@@ -136,13 +136,11 @@ class Rewriter:
         url = self.run.part(folder, index, "npz")
         if not files.exists(url):
             return
-        with files.open_read(url) as file, np.load(file) as found:
-            arrays = {name: found[name] for name in found}
+        arrays = files.read_arrays(url)
         uids = pa.array(arrays["uid"].astype(str).tolist(), pa.string())
         gone = self.revoked.gone(pa.table({"uid": uids}))
         if gone.any():
-            with files.atomic_write(url) as target:
-                np.savez(target, **{name: array[~gone] for name, array in arrays.items()})
+            files.write_arrays(url, **{name: array[~gone] for name, array in arrays.items()})
 
     def _places(self, index: int) -> None:
         """Where the images of a pool lie, for the rows that will be left: before these change."""
