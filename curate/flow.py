@@ -27,8 +27,9 @@ from curate.planning.asked import (
     measured,
     runs_model,
 )
-from curate.planning.cutting import most_dead, pool_format
+from curate.planning.cutting import most_dead
 from curate.planning.digests import score_folder
+from curate.planning.inputs import pool_format
 from curate.planning.plan import Plan
 from curate.run import ANNOTATED
 from curate.schema import Stage

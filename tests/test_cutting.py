@@ -16,7 +16,8 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.execute import check_dead
 from curate.flow import prepare_step
-from curate.planning.cutting import FORMAT, find_inputs, most_dead
+from curate.planning.cutting import FORMAT, most_dead
+from curate.planning.inputs import find_inputs
 from curate.planning.plan import Plan, make_plan
 from curate.schema import Stage
 from curate.stages.part import TakePart

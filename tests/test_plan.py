@@ -22,8 +22,8 @@ from curate.ops.contamination import with_embeddings
 from curate.ops.tables import STAGED, read_slice
 from curate.planning.asked import added_columns, rule_stage
 from curate.planning.assets import embedding_model
-from curate.planning.cutting import pool_format
 from curate.planning.digests import StepDigest
+from curate.planning.inputs import pool_format
 from curate.planning.plan import Plan, make_plan
 from curate.schema import EMBEDDING, POOL, Stage
 

@@ -23,7 +23,7 @@ from curate.finished.revoked_shards import RewrittenShards, rewrite_shards
 from curate.finished.subset import write_subset
 from curate.ops import balancing
 from curate.ops.tar import blank_header, blanked
-from curate.planning.cutting import pool_format
+from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
 from curate.revocations import Revocations
 from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, Run

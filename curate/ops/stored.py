@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from curate import files
 from curate.errors import CurateError
 from curate.ops.boxes import EXPECTED, read_boxes
-from curate.ops.lines import BadRow, documents, json_text
+from curate.ops.jsonl import documents, json_text
+from curate.ops.lines import BadRow
 from curate.ops.pool import PoolFormat, UnreadableError, bad_rows, batched, pool_table
 from curate.reasons import SUCCESS
 from curate.schema import POOL

@@ -10,8 +10,9 @@ from curate.config import Config, Rule
 from curate.errors import CurateError
 from curate.planning.asked import added_columns, enabled_stages, rule_stage, rules_at
 from curate.planning.assets import check_assets, check_block_lists
-from curate.planning.cutting import cut, find_inputs, pool_format
+from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
+from curate.planning.inputs import find_inputs, pool_format
 from curate.planning.pool_columns import with_column_types
 from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run

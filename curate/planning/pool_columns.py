@@ -8,7 +8,7 @@ from curate.errors import CurateError
 from curate.ops.kept import common
 from curate.ops.pool import PoolFormat, UnreadableError
 from curate.ops.tables import column_kinds
-from curate.planning.cutting import pool_files
+from curate.planning.inputs import pool_files
 from curate.schema import Kind
 
 _KEY = "input.columns.keep"
