@@ -13,23 +13,9 @@ from typing import Annotated
 
 import typer
 
-from curate import (
-    balancing_commands,
-    config_file,
-    files,
-    hash_command,
-    revoking_commands,
-    scoring_command,
-    subset_command,
-)
-from curate.config import Config
-from curate.errors import CurateError
-from curate.lock import locked
-from curate.metadata import command as metadata
-from curate.ops.hosts import TRANSIENT
-from curate.reasons import FETCH_FAILURES
-from curate.run import Run
-from curate.terminal import (
+from curate import config_file, files
+from curate.commands import balancing, hashing, metadata, revoking, scoring, subset
+from curate.commands.terminal import (
     BEAM_OPTIONS,
     Workers,
     beam_options,
@@ -38,6 +24,12 @@ from curate.terminal import (
     run_plan,
     with_engine,
 )
+from curate.config import Config
+from curate.errors import CurateError
+from curate.lock import locked
+from curate.ops.hosts import TRANSIENT
+from curate.reasons import FETCH_FAILURES
+from curate.run import Run
 
 app = typer.Typer(
     help="From a raw pool of (image URL, caption) pairs to balanced WebDataset shards and a report.",
@@ -154,7 +146,7 @@ def _reasons(text: str | None) -> frozenset[str]:
 
 
 def _run(config: Config, *, options: list[str], retry_failed: frozenset[str] = frozenset()) -> None:
-    from curate.plan import make_plan
+    from curate.planning.plan import make_plan
 
     started = time.monotonic()
     with locked(config.out) if config.out else nullcontext():
@@ -210,11 +202,11 @@ def recipes() -> None:
         out_console.print("\nTo start from one: curate config --recipe NAME > my.yaml")
 
 
-balancing_commands.add_to(app)
-revoking_commands.add_to(app)
-subset_command.add_to(app)
-hash_command.add_to(app)
-scoring_command.add_to(app)
+balancing.add_to(app)
+revoking.add_to(app)
+subset.add_to(app)
+hashing.add_to(app)
+scoring.add_to(app)
 app.add_typer(metadata.app, name="metadata")
 for _command in (*app.registered_commands, *metadata.app.registered_commands):
     # Typer keeps the line breaks of a docstring, in the middle of sentences.

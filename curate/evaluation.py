@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.asked import clip_model
-from curate.assets import embedding_model
 from curate.config import Config
 from curate.errors import CurateError
 from curate.ops.clip import ClipModel
@@ -22,6 +20,8 @@ from curate.ops.contamination import EmbeddingModel, caption_hashes, with_embedd
 from curate.ops.images import ImageEncoder, StoredImage
 from curate.ops.pool import BROKEN, PoolFormat
 from curate.ops.stored import ENDINGS, Place, read_places, read_webdataset
+from curate.planning.asked import clip_model
+from curate.planning.assets import embedding_model
 
 _CAPTIONS = ("caption", "text")
 _ROWS = 1_000  # items at once

@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 
 from curate import config_file, files, revocations
 from curate.config import LOCAL_RUNNER, Download
-from curate.cutting import check_rows
 from curate.errors import CurateError
-from curate.plan import Plan
+from curate.planning.cutting import check_rows
+from curate.planning.plan import Plan
+from curate.planning.resume import Standing, settle
 from curate.reasons import MENDS
-from curate.resume import Standing, settle
 from curate.run import ANNOTATED, PART_STAGES, totals, versions
 from curate.schema import Stage
 from curate.stages.parent import start_workers

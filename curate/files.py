@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from numpy.typing import NDArray
 
 from curate.errors import CurateError
 
@@ -222,6 +224,31 @@ def write_table(url: str, table: pa.Table) -> None:
             table, file, compression="zstd", compression_level=1, use_dictionary=repetitive,
             write_statistics=False,
         )  # fmt: skip
+
+
+def read_arrays(url: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file, by name."""
+    with open_read(url) as file, np.load(file) as found:
+        return dict(found)
+
+
+def write_arrays(url: str, **arrays: Any) -> None:
+    """Write arrays as an ``.npz`` file."""
+    with atomic_write(url) as file:
+        np.savez(file, **arrays)
+
+
+def read_array(url: str) -> NDArray[Any]:
+    """The array of an ``.npy`` file."""
+    with open_read(url) as file:
+        found: NDArray[Any] = np.load(file)
+        return found
+
+
+def write_array(url: str, array: Any) -> None:
+    """Write an array as an ``.npy`` file."""
+    with atomic_write(url) as file:
+        np.save(file, array)
 
 
 def local_copy(url: str) -> str:

@@ -14,15 +14,23 @@ import apache_beam as beam
 
 from curate import config as configuration
 from curate import files, schema
-from curate.asked import added_columns, clip_model, derived_of, measure_spec, measured, runs_model
 from curate.config import LOCAL_RUNNER, Config
-from curate.cutting import most_dead, pool_format
-from curate.digests import score_folder
 from curate.ops.clip import embedding_prefix
 from curate.ops.duplicates import DedupRule
 from curate.ops.fetch import FetchPolicy
 from curate.ops.images import ImageEncoder
-from curate.plan import Plan
+from curate.planning.asked import (
+    added_columns,
+    clip_model,
+    derived_of,
+    measure_spec,
+    measured,
+    runs_model,
+)
+from curate.planning.cutting import most_dead
+from curate.planning.digests import score_folder
+from curate.planning.inputs import pool_format
+from curate.planning.plan import Plan
 from curate.run import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target

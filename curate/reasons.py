@@ -6,6 +6,9 @@ Anything that is neither (a full disk, a killed worker) is raised, and nothing i
 
 from enum import StrEnum
 
+SUCCESS = "success"
+"""The outcome of a fetch that came to an image, as img2dataset writes it."""
+
 
 class DropReason(StrEnum):
     """Why a pair was dropped; ``rule:NAME`` (see :func:`rule_reason`) joins these for select rules."""

@@ -51,6 +51,10 @@ SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"
 """Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
+CLUSTERS = files.join(Stage.DEDUP, "clusters")
+"""The folder of the verdicts on the pairs that are not alone."""
+PAIRS = "pairs"
+"""The key of clusters.json that says how many pairs came in, where some were revoked since."""
 
 
 _PART = re.compile(r"part-(\d{5,})\.")

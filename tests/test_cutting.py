@@ -13,11 +13,12 @@ import pytest
 
 from curate import files
 from curate.config import Config
-from curate.cutting import FORMAT, find_inputs, most_dead
 from curate.errors import CurateError
 from curate.execute import check_dead
 from curate.flow import prepare_step
-from curate.plan import Plan, make_plan
+from curate.planning.cutting import FORMAT, most_dead
+from curate.planning.inputs import find_inputs
+from curate.planning.plan import Plan, make_plan
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from tests.stages.rundir import check_conserved, dead, drive, rows_of

@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from curate import files, schema
-from curate.assets import check_evaluations, embedding_model
 from curate.cli import app
 from curate.config import Config, Scorer
 from curate.config_file import load
@@ -28,6 +27,7 @@ from curate.ops.contamination import (
     read_evaluation,
 )
 from curate.ops.images import ImageEncoder, StoredImage
+from curate.planning.assets import check_evaluations, embedding_model
 from curate.run import Run
 from curate.schema import Stage
 from curate.stages.blocking import Evaluations

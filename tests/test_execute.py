@@ -17,9 +17,9 @@ from curate.config import Config
 from curate.config_file import load
 from curate.errors import CurateError
 from curate.execute import beam_flags, execute, prepare_run, recorded
-from curate.plan import Plan, make_plan
+from curate.finished.subset import write_subset
+from curate.planning.plan import Plan, make_plan
 from curate.run import PartRecord
-from curate.subset import write_subset
 from tests.stages.rundir import rows_of
 from tests.test_subset import datacomp_subset
 

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import files
-from curate.asked import added_columns, rule_stage
-from curate.assets import embedding_model
 from curate.config import Config, Rule, Scorer
-from curate.cutting import pool_format
-from curate.digests import StepDigest
 from curate.errors import CurateError
 from curate.evaluation import hash_sets
 from curate.flow import fetch_step, prepare_step, score_steps
 from curate.ops.contamination import with_embeddings
 from curate.ops.tables import STAGED, read_slice
-from curate.plan import Plan, make_plan
+from curate.planning.asked import added_columns, rule_stage
+from curate.planning.assets import embedding_model
+from curate.planning.digests import StepDigest
+from curate.planning.inputs import pool_format
+from curate.planning.plan import Plan, make_plan
 from curate.schema import EMBEDDING, POOL, Stage
 
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]

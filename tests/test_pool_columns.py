@@ -20,7 +20,7 @@ from curate.cli import app
 from curate.config import Config
 from curate.errors import CurateError
 from curate.flow import prepare_step
-from curate.plan import Plan, make_plan
+from curate.planning.plan import Plan, make_plan
 from tests.stages.web import PICTURES
 
 KEEP = ["similarity", "license", "id", "nsfw", "width", "tags"]

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from curate import files
+from curate.commands.progress import announce, funnel, summary, tried_again, watch
 from curate.config import Config
 from curate.ops.hosts import TRANSIENT
-from curate.plan import Plan, make_plan
-from curate.progress import announce, funnel, summary, tried_again, watch
-from curate.resume import Standing
+from curate.planning.plan import Plan, make_plan
+from curate.planning.resume import Standing
 from curate.run import PartRecord
 
 

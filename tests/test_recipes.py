@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 
 from curate import files
-from curate.asked import enabled_stages, rule_stage
 from curate.config import Config
 from curate.config_file import load, recipes
 from curate.ops.pool import PoolFormat
 from curate.ops.quantiles import find_cuts, quantiles_of
 from curate.ops.rules import drops
-from curate.plan import make_plan
+from curate.planning.asked import enabled_stages, rule_stage
+from curate.planning.plan import make_plan
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.prepare import PrepareStep

@@ -13,8 +13,8 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.ops.hosts import TRANSIENT
-from curate.plan import Plan, make_plan
-from curate.resume import Standing, settle
+from curate.planning.plan import Plan, make_plan
+from curate.planning.resume import Standing, settle
 from curate.run import PartRecord, Run
 
 PARTS = 3

@@ -23,7 +23,6 @@ MAX_DISTANCE = 31
 _BANDS = (
     16  # 16 bits each: within 31 bits of 256, one band of two hashes differs in one bit at most
 )
-_OCTETS = {"md5": 16, "sha256": 32, "pdq": 32}
 _MD5, _SHA256, _PDQ = 1, 2, 4
 
 Hashes = dict[str, NDArray[np.uint8]]

@@ -4,29 +4,37 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files
+from curate.ops.hashing import uniform
 from curate.ops.vectors import Vectors, nearest, unit
 
 _ITERATIONS = 20
 
 
-def save_sample(url: str, uids: Any, vectors: Vectors) -> None:
-    """Write what one part gives to the sample: its uids and their unit vectors, (n, width)."""
-    names = np.array(uids.to_pylist(), "S32")
-    with files.atomic_write(url) as file:
-        np.savez(file, uid=names, vectors=vectors.astype(np.float16))
+def save_sample(url: str, uids: Any, stored: NDArray[Any], *, share: float, seed: int) -> None:
+    """Write what one part gives to a sample: of its rows, (n, width), this share, as unit vectors.
+
+    They are drawn by the uid, so a pair is in the sample whatever part it stands in. Rows without an
+    embedding are none of it.
+    """
+    drawn = np.flatnonzero(uniform(uids, seed=seed) < share)
+    vectors = unit(stored[drawn])
+    known = vectors.any(axis=1)
+    names = np.array(uids.take(pa.array(drawn[known])).to_pylist(), "S32")
+    files.write_arrays(url, uid=names, vectors=vectors[known].astype(np.float16))
 
 
 def read_sample(urls: Iterable[str]) -> Vectors:
     """The sample of all parts, by uid: the same for any cut of the pool into parts."""
     names, vectors = [], []
     for url in urls:
-        with files.open_read(url) as file, np.load(file) as found:
-            if len(found["uid"]):
-                names.append(found["uid"])
-                vectors.append(found["vectors"])
+        found = files.read_arrays(url)
+        if len(found["uid"]):
+            names.append(found["uid"])
+            vectors.append(found["vectors"])
     if not names:
         return np.zeros((0, 0), np.float32)
     order = np.argsort(np.concatenate(names), kind="stable")

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate.ops.lines import json_text, marked
+from curate.ops.jsonl import json_text
+from curate.ops.lines import marked
 
 _NUMBERS = {"int64", "float32", "float64"}
 _NULLS = pa.array(["", "#N/A", "N/A", "n/a", "NA", "<NA>", "NULL", "null", "None", "NaN", "nan"])

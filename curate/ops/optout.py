@@ -15,6 +15,7 @@ from yarl import URL
 from curate import files
 from curate.errors import CurateError
 from curate.ops.hashing import hash64
+from curate.ops.strings import replaced
 from curate.ops.transport import Answer
 from curate.ops.urls import normalise_url, normalise_urls
 
@@ -117,13 +118,7 @@ class OptOutList:
 
 def _encoded(hosts: pa.Array) -> pa.Array:
     """Hosts as URLs spell them, IDNA-encoded and IPv6 without brackets; null for what is no host."""
-    odd = np.flatnonzero(~np.asarray(pc.match_substring_regex(hosts, _HOST)))
-    if not len(odd):
-        return hosts
-    mask = np.zeros(len(hosts), np.bool_)
-    mask[odd] = True
-    mended = [_host(host) for host in hosts.take(pa.array(odd)).to_pylist()]
-    return pc.replace_with_mask(hosts, pa.array(mask), pa.array(mended, hosts.type))
+    return replaced(hosts, unlike=_HOST, by=_host)
 
 
 def _host(text: str) -> str | None:

@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from curate import files
 from curate.errors import CurateError
 from curate.ops.boxes import EXPECTED, read_boxes
-from curate.ops.lines import BadRow, documents, json_text
+from curate.ops.jsonl import documents, json_text
+from curate.ops.lines import BadRow
 from curate.ops.pool import PoolFormat, UnreadableError, bad_rows, batched, pool_table
+from curate.reasons import SUCCESS
 from curate.schema import POOL
 
 ENDINGS = frozenset(["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg"])
@@ -31,7 +33,6 @@ _ROWS = 2_000  # a table
 _LOOKED_AT = 100  # samples that say what is in the columns
 _TEXT_BYTES = 1 << 24
 _KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)$")
-_SUCCESS = "success"
 
 
 class Place(NamedTuple):
@@ -179,7 +180,7 @@ def read_img2dataset(path: str, *, pool: PoolFormat) -> Iterator[pa.Table]:
         for batch in source.iter_batches(columns=wanted):
             table = pa.Table.from_batches([batch])
             given = zip(*(table[x].to_pylist() for x in ("key", "status")), strict=True)
-            found = [places.get(key) if status == _SUCCESS else None for key, status in given]
+            found = [places.get(key) if status == SUCCESS else None for key, status in given]
             columns = {
                 name: pa.array([place and getattr(place, name) for place in found], kind)
                 for name, kind in (("file", pa.string()), ("offset", pa.int64()), ("size", pa.int64()))

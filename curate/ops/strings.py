@@ -1,9 +1,11 @@
 """Arrow string arrays as the NumPy buffers that the kernels read."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -29,3 +31,19 @@ def buffers(strings: Any) -> Buffers:
     window = np.frombuffer(offsets, width)[strings.offset : strings.offset + len(strings) + 1]
     raw = np.frombuffer(content, np.uint8) if content is not None else np.empty(0, np.uint8)
     return Buffers(raw, window.astype(np.int64))
+
+
+def replaced(strings: pa.Array, *, unlike: str, by: Callable[[str], str | None]) -> pa.Array:
+    """`strings`, those that the pattern `unlike` does not match replaced; None makes a null.
+
+    >>> replaced(pa.array(["a", "B"]), unlike="^[a-z]*$", by=str.lower).to_pylist()
+    ['a', 'b']
+    """
+    alike = pc.fill_null(pc.match_substring_regex(strings, unlike), True)
+    odd = np.flatnonzero(~np.asarray(alike))
+    if not len(odd):
+        return strings
+    mask = np.zeros(len(strings), np.bool_)
+    mask[odd] = True
+    others = [by(string) for string in strings.take(pa.array(odd)).to_pylist()]
+    return pc.replace_with_mask(strings, pa.array(mask), pa.array(others, strings.type))

@@ -11,8 +11,9 @@ from curate import files
 from curate.errors import CurateError
 from curate.ops.candidates import Candidate, choose
 from curate.ops.crawl import BrokenRecord, read_crawl
+from curate.ops.jsonl import documents, keys_of, read_jsonl
 from curate.ops.kept import kind_of, kind_of_texts, kind_of_values
-from curate.ops.lines import BadRow, documents, header, read_jsonl, read_separated
+from curate.ops.lines import BadRow
 from curate.ops.pool import (
     BROKEN,
     PoolFormat,
@@ -21,6 +22,7 @@ from curate.ops.pool import (
     batched,
     pool_table,
 )
+from curate.ops.separated import header, read_separated
 from curate.ops.stored import first_documents, read_img2dataset, read_webdataset
 from curate.schema import CANDIDATES, POOL
 
@@ -112,7 +114,7 @@ def column_kinds(path: str, *, pool: PoolFormat) -> dict[str, str | None]:
         else:
             with files.open_read(path, compression="infer") as file:
                 if kind != "jsonl":
-                    names = header(file, kind=kind, wanted=[], block_bytes=_FIRST)
+                    names = header(file, kind=kind, block_bytes=_FIRST)
                     return _separated_kinds(path, kind, names)
                 found = documents(file.read(_FIRST))
         keys = dict.fromkeys(name for document in found for name in document)
@@ -166,7 +168,10 @@ def _parquet(path: str, pool: PoolFormat) -> Iterator[pa.Table]:
 
 def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator[pa.Table]:
     with files.open_read(path, compression="infer") as file:
-        names = header(file, kind=kind, wanted=pool.columns, block_bytes=block_bytes)
+        if kind == "jsonl":
+            names = keys_of(file, wanted=pool.columns, block_bytes=block_bytes)
+        else:
+            names = header(file, kind=kind, block_bytes=block_bytes)
     if kind == "tsv" and any(name.startswith('"') for name in names):
         raise UnreadableError(f"{path}: its header is quoted; set input.format to quoted-tsv")
     pool.check(path, names)

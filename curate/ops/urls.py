@@ -3,9 +3,9 @@
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from curate.ops.strings import replaced
 
 TRACKING = frozenset(
     {"fbclid", "gclid", "dclid", "msclkid", "yclid", "mc_cid", "mc_eid", "igshid", "ref_src"}
@@ -54,10 +54,4 @@ def normalise_urls(urls: Any) -> pa.Array:
     """`normalise_url` of each of the `urls`, a StringArray; most are in that form and only copied."""
     if isinstance(urls, pa.ChunkedArray):
         urls = pa.concat_arrays(urls.chunks) if urls.num_chunks else pa.array([], urls.type)
-    odd = np.flatnonzero(~np.asarray(pc.match_substring_regex(urls, _NORMAL)))
-    if not len(odd):
-        return urls
-    mask = np.zeros(len(urls), np.bool_)
-    mask[odd] = True
-    mended = [normalise_url(url) for url in urls.take(pa.array(odd)).to_pylist()]
-    return pc.replace_with_mask(urls, pa.array(mask), pa.array(mended, urls.type))
+    return replaced(urls, unlike=_NORMAL, by=normalise_url)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 
 from curate import schema
-from curate.asked import added_columns
 from curate.config import Config
+from curate.planning.asked import added_columns
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.page import number, percent, significant, size, verdict

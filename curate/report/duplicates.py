@@ -14,10 +14,9 @@ from curate.config import Config
 from curate.ops.tables import read_entries
 from curate.report.ledger import Example, merged, rows_left, smallest
 from curate.report.wording import POLICIES
-from curate.run import PART_STAGES, Run
+from curate.run import CLUSTERS as VERDICTS
+from curate.run import PAIRS, PART_STAGES, Run
 from curate.schema import Stage
-from curate.stages.clusters import CLUSTERS as VERDICTS
-from curate.stages.clusters import PAIRS
 
 CLUSTERS = 6
 """Clusters of duplicates shown."""

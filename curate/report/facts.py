@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate import files
-from curate.asked import enabled_stages
 from curate.config import Config
 from curate.ops.sweeping import Sweep
+from curate.planning.asked import enabled_stages
 from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
 from curate.report.hosts import Hosts
 from curate.run import PART_STAGES, Run, totals

@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.ops.fetch import TRANSIENT
-from curate.reasons import DropReason
+from curate.ops.hosts import TRANSIENT
+from curate.reasons import SUCCESS, DropReason
 from curate.run import ANNOTATED, Run
 from curate.schema import Stage
-from curate.stages.download import SUCCESS
 
 MOST = 1 << 18
 """Hosts held; with their outcomes about 200 MB."""

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.digests import score_folder
+from curate.planning.digests import score_folder
 from curate.reasons import DropReason
 from curate.report.duplicates import Cluster, SizeClass, members_of, size_classes
 from curate.report.ledger import Example

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.asked import added_columns, rule_stage
 from curate.config import Config
 from curate.cuts import read_cuts
 from curate.ops.quantiles import Cuts, Quantile
+from curate.planning.asked import added_columns, rule_stage
 from curate.reasons import ALONE, ONLY, RULE_PREFIX, DropReason, rule_reason
 from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show

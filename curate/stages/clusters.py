@@ -19,7 +19,7 @@ from curate import files
 from curate.ops import components, duplicates, survivors
 from curate.ops.duplicates import DedupRule, Policy
 from curate.reasons import DropReason
-from curate.run import Part, Run
+from curate.run import CLUSTERS, Part, Run
 from curate.schema import Stage
 from curate.stages.forests import KEYS, Clustering, Forest, edges_in, merged
 
@@ -40,10 +40,6 @@ VERDICTS = pa.schema(
     ]
 )
 """`dedup/clusters/part-00000.parquet`: the pairs of a part that are not alone, by row."""
-
-CLUSTERS = files.join(Stage.DEDUP, "clusters")
-PAIRS = "pairs"
-"""The key of clusters.json that says how many pairs came in, where some were revoked since."""
 
 
 def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:

@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.duplicates import DedupRule
-from curate.run import Part
+from curate.run import CLUSTERS, Part
 from curate.schema import Stage
-from curate.stages.clusters import CLUSTERS, REASONS, Clusters
+from curate.stages.clusters import REASONS, Clusters
 from curate.stages.forests import Clustering, Spread
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 

@@ -27,13 +27,11 @@ from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.ops.journal import Journal
 from curate.ops.stored import Place, read_places
 from curate.ops.tar import TarWriter, read_member
-from curate.reasons import DropReason
+from curate.reasons import SUCCESS, DropReason
 from curate.run import JOURNAL, PLACES_FILE, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
 from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
-
-SUCCESS = "success"
 
 
 def member_name(uid: str, encode_format: str) -> str:

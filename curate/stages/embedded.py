@@ -7,20 +7,18 @@ packed, four bytes a pair and time. Groups and batches follow from the seed, the
 a retry, or another number of workers, finds the same values.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from curate import files, schema
+from curate import schema
 from curate.ops.contamination import read_embeddings
 from curate.ops.vectors import (
     Norm,
-    Vectors,
     check_width,
     draw_batches,
     draw_blocks,
@@ -28,50 +26,20 @@ from curate.ops.vectors import (
     neg_clip_loss,
     norm_sim,
     read_target,
-    stored_vectors,
     unit,
 )
-from curate.run import SCORED, Part, Run
-from curate.schema import Stage
-from curate.stages.part import PartOutput, PartStep, TakePart, standing
+from curate.run import Part
+from curate.stages.derived import (
+    DerivedStep,
+    Standing,
+    hand_out,
+    read_stored,
+    read_vectors,
+    standings,
+)
+from curate.stages.part import PartOutput
 
 BLOCK_ROWS = 1 << 17  # pairs whose embeddings a worker holds for neg_clip_loss, or four batches
-
-
-def read_vectors(run: Run, index: int, *, kind: str = "img") -> Vectors:
-    """The embeddings of a part's scored rows, row by row: unit vectors, zero where there is none."""
-    return unit(read_stored(run, index, kind=kind))
-
-
-def read_stored(run: Run, index: int, *, kind: str = "img") -> NDArray[Any]:
-    """The embeddings of a part's scored rows as they are stored; not finite where there is none."""
-    with files.open_read(run.part(SCORED, index, "npz")) as file, np.load(file) as found:
-        return stored_vectors(found, kind=kind)
-
-
-@dataclass(frozen=True)
-class DerivedStep(PartStep):
-    """A column made of the embeddings of one part."""
-
-    stage: ClassVar[Stage] = Stage.SCORE
-    annotates: ClassVar[bool] = True
-    column: ClassVar[str]
-
-    @property
-    def folder(self) -> str:
-        """``score/annotated/COLUMN``."""
-        return files.join(super().folder, self.column)
-
-    def uids(self, part: Part) -> pa.ChunkedArray:
-        """The uids of the scored rows."""
-        url = self.run.part(SCORED, part.index)
-        return files.read_table(url, columns=["uid"])["uid"]
-
-    def output(self, part: Part, values: Any, known: NDArray[np.bool_]) -> PartOutput:
-        """The column, null where a row has no embedding."""
-        field = schema.DERIVED.field(self.column)
-        columns = [self.uids(part).combine_chunks(), pa.array(values, field.type, mask=~known)]
-        return PartOutput(pa.table(columns, schema=pa.schema([("uid", pa.string()), field])))
 
 
 @dataclass(frozen=True)
@@ -139,7 +107,7 @@ class NegClipLossStep(DerivedStep):
 Block = tuple[int, list[int]]
 
 
-def plan_blocks(parts: list[tuple[int, int, bool]], *, step: NegClipLossStep) -> Iterator[Block]:
+def plan_blocks(parts: list[Standing], *, step: NegClipLossStep) -> Iterator[Block]:
     """Index, rows and whether it is done, of all parts -> (time, parts) of each group to compute."""
     parts = sorted(parts)
     rows, done = [n for _, n, _ in parts], {index for index, _, stands in parts if stands}
@@ -203,38 +171,9 @@ class NegClipLoss(beam.PTransform):
         """Only groups with a part that is not done are computed."""
         step = self._step
         values = (
-            parts
-            | "Standing" >> beam.Map(part_standing, step=step)
-            | "All" >> beam.combiners.ToList()
+            standings(parts, step=step)
             | "Draw" >> beam.FlatMap(plan_blocks, step=step)
             | "Spread" >> beam.Reshuffle()
             | "Losses" >> beam.ParDo(LossOfBlock(step))
         )
-        return (
-            {"parts": parts | "Index" >> beam.Map(indexed), "found": values}
-            | "By part" >> beam.CoGroupByKey()
-            | "Mean" >> beam.ParDo(TakeFound(step))
-        )
-
-
-def part_standing(part: Part, step: PartStep) -> tuple[int, int, bool]:
-    """Index and rows of a part, and whether it is done."""
-    return part.index, part.kept, standing(step, part) is not None
-
-
-def indexed(part: Part) -> tuple[int, Part]:
-    """A part by its index."""
-    return part.index, part
-
-
-class TakeFound(beam.DoFn):
-    """Takes a part and what was found for it through a step; what was found is its one side."""
-
-    def __init__(self, step: PartStep) -> None:
-        self._take = TakePart(step)
-
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Part]:
-        """A part that was given; values for others have no taker."""
-        _, found = element
-        for part in found["parts"]:
-            yield from self._take.process(part, list(found["found"]))
+        return hand_out(parts, values, step=step)

@@ -12,14 +12,12 @@ from typing import Any, ClassVar
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 
 from curate import files
 from curate.ops.centroids import find_centroids, holding, read_sample, save_sample
-from curate.ops.hashing import uniform
 from curate.ops.vectors import check_width, nearest, read_target
 from curate.run import Part
-from curate.stages.embedded import DerivedStep, part_standing, read_vectors
+from curate.stages.derived import DerivedStep, Survey, read_stored, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart
 
 CENTROIDS = "centroids.npz"
@@ -44,9 +42,8 @@ class NearestTargetStep(DerivedStep):
         known = np.asarray(vectors.any(axis=1))
         values = np.zeros(len(vectors), np.bool_)
         if known.any():
-            url = self.run.path(self.folder, CENTROIDS)
-            with files.open_read(url) as file, np.load(file) as found:
-                values[known] = found["held"][nearest(vectors[known], found["centroids"])[0]]
+            found = files.read_arrays(self.run.path(self.folder, CENTROIDS))
+            values[known] = found["held"][nearest(vectors[known], found["centroids"])[0]]
         return self.output(part, values, known)
 
     def sample_file(self, index: int) -> str:
@@ -54,32 +51,21 @@ class NearestTargetStep(DerivedStep):
         return self.run.path(self.folder, SAMPLES, f"part-{index:05d}.npz")
 
 
-@dataclass(frozen=True)
-class _Pool:
-    rows: int
-    done: bool  # whether every part's column stands
-
-    @classmethod
-    def of(cls, parts: list[tuple[int, int, bool]]) -> "_Pool":
-        return cls(sum(rows for _, rows, _ in parts), all(stands for *_, stands in parts))
-
-
 class DrawSample(beam.DoFn):
-    """Part -> its index, once its share of the sample is written; nothing where all is done."""
+    """Part -> its index, once its share of the sample is written."""
 
     def __init__(self, step: NearestTargetStep) -> None:
         self._step = step
 
-    def process(self, part: Part, pool: _Pool) -> Iterator[int]:
-        """Draw by the uid: a pair is in the sample whatever part it stands in."""
+    def process(self, part: Part, pool: Survey) -> Iterator[int]:
+        """Nothing where all is done."""
         step = self._step
         if pool.done or not part.kept:
             return
-        vectors = read_vectors(step.run, part.index)
-        uids = step.uids(part)
-        drawn = uniform(uids, seed=step.seed) < step.sample / max(pool.rows, 1)
-        drawn &= vectors.any(axis=1)
-        save_sample(step.sample_file(part.index), uids.filter(pa.array(drawn)), vectors[drawn])
+        save_sample(
+            step.sample_file(part.index), step.uids(part), read_stored(step.run, part.index),
+            share=step.sample / pool.rows, seed=step.seed,
+        )  # fmt: skip
         yield part.index
 
 
@@ -92,8 +78,7 @@ def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
     target = read_target(step.target)
     check_width(target, centroids, where=f"score.nearest_target.target: {step.target}")
     held = holding(target, centroids)
-    with files.atomic_write(step.run.path(step.folder, CENTROIDS)) as file:
-        np.savez(file, centroids=centroids, held=held)
+    files.write_arrays(step.run.path(step.folder, CENTROIDS), centroids=centroids, held=held)
     files.remove(step.run.path(step.folder, SAMPLES))
     return len(centroids)
 
@@ -108,15 +93,10 @@ class NearestTarget(beam.PTransform):
     def expand(self, parts: Any) -> Any:
         """Count, draw a sample, find the centroids, compare."""
         step = self._step
-        pool = (
-            parts
-            | "Standing" >> beam.Map(part_standing, step=step)
-            | "All" >> beam.combiners.ToList()
-            | "Pool" >> beam.Map(_Pool.of)
-        )
+        pool = beam.pvalue.AsSingleton(survey(parts, step=step))
         found = (
             parts
-            | "Sample" >> beam.ParDo(DrawSample(step), beam.pvalue.AsSingleton(pool))
+            | "Sample" >> beam.ParDo(DrawSample(step), pool)
             | "Samples" >> beam.combiners.ToList()
             | "Centroids" >> beam.Map(settle_centroids, step=step)
         )

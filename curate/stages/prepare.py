@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 
 from curate import files, schema
 from curate.config import Rule
-from curate.cutting import source_of
 from curate.errors import CurateError
 from curate.ops.hashing import pair_uids
 from curate.ops.language import identify
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
 from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
 from curate.ops.tables import STAGED, read_entries, read_slice
+from curate.planning.cutting import source_of
 from curate.reasons import DropReason, ErrorCode
 from curate.revocations import load_revocations
 from curate.run import PLACES_FILE, Part

@@ -193,8 +193,7 @@ class Job:
         arrays = {name: self._array(key, 0) for key, name in names.items()}
         uids = np.array(self._uids.to_pylist(), "S32")
         scored = np.array(pc.fill_null(self._scored, "").to_pylist(), "S32")
-        with files.atomic_write(self._file()) as file:
-            np.savez(file, uid=uids, scored=scored, **arrays)
+        files.write_arrays(self._file(), uid=uids, scored=scored, **arrays)
 
 
 class TakeScores(beam.DoFn):

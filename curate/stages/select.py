@@ -20,11 +20,10 @@ from curate.config import Rule
 from curate.cuts import FILE, cuts_stand, read_cuts, write_cuts
 from curate.ops.quantiles import Cuts, quantiles_of
 from curate.ops.rules import drops, shares
-from curate.reasons import ALONE, ONLY, DropReason, ErrorCode, rule_reason
+from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
 from curate.run import ANNOTATED, SCORED, Part
 from curate.schema import ITEM, SCORE, SEMANTIC, SIMILARITY, Stage
 from curate.stages.blocking import Evaluations
-from curate.stages.download import SUCCESS
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
 from curate.stages.quantiles import FindCuts, Quantiles
 

@@ -20,6 +20,7 @@ same for any cut of the pool into parts, any number of workers and any retry.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -30,13 +31,13 @@ from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.ops.centroids import find_centroids, read_sample, save_sample
-from curate.ops.hashing import uniform
 from curate.ops.semantic import Against, Cluster, Groups, add_groups, count_groups
 from curate.ops.vectors import Vectors, nearest, unit
 from curate.run import Part
-from curate.stages.embedded import DerivedStep, TakeFound, indexed, part_standing, read_stored
+from curate.stages.derived import DerivedStep, Survey, hand_out, read_stored, survey
 from curate.stages.part import PartOutput
 from curate.stages.select import ROW, SelectScore
+from curate.stages.slices import PLACED, Slices, write_placed
 
 CENTROIDS = "centroids.npy"
 PAIRS_A_CLUSTER = 8_800
@@ -47,8 +48,9 @@ _WORK = "work"
 _GROUPS = "groups"
 
 Sides = tuple[Any, ...]
+Counted = list[tuple[int, int]]
+"""Index and rows to compare of each part that has some."""
 
-_PLACED = np.dtype([("cluster", "<i4"), ("row", "<i4"), ("cosine", "<f8"), ("uid", "S32")])
 _FOUND = np.dtype([("row", "<i4"), ("survivor", "S32"), ("cosine", "<f4")])
 
 
@@ -91,25 +93,23 @@ class FindRows(beam.DoFn):
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
-    def process(self, part: Part, done: bool, cuts: Any = None) -> Iterator[tuple[int, int]]:
+    def process(self, part: Part, pool: Survey, cuts: Any = None) -> Iterator[tuple[int, int]]:
         """The rows that the rules keep, of those that have an embedding."""
         step = self._step
-        if done:
+        if pool.done:
             return
         sieve, _ = step.select.sieved(part, cuts=cuts)
         rows = sieve.table[ROW].to_numpy()
         stored = read_stored(step.run, part.index)
         rows = rows[unit(stored[rows]).any(axis=1)] if len(rows) else rows
-        with files.atomic_write(step.work(part.index, "npy")) as file:
-            np.save(file, rows.astype(np.int32))
+        files.write_array(step.work(part.index, "npy"), rows.astype(np.int32))
         if len(rows):
             yield part.index, len(rows)
 
 
 def _rows(step: SemanticStep, index: int) -> tuple[NDArray[np.int32], Any, Any]:
     """The rows of a part to compare, their uids and their embeddings as they are stored."""
-    with files.open_read(step.work(index, "npy")) as file:
-        rows = np.load(file)
+    rows = files.read_array(step.work(index, "npy"))
     uids = step.uids(Part(index, "", 0, 0)).take(pa.array(rows))
     return rows, uids, read_stored(step.run, index)[rows]
 
@@ -120,26 +120,25 @@ class DrawSample(beam.DoFn):
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
-    def process(self, found: tuple[int, int], pool: list[tuple[int, int]]) -> Iterator[int]:
-        """Draw by the uid; no more than the centroids need."""
+    def process(self, found: tuple[int, int], counted: Counted) -> Iterator[int]:
+        """No more than the centroids need."""
         step, (index, _) = self._step, found
-        pairs = sum(n for _, n in pool)
+        pairs = sum(n for _, n in counted)
         wanted = min(step.sample, _SAMPLE * step.centroids_for(pairs))
         _, uids, stored = _rows(step, index)
-        drawn = uniform(uids, seed=step.seed) < wanted / pairs
-        save_sample(step.work(index, "npz"), uids.filter(pa.array(drawn)), unit(stored[drawn]))
+        url, share = step.work(index, "npz"), wanted / pairs
+        save_sample(url, uids, stored, share=share, seed=step.seed)
         yield index
 
 
-def settle_centroids(indices: list[int], pool: list[tuple[int, int]], *, step: SemanticStep) -> int:
+def settle_centroids(indices: list[int], counted: Counted, *, step: SemanticStep) -> int:
     """Find the centroids of all samples; their number."""
     sample = read_sample(step.work(index, "npz") for index in sorted(indices))
     if not len(sample):
         return 0
-    k = step.centroids_for(sum(n for _, n in pool))
+    k = step.centroids_for(sum(n for _, n in counted))
     centroids = find_centroids(sample, clusters=k, seed=step.seed)
-    with files.atomic_write(step.run.path(step.folder, CENTROIDS)) as file:
-        np.save(file, unit(centroids))
+    files.write_array(step.run.path(step.folder, CENTROIDS), unit(centroids))
     return len(centroids)
 
 
@@ -151,30 +150,17 @@ class Place(beam.DoFn):
         self._centroids: Vectors | None = None
 
     def process(self, found: tuple[int, int], _: int) -> Iterator[NDArray[np.int64]]:
-        """Write the embeddings, what is known of each row, and where each cluster begins."""
+        """Write the embeddings and what is known of each row, by cluster."""
         step, (index, _) = self._step, found
         if self._centroids is None:
-            with files.open_read(step.run.path(step.folder, CENTROIDS)) as file:
-                self._centroids = np.load(file)
+            self._centroids = files.read_array(step.run.path(step.folder, CENTROIDS))
         rows, uids, stored = _rows(step, index)
-        vectors = unit(stored)
-        placed = np.empty(len(rows), _PLACED)
-        placed["cluster"], placed["cosine"] = nearest(vectors, self._centroids)
+        placed = np.empty(len(rows), PLACED)
+        placed["cluster"], placed["cosine"] = nearest(unit(stored), self._centroids)
         placed["row"], placed["uid"] = rows, np.array(uids.to_pylist(), "S32")
-        order = _order(placed)
-        sizes = np.bincount(placed["cluster"], minlength=len(self._centroids)).astype(np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype("<i8")
-        for ending, content in (
-            ("starts", starts), ("placed", placed[order]),
-            ("vectors", np.ascontiguousarray(stored[order], "<f2")),
-        ):  # fmt: skip
-            files.write_bytes(step.work(index, ending), content.tobytes())
-        yield sizes
-
-
-def _order(placed: Any) -> NDArray[np.int64]:
-    """By cluster; in it the ones farthest from its centroid first."""
-    return np.lexsort((placed["uid"], placed["cosine"], placed["cluster"]))
+        yield write_placed(
+            placed, stored, clusters=len(self._centroids), at=partial(step.work, index)
+        )
 
 
 def add_sizes(sizes: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -197,56 +183,17 @@ def plan_groups(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         yield first, len(sizes)
 
 
-class _Slices:
-    """The rows of some clusters, of all parts, in order."""
-
-    def __init__(self, step: SemanticStep, indices: list[int], group: tuple[int, int]) -> None:
-        self._step = step
-        self._starts: dict[int, int] = {}
-        found, parts, places = [], [], []
-        for index in sorted(indices):
-            content = files.read_range(step.work(index, "starts"), 8 * group[0], 8 * group[1] + 8)
-            starts = np.frombuffer(content, "<i8")
-            first, end = int(starts[0]), int(starts[-1])
-            if end > first:
-                self._starts[index] = first
-                size = _PLACED.itemsize
-                content = files.read_range(step.work(index, "placed"), size * first, size * end)
-                found.append(np.frombuffer(content, _PLACED))
-                parts.append(np.full(end - first, index))
-                places.append(np.arange(end - first))
-        placed = np.concatenate(found)
-        order = _order(placed)
-        self.placed = placed[order]
-        self.part = np.concatenate(parts)[order]
-        self._place = np.concatenate(places)[order]
-
-    def vectors(self, rows: slice, width: int) -> Any:
-        """The embeddings of consecutive rows; those of one part lie together in its file too."""
-        found = np.empty((rows.stop - rows.start, width), "<f2")
-        for index in np.unique(self.part[rows]).tolist():
-            here = np.flatnonzero(self.part[rows] == index)
-            places = self._place[rows][here]
-            first, end = int(places[0]), int(places[-1]) + 1
-            start = self._starts[index]
-            url = self._step.work(index, "vectors")
-            bounds = (2 * width * (start + place) for place in (first, end))
-            stored = np.frombuffer(files.read_range(url, *bounds), "<f2").reshape(-1, width)
-            found[here] = stored[places - first]
-        return found
-
-
 class Compare(beam.DoFn):
     """A group of clusters -> (part, packed verdicts on its duplicates)."""
 
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
-    def process(self, group: tuple[int, int], pool: list[tuple[int, int]]) -> Iterator[Any]:
+    def process(self, group: tuple[int, int], counted: Counted) -> Iterator[Any]:
         """Read a run of rows at a time, and go through its clusters."""
         step = self._step
         width = _width(step)
-        slices = _Slices(step, [index for index, _ in pool], group)
+        slices = Slices([index for index, _ in counted], group, at=step.work)
         clusters, n = slices.placed["cluster"], len(slices.placed)
         survivors, cosines = np.empty(n, np.int64), np.empty(n)
         borders = {0, *(1 + np.flatnonzero(np.diff(clusters))).tolist()}
@@ -279,9 +226,9 @@ def _width(step: SemanticStep) -> int:
     return int(shape[1])
 
 
-def tidy(parts: int, groups: Groups, done: bool, *, step: SemanticStep) -> int:
+def tidy(parts: int, groups: Groups, pool: Survey, *, step: SemanticStep) -> int:
     """Write down what the search came to, and remove what it needed; nothing where there was none."""
-    if not done:
+    if not pool.done:
         files.write_json(step.run.path(step.folder, schema.GROUPS), asdict(groups))
         files.remove(step.run.path(step.folder, _WORK))
     return parts
@@ -300,19 +247,14 @@ class FindDuplicates(beam.PTransform):
     def expand(self, parts: Any) -> Any:
         """Rows, sample, centroids, clusters, verdicts: each once the one before stands."""
         step, one = self._step, beam.pvalue.AsSingleton
-        done = (
-            parts
-            | "Standing" >> beam.Map(part_standing, step=step)
-            | "All" >> beam.combiners.ToList()
-            | "Done" >> beam.Map(_all_done)
-        )
-        rows = parts | "Rows" >> beam.ParDo(FindRows(step), one(done), *self._sides)
-        pool = one(rows | "Pool" >> beam.combiners.ToList())
+        pool = one(survey(parts, step=step))
+        rows = parts | "Rows" >> beam.ParDo(FindRows(step), pool, *self._sides)
+        counted = one(rows | "Pool" >> beam.combiners.ToList())
         centroids = (
             rows
-            | "Sample" >> beam.ParDo(DrawSample(step), pool)
+            | "Sample" >> beam.ParDo(DrawSample(step), counted)
             | "Samples" >> beam.combiners.ToList()
-            | "Centroids" >> beam.Map(settle_centroids, pool, step=step)
+            | "Centroids" >> beam.Map(settle_centroids, counted, step=step)
         )
         found = (
             rows
@@ -320,21 +262,13 @@ class FindDuplicates(beam.PTransform):
             | "Sizes" >> beam.CombineGlobally(add_sizes)
             | "Groups" >> beam.FlatMap(plan_groups)
             | "Spread" >> beam.Reshuffle()
-            | "Compare" >> beam.ParDo(Compare(step), pool).with_outputs(_GROUPS, main="verdicts")
+            | "Compare" >> beam.ParDo(Compare(step), counted).with_outputs(_GROUPS, main="verdicts")
         )
         groups = found[_GROUPS] | "Add groups" >> beam.CombineGlobally(add_groups)
-        taken = (
-            {"parts": parts | "Index" >> beam.Map(indexed), "found": found.verdicts}
-            | "By part" >> beam.CoGroupByKey()
-            | "Verdicts" >> beam.ParDo(TakeFound(step))
-        )
+        taken = hand_out(parts, found.verdicts, step=step)
         _ = (
             taken
             | "Written" >> beam.combiners.Count.Globally()
-            | "Tidy" >> beam.Map(tidy, one(groups), one(done), step=step)
+            | "Tidy" >> beam.Map(tidy, one(groups), pool, step=step)
         )
         return taken
-
-
-def _all_done(parts: list[tuple[int, int, bool]]) -> bool:
-    return all(stands for *_, stands in parts)

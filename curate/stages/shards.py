@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from curate import files
 from curate.ops.tar import TarWriter
+from curate.reasons import SUCCESS
 from curate.run import Part, Run
 from curate.schema import Stage
-from curate.stages.download import SUCCESS, read_images
+from curate.stages.download import read_images
 
 _SHARD_DIGITS = 5
 _INNER = ["tar_offset", "tar_size", "stored_sha256"]  # of the part's tar, not of the shard's

@@ -21,7 +21,7 @@ from curate.ops.centroids import find_centroids
 from curate.ops.simcore import Candidates, rounds_of
 from curate.ops.vectors import check_width, read_target
 from curate.run import Part
-from curate.stages.embedded import DerivedStep, part_standing, read_vectors
+from curate.stages.derived import DerivedStep, Survey, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart
 
 CENTROIDS = "centroids.npy"
@@ -45,12 +45,10 @@ class SimCoreStep(DerivedStep):
         """`sides` only say that the rounds are settled."""
         rounds = np.zeros(len(self.uids(part)), np.int32)
         if len(rounds):
-            with files.open_read(self.run.path(self.folder, TAKEN)) as file, np.load(file) as found:
-                numbers = found["numbers"]
-                here = slice(
-                    *np.searchsorted(numbers, [number_of(part.index), number_of(part.index + 1)])
-                )
-                rounds[numbers[here] - number_of(part.index)] = found["rounds"][here]
+            found = files.read_arrays(self.run.path(self.folder, TAKEN))
+            first, end = (number_of(index) for index in (part.index, part.index + 1))
+            here = slice(*np.searchsorted(found["numbers"], [first, end]))
+            rounds[found["numbers"][here] - first] = found["rounds"][here]
         return self.output(part, rounds, rounds > 0)
 
 
@@ -59,14 +57,13 @@ def number_of(part: int, row: int = 0) -> int:
     return (part << 32) + row
 
 
-def settle_target(parts: list[tuple[int, int, bool]], *, step: SimCoreStep) -> bool:
-    """Index, rows and whether it is done, of all parts -> whether any is not; then centroids stand."""
-    if all(stands for *_, stands in parts):
+def settle_target(pool: Survey, *, step: SimCoreStep) -> bool:
+    """Whether there is anything to do; then the target's centroids stand."""
+    if pool.done:
         return False
     target = read_target(step.target).astype(np.float32)
     centroids = find_centroids(target, clusters=step.clusters, seed=step.seed)
-    with files.atomic_write(step.run.path(step.folder, CENTROIDS)) as file:
-        np.save(file, centroids)
+    files.write_array(step.run.path(step.folder, CENTROIDS), centroids)
     return True
 
 
@@ -86,8 +83,7 @@ class FindCandidates(beam.DoFn):
         step = self._step
         if not wanted or not part.kept:
             return
-        with files.open_read(step.run.path(step.folder, CENTROIDS)) as file:
-            centroids = np.load(file)
+        centroids = files.read_array(step.run.path(step.folder, CENTROIDS))
         vectors = read_vectors(step.run, part.index)
         known = np.flatnonzero(vectors.any(axis=1))
         if not len(known):
@@ -105,8 +101,8 @@ class FindCandidates(beam.DoFn):
         if self._found is None:
             return
         name = f"{files.digest_of(sorted(self._parts))}.npz"
-        with files.atomic_write(self._step.run.path(self._step.folder, _CANDIDATES, name)) as file:
-            np.savez(file, cosines=self._found.cosines, numbers=self._found.numbers)
+        url = self._step.run.path(self._step.folder, _CANDIDATES, name)
+        files.write_arrays(url, cosines=self._found.cosines, numbers=self._found.numbers)
         yield GlobalWindows.windowed_value(name)
 
 
@@ -117,13 +113,12 @@ def settle_rounds(names: list[str], wanted: bool, *, step: SimCoreStep) -> int:
         return 0
     joined = Candidates.none(0)
     for name in sorted(names):
-        with files.open_read(files.join(folder, name)) as file, np.load(file) as found:
-            if not joined.numbers.size:
-                joined = Candidates.none(len(found["cosines"]))
-            joined = joined.among(found["cosines"], found["numbers"], keep=step.keep)
+        found = files.read_arrays(files.join(folder, name))
+        if not joined.numbers.size:
+            joined = Candidates.none(len(found["cosines"]))
+        joined = joined.among(found["cosines"], found["numbers"], keep=step.keep)
     numbers, rounds = rounds_of(joined, keep=step.keep, tau=step.tau)
-    with files.atomic_write(step.run.path(step.folder, TAKEN)) as file:
-        np.savez(file, numbers=numbers, rounds=rounds)
+    files.write_arrays(step.run.path(step.folder, TAKEN), numbers=numbers, rounds=rounds)
     files.remove(folder)
     return len(numbers)
 
@@ -138,16 +133,13 @@ class SimCore(beam.PTransform):
     def expand(self, parts: Any) -> Any:
         """Find the centroids, the candidates of each bundle, the rounds; mark the parts."""
         step = self._step
-        wanted = (
-            parts
-            | "Standing" >> beam.Map(part_standing, step=step)
-            | "All" >> beam.combiners.ToList()
-            | "Target" >> beam.Map(settle_target, step=step)
+        wanted = beam.pvalue.AsSingleton(
+            survey(parts, step=step) | "Target" >> beam.Map(settle_target, step=step)
         )
         taken = (
             parts
-            | "Candidates" >> beam.ParDo(FindCandidates(step), beam.pvalue.AsSingleton(wanted))
+            | "Candidates" >> beam.ParDo(FindCandidates(step), wanted)
             | "Found" >> beam.combiners.ToList()
-            | "Rounds" >> beam.Map(settle_rounds, beam.pvalue.AsSingleton(wanted), step=step)
+            | "Rounds" >> beam.Map(settle_rounds, wanted, step=step)
         )
         return parts | "Mark" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(taken))

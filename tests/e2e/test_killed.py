@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from curate import cli, execute, files
 from curate.config import Config
-from curate.plan import make_plan
+from curate.planning.plan import make_plan
 from tests.stages.web import picture
 
 PAIRS = 120

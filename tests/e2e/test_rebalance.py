@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from curate import rebalance
 from curate.cli import app
 from curate.config import Beam
 from curate.errors import CurateError
+from curate.finished import rebalance
 from curate.run import Run
 from curate.schema import Stage
 from tests.e2e.conftest import Command, output_bytes, read_json

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from curate import execute, files, rebalance, revocations, revoke
+from curate import execute, files, revocations
 from curate.cli import app
 from curate.config import Beam
 from curate.errors import CurateError
-from curate.explain import stories
+from curate.finished import rebalance, revoke
+from curate.finished.explain import stories
 from curate.run import Run
 from tests.e2e.conftest import Command, read_json
 from tests.e2e.test_demo import kept, ledger, rows

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from curate import rescore
 from curate.config import Scorer
 from curate.errors import CurateError
 from curate.files import shipped
+from curate.finished import rescore
 from tests.e2e.conftest import Command, read_json
 from tests.e2e.test_rebalance import snapshot
 

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from curate import config, config_file, explain, files
+from curate import config, config_file, files
 from curate.evaluation import Embedder, hash_sets
+from curate.finished import explain
+from curate.finished.revoke import revoke
 from curate.report.meanings import meanings
-from curate.revoke import revoke
 from curate.run import Run
 from curate.schema import Stage
 from tests.e2e.conftest import Command, read_json

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from typer.testing import CliRunner
 
-from curate import config, files, rebalance, sweep
-from curate.balancing_commands import _numbers
+from curate import config, files
 from curate.cli import app
+from curate.commands.balancing import _numbers
 from curate.errors import CurateError
+from curate.finished import rebalance, sweep
+from curate.finished.rebalance import Source
 from curate.ops.balancing import p_to_t, t_for_size, t_to_p
-from curate.rebalance import Source
 from curate.report import sweeps
 from curate.run import Part, Run
 from curate.schema import Stage

@@ -10,7 +10,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from curate import demo
 from curate.flow import build
-from curate.plan import make_plan
+from curate.planning.plan import make_plan
 
 ADDRESSES = {"pictures.example": "127.0.0.1:9", "gone.example": "127.0.0.1:9"}
 

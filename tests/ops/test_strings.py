@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.ops.strings import buffers
+from curate.ops.strings import buffers, replaced
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 
@@ -66,3 +66,15 @@ def test_the_bytes_are_not_copied() -> None:
     array = pa.array(["x" * 1000, "y"])
     content, _ = buffers(array.slice(1))
     assert content.ctypes.data == array.buffers()[2].address
+
+
+@given(strings=st.lists(st.none() | st.text("abXY", max_size=3), max_size=8))
+def test_strings_of_another_form_are_replaced(strings: list[str | None]) -> None:
+    def lower(text: str) -> str | None:
+        return None if text.startswith("X") else text.lower()
+
+    found = replaced(pa.array(strings, pa.string()), unlike="^[ab]*$", by=lower)
+    assert found.type == pa.string()
+    assert found.to_pylist() == [
+        one if one is None or set(one) <= set("ab") else lower(one) for one in strings
+    ]

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
-from curate.ops.lines import read_separated
 from curate.ops.pool import PoolFormat
+from curate.ops.separated import read_separated
 from curate.ops.tables import (
     STAGED,
     parquet_row_groups,

@@ -8,7 +8,7 @@ from curate.cli import app
 from curate.config import Config
 from curate.config_file import dump
 from curate.errors import CurateError
-from curate.explain import stories
+from curate.finished.explain import stories
 from curate.run import Run
 from curate.schema import Stage
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from curate import files, schema
-from curate.asked import added_columns
 from curate.config import Config, Rule
+from curate.planning.asked import added_columns
 from curate.report.selection import LANGUAGES, RuleFacts, Threshold, rules, scores
 from curate.report.wording import conditions
 from curate.run import PartRecord, Run, totals

@@ -13,7 +13,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.flow import fetch_step, prepare_step, select_step
-from curate.plan import make_plan
+from curate.planning.plan import make_plan
 from curate.run import Run
 from curate.schema import BOXES, Stage
 from curate.stages.download import read_images

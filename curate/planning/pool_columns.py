@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Iterator
 
 from curate.config import Config
-from curate.cutting import pool_files
 from curate.errors import CurateError
 from curate.ops.kept import common
 from curate.ops.pool import PoolFormat, UnreadableError
 from curate.ops.tables import column_kinds
+from curate.planning.inputs import pool_files
 from curate.schema import Kind
 
 _KEY = "input.columns.keep"

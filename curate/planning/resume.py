@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from curate import files
 from curate.config import Rule
 from curate.cuts import FILE as CUTS
-from curate.digests import score_folder
 from curate.errors import CurateError
 from curate.ops.hosts import TRANSIENT
-from curate.plan import Plan
+from curate.planning.digests import score_folder
+from curate.planning.plan import Plan
 from curate.run import (
     ANNOTATED,
     JOURNAL,

@@ -3,7 +3,6 @@
 import difflib
 
 from curate import files, schema
-from curate.asked import measure_spec
 from curate.config import Config, FurtherScore, Scorer, is_file_name
 from curate.errors import CurateError
 from curate.ops.blocklists import read_block_lists
@@ -12,6 +11,7 @@ from curate.ops.contamination import EmbeddingModel, check_embeddings, read_eval
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
 from curate.ops.vectors import target_files
+from curate.planning.asked import measure_spec
 from curate.run import ANNOTATED
 from curate.schema import Stage
 

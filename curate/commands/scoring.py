@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from curate.lock import locked
-from curate.run import Run
-from curate.terminal import (
+from curate.commands.terminal import (
     BEAM_OPTIONS,
     Workers,
     beam_options,
@@ -18,6 +16,8 @@ from curate.terminal import (
     this_command,
     with_engine,
 )
+from curate.lock import locked
+from curate.run import Run
 
 
 def score(
@@ -42,9 +42,11 @@ def score(
     The scores go to RUN/score/annotated/NAME, and the rest of RUN stays as it is. The next
     `curate run` that names the model takes them over: it is printed. Options after -- go to Beam.
     """
-    from curate import config_file, execute, progress, rescore
+    from curate import config_file, execute
+    from curate.commands import progress
     from curate.config import Scorer
-    from curate.resume import Standing
+    from curate.finished import rescore
+    from curate.planning.resume import Standing
 
     with one_line_errors(), locked(Run.at(run_directory).root):
         name = name or rescore.column_name(model)

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow.compute as pc
 
 from curate import config_file, files
-from curate.asked import enabled_stages
-from curate.assets import check_assets
 from curate.config import COLUMN_NAME, Beam, Scorer, is_file_name
-from curate.digests import chain, conditions, score_folder, step_settings
 from curate.errors import CurateError
 from curate.execute import run_graph
 from curate.flow import build_score
-from curate.plan import Plan
+from curate.planning.asked import enabled_stages
+from curate.planning.assets import check_assets
+from curate.planning.digests import chain, conditions, score_folder, step_settings
+from curate.planning.plan import Plan
 from curate.run import Part, Run
 from curate.schema import Stage
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from curate.commands.terminal import one_line_errors, out_console
 from curate.errors import CurateError
 from curate.run import PART_STAGES, Run
-from curate.terminal import one_line_errors, out_console
 
 
 def subset(
@@ -21,8 +21,8 @@ def subset(
     They stand sorted in an .npy file of dtype u8,u8: upper and lower half of each 128-bit uid.
     """
     from curate import config_file
-    from curate.asked import enabled_stages
-    from curate.subset import write_subset
+    from curate.finished.subset import write_subset
+    from curate.planning.asked import enabled_stages
 
     with one_line_errors():
         run = Run.at(run_directory)

@@ -8,9 +8,16 @@ connect, how many at once, which runner) are in no digest.
 from dataclasses import asdict, dataclass
 
 from curate import files, schema
-from curate.asked import clip_model, derived_of, enabled_stages, measured, rules_at, runs_model
-from curate.assets import EVALUATION_KEY
 from curate.config import Config, Scorer
+from curate.planning.asked import (
+    clip_model,
+    derived_of,
+    enabled_stages,
+    measured,
+    rules_at,
+    runs_model,
+)
+from curate.planning.assets import EVALUATION_KEY
 from curate.run import ANNOTATED
 from curate.schema import Stage
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import config_file, files, revocations
-from curate.asked import enabled_stages
 from curate.errors import CurateError
+from curate.finished.revoked_files import Rewriter
 from curate.ops.blocklists import hashes_of, lines_of
 from curate.ops.urls import host_of, normalise_url
+from curate.planning.asked import enabled_stages
 from curate.reasons import DropReason
 from curate.revocations import Revocations, fingerprint
-from curate.revoked_files import Rewriter
 from curate.run import ANNOTATED, PART_STAGES, Run, totals
 from curate.schema import Stage
 

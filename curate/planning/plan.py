@@ -6,13 +6,14 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files, lock, schema
-from curate.asked import added_columns, enabled_stages, rule_stage, rules_at
-from curate.assets import check_assets, check_block_lists
 from curate.config import Config, Rule
-from curate.cutting import cut, find_inputs, pool_format
-from curate.digests import StepDigest, chain, conditions, step_settings
 from curate.errors import CurateError
-from curate.pool_columns import with_column_types
+from curate.planning.asked import added_columns, enabled_stages, rule_stage, rules_at
+from curate.planning.assets import check_assets, check_block_lists
+from curate.planning.cutting import cut
+from curate.planning.digests import StepDigest, chain, conditions, step_settings
+from curate.planning.inputs import find_inputs, pool_format
+from curate.planning.pool_columns import with_column_types
 from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
 from curate.schema import Stage

@@ -18,20 +18,20 @@ import pyarrow.parquet as pq
 
 from curate import files, schema
 from curate.config import Config
-from curate.cutting import pool_format
+from curate.finished.recounting import recount
+from curate.finished.revoked_shards import RewrittenShards, rewrite_shards
+from curate.finished.subset import write_subset
 from curate.ops import balancing
 from curate.ops.tar import blank_header, blanked
+from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
-from curate.recounting import recount
 from curate.revocations import Revocations
-from curate.revoked_shards import RewrittenShards, rewrite_shards
-from curate.run import ANNOTATED, PLACES_FILE, Run
+from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.balance import by_language
-from curate.stages.clusters import CLUSTERS, PAIRS, without_rows
+from curate.stages.clusters import without_rows
 from curate.stages.nearest import SAMPLES
 from curate.stages.prepare import clean, uids_of
-from curate.subset import write_subset
 
 _STAGED = "revoking"
 
@@ -136,13 +136,11 @@ class Rewriter:
         url = self.run.part(folder, index, "npz")
         if not files.exists(url):
             return
-        with files.open_read(url) as file, np.load(file) as found:
-            arrays = {name: found[name] for name in found}
+        arrays = files.read_arrays(url)
         uids = pa.array(arrays["uid"].astype(str).tolist(), pa.string())
         gone = self.revoked.gone(pa.table({"uid": uids}))
         if gone.any():
-            with files.atomic_write(url) as target:
-                np.savez(target, **{name: array[~gone] for name, array in arrays.items()})
+            files.write_arrays(url, **{name: array[~gone] for name, array in arrays.items()})
 
     def _places(self, index: int) -> None:
         """Where the images of a pool lie, for the rows that will be left: before these change."""

@@ -8,9 +8,9 @@ import typer
 from rich.text import Text
 
 from curate import config_file
+from curate.commands.terminal import one_line_errors, out_console
 from curate.lock import locked
 from curate.run import Run
-from curate.terminal import one_line_errors, out_console
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
 
@@ -32,7 +32,7 @@ def revoke(
     Only what holds a listed pair is written again. The ledger keeps the pair's uid and nothing else,
     and RUN/revoked.parquet hashes of the list, so that going on with the run brings nothing back.
     """
-    from curate import revoke as revoking
+    from curate.finished import revoke as revoking
     from curate.stages.report import write_report
 
     with one_line_errors():
@@ -51,7 +51,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell the story of one pair: what each stage found, where it left the run and why."""
-    from curate import explain as explaining
+    from curate.finished import explain as explaining
 
     with one_line_errors():
         found = explaining.stories(Run.at(run_directory), pair)

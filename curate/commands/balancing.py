@@ -9,10 +9,7 @@ from typing import Annotated
 import typer
 
 from curate import config_file
-from curate.errors import CurateError
-from curate.lock import locked
-from curate.run import Run
-from curate.terminal import (
+from curate.commands.terminal import (
     BEAM_OPTIONS,
     Workers,
     beam_options,
@@ -21,6 +18,9 @@ from curate.terminal import (
     run_plan,
     with_engine,
 )
+from curate.errors import CurateError
+from curate.lock import locked
+from curate.run import Run
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A complete run.")]
 Reference = Annotated[
@@ -44,7 +44,7 @@ def rebalance(
     Nothing is downloaded or scored, and RUN stays as it is; the new run reads its parts from there.
     Options after -- go to Beam.
     """
-    from curate import rebalance as rebalancing
+    from curate.finished import rebalance as rebalancing
 
     with one_line_errors(), ExitStack() as held:
         started = time.monotonic()
@@ -77,8 +77,8 @@ def sweep(
 
     The numbers also go to RUN/report/sweep.json and into the report.
     """
-    from curate import sweep as sweeping
-    from curate.rebalance import open_source
+    from curate.finished import sweep as sweeping
+    from curate.finished.rebalance import open_source
     from curate.report.sweeps import tables
     from curate.stages.report import write_report
 

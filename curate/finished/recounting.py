@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.asked import added_columns, rules_at
 from curate.config import Config
 from curate.cuts import read_cuts
-from curate.ops.fetch import TRANSIENT
+from curate.ops.hosts import TRANSIENT
+from curate.planning.asked import added_columns, rules_at
 from curate.reasons import RULE_PREFIX, DropReason
 from curate.run import TRANSIENT_ROWS, Run
 from curate.schema import DERIVED, Stage

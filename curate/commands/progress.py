@@ -13,10 +13,10 @@ from rich.text import Text
 
 from curate import files
 from curate.ops.hosts import TRANSIENT
-from curate.plan import Plan
+from curate.planning.plan import Plan
+from curate.planning.resume import Standing
 from curate.reasons import MENDS, RULE_PREFIX
 from curate.report.wording import alarms
-from curate.resume import Standing
 from curate.run import ANNOTATED, PART_STAGES, totals
 from curate.schema import Stage
 

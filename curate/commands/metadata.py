@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from curate.commands.terminal import one_line_errors, out_console
 from curate.errors import CurateError
 from curate.metadata.recipe import RECIPES, Source
-from curate.terminal import one_line_errors, out_console
 
 app = typer.Typer(help="Entry lists: the concepts a pool is balanced over.", no_args_is_help=True)
 Paths = list[str] | None

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from curate.commands.terminal import one_line_errors, out_console
 from curate.errors import CurateError
-from curate.terminal import one_line_errors, out_console
 
 
 def hash_(

@@ -16,7 +16,7 @@ from curate.errors import CurateError
 from curate.schema import Stage
 
 if TYPE_CHECKING:
-    from curate.plan import Plan
+    from curate.planning.plan import Plan
 
 # Without markup: what is printed are paths, names of rules and captions, brackets included.
 out_console = Console(
@@ -74,7 +74,8 @@ def beam_options(context: typer.Context) -> list[str]:
 
 def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
     """Run and report; Ctrl-C says how to go on. `started` is the monotonic clock's."""
-    from curate import execute, progress
+    from curate import execute
+    from curate.commands import progress
 
     run, config = planned.run, planned.config
     try:
@@ -91,8 +92,8 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
                 out_console, planned, standing=standing, report=report, started=started
             )
             return
+        from curate.finished.subset import write_subset
         from curate.stages.report import write_report
-        from curate.subset import write_subset
 
         with execute.recorded(planned):
             with progress.watch(out_console, planned, standing):

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from curate import config_file, files, lock
-from curate.asked import enabled_stages
-from curate.assets import check_metadata
 from curate.config import Balance, Beam, Config
-from curate.digests import chain, step_settings
 from curate.errors import CurateError
-from curate.plan import Plan
+from curate.planning.asked import enabled_stages
+from curate.planning.assets import check_metadata
+from curate.planning.digests import chain, step_settings
+from curate.planning.plan import Plan
 from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
 from curate.schema import Stage

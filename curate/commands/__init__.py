@@ -1,0 +1,1 @@
+"""The commands: what they take, what they print; the work is done elsewhere."""

@@ -1,0 +1,188 @@
+"""The settings of a run: one frozen tree, checked before anything starts.
+
+A module a section, small ones here; what concerns several sections is checked here.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from curate.config.balance import Balance, Wfpp
+from curate.config.download import Download
+from curate.config.duplicates import Decontaminate, Dedup, SemDedup
+from curate.config.model import COLUMN_NAME, Model, Positive
+from curate.config.pool import Columns, Input, Prepare, Unsure
+from curate.config.rule import Rule
+from curate.config.scoring import (
+    FurtherScore,
+    NearestTarget,
+    NegClipLoss,
+    NormSim,
+    Score,
+    Scorer,
+    SimCore,
+    is_file_name,
+)
+from curate.schema import kept_name
+
+__all__ = [
+    "COLUMN_NAME",
+    "LOCAL_RUNNER",
+    "Balance",
+    "Beam",
+    "Columns",
+    "Config",
+    "Decontaminate",
+    "Dedup",
+    "Download",
+    "FurtherScore",
+    "Input",
+    "Model",
+    "NearestTarget",
+    "NegClipLoss",
+    "NormSim",
+    "Prepare",
+    "Rule",
+    "Score",
+    "Scorer",
+    "SemDedup",
+    "Shards",
+    "SimCore",
+    "Unsure",
+    "Wfpp",
+    "is_file_name",
+]
+
+LOCAL_RUNNER = "FnApiRunner"
+
+
+class Shards(Model):
+    """WebDataset output."""
+
+    rows: Positive = Field(10_000, description="pairs a shard")
+
+
+class Beam(Model):
+    """The engine; nothing here changes the output."""
+
+    runner: str = Field(LOCAL_RUNNER, description="name of a Beam runner; this one is local")
+    workers: Positive = Field(1, description="local worker processes")
+    options: tuple[str, ...] = Field((), description="further Beam options, as on a command line")
+
+
+class Config(Model):
+    """A whole run."""
+
+    input: Input
+    out: str | None = Field(None, description="the run directory, any fsspec URL")
+    seed: int = Field(0, description="of the balancing's chance")
+    part_rows: Positive = Field(
+        10_000, le=1_000_000, description="pairs a part, the unit of work and of resume"
+    )
+    prepare: Prepare = Prepare()
+    download: Download = Download()
+    decontaminate: Decontaminate | None = None
+    dedup: Dedup = Dedup()
+    score: Score | None = None
+    scores: dict[Annotated[str, Field(pattern=COLUMN_NAME)], FurtherScore] = Field(
+        default_factory=dict, description="further scores, each by the name of its column"
+    )
+    select: tuple[Rule, ...] = Field(
+        (),
+        description="rules: each drops the pairs that do not satisfy it, at the first stage that"
+        " has its columns",
+    )
+    semdedup: SemDedup | None = None
+    balance: Balance | None = None
+    shards: Shards = Shards()
+    beam: Beam = Beam()
+
+    @model_validator(mode="after")
+    def _languages_have_lists(self) -> "Config":
+        by_entries = self.balance if self.balance and not self.balance.wfpp else None
+        if by_entries and not self.prepare.metadata:
+            raise ValueError("balance needs prepare.metadata, an entry list to match captions with")
+        if by_entries and by_entries.reference not in self.prepare.metadata:
+            have = ", ".join(sorted(self.prepare.metadata))
+            raise ValueError(
+                f"balance.reference is {by_entries.reference!r} but prepare.metadata has only {have}"
+            )
+        for language in self.prepare.languages or ():
+            if self.prepare.metadata and language not in self.prepare.metadata:
+                raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
+        languages = self.prepare.languages or tuple(self.prepare.metadata)
+        unsure = self.prepare.unsure
+        if unsure and languages and unsure.language not in languages:
+            raise ValueError(
+                f"prepare.unsure.language: {unsure.language!r} is none of those that are kept"
+                f" ({', '.join(languages)}); to drop such captions, a rule over language_score does"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scores_have_what_they_need(self) -> "Config":
+        for name, further in self.scores.items():
+            of_caption = further.kind in ("relations", "actions", "profanity")
+            if not self.download.enabled and not of_caption:
+                raise ValueError(f"scores.{name}: {further.kind} needs images; enable download")
+            if further.kind == "masked_clip" and self.score is None:
+                raise ValueError(
+                    f"scores.{name}: masked_clip needs score.model, which scores again"
+                )
+            if further.kind == "head" and not (self.score and self.score.embeddings):
+                raise ValueError(
+                    f"scores.{name}: a head needs score.model and score.embeddings: true"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _blurs(self) -> "Config":
+        if self.input.columns.blur_boxes and self.download.disable_all_reencoding:
+            raise ValueError(
+                "input.columns.blur_boxes: nothing is blurred with download.disable_all_reencoding"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Config":
+        kept = [kept_name(name) for name in self.input.columns.keep]
+        for name in kept:
+            if kept.count(name) > 1:
+                raise ValueError(f"input.columns.keep: {name!r} would stand there twice")
+            if name in {**self.scores, **(self.score.also if self.score else {})}:
+                raise ValueError(
+                    f"input.columns.keep: {name!r} is the name of a score, too: rename the score"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Config":
+        if self.decontaminate and not self.download.enabled:
+            raise ValueError("decontaminate needs download.enabled: it looks at images")
+        near = self.decontaminate and self.decontaminate.image_distance
+        if near and not self.download.perceptual_hash:
+            raise ValueError(
+                "decontaminate needs download.perceptual_hash; or set decontaminate.image_distance: 0"
+            )
+        by_embedding = {
+            "semdedup": self.semdedup,
+            "decontaminate.embedding_similarity": self.decontaminate
+            and self.decontaminate.embedding_similarity,
+        }
+        has_embeddings = self.download.enabled and self.score and self.score.embeddings
+        for key, asked in by_embedding.items():
+            if asked is not None and not has_embeddings:
+                raise ValueError(
+                    f"{key} compares stored embeddings: set score.model and score.embeddings: true"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_named(self) -> "Config":
+        labels = [rule.label for rule in self.select]
+        if "" in labels:
+            raise ValueError("a select rule with any_of or all_of needs a `name` for the ledger")
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two select rules are called {label!r}: give them a `name` each")
+        return self

@@ -1,0 +1,33 @@
+"""Settings of the balancing."""
+
+from pydantic import Field, model_validator
+
+from curate.config.model import Fraction, Model, Positive
+
+
+class Wfpp(Model):
+    """Pruning by word frequency, which needs no metadata."""
+
+    fraction: Fraction = Field(description="of the pairs to keep: those whose words are rarest")
+    threshold: float = Field(
+        1e-7,
+        gt=0,
+        lt=1,
+        description="share of all words up to which a word does not count as frequent",
+    )
+
+
+class Balance(Model):
+    """MetaCLIP balancing by one of `t`, `p` and `size`, or `wfpp` in its place."""
+
+    t: float | None = Field(None, gt=0, description="pairs an entry before it is sampled down")
+    p: Fraction | None = Field(None, description="share of the matches that lies in the tail")
+    size: Positive | None = Field(None, description="expected number of pairs to keep")
+    wfpp: Wfpp | None = Field(None, description="prune pairs of frequent words, without metadata")
+    reference: str = Field("en", description="the language whose t is given; its p goes to others")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Balance":
+        if sum(x is not None for x in (self.t, self.p, self.size, self.wfpp)) != 1:
+            raise ValueError("give exactly one of t, p, size and wfpp")
+        return self

@@ -1,0 +1,129 @@
+"""Settings of the download."""
+
+import ipaddress
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from curate.config.model import Model, Positive
+
+Interpolation = Literal[
+    "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"
+]
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+class Download(Model):
+    """Fetching and encoding images."""
+
+    enabled: bool = Field(True, description="false: text stages only, and no shards")
+    timeout: float = Field(
+        30.0, gt=0, description="seconds for one attempt, from the name's look-up to the last byte"
+    )
+    retries: int = Field(2, ge=0, description="further attempts after a transient failure")
+    concurrency: Positive = Field(128, description="requests in flight a worker")
+    per_host: Positive = Field(16, description="requests in flight at one host a worker")
+    per_host_rate: float | None = Field(
+        None, gt=0, description="requests a second to one host a worker; default: no such limit"
+    )
+    max_bytes: Positive = Field(50_000_000, description="largest body, bytes")
+    max_pixels: Positive = Field(89_478_484, description="largest image, pixels")
+    max_pixels_per_byte: float = Field(
+        1_000, gt=0, description="over it, an image of more than 1,048,576 pixels is a bomb"
+    )
+    decode_timeout: float = Field(60.0, gt=0, description="seconds for one image, then it is hung")
+    max_redirects: int = Field(5, ge=0, description="followed for one URL")
+    user_agent: str = Field(
+        "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate)",
+        description="what hosts see as the name of this program",
+    )
+    contact: str | None = Field(
+        None, pattern=r"^[!-'*-~]+$", description="mail or URL of who runs this, for the user agent"
+    )
+    opt_out: tuple[str, ...] = Field(
+        ("noai", "noimageai", "noindex", "noimageindex", "tdm-reservation"),
+        description="X-Robots-Tag directives, and the header tdm-reservation, that drop the image",
+    )
+    opt_out_list: str | None = Field(
+        None,
+        description="file of hosts (with their subdomains) and URLs to leave alone, one a line",
+    )
+    robots: bool = Field(True, description="ask only for what each host's robots.txt permits")
+    connect_to: dict[str, str] = Field(
+        default_factory=dict,
+        description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
+    )
+    image_size: Positive = Field(256, description="pixels, of the side that resize_mode means")
+    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = Field(
+        "keep_ratio",
+        description="keep_ratio: the smaller side becomes image_size; keep_ratio_largest: the larger;"
+        " center_crop: a square, cut; border: a square, padded; as in img2dataset",
+    )
+    only_if_bigger: bool = Field(True, description="leave smaller images as they are")
+    upscale_interpolation: Interpolation = Field("lanczos", description="where an image grows")
+    downscale_interpolation: Interpolation = Field("area", description="where it shrinks")
+    fast_decode: bool = Field(
+        False,
+        description="decode JPEGs at a fraction of their size: twice as fast, nearly the same",
+    )
+    skip_reencode: bool = Field(
+        False, description="store the file itself where nothing needs to change"
+    )
+    disable_all_reencoding: bool = Field(
+        False, description="store each file as it came, EXIF included; decoded for its hash alone"
+    )
+    keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
+    encode_format: Literal["jpg", "png", "webp"] = Field("jpg", description="of stored images")
+    encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
+    faces: Literal["find", "blur"] | None = Field(
+        None,
+        description="find: their boxes as the column `face_boxes`, their number as `faces`. blur: none"
+        " is stored sharp either. A face is found from a 64th of the image's longer side on",
+    )
+    perceptual_hash: bool = Field(True, description="compute the PDQ hash of each image")
+    block_lists: tuple[str, ...] = Field(
+        (), description="files of hashes (md5, sha256, PDQ) of images that must not be stored"
+    )
+    block_distance: int = Field(
+        31, ge=0, le=31, description="bits between the PDQ hashes of what counts as one picture"
+    )
+
+    @field_validator("user_agent")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not re.fullmatch("[ -~]+", value):
+            raise ValueError("one line of printable ASCII is what fits into a header")
+        return value
+
+    @field_validator("connect_to")
+    @classmethod
+    def _addresses(cls, value: dict[str, str]) -> dict[str, str]:
+        for host, target in value.items():
+            address, _, port = target.rpartition(":")
+            bare = address[1:-1] if address.startswith("[") else address
+            try:
+                fits = (":" in bare) is (bare != address) and bool(ipaddress.ip_address(bare))
+            except ValueError:
+                fits = False
+            if not fits or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+                raise ValueError(
+                    f"{host}: expected ADDRESS:PORT, such as 127.0.0.1:80 or [::1]:80, not {target!r}"
+                )
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"expected a HOST or HOST:PORT, not {host!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _png_level(self) -> "Download":
+        if self.encode_format == "png" and self.encode_quality > 9:
+            raise ValueError("encode_quality is a compression level from 0 to 9 for png")
+        return self
+
+    @model_validator(mode="after")
+    def _decoded(self) -> "Download":
+        if self.faces and self.disable_all_reencoding:
+            raise ValueError(
+                "faces and disable_all_reencoding, which decodes nothing, exclude each other"
+            )
+        return self

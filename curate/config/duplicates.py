@@ -1,0 +1,116 @@
+"""Settings of which pairs are too like others: duplicates, those of evaluation sets, meanings."""
+
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator
+
+from curate.config.model import Fraction, Model, Positive
+
+Policy = Literal["url", "image", "pair", "caption"]
+_POLICIES = get_args(Policy)
+_PRESETS = {"strict": ("url", "image", "caption")}
+
+
+class Dedup(Model):
+    """Which pairs are duplicates of each other, and what stays of a cluster of them.
+
+    Of a cluster the pair with the larger image stays, then the longer caption, then the smaller uid.
+    """
+
+    enabled: bool = Field(True, description="false: duplicates stay")
+    policy: tuple[Policy, ...] = Field(
+        ("pair",),
+        min_length=1,
+        description="url: one pair a URL. image: one an image. pair: one of those with the same"
+        " image and nearly the same caption. caption: one of those with nearly the same caption."
+        " strict: url, image and caption",
+    )
+    url_keeps: Literal["one", "distinct_captions"] = Field(
+        "one", description="under `url`: one pair, or one of each of its captions"
+    )
+    caption_keeps: Positive = Field(1, description="under `caption`: pairs of a cluster")
+    keep_captions: bool = Field(
+        False, description="keep captions of dropped pairs with the survivor, as other_captions"
+    )
+    normalise: bool = Field(
+        True, description="compare captions without case, punctuation and width (NFKC)"
+    )
+    threshold: Fraction = Field(0.8, description="Jaccard similarity of two captions' shingles")
+    num_perm: Positive = Field(128, description="MinHash permutations")
+    ngram: Positive = Field(5, description="characters a shingle")
+    image_distance: int = Field(
+        31,
+        ge=0,
+        le=31,
+        description="bits of 256 between the PDQ hashes of what counts as the same image, if both look"
+        " the same in small, with their colours; 0, or an image without a hash: only the same file",
+    )
+
+    @field_validator(
+        "policy",
+        mode="before",
+        json_schema_input_type=Policy | Literal["strict"] | tuple[Policy, ...],
+    )
+    @classmethod
+    def _preset_or_one(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value not in (*_POLICIES, *_PRESETS):
+            known = ", ".join((*_POLICIES, *_PRESETS))
+            raise ValueError(f"expected one of {known}, or a list of the first {len(_POLICIES)}")
+        return _PRESETS.get(value, (value,))
+
+    @field_validator("policy")
+    @classmethod
+    def _in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(policy for policy in _POLICIES if policy in value)
+
+
+class Decontaminate(Model):
+    """Drops pairs that are in an evaluation set, before the image rules."""
+
+    against: tuple[str, ...] = Field(
+        min_length=1, description="files of hashes that `curate hash` made of the sets"
+    )
+    image_distance: int = Field(
+        31,
+        ge=0,
+        le=31,
+        description="bits between the PDQ hashes of what counts as one image; 0: only the same file",
+    )
+    captions: bool = Field(
+        True, description="drop captions of the sets too, whatever their case and punctuation"
+    )
+    embedding_similarity: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="also drop images with this cosine to one of the sets, by the score model's"
+        " embeddings; the files need them: curate hash --config",
+    )
+
+
+class SemDedup(Model):
+    """Drops pairs whose image means what another's does (SemDeDup), of those that all rules keep.
+
+    By the embeddings of the first model. Inside a cluster of k-means the pair that is farthest from
+    the centroid comes first, then the smaller uid.
+    """
+
+    epsilon: Fraction = Field(
+        description="images with a cosine over 1 - epsilon mean the same; what share that drops"
+        " depends on the model and on the pool: try it on a part"
+    )
+    against: Literal["kept", "earlier"] = Field(
+        "kept",
+        description="kept: a pair is dropped for one that stays. earlier: also for one that was"
+        " dropped itself, as the code of the paper does it",
+    )
+    clusters: Positive | None = Field(
+        None, description="of k-means; default: one for 8,800 pairs, as in the paper"
+    )
+    sample: int = Field(
+        4_000_000,
+        ge=1_000,
+        description="images that the centroids are found from, at most; held by one worker",
+    )

@@ -1,0 +1,34 @@
+"""What all settings are made of: a frozen model, and the types of numbers that several have."""
+
+from typing import Annotated, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+COLUMN_NAME = "^[a-z][a-z0-9_]*$"
+
+
+class Model(BaseModel):
+    """Frozen; an unknown key is an error. A default has its field's type, as it has once read back."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        values = value if isinstance(value, list | tuple) else (value,)
+        if kinds & {int, float} and bool not in kinds and any(isinstance(x, bool) for x in values):
+            raise ValueError("input should be a number")
+        return value
+
+
+def _kinds(annotation: object) -> set[object]:
+    """The types that an annotation consists of."""
+    if get_origin(annotation) is Literal:
+        return set()
+    inner = get_args(annotation)
+    return set().union(*map(_kinds, inner)) if inner else {annotation}

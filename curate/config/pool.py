@@ -1,0 +1,86 @@
+"""Settings of what is read, and of the text stage."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from curate.config.model import Fraction, Model
+from curate.schema import Kind
+
+
+class Columns(Model):
+    """Names of the input's columns."""
+
+    url: str = Field("url", description="of the images' URLs")
+    caption: str = Field("caption", description="of the captions")
+    uid: str | None = Field(
+        None,
+        description="128 bits as 32 hex digits; else from url + caption. Pairs that share one are kept"
+        " apart, but are sampled, subset and revoked together",
+    )
+    blur_boxes: str | None = Field(
+        None,
+        description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"
+        " its width and height",
+    )
+    keep: tuple[str, ...] | dict[str, Kind] = Field(
+        (),
+        description="further columns that travel with each pair, for rules and the shards: names, or"
+        " names with types; default: as in the pool. One that curate has too becomes pool_NAME",
+    )
+
+    @property
+    def kept(self) -> dict[str, Kind]:
+        """The further columns, once each has its type."""
+        if not isinstance(self.keep, dict):
+            if self.keep:
+                raise AssertionError("the pool has not been asked for the types of its columns")
+            return {}
+        return self.keep
+
+
+class Input(Model):
+    """The pool."""
+
+    paths: tuple[str, ...] = Field(min_length=1, description="files, folders or globs")
+    format: Literal[
+        "auto", "parquet", "csv", "tsv", "quoted-tsv", "jsonl", "wat", "warc", "img2dataset",
+        "webdataset",
+    ] = Field("auto", description="auto: by each file's name, else its content")  # fmt: skip
+    columns: Columns = Columns()
+    max_dead_fraction: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="the run fails where more of the files, or of the rows, cannot be used; one bad"
+        " row of several is no failure, unless this is 0",
+    )
+
+    @field_validator("paths", mode="before", json_schema_input_type=str | tuple[str, ...])
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class Unsure(Model):
+    """What the language of a caption is where the model is not sure of it."""
+
+    below: Fraction = Field(description="the probability of the most likely one, language_score")
+    language: str = Field(description="ISO code of the language that such captions count as")
+
+
+class Prepare(Model):
+    """Text: cleaning, language, entry matching."""
+
+    languages: tuple[str, ...] | None = Field(
+        None, description="keep captions in these (ISO codes); default: those with metadata, or all"
+    )
+    unsure: Unsure | None = Field(
+        None, description="keep captions in a language, though the model takes them for another"
+    )
+    metadata: dict[str, str] = Field(
+        default_factory=dict, description="entry list of each language, one entry a line"
+    )
+    words_in: str | None = Field(
+        None, description="words to count in captions as words_in_list, one a line, lower case"
+    )

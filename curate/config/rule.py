@@ -1,0 +1,92 @@
+"""A rule of `select`."""
+
+from collections.abc import Iterator
+
+from pydantic import Field, model_validator
+
+from curate.config.model import Model
+
+
+class Rule(Model):
+    """Keep the pairs whose `column` satisfies all the conditions given; a null satisfies none.
+
+    `any_of` and `all_of` hold further rules in place of a column, and need a `name`.
+    """
+
+    name: str = Field("", description="in the ledger; default: the column")
+    column: str | None = Field(
+        None, description="what the rule is over; docs/reference.md lists them"
+    )
+    min: float | None = Field(None, description="lowest value to keep")
+    max: float | None = Field(None, description="highest value to keep")
+    between: tuple[float, float] | None = Field(None, description="lowest and highest to keep")
+    in_: tuple[bool | str | int | float, ...] | None = Field(
+        None, alias="in", description="values to keep"
+    )
+    not_in: tuple[bool | str | int | float, ...] | None = Field(
+        None, description="values not to keep"
+    )
+    top_fraction: float | None = Field(
+        None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
+    )
+    per: str | None = Field(
+        None, description="top_fraction of each group that has one value in this column"
+    )
+    any_of: tuple["Rule", ...] | None = Field(
+        None, description="rules of which one has to hold, in place of a column"
+    )
+    all_of: tuple["Rule", ...] | None = Field(
+        None, description="rules that all have to hold, in place of a column"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "Rule":
+        conditions = (
+            self.min, self.max, self.between, self.in_, self.not_in, self.top_fraction
+        )  # fmt: skip
+        given = [condition for condition in conditions if condition is not None]
+        forms = [self.column, self.any_of, self.all_of]
+        if sum(form is not None for form in forms) != 1 or (given and self.column is None):
+            raise ValueError("a rule is over one `column`, or else has one of any_of and all_of")
+        if self.column is not None and not given:
+            raise ValueError(
+                "a rule needs one of min, max, between, in, not_in, top_fraction (or any_of, all_of)"
+            )
+        if self.per is not None and self.top_fraction is None:
+            raise ValueError("`per` says of what groups top_fraction is, and there is none")
+        for low, high, what in ((self.min, self.max, "min {} is over max {}"),
+                                (*(self.between or (None, None)), "between {} and {}")):  # fmt: skip
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{what.format(f'{low:g}', f'{high:g}')}: nothing could be kept")
+        for key, rules in (("any_of", self.any_of), ("all_of", self.all_of)):
+            if rules is not None and not rules:
+                raise ValueError(f"{key} holds no rule")
+            for rule in rules or ():
+                if rule.name:
+                    raise ValueError(
+                        f"{rule.name!r} stands in {key}: only the rule around it has a name"
+                    )
+        return self
+
+    @property
+    def label(self) -> str:
+        """The rule's name in the ledger."""
+        return self.name or self.column or ""
+
+    def leaves(self) -> Iterator["Rule"]:
+        """The rules over a column that this one consists of, itself if it is one."""
+        if self.column is not None:
+            yield self
+        for rule in (*(self.any_of or ()), *(self.all_of or ())):
+            yield from rule.leaves()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rule looks at, those of `per` included."""
+        named = [name for leaf in self.leaves() for name in (leaf.column, leaf.per)]
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def has_quantile(self) -> bool:
+        """Whether the rule can only be applied once all pairs are known."""
+        return any(leaf.top_fraction is not None for leaf in self.leaves())

@@ -1,0 +1,146 @@
+"""Settings of the scores: models of image and text, what is made of their embeddings, others."""
+
+from typing import Annotated, Literal, TypeGuard
+
+from pydantic import Field, model_validator
+
+from curate.config.model import COLUMN_NAME, Fraction, Model, Positive
+
+
+class Scorer(Model):
+    """An open_clip model and how it is run."""
+
+    model: str = Field(description="open_clip name, hf-hub: id, or the path of a model config")
+    pretrained: str | None = Field(None, description="open_clip tag or path of a checkpoint")
+    batch_size: Positive | None = Field(
+        None, description="pairs in one forward pass; default: 16 on a CPU, 256 on a GPU"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, else fp16; fp32 on a CPU"
+    )
+    compile: bool = Field(False, description="run the model through torch.compile")
+    embeddings: bool = Field(
+        False, description="store those of image and caption (fp16) as part-*.npz beside the scores"
+    )
+
+
+class NegClipLoss(Model):
+    """The column `neg_clip_loss`: the agreement of each pair beyond that of others in its batch."""
+
+    batches: Positive = Field(10, description="times that batches are drawn; their mean counts")
+    batch_size: Positive = Field(32_768, description="pairs a batch, about")
+    temperature: float = Field(0.01, gt=0, description="tau of the contrastive loss")
+
+
+class NormSim(Model):
+    """The column `norm_sim`: how near the image is to a target set."""
+
+    target: str = Field(
+        description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
+        " another run's score/annotated"
+    )
+    norm: Literal["max", 2] = Field(
+        "max", description="max: the highest cosine; 2: the root of the sum of their squares"
+    )
+
+
+class NearestTarget(Model):
+    """The column `nearest_target`: whether the image lies in a cluster that a target set lies in."""
+
+    target: str = Field(description="image embeddings, as for norm_sim")
+    clusters: Positive = Field(100_000, description="centroids of the pool's images, at most")
+    sample: Positive = Field(
+        4_000_000, description="images that the centroids are found from, about; held by one worker"
+    )
+
+
+class SimCore(Model):
+    """The column `simcore`: the round in which the image was taken for a target set, null if never.
+
+    Each round takes the nearest image that is left to each centroid of the target set.
+    """
+
+    target: str = Field(description="image embeddings, as for norm_sim")
+    keep: Positive = Field(description="images to take; one worker holds so many for each centroid")
+    clusters: Positive = Field(100, description="centroids of the target set, at most")
+    tau: Fraction | None = Field(
+        None,
+        description="end before a round whose images are, on average, nearer by less than this share"
+        " of the first round's; the paper's is 0.95",
+    )
+
+
+class Score(Scorer):
+    """Image-text alignment by an open_clip model."""
+
+    also: dict[Annotated[str, Field(pattern=COLUMN_NAME)], Scorer] = Field(
+        default_factory=dict, description="further models, each by the name of its column"
+    )
+    neg_clip_loss: NegClipLoss | None = Field(None, description="needs `embeddings`")
+    norm_sim: NormSim | None = Field(None, description="needs `embeddings`")
+    nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
+    simcore: SimCore | None = Field(None, description="needs `embeddings`")
+    accelerator: str = Field(
+        "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
+    )
+    min_ram: str = Field("16GB", description="hint for the workers")
+
+    @property
+    def scorers(self) -> dict[str, Scorer]:
+        """All models by the name of their column; this one comes last, under an empty name."""
+        return {**self.also, "": self}
+
+    @property
+    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget | SimCore]:
+        """What is made of the first model's embeddings, by the name of its column."""
+        asked = {
+            "neg_clip_loss": self.neg_clip_loss,
+            "norm_sim": self.norm_sim,
+            "nearest_target": self.nearest_target,
+            "simcore": self.simcore,
+        }
+        return {name: one for name, one in asked.items() if one is not None}
+
+    @model_validator(mode="after")
+    def _stored(self) -> "Score":
+        for name in self.derived:
+            if not self.embeddings:
+                raise ValueError(f"{name} is made of stored embeddings: set embeddings: true")
+        return self
+
+
+class FurtherScore(Model):
+    """A score of a kind of its own."""
+
+    kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
+                  "nsfw", "head"] = Field(
+        description="relations, actions, profanity: of the caption (English). text_area: share of the"
+        " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
+        " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings"
+    )  # fmt: skip
+    parser: str | None = Field(
+        None, description="spaCy package for relations and actions; default: en_core_web_sm"
+    )
+    weights: str | None = Field(
+        None, description="file of a head's linear layers: .pt, .pth, .safetensors or .npy"
+    )
+    activation: Literal["none", "relu"] = Field(
+        "none", description="between the layers of a head; LAION's aesthetic heads have none"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "FurtherScore":
+        if (self.weights is not None) != (self.kind == "head"):
+            raise ValueError("`weights` and kind head go together")
+        if self.activation != "none" and self.kind != "head":
+            raise ValueError(f"`activation` is of a head, not of {self.kind}")
+        if self.parser is not None and self.kind not in ("relations", "actions"):
+            raise ValueError(f"`parser` is of relations and actions, not of {self.kind}")
+        return self
+
+
+def is_file_name(name: str | None) -> TypeGuard[str]:
+    """Whether a model or checkpoint is given as a file, not by its name at open_clip or a hub."""
+    if not name or name.startswith("hf-hub:"):
+        return False
+    return "/" in name or name.endswith((".json", ".pt", ".safetensors"))

@@ -1,0 +1,1 @@
+"""What is done to a run that stands: told of, taken from, balanced or scored otherwise."""
