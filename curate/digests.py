@@ -47,6 +47,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
         Stage.PREPARE: [
             config.prepare.languages, metadata, words, rules(Stage.PREPARE),
             config.input.columns.kept, unsure and unsure.model_dump(),
+            *([assets["uids_in"]] if "uids_in" in assets else ()),
         ]
     }  # fmt: skip
     if Stage.DOWNLOAD in stages:

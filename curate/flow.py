@@ -118,6 +118,7 @@ def prepare_step(plan: Plan) -> PrepareStep:
         languages=prepare.languages,
         metadata=metadata,
         words_in=files.absolute(prepare.words_in) if prepare.words_in else None,
+        uids_in=files.absolute(prepare.uids_in) if prepare.uids_in else None,
         unsure=(prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None,
         rules=plan.rules(Stage.PREPARE),
         max_dead=most_dead(

@@ -1,7 +1,8 @@
 """prepare: raw (url, caption) rows -> cleaned pairs with uid, language and matched entries.
 
-May drop: an empty caption, a URL that is not http(s) where no image came with it, a language that is
-not wanted, what the text rules drop, a caption that matches no entry. A retry is safe.
+May drop: a pair that is not in the subset asked for, an empty caption, a URL that is not http(s) where
+no image came with it, a language that is not wanted, what the text rules drop, a caption that matches
+no entry. A retry is safe.
 
 Cleaning: control characters and line breaks become a space each, outer white space is cut off.
 Nothing else changes; spaces inside are kept as they are, because matching looks at them.
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.config import Rule
@@ -24,6 +26,7 @@ from curate.ops.language import identify
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
 from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
 from curate.ops.tables import STAGED, read_entries, read_slice
+from curate.ops.uids import is_in_subset, open_subset
 from curate.reasons import DropReason, ErrorCode
 from curate.revocations import load_revocations
 from curate.run import PLACES_FILE, Part
@@ -97,6 +100,12 @@ def load_words(path: str) -> Any:
     return pa.array(sorted(set(files.read_bytes(path).decode().split())), pa.string())
 
 
+@lru_cache(maxsize=2)
+def load_subset(path: str) -> NDArray[np.uint64]:
+    """The uids of a subset file, mapped once a process."""
+    return open_subset(path)
+
+
 @lru_cache(maxsize=256)
 def load_matcher(path: str, language: str) -> Matcher:
     """The matcher of an entry list, built once a process."""
@@ -139,6 +148,7 @@ class PrepareStep(PartStep):
     rules: tuple[Rule, ...]
     max_dead: int | None = None  # rows in the whole pool
     words_in: str | None = None
+    uids_in: str | None = None
     unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
 
     def incoming(self, part: Part) -> pa.Table:
@@ -177,6 +187,9 @@ class PrepareStep(PartStep):
             valid = pc.fill_null(pc.match_substring_regex(given, _UID), False)
             sieve.remove(pc.invert(valid), reason=ErrorCode.BAD_UID, value=given)
         sieve.remove(pc.is_null(sieve.table["url"]), reason=ErrorCode.NULL_URL)
+        if self.uids_in:
+            held = is_in_subset(sieve.table["uid"], load_subset(self.uids_in))
+            sieve.remove(~held, reason=DropReason.NOT_IN_SUBSET)
         sieve.remove(pc.equal(sieve.table["caption"], ""), reason=DropReason.EMPTY_CAPTION)
         url = sieve.table["url"]
         can_be_had = pc.or_(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
@@ -73,6 +74,7 @@ def prepare(
     metadata: dict[str, str] | None = None,
     rules: tuple[Rule, ...] = (),
     words_in: str | None = None,
+    uids_in: str | None = None,
     unsure: tuple[float, str] | None = None,
 ) -> list[Part]:
     """Run the stage over a parquet pool in parts of `size`; the parts that it yields."""
@@ -83,7 +85,7 @@ def prepare(
     step = PrepareStep(
         run=run, reads="", digest="d", own="o", pool=PoolFormat("parquet", "url", "caption", uid),
         languages=languages, metadata=metadata or {}, rules=rules,
-        words_in=words_in, unsure=unsure,
+        words_in=words_in, uids_in=uids_in, unsure=unsure,
     )  # fmt: skip
     parts = [
         Part(i, path, start, min(size, len(pool) - start))
@@ -335,3 +337,28 @@ def test_a_caption_whose_language_is_not_sure_counts_as_another(tmp_path: Path, 
     sure = (Rule(column="language_score", min=0.5),)
     prepare(third, pool, metadata=metadata, unsure=(0.5, "en"), rules=sure)
     assert [row[0] for row in rows_of(third, "prepare", *names)] == captions[2:]
+
+
+def test_a_subset_is_taken_before_anything_else_is_looked_at(run: Run, tmp_path: Path) -> None:
+    uids = [f"{n:032x}" for n in (5, 2**64, 7, 1, 9)]
+    captions = [
+        "a red fox in the snow",
+        "Der Hund schläft in der Sonne",
+        "",
+        "a cat on a mat",
+        "a dog",
+    ]
+    pool: list[dict[str, Any]] = [
+        {"url": f"http://x.example/{i}", "caption": caption, "id": uid}
+        for i, (caption, uid) in enumerate(zip(captions, uids, strict=True))
+    ]
+    pool += [pool[0], {"url": None, "caption": "x", "id": uids[4]}]
+    wanted = [uids[2], uids[0], uids[1], "f" * 32]
+    halves = sorted((int(uid[:16], 16), int(uid[16:], 16)) for uid in wanted)
+    np.save(tmp_path / "subset.npy", np.array(halves, np.dtype("u8,u8")))
+    prepare(run, pool, uid="id", languages=("en",), uids_in=str(tmp_path / "subset.npy"), size=4)
+    assert rows_of(run, "prepare", "uid") == [uids[0], uids[0]]
+    assert sorted(gone(run, Stage.PREPARE, 2)) == sorted(
+        [(uids[1], "language", "de"), (uids[2], "empty_caption", None),
+         (uids[3], "not_in_subset", None), (uids[4], "not_in_subset", None)]
+    )  # fmt: skip
