@@ -151,6 +151,11 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
                 raise CurateError(
                     f"{where} {key} {list(values or ())} does not fit {leaf.column}, which is {kind}"
                 ) from None
+        if leaf.same_as and not _comparable(kind, known[leaf.same_as]):
+            raise CurateError(
+                f"{where} {leaf.column} is {kind} and {leaf.same_as} {known[leaf.same_as]}: they are"
+                " never the same"
+            )
         if leaf.per and (
             pa.types.is_nested(known[leaf.per]) or pa.types.is_floating(known[leaf.per])
         ):
@@ -158,3 +163,10 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
                 f"{where} per {leaf.per}: expected a column of words, whole numbers or true and"
                 f" false, not of {known[leaf.per]}"
             )
+
+
+def _comparable(one: pa.DataType, other: pa.DataType) -> bool:
+    def is_number(kind: pa.DataType) -> bool:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+    return bool(one.equals(other)) or (is_number(one) and is_number(other))

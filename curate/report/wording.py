@@ -179,6 +179,8 @@ def conditions(rule: Rule) -> str:
         asked.append("one of " + ", ".join(map(_value, rule.in_)))
     if rule.not_in is not None:
         asked.append("none of " + ", ".join(map(_value, rule.not_in)))
+    if rule.same_as is not None:
+        asked.append(f"the same as {rule.same_as}")
     if rule.top_fraction is not None:
         group = f" of its {rule.per}" if rule.per else ""
         asked.append(f"among the highest {100 * rule.top_fraction:.4g}%{group}")

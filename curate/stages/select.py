@@ -59,9 +59,11 @@ def _figures(dropped: Any, rules: Sequence[Rule]) -> dict[str, float]:
 
 def _values(table: pa.Table, rule: Rule) -> Any:
     """What a rule's decision rests on: a column, or ``NAME=VALUE`` of each of several."""
-    if rule.column is not None:
+    if rule.column is not None and rule.same_as is None:
         return table[rule.column]
-    names = dict.fromkeys(leaf.column for leaf in rule.leaves())
+    names = dict.fromkeys(
+        name for leaf in rule.leaves() for name in (leaf.column, leaf.same_as) if name
+    )
     parts = [pc.binary_join_element_wise(f"{name}", pc.fill_null(as_text(table[name]), ""), "=")
              for name in names]  # fmt: skip
     return pc.binary_join_element_wise(*parts, ", ")
