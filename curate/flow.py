@@ -34,7 +34,7 @@ from curate.stages.forests import Spread
 from curate.stages.measure import JoinStep, MeasureStep
 from curate.stages.nearest import NearestTarget, NearestTargetStep
 from curate.stages.part import TakePart
-from curate.stages.prepare import PrepareStep
+from curate.stages.prepare import Prepare, PrepareStep
 from curate.stages.score import ScoreStep, TakeScores
 from curate.stages.select import Select, SelectDownload, SelectScore
 from curate.stages.semantic import FindDuplicates, SemanticStep
@@ -51,7 +51,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
     stages = [stage for stage in plan.stages if plan.run.makes(stage)]
     parts: Any = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
     if Stage.PREPARE in stages:
-        parts |= "Prepare" >> beam.ParDo(TakePart(prepare_step(plan)))
+        parts |= "Prepare" >> Prepare(prepare_step(plan))
     if Stage.DOWNLOAD in stages:
         parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
         parts |= "Select images" >> Select(select_step(plan, Stage.DOWNLOAD))

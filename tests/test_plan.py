@@ -480,7 +480,7 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
     made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score=BASE["score"],
                 select=rules)  # fmt: skip
     assert [rule_stage(rule, made.config) for rule in made.config.select] == [
-        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD,
+        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.PREPARE,
     ]  # fmt: skip
 
 
@@ -508,9 +508,6 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
          "'width': no column 'tongue' in this run"),
         ({"select": [{"column": "clip_score", "min": 1}]}, "no column 'clip_score' in this run"),
         ({"select": [{"column": "language", "min": 1}]}, "'language': language is not a number"),
-        ({"select": [{"name": "x", "column": "caption_words", "top_fraction": 0.5}],
-          "download": {"enabled": False}},
-         "'x': a top_fraction is taken after download or score, and neither runs here"),
         ({"select": [{"column": "width", "in": ["a"]}]}, "width"),
         ({"select": [{"column": "width", "same_as": "language"}]},
          "'width': width is int32 and language string: they are never the same"),
