@@ -122,13 +122,17 @@ def absolute(config: Config) -> Config:
     pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
     lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
     opt_outs = config.download.opt_out_list
-    words = config.prepare.words_in
+    words, uids = config.prepare.words_in, config.prepare.uids_in
     blocked = tuple(map(files.absolute, config.download.block_lists))
     update: dict[str, object] = {
         "input": pool,
         "out": files.absolute(config.out) if config.out else None,
         "prepare": config.prepare.model_copy(
-            update={"metadata": lists, "words_in": files.absolute(words) if words else None}
+            update={
+                "metadata": lists,
+                "words_in": files.absolute(words) if words else None,
+                "uids_in": files.absolute(uids) if uids else None,
+            }
         ),
         "download": config.download.model_copy(
             update={

@@ -42,7 +42,7 @@ from curate.stages.forests import Spread
 from curate.stages.measure import JoinStep, MeasureStep
 from curate.stages.nearest import NearestTarget, NearestTargetStep
 from curate.stages.part import TakePart
-from curate.stages.prepare import PrepareStep
+from curate.stages.prepare import Prepare, PrepareStep
 from curate.stages.score import ScoreStep, TakeScores
 from curate.stages.select import Select, SelectDownload, SelectScore
 from curate.stages.semantic import FindDuplicates, SemanticStep
@@ -59,7 +59,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
     stages = [stage for stage in plan.stages if plan.run.makes(stage)]
     parts: Any = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
     if Stage.PREPARE in stages:
-        parts |= "Prepare" >> beam.ParDo(TakePart(prepare_step(plan)))
+        parts |= "Prepare" >> Prepare(prepare_step(plan))
     if Stage.DOWNLOAD in stages:
         parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
         parts |= "Select images" >> Select(select_step(plan, Stage.DOWNLOAD))
@@ -126,6 +126,7 @@ def prepare_step(plan: Plan) -> PrepareStep:
         languages=prepare.languages,
         metadata=metadata,
         words_in=files.absolute(prepare.words_in) if prepare.words_in else None,
+        uids_in=files.absolute(prepare.uids_in) if prepare.uids_in else None,
         unsure=(prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None,
         rules=plan.rules(Stage.PREPARE),
         max_dead=most_dead(

@@ -17,6 +17,7 @@ class DropReason(StrEnum):
     # prepare
     EMPTY_CAPTION = "empty_caption"
     BAD_URL = "bad_url"
+    NOT_IN_SUBSET = "not_in_subset"
     LANGUAGE = "language"
     NO_MATCH = "no_match"
     # download: the outcome of the fetch

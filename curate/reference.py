@@ -56,9 +56,9 @@ _OTHERS = {
     "error_message": "null, as img2dataset writes it",
 }
 _RULES = """A rule of `select` is over any column of prepare, download, dedup and score but lists. It
-applies at the first of prepare, download and score that runs and after which its columns exist (a
-`top_fraction` not at prepare). Scores of `score.also` and `scores` are columns too, under the names
-that they are given (float).
+applies at the first of prepare, download and score that runs and after which its columns exist. So a
+`top_fraction` of a column of the pool is of the pairs that prepare would keep, before any is fetched.
+Scores of `score.also` and `scores` are columns too, under the names that they are given (float).
 """
 
 

@@ -21,7 +21,7 @@ RUN/
   dead/<stage>/part-00000.parquet
   dedup/clusters/part-00000.parquet dedup/clusters.json    who stays, for the pairs not alone
   balance/entries.parquet  balance/thresholds.json  <stage>/quantiles.json
-  shards/00000.tar 00000.parquet 00000_stats.json manifest.json
+  shards/00000.tar 00000.parquet 00000_stats.json manifest.json sizes.json
   report/
 
 The annotated files are there so that a changed rule repeats neither a download nor a model pass.

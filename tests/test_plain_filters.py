@@ -7,6 +7,7 @@ import pytest
 
 from curate import config_file
 from curate.config import Config
+from curate.ops.duplicates import DedupRule, keys_of
 from curate.ops.images import ImageEncoder, Refusal
 from curate.ops.language import identify
 from curate.ops.rules import drops
@@ -57,6 +58,20 @@ def test_each_rule_stands_at_its_published_edge(name: str) -> None:
     for label, (inside, outside) in EDGES[name].items():
         assert failed(settings, {**GOOD, **inside}) == []
         assert failed(settings, {**GOOD, **outside}) == [label]
+
+
+def test_laion_400m_compares_url_and_text_and_laion_5b_the_url_alone() -> None:
+    pairs = [("http://a.example/1", text) for text in ("A cat", "a cat", "A cat", "the cat")]
+    pairs.append(("http://a.example/2", "A cat"))
+    table = pa.table({"url": [x for x, _ in pairs], "caption": [x for _, x in pairs]})
+    urls = [(url, "") for url, _ in pairs]
+    for name, published in (("laion-400m", pairs), ("laion-2b-en", urls)):
+        rule = DedupRule(**recipe(name).dedup.model_dump(exclude={"enabled"}))
+        (keys,) = keys_of(table, "url", rule)
+        assert rule.policy == ("url",)
+        assert [keys.hashes.tolist().index(x) for x in keys.hashes.tolist()] == [
+            published.index(x) for x in published
+        ]
 
 
 def test_what_is_compared_and_what_is_kept_as_it_is() -> None:

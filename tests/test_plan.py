@@ -294,6 +294,17 @@ def test_a_list_of_words_counts_by_its_content_and_adds_a_column(tmp_path: Path)
     assert "words_in_list" in added_columns(config)[Stage.PREPARE].names
 
 
+def test_a_subset_counts_by_its_content(tmp_path: Path) -> None:
+    before = digests(tmp_path)
+    path = tmp_path / "subset.npy"
+    np.save(path, np.zeros(1, np.dtype("u8,u8")))
+    key = {"prepare.uids_in": str(path)}
+    with_subset = digests(tmp_path, key)
+    assert changed(before, with_subset, "own") == ["prepare"]
+    np.save(path, np.zeros(2, np.dtype("u8,u8")))
+    assert changed(with_subset, digests(tmp_path, key), "own") == ["prepare"]
+
+
 def test_the_pool_is_in_every_chain_and_in_nobodys_own(tmp_path: Path) -> None:
     before = digests(tmp_path)
     document = BASE | {"prepare": BASE["prepare"] | {"metadata": {"en": str(tmp_path / "en.txt")}}}
@@ -469,7 +480,7 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
     made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score=BASE["score"],
                 select=rules)  # fmt: skip
     assert [rule_stage(rule, made.config) for rule in made.config.select] == [
-        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD,
+        Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.PREPARE,
     ]  # fmt: skip
 
 
@@ -497,13 +508,14 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
          "'width': no column 'tongue' in this run"),
         ({"select": [{"column": "clip_score", "min": 1}]}, "no column 'clip_score' in this run"),
         ({"select": [{"column": "language", "min": 1}]}, "'language': language is not a number"),
-        ({"select": [{"name": "x", "column": "caption_words", "top_fraction": 0.5}],
-          "download": {"enabled": False}},
-         "'x': a top_fraction is taken after download or score, and neither runs here"),
         ({"select": [{"column": "width", "in": ["a"]}]}, "width"),
+        ({"select": [{"column": "width", "same_as": "language"}]},
+         "'width': width is int32 and language string: they are never the same"),
+        ({"select": [{"column": "sha256", "same_as": "pool_sha256"}]}, "no column 'pool_sha256'"),
         ({"select": [{"column": "matches", "in": ["a"]}]}, "matches"),
         ({"prepare": {"metadata": {"en": "gone.txt"}}}, "prepare.metadata.en: "),
         ({"prepare": {"words_in": "gone.txt"}}, "prepare.words_in: gone.txt: no such file"),
+        ({"prepare": {"uids_in": "/gone.npy"}}, "prepare.uids_in: /gone.npy: no such file"),
         ({"score": {"model": "ViT-B-23"}}, "open_clip has no model 'ViT-B-23'; nearest: ViT-B-32"),
         ({"score": {"model": "gone.json"}}, "score.model: gone.json: no such file"),
         ({"score": {"model": MODEL, "pretrained": "a/gone.pt"}},

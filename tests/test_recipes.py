@@ -4,12 +4,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from curate import files
 from curate.config import Config
 from curate.config_file import load, recipes
+from curate.flow import prepare_step
 from curate.ops.pool import PoolFormat
 from curate.ops.quantiles import find_cuts, quantiles_of
 from curate.ops.rules import drops
@@ -209,3 +211,18 @@ def test_recipes_over_stored_embeddings_can_be_planned(name: str) -> None:
     assert rule_stage(config.select[-1], config) is Stage.SCORE
     assert config.score is not None
     assert config.score.embeddings
+
+
+def test_a_published_subset_is_planned_over_datacomps_metadata(tmp_path: Path) -> None:
+    row = {"uid": "0" * 31 + "7", "url": "http://x.example/7", "text": "a red fox", "sha256": "ab" * 32,
+           "face_bboxes": [[0.1, 0.1, 0.2, 0.2]]}  # fmt: skip
+    files.write_table(str(tmp_path / "00000.parquet"), pa.Table.from_pylist([row]))
+    np.save(tmp_path / "subset.npy", np.array([(0, 7)], np.dtype("u8,u8")))
+    changes = (f"input.paths={tmp_path}/*.parquet", f"prepare.uids_in={tmp_path}/subset.npy")
+    config = load(str(recipes()["datacomp-subset"]), overrides=changes, out=str(tmp_path / "run"))
+    plan = make_plan(config)
+    assert [rule.label for rule in plan.rules(Stage.DOWNLOAD)] == ["as_published"]
+    kept = prepare_step(plan).process(plan.parts[0]).kept.to_pylist()
+    assert [(one["uid"], one["pool_sha256"], one["blur_boxes"]) for one in kept] == [
+        (row["uid"], row["sha256"], row["face_bboxes"])
+    ]

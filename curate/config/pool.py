@@ -84,3 +84,7 @@ class Prepare(Model):
     words_in: str | None = Field(
         None, description="words to count in captions as words_in_list, one a line, lower case"
     )
+    uids_in: str | None = Field(
+        None,
+        description="DataComp subset file (.npy of u8,u8, sorted): keep the pairs whose uids it has",
+    )

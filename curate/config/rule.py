@@ -26,6 +26,9 @@ class Rule(Model):
     not_in: tuple[bool | str | int | float, ...] | None = Field(
         None, description="values not to keep"
     )
+    same_as: str | None = Field(
+        None, description="keep where this other column has the same value, as a hash that was told"
+    )
     top_fraction: float | None = Field(
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
@@ -42,7 +45,7 @@ class Rule(Model):
     @model_validator(mode="after")
     def _something(self) -> "Rule":
         conditions = (
-            self.min, self.max, self.between, self.in_, self.not_in, self.top_fraction
+            self.min, self.max, self.between, self.in_, self.not_in, self.same_as, self.top_fraction
         )  # fmt: skip
         given = [condition for condition in conditions if condition is not None]
         forms = [self.column, self.any_of, self.all_of]
@@ -50,7 +53,8 @@ class Rule(Model):
             raise ValueError("a rule is over one `column`, or else has one of any_of and all_of")
         if self.column is not None and not given:
             raise ValueError(
-                "a rule needs one of min, max, between, in, not_in, top_fraction (or any_of, all_of)"
+                "a rule needs one of min, max, between, in, not_in, same_as, top_fraction (or any_of,"
+                " all_of)"
             )
         if self.per is not None and self.top_fraction is None:
             raise ValueError("`per` says of what groups top_fraction is, and there is none")
@@ -82,8 +86,8 @@ class Rule(Model):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the rule looks at, those of `per` included."""
-        named = [name for leaf in self.leaves() for name in (leaf.column, leaf.per)]
+        """The columns that the rule looks at, those of `per` and `same_as` included."""
+        named = [name for leaf in self.leaves() for name in (leaf.column, leaf.same_as, leaf.per)]
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property

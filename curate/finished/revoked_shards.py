@@ -11,6 +11,7 @@ from curate.ops.tar import TarWriter
 from curate.revocations import Revocations
 from curate.run import Run
 from curate.schema import Stage
+from curate.stages.shards import write_manifest
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _manifest(run: Run) -> None:
     pairs, size = (sum(shard[key] for shard in shards) for key in ("pairs", "bytes"))
     now = {**manifest, "pairs": pairs, "bytes": size, "shards": shards}
     if now != manifest:
-        files.write_json(url, now)
+        write_manifest(run, now)
 
 
 def keep_samples(url: str, rows: pa.Table) -> tuple[int, str]:

@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
-from numpy.typing import NDArray
 
 from curate import files
+from curate.ops.uids import DTYPE, halves
 from curate.run import Run
-
-DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 
 _TOGETHER = 1 << 22
 """Uids that are sorted at once, about."""
@@ -34,19 +32,13 @@ def write_subset(run: Run, folder: str, target: str) -> int:
         with ExitStack() as stack:
             opened = [stack.enter_context(bucket.open("wb")) for bucket in buckets]
             for table in run.tables(folder, columns=["uid"]):
-                halves = _halves(table["uid"])
-                place = halves[:, 0] >> np.uint64(64 - bits) if bits else np.zeros(len(halves))
+                uids = halves(table["uid"])
+                place = uids[:, 0] >> np.uint64(64 - bits) if bits else np.zeros(len(uids))
                 for i in np.unique(place):
-                    opened[int(i)].write(halves[place == i].tobytes())
+                    opened[int(i)].write(uids[place == i].tobytes())
         header: Any = {"descr": DTYPE.descr, "fortran_order": False, "shape": (total,)}
         write_array_header_1_0(file, header)
         for bucket in buckets:
-            uids = np.fromfile(bucket, DTYPE)
-            file.write(uids[np.lexsort((uids["f1"], uids["f0"]))].tobytes())
+            held = np.fromfile(bucket, DTYPE)
+            file.write(held[np.lexsort((held["f1"], held["f0"]))].tobytes())
     return total
-
-
-def _halves(column: Any) -> NDArray[np.uint64]:
-    """Hex uids as upper and lower halves, shape (n, 2)."""
-    digits = bytes.fromhex("".join(column.to_pylist()))
-    return np.frombuffer(digits, ">u8").reshape(-1, 2).astype("<u8")

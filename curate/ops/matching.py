@@ -21,8 +21,10 @@ import pyarrow as pa
 from curate.ops.strings import buffers
 from curate.ops.trie import group_rows, grown, match_rows
 
-NO_SPACE_LANGUAGES = frozenset({"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"})
-"""Languages written without spaces (Meta CLIP 2)."""
+NO_SPACE_LANGUAGES = frozenset(
+    {"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "wuu", "yue", "zh"}
+)
+"""Languages written without spaces: those of Meta CLIP 2, and the Chinese ones of fastText."""
 
 _NO_SPACE_RANGES = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -30,7 +32,7 @@ _NO_SPACE_RANGES = (
     (0x1000, 0x109F),  # Burmese
     (0x1780, 0x17FF),  # Khmer
     (0x19E0, 0x19FF),  # Khmer symbols
-    (0x2E80, 0x2FDF),  # CJK radicals
+    (0x2E80, 0x2FFF),  # CJK radicals and how characters are composed of them
     (0x3000, 0x33FF),  # CJK punctuation, kana, bopomofo, compatibility
     (0x3400, 0x4DBF),  # CJK extension A
     (0x4E00, 0x9FFF),  # CJK

@@ -33,6 +33,8 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
         conditions.append(pc.is_in(column, pa.array(rule.in_, column.type)))
     if rule.not_in is not None:
         conditions.append(pc.invert(pc.is_in(column, pa.array(rule.not_in, column.type))))
+    if rule.same_as is not None:
+        conditions.append(pc.equal(column, table[rule.same_as]))
     if rule.top_fraction is not None and rule.column is not None:
         quantile = Quantile(rule.column, rule.top_fraction, rule.per)
         conditions.append(pc.greater_equal(column, _to_reach(table, quantile, cuts)))

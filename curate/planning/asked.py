@@ -96,8 +96,6 @@ def rules_at(stage: Stage, config: Config) -> tuple[Rule, ...]:
 def rule_stage(rule: Rule, config: Config) -> Stage:
     """The first stage that applies rules and after which all columns of `rule` exist.
 
-    Prepare, which reads the pool as it goes, takes no quantile: that is for the next such stage.
-
     Raises
     ------
     CurateError
@@ -109,13 +107,7 @@ def rule_stage(rule: Rule, config: Config) -> Stage:
         known |= {field.name: field.type for field in columns}
         if stage in _RULE_STAGES and known.keys() >= set(rule.columns):
             _check_rule(rule, known)
-            if not rule.has_quantile or stage is not Stage.PREPARE:
-                return stage
-    if rule.has_quantile and known.keys() >= set(rule.columns):
-        raise CurateError(
-            f"select rule {rule.label!r}: a top_fraction is taken after download or score, and"
-            " neither runs here"
-        )
+            return stage
     last = [stage for stage in added if stage in _RULE_STAGES][-1]
     usable = schema.after(last, enabled=added, added=added).names
     missing = next(name for name in rule.columns if name not in usable)
@@ -151,6 +143,11 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
                 raise CurateError(
                     f"{where} {key} {list(values or ())} does not fit {leaf.column}, which is {kind}"
                 ) from None
+        if leaf.same_as and not _comparable(kind, known[leaf.same_as]):
+            raise CurateError(
+                f"{where} {leaf.column} is {kind} and {leaf.same_as} {known[leaf.same_as]}: they are"
+                " never the same"
+            )
         if leaf.per and (
             pa.types.is_nested(known[leaf.per]) or pa.types.is_floating(known[leaf.per])
         ):
@@ -158,3 +155,10 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
                 f"{where} per {leaf.per}: expected a column of words, whole numbers or true and"
                 f" false, not of {known[leaf.per]}"
             )
+
+
+def _comparable(one: pa.DataType, other: pa.DataType) -> bool:
+    def is_number(kind: pa.DataType) -> bool:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+    return bool(one.equals(other)) or (is_number(one) and is_number(other))

@@ -10,6 +10,7 @@ from curate.ops.clip import known_models, known_tags, known_width
 from curate.ops.contamination import EmbeddingModel, check_embeddings, read_evaluation
 from curate.ops.optout import read_list
 from curate.ops.tables import read_entries
+from curate.ops.uids import check_subset
 from curate.ops.vectors import target_files
 from curate.planning.asked import measure_spec
 from curate.run import ANNOTATED
@@ -124,7 +125,7 @@ def _check_list(path: str) -> str:
 
 
 def check_metadata(config: Config) -> dict[str, str]:
-    """Digests of each language's entry list and of `words_in`, once it is known that they read."""
+    """Digests of each language's entry list and of other lists, once it is known that they read."""
     digests = {}
     for language, path in sorted(config.prepare.metadata.items()):
         url = files.absolute(path)
@@ -142,6 +143,13 @@ def check_metadata(config: Config) -> dict[str, str]:
         if not files.read_bytes(url).strip():
             raise CurateError(f"prepare.words_in: {words_in}: there is no word in it")
         digests["words_in"] = files.content_digest(url)
+    if uids_in := config.prepare.uids_in:
+        url = files.absolute(uids_in)
+        try:
+            check_subset(url)
+        except CurateError as error:
+            raise CurateError(f"prepare.uids_in: {error}") from None
+        digests["uids_in"] = files.content_digest(url)
     return digests
 
 

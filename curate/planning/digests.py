@@ -44,7 +44,9 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     stages = enabled_stages(config)
 
     def rules(stage: Stage) -> list[object]:
-        return [rule.model_dump(by_alias=True) for rule in rules_at(stage, config)]
+        return [
+            rule.model_dump(by_alias=True, exclude_none=True) for rule in rules_at(stage, config)
+        ]
 
     sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
     metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
@@ -54,6 +56,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
         Stage.PREPARE: [
             config.prepare.languages, metadata, words, rules(Stage.PREPARE),
             config.input.columns.kept, unsure and unsure.model_dump(),
+            *([assets["uids_in"]] if "uids_in" in assets else ()),
         ]
     }  # fmt: skip
     if Stage.DOWNLOAD in stages:

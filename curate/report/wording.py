@@ -27,6 +27,7 @@ POLICIES: dict[str, str] = {
 REASONS: dict[str, str] = {
     DropReason.EMPTY_CAPTION: "Nothing is left of the caption once it is cleaned.",
     DropReason.BAD_URL: "The URL is not one that an image can be fetched from over HTTP.",
+    DropReason.NOT_IN_SUBSET: "The pair's uid is not in the subset file that prepare.uids_in names.",
     DropReason.LANGUAGE: "The caption is in a language that was not asked for; the value is the"
     " language found.",
     DropReason.NO_MATCH: "No entry of the list occurs in the caption, so it could not be balanced."
@@ -93,10 +94,13 @@ REASONS: dict[str, str] = {
 
 _MOST = 0.9
 """Share of what enters a stage over which one reason is alarming."""
-_INTENDED = frozenset({DropReason.SAMPLED_OUT, DropReason.FREQUENT_WORDS, DropReason.REVOKED})
+_INTENDED = frozenset({DropReason.SAMPLED_OUT, DropReason.FREQUENT_WORDS, DropReason.REVOKED,
+                       DropReason.NOT_IN_SUBSET})  # fmt: skip
 _REMEDIES: dict[str, str] = {
     DropReason.EMPTY_CAPTION: "is input.columns.caption the column of the captions?",
     DropReason.BAD_URL: "is input.columns.url the column of the URLs?",
+    DropReason.NOT_IN_SUBSET: "is prepare.uids_in a subset of this pool, and input.columns.uid its"
+    " column of uids?",
     DropReason.LANGUAGE: "see prepare.languages and prepare.metadata.",
     DropReason.NO_MATCH: "see the lists of prepare.metadata.",
     DropReason.FORBIDDEN_ADDRESS: "for a host of your own: download.connect_to: {HOST: ADDRESS:PORT},"
@@ -129,7 +133,8 @@ def alarms(stages: Mapping[str, Mapping[str, Any]], *, config: Config) -> list[s
     asked = {rule_reason(rule.label) for rule in config.select if rule.has_quantile}
     for stage, counts in ((stage, stages[stage]) for stage in Stage if stage in stages):
         for reason, n in {**counts["dropped"], **counts["dead"]}.items():
-            if n > _MOST * counts["rows"] and reason not in _INTENDED | asked:
+            meant = reason in _INTENDED | asked and n < counts["rows"]
+            if n > _MOST * counts["rows"] and not meant:
                 remedy = _REMEDIES.get(reason, "")
                 told = explain(reason, config=config)
                 found.append(
@@ -174,6 +179,8 @@ def conditions(rule: Rule) -> str:
         asked.append("one of " + ", ".join(map(_value, rule.in_)))
     if rule.not_in is not None:
         asked.append("none of " + ", ".join(map(_value, rule.not_in)))
+    if rule.same_as is not None:
+        asked.append(f"the same as {rule.same_as}")
     if rule.top_fraction is not None:
         group = f" of its {rule.per}" if rule.per else ""
         asked.append(f"among the highest {100 * rule.top_fraction:.4g}%{group}")

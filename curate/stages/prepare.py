@@ -1,7 +1,8 @@
 """prepare: raw (url, caption) rows -> cleaned pairs with uid, language and matched entries.
 
-May drop: an empty caption, a URL that is not http(s) where no image came with it, a language that is
-not wanted, what the text rules drop, a caption that matches no entry. A retry is safe.
+May drop: a pair that is not in the subset asked for, an empty caption, a URL that is not http(s) where
+no image came with it, a language that is not wanted, what the text rules drop, a caption that matches
+no entry. A retry is safe.
 
 Cleaning: control characters and line breaks become a space each, outer white space is cut off.
 Nothing else changes; spaces inside are kept as they are, because matching looks at them.
@@ -11,9 +12,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.config import Rule
@@ -22,14 +25,16 @@ from curate.ops.hashing import pair_uids
 from curate.ops.language import identify
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
 from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
+from curate.ops.quantiles import quantiles_of
 from curate.ops.tables import STAGED, read_entries, read_slice
+from curate.ops.uids import is_in_subset, open_subset
 from curate.planning.cutting import source_of
 from curate.reasons import DropReason, ErrorCode
 from curate.revocations import load_revocations
 from curate.run import PLACES_FILE, Part
 from curate.schema import Stage
-from curate.stages.part import PartOutput, PartStep, Sieve
-from curate.stages.select import apply_rules
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+from curate.stages.select import apply_rules, cuts_of_rules
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
@@ -97,6 +102,12 @@ def load_words(path: str) -> Any:
     return pa.array(sorted(set(files.read_bytes(path).decode().split())), pa.string())
 
 
+@lru_cache(maxsize=2)
+def load_subset(path: str) -> NDArray[np.uint64]:
+    """The uids of a subset file, mapped once a process."""
+    return open_subset(path)
+
+
 @lru_cache(maxsize=256)
 def load_matcher(path: str, language: str) -> Matcher:
     """The matcher of an entry list, built once a process."""
@@ -139,6 +150,7 @@ class PrepareStep(PartStep):
     rules: tuple[Rule, ...]
     max_dead: int | None = None  # rows in the whole pool
     words_in: str | None = None
+    uids_in: str | None = None
     unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
 
     def incoming(self, part: Part) -> pa.Table:
@@ -157,9 +169,50 @@ class PrepareStep(PartStep):
                 )
         return table
 
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of a part afterwards."""
+        return schema.prepared(
+            listed=self.words_in is not None,
+            boxed=self.pool.blur_boxes is not None,
+            kept=dict(self.pool.keep),
+        )
+
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """Cheapest checks first, so that later ones see fewer rows."""
+        """`sides[0]`, where there are quantile rules, are the cuts."""
         table = self.incoming(part)
+        sieve = self._sieved(table)
+        self._tell_languages(sieve)
+        captions = sieve.table["caption"].combine_chunks()
+        languages = sieve.table["language"].combine_chunks()
+        matches = match_by_language(captions, languages, metadata=self.metadata)
+        self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
+        rules = apply_rules(sieve, self.rules, cuts=sides[0] if sides else None)
+        if self.metadata:
+            lengths = pc.list_value_length(sieve.table["matches"])
+            sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
+        total = pc.sum(pc.list_value_length(sieve.table["matches"])).as_py() or 0
+        if part.images:
+            places = sieve.table.select(schema.PLACES.names)
+            files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
+        output = sieve.output(columns=self.columns, figures={"matches": total, **rules})
+        self._check(part, output.dead, table["uid"])
+        return output
+
+    def sound(self, part: Part) -> pa.Table:
+        """The columns that quantiles are of, for the rows that reach the rules."""
+        asked = quantiles_of(self.rules)
+        names = list(dict.fromkeys(x for one in asked for x in (one.column, one.per) if x))
+        sieve = self._sieved(self.incoming(part))
+        if self._wanted or {"language", "language_score"} & set(names):
+            self._tell_languages(sieve)
+        if set(names) - set(sieve.table.column_names):
+            captions = sieve.table["caption"].combine_chunks()
+            self._append(sieve, measures(captions, words_in=self.words_in))
+        return sieve.table.select(names)
+
+    def _sieved(self, table: pa.Table) -> Sieve:
+        """What comes before any text is looked at, cheapest first, so that later checks see less."""
         given, caption = table["uid"], clean(table["caption"])
         columns = {"uid": uids_of(table, caption), "url": table["url"], "caption": caption}
         rest = {name: table[name] for name in ("error", "detail", *_CARRIED, *self.pool.kept.names)}
@@ -177,29 +230,16 @@ class PrepareStep(PartStep):
             valid = pc.fill_null(pc.match_substring_regex(given, _UID), False)
             sieve.remove(pc.invert(valid), reason=ErrorCode.BAD_UID, value=given)
         sieve.remove(pc.is_null(sieve.table["url"]), reason=ErrorCode.NULL_URL)
+        if self.uids_in:
+            held = is_in_subset(sieve.table["uid"], load_subset(self.uids_in))
+            sieve.remove(~held, reason=DropReason.NOT_IN_SUBSET)
         sieve.remove(pc.equal(sieve.table["caption"], ""), reason=DropReason.EMPTY_CAPTION)
         url = sieve.table["url"]
         can_be_had = pc.or_(
             pc.match_substring_regex(url, _WEB_URL), pc.is_valid(sieve.table["size"])
         )
         sieve.remove(pc.invert(can_be_had), reason=DropReason.BAD_URL, value=url)
-        self._text_columns(sieve)
-        rules = apply_rules(sieve, self.rules)
-        if self.metadata:
-            lengths = pc.list_value_length(sieve.table["matches"])
-            sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
-        matches = pc.sum(pc.list_value_length(sieve.table["matches"])).as_py() or 0
-        if part.images:
-            places = sieve.table.select(schema.PLACES.names)
-            files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
-        columns = schema.prepared(
-            listed=self.words_in is not None,
-            boxed=self.pool.blur_boxes is not None,
-            kept=dict(self.pool.keep),
-        )
-        output = sieve.output(columns=columns, figures={"matches": matches, **rules})
-        self._check(part, output.dead, table["uid"])
-        return output
+        return sieve
 
     def _check(self, part: Part, dead: pa.Table, given: Any) -> None:
         """Fail as soon as one part alone has more dead rows than the whole pool may have."""
@@ -217,19 +257,33 @@ class PrepareStep(PartStep):
                 f" the first: {told}"
             )
 
-    def _text_columns(self, sieve: Sieve) -> None:
+    @property
+    def _wanted(self) -> tuple[str, ...] | None:
+        """The languages whose captions stay; None for all."""
+        return self.languages or tuple(sorted(self.metadata)) or None
+
+    def _tell_languages(self, sieve: Sieve) -> None:
+        """Append the languages, and take out the captions in those that are not wanted."""
         captions = sieve.table["caption"].combine_chunks()
-        found = languages_of(captions, unsure=self.unsure)
-        languages = found["language"]
-        for name, column in found.items():
-            sieve.table = sieve.table.append_column(name, column)
-        wanted = self.languages or tuple(sorted(self.metadata)) or None
-        if wanted is not None:
-            others = pc.invert(pc.is_in(languages, pa.array(wanted)))
+        self._append(sieve, languages_of(captions, unsure=self.unsure))
+        if self._wanted is not None:
+            others = pc.invert(pc.is_in(sieve.table["language"], pa.array(self._wanted)))
             sieve.remove(others, reason=DropReason.LANGUAGE, value=sieve.table["language"])
-        captions = sieve.table["caption"].combine_chunks()
-        languages = sieve.table["language"].combine_chunks()
-        matches = match_by_language(captions, languages, metadata=self.metadata)
-        columns = {**measures(captions, words_in=self.words_in), "matches": matches}
+
+    @staticmethod
+    def _append(sieve: Sieve, columns: dict[str, Any]) -> None:
         for name, column in columns.items():
             sieve.table = sieve.table.append_column(name, column)
+
+
+class Prepare(beam.PTransform):
+    """Parts of the pool -> parts that are prepared."""
+
+    def __init__(self, step: PrepareStep) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, parts: Any) -> Any:
+        """A map; where a rule is of a top fraction, the pool is read before to find where it cuts."""
+        step = self._step
+        return parts | "Part" >> beam.ParDo(TakePart(step), *cuts_of_rules(parts, step))

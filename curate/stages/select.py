@@ -8,7 +8,7 @@ again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -21,7 +21,7 @@ from curate.cuts import FILE, cuts_stand, read_cuts, write_cuts
 from curate.ops.quantiles import Cuts, quantiles_of
 from curate.ops.rules import drops, shares
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
-from curate.run import ANNOTATED, SCORED, Part
+from curate.run import ANNOTATED, SCORED, Part, Run
 from curate.schema import ITEM, SCORE, SEMANTIC, SIMILARITY, Stage
 from curate.stages.blocking import Evaluations
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
@@ -58,9 +58,11 @@ def _figures(dropped: Any, rules: Sequence[Rule]) -> dict[str, float]:
 
 def _values(table: pa.Table, rule: Rule) -> Any:
     """What a rule's decision rests on: a column, or ``NAME=VALUE`` of each of several."""
-    if rule.column is not None:
+    if rule.column is not None and rule.same_as is None:
         return table[rule.column]
-    names = dict.fromkeys(leaf.column for leaf in rule.leaves())
+    names = dict.fromkeys(
+        name for leaf in rule.leaves() for name in (leaf.column, leaf.same_as) if name
+    )
     parts = [pc.binary_join_element_wise(f"{name}", pc.fill_null(as_text(table[name]), ""), "=")
              for name in names]  # fmt: skip
     return pc.binary_join_element_wise(*parts, ", ")
@@ -221,6 +223,52 @@ class SelectScore(SelectStep):
         return table.append_column(ROW, pa.array(np.arange(len(table))))
 
 
+class Ruled(Protocol):
+    """A step with rules, and what their quantiles are of."""
+
+    stage: ClassVar[Stage]
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the step's parts."""
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules."""
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of a part afterwards."""
+
+    def sound(self, part: Part) -> pa.Table:
+        """The columns that quantiles are of, for the rows that reach the rules."""
+
+
+def cuts_of_rules(parts: Any, step: Ruled) -> tuple[Any, ...]:
+    """The side input that the quantile rules of `step` ask for; nothing without such a rule.
+
+    Cuts that stand are those of the parts that stand, so nothing is counted again.
+    """
+    asked = quantiles_of(step.rules)
+    if not asked:
+        return ()
+    if cuts_stand(step.run, step.stage, digest=step.digest):
+        cuts = parts.pipeline | "Cuts" >> beam.Create([read_cuts(step.run, step.stage)])
+    else:
+        cuts = (
+            parts
+            | "Quantiles" >> FindCuts(Quantiles(asked, step.columns, step.sound))
+            | "Write" >> beam.Map(
+                write_cuts, target=step.run.path(step.stage, FILE), digest=step.digest
+            )
+        )  # fmt: skip
+    return (beam.pvalue.AsSingleton(cuts),)
+
+
 class Select(beam.PTransform):
     """Parts whose annotated rows stand -> parts whose rows are selected.
 
@@ -235,24 +283,9 @@ class Select(beam.PTransform):
         self._step, self._before = step, before
 
     def expand(self, parts: Any) -> Any:
-        """Without a quantile rule a map; with one a barrier, then the map.
-
-        Cuts that stand are those of the parts that stand, so nothing is counted again.
-        """
+        """Without a quantile rule a map; with one a barrier, then the map."""
         step = self._step
-        sides: tuple[Any, ...] = ()
-        if asked := quantiles_of(step.rules):
-            if cuts_stand(step.run, step.stage, digest=step.digest):
-                cuts = parts.pipeline | "Cuts" >> beam.Create([read_cuts(step.run, step.stage)])
-            else:
-                cuts = (
-                    parts
-                    | "Quantiles" >> FindCuts(Quantiles(asked, step.columns, step.sound))
-                    | "Write" >> beam.Map(
-                        write_cuts, target=step.run.path(step.stage, FILE), digest=step.digest
-                    )
-                )  # fmt: skip
-            sides = (beam.pvalue.AsSingleton(cuts),)
+        sides = cuts_of_rules(parts, step)
         if self._before:
             parts = self._before(parts, sides)
         return parts | "Rules" >> beam.ParDo(TakePart(step), *sides)

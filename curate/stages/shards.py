@@ -20,6 +20,8 @@ from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.download import read_images
 
+SIZES = "sizes.json"
+"""Pairs of each tar, as open_clip and DataComp read them in place of ``--train-num-samples``."""
 _SHARD_DIGITS = 5
 _INNER = ["tar_offset", "tar_size", "stored_sha256"]  # of the part's tar, not of the shard's
 
@@ -158,9 +160,8 @@ class ShardStep:
         for name in files.names(self.run.path(Stage.SHARDS)):
             if name not in wanted:
                 files.remove(self.path(name))
-        target = self.path("manifest.json")
-        files.write_json(
-            target,
+        return write_manifest(
+            self.run,
             {
                 "pairs": sum(record.pairs for record in shards),
                 "bytes": sum(record.bytes for record in shards),
@@ -168,7 +169,15 @@ class ShardStep:
                 "shards": [asdict(record) for record in shards],
             },
         )
-        return target
+
+
+def write_manifest(run: Run, document: dict[str, Any]) -> str:
+    """Write ``shards/manifest.json``, and beside it `SIZES`; the manifest's URL."""
+    counts = {f"{shard['name']}.tar": shard["pairs"] for shard in document["shards"]}
+    files.write_json(run.path(Stage.SHARDS, SIZES), counts)
+    target = run.path(Stage.SHARDS, "manifest.json")
+    files.write_json(target, document)
+    return target
 
 
 def _plain(slices: tuple[Slice, ...]) -> list[list[int]]:

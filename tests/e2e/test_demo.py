@@ -98,12 +98,13 @@ def test_webdataset_reads_the_shards(demo_run: Path) -> None:
 def test_open_clips_training_loader_reads_the_shards(demo_run: Path, tmp_path: Path) -> None:
     """`open_clip_train` itself: its loader, its arguments, its tokenizer; all pairs, once."""
     import open_clip
-    from open_clip_train.data import get_wds_dataset
+    from open_clip_train.data import get_dataset_size, get_wds_dataset
     from open_clip_train.params import parse_args
 
     names = sorted(path.stem for path in demo_run.glob("shards/*.tar"))
     n = len(kept(demo_run))
     urls = f"{demo_run}/shards/{{{names[0]}..{names[-1]}}}.tar"
+    assert get_dataset_size(urls) == (n, len(names))  # of sizes.json
     arguments = parse_args(
         ["--train-data", urls, "--train-num-samples", str(n), "--val-data", urls,
          "--val-num-samples", str(n), "--dataset-type", "webdataset", "--batch-size", "16",

@@ -82,6 +82,8 @@ def check_gone(run: Path, named: list[dict[str, Any]]) -> None:
     assert not uids & {row["uid"] for row in kept(run)}
     manifest = read_json(run / "shards/manifest.json")
     assert manifest["pairs"] == len(kept(run)) == entering
+    sizes = {f"{shard['name']}.tar": shard["pairs"] for shard in manifest["shards"]}
+    assert read_json(run / "shards/sizes.json") == sizes
     for shard in manifest["shards"]:
         with tarfile.open(run / "shards" / f"{shard['name']}.tar") as tar:
             keys = sorted({name.split(".")[0] for name in tar.getnames()})

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.ops.classifier import load
 from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher, needs_no_space
 from curate.ops.strings import buffers
 from curate.ops.trie import ROOM, Trie, fill
@@ -170,8 +171,26 @@ def test_all_ascii_punctuation_needs_no_space() -> None:
     assert {c for c in map(chr, range(128)) if needs_no_space(c)} == set(string.punctuation)
 
 
-def test_the_languages_without_spaces_are_those_of_the_paper() -> None:
-    assert sorted(NO_SPACE_LANGUAGES) == ["bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"]
+PUBLISHED = (
+    "4E00-9FFF 3400-4DBF 20000-2A6DF 2A700-2EBEF F900-FAFF 2E80-2FFF 0E00-0FFF 1000-109F 1780-17FF"
+)
+"""Code points that Meta CLIP 2 counts among the scripts without spaces."""
+
+
+def test_every_character_of_the_paper_needs_no_space() -> None:
+    for span in PUBLISHED.split():
+        low, high = (int(end, 16) for end in span.split("-"))
+        assert all(needs_no_space(chr(point)) for point in range(low, high + 1)), span
+    marks = "，。、；：？！“”‘’（）【】《》〈〉「」『』～—"
+    assert all(needs_no_space(mark) for mark in marks)
+
+
+def test_the_languages_without_spaces_are_those_of_the_paper_and_of_the_language_model() -> None:
+    published = {"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "zh"}
+    assert NO_SPACE_LANGUAGES - published == {"wuu", "yue"}
+    assert published <= NO_SPACE_LANGUAGES
+    labels = set(load("shipped://curate/data/lid.176.ftz").labels)
+    assert {"wuu", "yue", "zh"} <= labels
 
 
 @given(

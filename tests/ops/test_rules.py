@@ -112,6 +112,7 @@ leaf_rules = st.one_of(
     st.builds(lambda some: {"column": "word", "in": some}, st.lists(st.sampled_from("abc"))),
     st.builds(lambda a, b: {"column": "y", "between": sorted((a, b))},
               st.integers(-3, 3), st.integers(-3, 3)),
+    st.just({"column": "x", "same_as": "y"}),
 )  # fmt: skip
 nested_rules = st.recursive(
     leaf_rules,
@@ -133,6 +134,8 @@ def satisfies(row: dict[str, Any], rule: dict[str, Any]) -> bool:
     value = row[rule["column"]]
     if value is None:
         return False
+    if "same_as" in rule:
+        return bool(value == row[rule["same_as"]])
     low, high = rule.get("between", (rule.get("min", -9), rule.get("max", 9)))
     return value in rule["in"] if "in" in rule else bool(low <= value <= high)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 
 from curate import files, schema
 from curate.config import Rule
+from curate.cuts import read_cuts
 from curate.ops.language import identify
 from curate.ops.pool import PoolFormat
+from curate.ops.quantiles import Quantile
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from curate.stages.prepare import (
+    Prepare,
     PrepareStep,
     clean,
     count_listed,
@@ -73,6 +77,7 @@ def prepare(
     metadata: dict[str, str] | None = None,
     rules: tuple[Rule, ...] = (),
     words_in: str | None = None,
+    uids_in: str | None = None,
     unsure: tuple[float, str] | None = None,
 ) -> list[Part]:
     """Run the stage over a parquet pool in parts of `size`; the parts that it yields."""
@@ -83,7 +88,7 @@ def prepare(
     step = PrepareStep(
         run=run, reads="", digest="d", own="o", pool=PoolFormat("parquet", "url", "caption", uid),
         languages=languages, metadata=metadata or {}, rules=rules,
-        words_in=words_in, unsure=unsure,
+        words_in=words_in, uids_in=uids_in, unsure=unsure,
     )  # fmt: skip
     parts = [
         Part(i, path, start, min(size, len(pool) - start))
@@ -335,3 +340,65 @@ def test_a_caption_whose_language_is_not_sure_counts_as_another(tmp_path: Path, 
     sure = (Rule(column="language_score", min=0.5),)
     prepare(third, pool, metadata=metadata, unsure=(0.5, "en"), rules=sure)
     assert [row[0] for row in rows_of(third, "prepare", *names)] == captions[2:]
+
+
+def test_a_subset_is_taken_before_anything_else_is_looked_at(run: Run, tmp_path: Path) -> None:
+    uids = [f"{n:032x}" for n in (5, 2**64, 7, 1, 9)]
+    captions = [
+        "a red fox in the snow",
+        "Der Hund schläft in der Sonne",
+        "",
+        "a cat on a mat",
+        "a dog",
+    ]
+    pool: list[dict[str, Any]] = [
+        {"url": f"http://x.example/{i}", "caption": caption, "id": uid}
+        for i, (caption, uid) in enumerate(zip(captions, uids, strict=True))
+    ]
+    pool += [pool[0], {"url": None, "caption": "x", "id": uids[4]}]
+    wanted = [uids[2], uids[0], uids[1], "f" * 32]
+    halves = sorted((int(uid[:16], 16), int(uid[16:], 16)) for uid in wanted)
+    np.save(tmp_path / "subset.npy", np.array(halves, np.dtype("u8,u8")))
+    prepare(run, pool, uid="id", languages=("en",), uids_in=str(tmp_path / "subset.npy"), size=4)
+    assert rows_of(run, "prepare", "uid") == [uids[0], uids[0]]
+    assert sorted(gone(run, Stage.PREPARE, 2)) == sorted(
+        [(uids[1], "language", "de"), (uids[2], "empty_caption", None),
+         (uids[3], "not_in_subset", None), (uids[4], "not_in_subset", None)]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("languages", [None, ("en",)])
+def test_a_top_fraction_of_a_pools_column_is_datacomps(
+    run: Run, languages: tuple[str, ...] | None
+) -> None:
+    """Its cut: the value at int(n * fraction) of all, descending; here of all that reach the rules."""
+    random = np.random.default_rng(3)
+    scores = random.choice(np.linspace(-0.2, 0.5, 90, dtype=np.float32), 300)
+    told = ["a red fox in the deep snow", "Der Hund schläft in der Sonne am Meer"]
+    captions = [told[int(x)] for x in random.random(300) < 0.25]
+    path = run.path("pool.parquet")
+    table = pa.table(
+        {"url": [f"http://x.example/{i}" for i in range(300)], "caption": captions,
+         "score": pa.array(scores, mask=np.arange(300) == 7), "n": range(300)}
+    )  # fmt: skip
+    files.write_table(path, table)
+    rules = (
+        Rule(name="best", column="score", top_fraction=0.3),
+        Rule(name="long", column="caption_chars", top_fraction=0.9, per="language"),
+    )
+    keep = (("score", "float32"), ("n", "int64"))
+    step = PrepareStep(
+        run=run, reads="", digest="d", own="o", metadata={}, languages=languages, rules=rules,
+        pool=PoolFormat("parquet", "url", "caption", None, keep=keep),
+    )  # fmt: skip
+    parts = [Part(i, path, 70 * i, min(70, 300 - 70 * i)) for i in range(5)]
+    for _ in range(2):  # the second time everything stands
+        drive(run, Prepare(step), parts)
+        check_conserved(run, Stage.PREPARE, parts)
+    reaching = [i for i in range(300) if languages is None or captions[i] == told[0]]
+    of = np.array([scores[i] for i in reaching if i != 7])
+    cut = -np.sort(-of)[int(len(of) * 0.3)]
+    wanted = [i for i in reaching if i != 7 and scores[i] >= cut]
+    assert rows_of(run, "prepare", "n") == wanted
+    assert len(wanted) > int(len(of) * 0.3), "ties stay"
+    assert read_cuts(run, Stage.PREPARE)[Quantile("score", 0.3), None].value == cut

@@ -105,6 +105,19 @@ def test_rules_apply_one_after_the_other_and_a_string_column_has_values(run: Run
     ]  # fmt: skip
 
 
+def test_two_columns_are_compared_and_both_are_told(run: Run) -> None:
+    rows = images(1, 2, 3, 4)
+    for row, (width, original) in zip(rows, ((5, 5), (5, 6), (None, None), (7, 7)), strict=True):
+        row |= {"width": width, "original_width": original}
+    as_it_was = Rule(name="as_it_was", column="width", same_as="original_width")
+    select(run, Stage.DOWNLOAD, [rows], as_it_was)
+    assert rows_of(run, "download", "smaller_side") == [1, 4]
+    assert gone(run, Stage.DOWNLOAD, 1) == [
+        (uid_of(2), "rule:as_it_was", "width=5, original_width=6"),
+        (uid_of(3), "rule:as_it_was", "width=, original_width="),
+    ]
+
+
 def scored(*scores: float | None, first: int = 0) -> list[dict[str, Any]]:
     return [{"uid": uid_of(first + i), "clip_score": score} for i, score in enumerate(scores)]
 

@@ -156,6 +156,7 @@ def test_what_a_larger_run_left_is_removed(run: Run) -> None:
     assert files.names(run.path("shards")) == [
         "00000.parquet", "00000.tar", "00000_stats.json",
         "00001.parquet", "00001.tar", "00001_stats.json", "manifest.json",
+        "sizes.json",
     ]  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def test_without_a_kept_row_there_is_an_empty_manifest(run: Run) -> None:
     shard(run, lay_parts(run, [1]), rows=2)
     manifest = shard(run, lay_parts(run, [], []), rows=2, digest="e")
     assert manifest == {"pairs": 0, "bytes": 0, "digest": "e", "shards": []}
-    assert files.names(run.path("shards")) == ["manifest.json"]
+    assert files.names(run.path("shards")) == ["manifest.json", "sizes.json"]
 
 
 def test_a_shard_is_left_alone_if_its_statistics_match(run: Run) -> None:

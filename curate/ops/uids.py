@@ -1,0 +1,95 @@
+"""Uids as numbers, and the subset files of DataComp: sorted uids as ``.npy`` of dtype ``u8,u8``.
+
+The two fields are the upper and the lower half of the 128-bit uid. A file is searched where it lies,
+so memory does not grow with it.
+"""
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from curate import files
+from curate.errors import CurateError
+
+DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
+_AT_ONCE = 1 << 20
+
+
+def halves(uids: Any) -> NDArray[np.uint64]:
+    """The upper and lower half of each uid (32 hex digits), shape (n, 2)."""
+    digits = bytes.fromhex("".join(uids.to_pylist()))
+    return np.frombuffer(digits, ">u8").reshape(-1, 2).astype("<u8")
+
+
+def open_subset(url: str) -> NDArray[np.uint64]:
+    """The uids of a subset file as halves, shape (n, 2), mapped into memory.
+
+    Raises
+    ------
+    CurateError
+        Where the file is none, or of another dtype.
+    """
+    if not files.exists(url):
+        raise CurateError(f"{url}: no such file")
+    try:
+        found = np.load(files.local_copy(url), mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise CurateError(f"{url}: not an .npy file: {str(error).splitlines()[0]}") from None
+    if not isinstance(found, np.ndarray) or found.dtype != DTYPE or found.ndim != 1:
+        what = getattr(found, "dtype", type(found).__name__)
+        raise CurateError(f"{url}: it holds {what}; a DataComp subset is a list of u8,u8")
+    return np.asarray(found).view(np.uint64).reshape(-1, 2)
+
+
+def check_subset(url: str) -> int:
+    """How many uids a subset file holds, once it is known that they can be searched.
+
+    Raises
+    ------
+    CurateError
+        As `open_subset`, or where the file holds no uid or is not sorted.
+    """
+    subset = open_subset(url)
+    if not len(subset):
+        raise CurateError(f"{url}: there is no uid in it")
+    for start in range(0, len(subset), _AT_ONCE):
+        upper, lower = subset[start : start + _AT_ONCE + 1].T
+        falls = (upper[1:] < upper[:-1]) | ((upper[1:] == upper[:-1]) & (lower[1:] < lower[:-1]))
+        if falls.any():
+            raise CurateError(
+                f"{url}: not sorted, from uid {start + int(falls.argmax()) + 2:,} on; as"
+                " numpy.sort() leaves it, it can be searched"
+            )
+    return len(subset)
+
+
+def is_in_subset(uids: Any, subset: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each uid is in the sorted `subset`, shape (n,).
+
+    >>> import pyarrow as pa
+    >>> subset = np.array([[0, 7], [1, 0]], np.uint64)
+    >>> is_in_subset(pa.array([f"{1:016x}{0:016x}", f"{1:016x}{7:016x}"]), subset).tolist()
+    [True, False]
+    """
+    found: NDArray[np.bool_] = _search(halves(uids), subset)
+    return found
+
+
+@nb.njit(cache=True, nogil=True)
+def _search(wanted: Any, subset: Any) -> Any:
+    out = np.zeros(len(wanted), np.bool_)
+    for i in range(len(wanted)):
+        upper, lower = wanted[i]
+        low, high = 0, len(subset)
+        while low < high:
+            middle = (low + high) >> 1
+            if subset[middle, 0] < upper or (
+                subset[middle, 0] == upper and subset[middle, 1] < lower
+            ):
+                low = middle + 1
+            else:
+                high = middle
+        out[i] = low < len(subset) and subset[low, 0] == upper and subset[low, 1] == lower
+    return out
