@@ -8,10 +8,11 @@ import pyarrow as pa
 from curate import files, lock, schema
 from curate.asked import added_columns, enabled_stages, rule_stage, rules_at
 from curate.assets import check_assets, check_block_lists
-from curate.config import Config, Rule
+from curate.config import LOCAL_RUNNER, Config, Rule
 from curate.cutting import cut, find_inputs, pool_format
 from curate.digests import StepDigest, chain, conditions, step_settings
 from curate.errors import CurateError
+from curate.machine import allow_requests
 from curate.pool_columns import with_column_types
 from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
@@ -62,6 +63,8 @@ def make_plan(config: Config) -> Plan:
     config = with_column_types(config)
     for rule in config.select:
         rule_stage(rule, config)
+    if Stage.DOWNLOAD in stages and config.beam.runner == LOCAL_RUNNER:
+        allow_requests(config.download.concurrency)
     assets = check_assets(config)
     inputs = find_inputs(config)
     pool = pool_format(config)

@@ -20,11 +20,12 @@ from urllib.parse import urljoin
 import pyarrow as pa
 from yarl import URL
 
+from curate.machine import allow_requests
 from curate.ops import hosts
 from curate.ops.hashing import uniform
 from curate.ops.hosts import TRANSIENT, Host
 from curate.ops.optout import ROBOTS_BYTES, RobotsRules, read_list, reservation
-from curate.ops.transport import Answer, FetchError, Limit, Transport
+from curate.ops.transport import Answer, FetchError, Limit, Transport, untrusted
 from curate.reasons import DropReason
 
 __all__ = ["TRANSIENT", "FetchPolicy", "Fetched", "fetch", "request_url"]
@@ -115,15 +116,14 @@ class _Session:
         except FetchError as error:
             return Fetched(index, reason=error.reason, detail=error.detail)
         try:
-            unwanted = self._unwanted(answer)
-            content = b"" if unwanted else bytes(answer.body)
-        except BaseException:
-            self.slots.release()
-            raise
+            with untrusted():
+                unwanted = self._unwanted(answer)
+        except FetchError as error:
+            unwanted = error.reason, error.detail
         if unwanted:
             self.slots.release()
             return Fetched(index, reason=unwanted[0], detail=unwanted[1])
-        return Fetched(index, content=content)
+        return Fetched(index, content=bytes(answer.body))
 
     def _wanted(self, answer: Answer) -> int:
         if answer.status != 200:
@@ -173,7 +173,8 @@ class _Session:
                     answer = await self.transport.get(target, seconds=left, limit=limit)
                     location = answer.first("location") if answer.status in _REDIRECT else ""
                     if answer.status != 200 and not location:
-                        raise _refusal(answer)
+                        with untrusted():
+                            raise _refusal(answer)
                     host.answered()
                 except BaseException as error:
                     self.slots.release()
@@ -204,7 +205,9 @@ class _Session:
         rules = host.robots[origin]
         if isinstance(rules, FetchError):
             raise copy(rules)
-        if not rules.permit(target):
+        with untrusted():
+            permitted = rules.permit(target)
+        if not permitted:
             raise FetchError(DropReason.OPTED_OUT, "robots.txt")
 
     async def _read_robots(self, origin: str) -> RobotsRules | FetchError:
@@ -218,7 +221,11 @@ class _Session:
                 return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
             return RobotsRules()
         self.slots.release()
-        return RobotsRules(bytes(answer.body[:ROBOTS_BYTES]))
+        try:
+            with untrusted():
+                return RobotsRules(bytes(answer.body[:ROBOTS_BYTES]))
+        except FetchError as error:
+            return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
 
 
 def _refusal(answer: Answer) -> FetchError:
@@ -240,24 +247,33 @@ def _retry_after(answer: Answer) -> float:
         return 0.0
 
 
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first, out of the group that it ended."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> Iterator[Fetched]:
     """Fetch all `urls`, yielding each as it ends, in whatever order that is.
 
     The requests run on a thread of their own while the caller works on what came. At most
     `policy.concurrency` bodies are in flight or wait for the caller, so memory is bounded.
+
+    Raises
+    ------
+    CurateError, OSError, MemoryError
+        This machine cannot do it: no statement about any URL. Requests in flight are given up.
     """
+    if not urls:
+        return
+    allow_requests(policy.concurrency)
     done: queue.SimpleQueue[Fetched | BaseException | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
     held: list[_Session] = []
 
     async def one(session: _Session, index: int) -> None:
-        try:
-            got = await session.image(index, urls[index], uids[index])
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one row must not end the run of all others
-            got = Fetched(index, reason=DropReason.PROTOCOL, detail=type(error).__name__)
-        done.put(got)
+        done.put(await session.image(index, urls[index], uids[index]))
 
     async def everything() -> None:
         session = _Session(policy)
@@ -285,7 +301,7 @@ def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> I
     try:
         while (got := done.get()) is not None:
             if isinstance(got, BaseException):
-                raise got
+                raise _first(got)
             yield got
             if got.reason is None:
                 loop.call_soon_threadsafe(held[0].slots.release)
