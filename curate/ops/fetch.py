@@ -3,8 +3,8 @@
 How long a URL may take: `timeout` bounds an attempt, from the look-up of the name to the last byte
 and with all redirects; `retries` more follow a failure that may pass, each after a pause of at most
 30 s. So a URL ends within (retries + 1) * timeout + retries * 30 s, waiting for its turn at a busy
-host aside, and the host's robots.txt, which has attempts of its own and is asked for once. When a host
-is given up: `curate.ops.hosts`.
+host aside, and the host's robots.txt, which has attempts of its own and, once it came, is kept for a
+day from part to part. When a host is given up: `curate.ops.hosts`.
 """
 
 import asyncio
@@ -20,11 +20,13 @@ from urllib.parse import urljoin
 import pyarrow as pa
 from yarl import URL
 
+from curate.files import digest_of
 from curate.machine import allow_requests
 from curate.ops import hosts
 from curate.ops.hashing import uniform
 from curate.ops.hosts import TRANSIENT, Host
-from curate.ops.optout import ROBOTS_BYTES, RobotsRules, read_list, reservation
+from curate.ops.optout import read_list, reservation
+from curate.ops.robots import ROBOTS, ROBOTS_BYTES, RobotsRules
 from curate.ops.transport import Answer, FetchError, Limit, Transport, untrusted
 from curate.reasons import DropReason
 
@@ -104,6 +106,8 @@ class _Session:
         self.opt_out_list = read_list(policy.opt_out_list) if policy.opt_out_list else None
         self.slots = asyncio.Semaphore(policy.concurrency)
         self.hosts: dict[str, Host] = {}
+        # A robots.txt is for whom it was sent to, by whoever was asked.
+        self.asker = digest_of(policy.user_agent, policy.contact, policy.connect_to)
 
     def _new_host(self) -> Host:
         policy = self.policy
@@ -212,20 +216,27 @@ class _Session:
 
     async def _read_robots(self, origin: str) -> RobotsRules | FetchError:
         """RFC 9309, section 2.3.1: without one all is permitted; while it cannot be had, nothing."""
+        key = f"{self.asker} {origin}"
+        try:
+            if (content := ROBOTS.get(key)) is None:
+                content = await self._robots_content(origin)
+                ROBOTS.put(key, content)
+            with untrusted():
+                return RobotsRules(content)
+        except FetchError as error:
+            return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
+
+    async def _robots_content(self, origin: str) -> bytes:
         try:
             answer = await self._attempts(
                 f"{origin}/robots.txt", uid=origin, limit=lambda _: ROBOTS_BYTES, robots=False
             )
         except FetchError as error:
             if error.reason in _ROBOTS_UNKNOWN:
-                return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
-            return RobotsRules()
+                raise
+            return b""
         self.slots.release()
-        try:
-            with untrusted():
-                return RobotsRules(bytes(answer.body[:ROBOTS_BYTES]))
-        except FetchError as error:
-            return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
+        return bytes(answer.body[:ROBOTS_BYTES])
 
 
 def _refusal(answer: Answer) -> FetchError:

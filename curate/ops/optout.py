@@ -1,4 +1,4 @@
-"""What owners of images say against their use: headers, robots.txt, and lists."""
+"""What owners of images say against their use: headers, and lists; robots.txt: `curate.ops.robots`."""
 
 import ipaddress
 import re
@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from protego import Protego
 from yarl import URL
 
 from curate import files
@@ -22,8 +21,6 @@ _HOST = r"^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$"
 AGENT = "curate"
 """The name under which robots.txt and X-Robots-Tag address this program."""
 TDM_RESERVATION = "tdm-reservation"
-ROBOTS_BYTES = 500 * 1024
-"""How much of a robots.txt is read (RFC 9309, section 2.5)."""
 _NONE = frozenset({"noindex", "nofollow"})
 _VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
 
@@ -56,17 +53,6 @@ def reservation(answer: Answer, *, directives: Sequence[str]) -> str | None:
     if TDM_RESERVATION in wanted and answer.first(TDM_RESERVATION) == "1":
         return TDM_RESERVATION
     return opted_out(answer.all("x-robots-tag"), directives=directives, agent=AGENT)
-
-
-class RobotsRules:
-    """A robots.txt, as RFC 9309 has it; an empty one permits everything."""
-
-    def __init__(self, content: bytes = b"") -> None:
-        self._rules = Protego.parse(content.decode("utf-8-sig", errors="replace"))
-
-    def permit(self, url: URL) -> bool:
-        """Whether this program may ask for `url`."""
-        return bool(self._rules.can_fetch(str(url), AGENT))
 
 
 class OptOutList:
