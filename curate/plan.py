@@ -86,7 +86,8 @@ def make_plan(config: Config) -> Plan:
     blocked = check_block_lists(config)
     found = cut(run, inputs, config, input_digest=input_digest)
     inputs = tuple({**one, "rows": n} for one, n in zip(inputs, found.rows, strict=True))
-    digests = chain(step_settings(config, assets), start=input_digest, beside=conditions(config))
+    settings, beside = step_settings(config, assets), conditions(config, assets)
+    digests = chain(settings, start=input_digest, beside=beside)
     return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked)
 
 

@@ -36,6 +36,9 @@ _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
            429: DropReason.HTTP_429}  # fmt: skip
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+LISTED = "list: "
+ROBOTS_TXT = "robots.txt"
+"""How the detail of a row begins that a list, or the host's robots.txt, keeps back."""
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
@@ -66,6 +69,7 @@ class Fetched:
     content: bytes = b""
     reason: DropReason | None = None
     detail: str = ""
+    redirects: tuple[str, ...] = ()  # the URLs that an answer came by, behind the one asked for
 
 
 def request_url(url: str, *, base: str = "") -> URL:
@@ -126,8 +130,8 @@ class _Session:
             unwanted = error.reason, error.detail
         if unwanted:
             self.slots.release()
-            return Fetched(index, reason=unwanted[0], detail=unwanted[1])
-        return Fetched(index, content=bytes(answer.body))
+            return Fetched(index, b"", unwanted[0], unwanted[1], answer.redirects)
+        return Fetched(index, bytes(answer.body), redirects=answer.redirects)
 
     def _wanted(self, answer: Answer) -> int:
         if answer.status != 200:
@@ -140,7 +144,7 @@ class _Session:
             return DropReason.OPTED_OUT, reserved
         if answer.over:
             limit = self.policy.max_bytes
-            stated = str(answer.length) if answer.length > limit else f"over {limit}"
+            stated = str(answer.length) if answer.length > limit else over(limit)
             return DropReason.TOO_LARGE, stated
         return None if answer.body else (DropReason.EMPTY_BODY, "")
 
@@ -164,6 +168,7 @@ class _Session:
         clock = asyncio.get_running_loop().time
         left = self.policy.timeout
         base = ""
+        hops: list[str] = []
         for _ in range(self.policy.max_redirects + 1):
             target = request_url(url, base=base)
             name = target.host_port_subcomponent or ""
@@ -189,17 +194,21 @@ class _Session:
                             error.detail = target.raw_host or ""
                         host.failed(error, started=started)
                     raise
+            if base:
+                hops.append(str(target))
             if not location:
+                answer.redirects = tuple(hops)
                 return answer
             self.slots.release()
             left -= clock() - started
             url, base = location, str(target)
-        raise FetchError(DropReason.REDIRECTS, urljoin(base, url))
+        detail = over(self.policy.max_redirects, urljoin(base, url))
+        raise FetchError(DropReason.REDIRECTS, detail)
 
     async def _check(self, target: URL, host: Host) -> None:
         """Raise if the user's list or the host's robots.txt keeps `target` back."""
         if self.opt_out_list and (entry := self.opt_out_list.entry(target)):
-            raise FetchError(DropReason.OPTED_OUT, f"list: {entry}")
+            raise FetchError(DropReason.OPTED_OUT, LISTED + entry)
         if not self.policy.robots:
             return
         origin = str(target.origin())
@@ -212,7 +221,7 @@ class _Session:
         with untrusted():
             permitted = rules.permit(target)
         if not permitted:
-            raise FetchError(DropReason.OPTED_OUT, "robots.txt")
+            raise FetchError(DropReason.OPTED_OUT, ROBOTS_TXT)
 
     async def _read_robots(self, origin: str) -> RobotsRules | FetchError:
         """RFC 9309, section 2.3.1: without one all is permitted; while it cannot be had, nothing."""
@@ -224,7 +233,7 @@ class _Session:
             with untrusted():
                 return RobotsRules(content)
         except FetchError as error:
-            return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
+            return FetchError(error.reason, f"{ROBOTS_TXT}: {error.detail}", final=True)
 
     async def _robots_content(self, origin: str) -> bytes:
         try:
@@ -237,6 +246,15 @@ class _Session:
             return b""
         self.slots.release()
         return bytes(answer.body[:ROBOTS_BYTES])
+
+
+def over(limit: int, what: str = "") -> str:
+    """The detail of what went beyond a limit.
+
+    >>> over(5, "http://a.example/"), over(1_000)
+    ('over 5: http://a.example/', 'over 1000')
+    """
+    return f"over {limit}: {what}" if what else f"over {limit}"
 
 
 def _refusal(answer: Answer) -> FetchError:

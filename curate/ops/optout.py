@@ -25,15 +25,19 @@ _NONE = frozenset({"noindex", "nofollow"})
 _VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
 
 
+def wanted_directives(directives: Sequence[str]) -> set[str]:
+    """How the first of `directives` that an answer holds may be called."""
+    wanted = {directive.lower() for directive in directives}
+    return wanted if wanted.isdisjoint(_NONE) else wanted | {"none"}
+
+
 def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -> str | None:
     """The first of `directives` in X-Robots-Tag header `values` that applies to `agent`, if any.
 
     What follows a user agent and a colon applies to that agent alone, up to the next one. Some
     directives have a colon and a value of their own. ``none`` stands for noindex and nofollow.
     """
-    wanted = {directive.lower() for directive in directives}
-    if not wanted.isdisjoint(_NONE):
-        wanted.add("none")
+    wanted = wanted_directives(directives)
     for value in values:
         applies = True
         for part in value.lower().split(","):
@@ -87,6 +91,11 @@ class OptOutList:
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    def __contains__(self, entry: str) -> bool:
+        """Whether the host or URL `entry`, spelt as by `self.entry`, is on it."""
+        found = hash64(pa.array([entry]))
+        return bool(np.isin(found, self._hashes, assume_unique=True)[0])
 
     def entry(self, url: URL) -> str | None:
         """The entry that covers `url`: itself, its host or a parent domain of that."""

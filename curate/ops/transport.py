@@ -98,6 +98,7 @@ class Answer:
 
     status: int
     headers: list[tuple[str, str]]  # names in lower case
+    redirects: tuple[str, ...] = ()  # the URLs that led here, if any; the last is its own
     body: bytearray = field(default_factory=bytearray)
     over: bool = False
 

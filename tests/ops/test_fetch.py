@@ -422,9 +422,10 @@ def test_a_chain_may_be_as_long_as_max_redirects(site: Site) -> None:
     for hop in range(5):
         site.on(f"/{hop}", answer(302, Location=f"/{hop + 1}"))
     site.on("/5", answer())
-    assert get(site, "/0", max_redirects=5).content == BODY
+    hops = tuple(f"http://site.test/{i}" for i in range(1, 6))
+    assert get(site, "/0", max_redirects=5) == Fetched(0, content=BODY, redirects=hops)
     got = get(site, "/0", max_redirects=4)
-    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="http://site.test/5")
+    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="over 4: http://site.test/5")
     assert site.requests["/5"] == 1
     assert get(site, "/5", max_redirects=0).content == BODY
 
@@ -433,7 +434,7 @@ def test_a_loop_ends(site: Site) -> None:
     site.on("/x", answer(302, Location="/y"))
     site.on("/y", answer(302, Location="/x"))
     got = get(site, max_redirects=5)
-    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="http://site.test/x")
+    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="over 5: http://site.test/x")
     assert site.requests == {"/x": 3, "/y": 3}
 
 
