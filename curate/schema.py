@@ -73,7 +73,7 @@ FETCHED = pa.schema(
         ("pair", pa.string()),  # hash of URL and caption: the uid, unless the input brought its own
         ("outcome", pa.string()),  # `success`, a DropReason or an ErrorCode
         ("detail", pa.string()),  # what the outcome was about: a status code, a size
-        ("redirects", pa.list_(pa.field("element", pa.string()))),  # that led to it, the last one's
+        ("redirects", pa.list_(pa.field("element", pa.string()))),  # URLs that an answer came by
         ("width", pa.int32()),  # of the stored image, pixels
         ("height", pa.int32()),
         ("original_width", pa.int32()),  # of the image that the server sent, pixels

@@ -31,7 +31,7 @@ from curate.ops.review import Review
 from curate.ops.stored import Place, read_places
 from curate.ops.tar import TarWriter, read_member
 from curate.reasons import DropReason
-from curate.run import JOURNAL, PLACES_FILE, TRANSIENT_ROWS, Part, Run
+from curate.run import ALTERED, JOURNAL, PLACES_FILE, RENEWED, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
 from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
@@ -110,6 +110,12 @@ class FetchStep(PartStep):
         if self.retry_failed:
             recovered = sum(journal.columns[key]["outcome"] == SUCCESS for key in failed)
             figures |= {"retried": len(failed), "recovered": recovered}
+            figures |= {
+                ALTERED: _changed(old, annotated, "outcome", "detail"),
+                RENEWED: _changed(old, annotated, "stored_sha256"),
+            }
+        if old is not None and not old.equals(annotated):
+            self.run.retract(self.stage, part.index, own="")  # what was selected of other rows
         return PartOutput(annotated, figures=figures)
 
     def tidy(self, part: Part) -> None:
@@ -247,6 +253,14 @@ def row_keys(uids: list[str], pairs: list[str]) -> list[str]:
 def uid_of(key: str) -> str:
     """The uid of the row called `key`."""
     return key.partition(".")[0]
+
+
+def _changed(old: pa.Table | None, new: pa.Table, *names: str) -> int:
+    """How many rows differ from what they were in one of these columns."""
+    if old is None or not old["uid"].equals(new["uid"]):
+        return len(new)
+    was, now = (table.select(names).to_pylist() for table in (old, new))
+    return sum(one != other for one, other in zip(was, now, strict=True))
 
 
 def _stop(

@@ -117,7 +117,7 @@ def test_what_was_stored_under_less_is_not_used_later_either(
 ) -> None:
     """Heeding less makes no row heed more: the way back asks for everything."""
     base = fetch_step(run, web.addresses)
-    more = {"opt_out": ("noai", "noindex")}
+    more: dict[str, Any] = {"opt_out": ("noai", "noindex")}
     rows(changed(base, tmp_path, digest="d1", **more))
     rows(changed(base, tmp_path, digest="d2"))
     assert figures(run)["reused"] == len(NAMES)
