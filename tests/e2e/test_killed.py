@@ -253,9 +253,9 @@ def test_retry_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "download 3/3" in said
         assert set(hits.values()) == {2}
         assert output(tmp_path / "run") == after
-        stood = [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after]
+        written = [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after]
         assert "Nothing to do" in curate("run")
-        assert [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after] == stood
+        assert [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after] == written
         state = files.read_json(str(tmp_path / "run" / "run.json"))
         assert state["retries"] == 1
         assert state["stages"]["download"]["figures"]["recovered"] == 12
