@@ -38,17 +38,20 @@ def beam_flags(plan: Plan, extra: Sequence[str] = ()) -> list[str]:
     return [*flags, *settings.options, *extra]
 
 
-def prepare_run(plan: Plan) -> Standing:
-    """Write config.yaml and run.json, and settle what an earlier run left."""
+def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing:
+    """Write config.yaml and run.json, and settle what an earlier run left.
+
+    `failed` says how many rows were fetched again of each part (`curate.retry`).
+    """
     run, config = plan.run, plan.config
     before = run.state()
     standing = settle(plan)
     standing = replace(
         standing,
+        failed=failed or {},
         changed=_new_ways_to_ask(plan, standing),
         idle=before.get("reported") == _reported(plan) and _stands(plan, standing),
     )
-    retries = run.state().get("retries", 0) + bool(standing.failed)
     files.write_bytes(
         run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
     )
@@ -62,7 +65,6 @@ def prepare_run(plan: Plan) -> Standing:
         input_digest=plan.input_digest,
         inputs=list(plan.inputs),
         parts=len(plan.parts),
-        retries=retries,
         versions=versions(),
     )
     return standing
@@ -84,7 +86,7 @@ def _stands(plan: Plan, standing: Standing) -> bool:
     """Whether every part, every shard and the report stand as the plan wants them."""
     run = plan.run
     stages = [stage for stage in plan.stages if stage in PART_STAGES and run.makes(stage)]
-    if standing.failed or not all(standing.skips(stage) for stage in stages):
+    if not all(standing.skips(stage) for stage in stages):
         return False
     if not files.exists(run.path(Stage.REPORT, "index.html")):
         return False

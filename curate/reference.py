@@ -35,6 +35,7 @@ _OTHERS = {
     "evaluation_similarity": "cosine of the image to the nearest item of the evaluation sets",
     "outcome": "`success`, or a drop reason",
     "detail": "what it was about: a status, a size, a place in a file",
+    "redirects": "URLs that an answer came by after the one asked for, the last being where it stood",
     "tar_offset": "of the stored image inside the part's tar, bytes",
     "tar_size": "bytes of the stored image",
     "stage": "where the pair left",
@@ -153,7 +154,9 @@ def reference() -> str:
     ):  # fmt: skip
         lines += [f"### {stage}", "", *_columns(columns), ""]
     lines += ["## Other files", ""]
-    fetched = pa.schema([schema.FETCHED.field(name) for name in ("uid", "outcome", "detail")])
+    fetched = pa.schema(
+        [schema.FETCHED.field(name) for name in ("uid", "outcome", "detail", "redirects")]
+    )
     for path, told, columns in (
         ("download/annotated/part-00000.parquet",
          "every row that was asked for; with the columns of download", fetched),

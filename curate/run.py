@@ -47,6 +47,8 @@ JOURNAL = "journal"
 """The ending of the folder that holds what was fetched of a part that is in work."""
 TRANSIENT_ROWS = "transient"
 """The figure of rows whose download failed for a reason that may have passed."""
+ALTERED, RENEWED = "altered", "renewed"
+"""Figures of rows whose outcome or detail is another after a retry, and of those whose image is."""
 SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"

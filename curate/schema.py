@@ -73,6 +73,7 @@ FETCHED = pa.schema(
         ("pair", pa.string()),  # hash of URL and caption: the uid, unless the input brought its own
         ("outcome", pa.string()),  # `success`, a DropReason or an ErrorCode
         ("detail", pa.string()),  # what the outcome was about: a status code, a size
+        ("redirects", pa.list_(pa.field("element", pa.string()))),  # URLs that an answer came by
         ("width", pa.int32()),  # of the stored image, pixels
         ("height", pa.int32()),
         ("original_width", pa.int32()),  # of the image that the server sent, pixels
@@ -94,7 +95,7 @@ FETCHED = pa.schema(
 )
 """Every row that was fetched, whatever came of it: `download/annotated/`."""
 
-_ONLY_FETCHED = ("uid", "pair", "outcome", "detail")
+_ONLY_FETCHED = ("uid", "pair", "outcome", "detail", "redirects")
 DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in _ONLY_FETCHED])
 
 FACES = pa.schema([("faces", pa.int32()), ("face_boxes", BOXES)])

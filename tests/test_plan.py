@@ -199,18 +199,12 @@ def changed(before: dict[str, StepDigest], after: dict[str, StepDigest], kind: s
         ("download.only_if_bigger", False, "download/annotated"),
         ("download.encode_format", "webp", "download/annotated"),
         ("download.encode_quality", 90, "download/annotated"),
-        ("download.max_bytes", 1000, "download/annotated"),
-        ("download.max_pixels", 1000, "download/annotated"),
-        ("download.max_pixels_per_byte", 1000.5, "download/annotated"),
         ("download.upscale_interpolation", "cubic", "download/annotated"),
         ("download.downscale_interpolation", "cubic", "download/annotated"),
         ("download.fast_decode", True, "download/annotated"),
         ("download.skip_reencode", True, "download/annotated"),
         ("download.disable_all_reencoding", True, "download/annotated"),
         ("download.keep_exif", True, "download/annotated"),
-        ("download.max_redirects", 1, "download/annotated"),
-        ("download.opt_out", ["noai"], "download/annotated"),
-        ("download.robots", False, "download/annotated"),
         ("download.contact", "me@example.org", None),
         ("download.per_host_rate", 5, None),
         ("select.1.min", 65, "download"),
@@ -248,6 +242,25 @@ def test_a_key_makes_exactly_the_steps_stale_that_depend_on_it(
     assert changed(before, after, "chain") == (FOLDERS[FOLDERS.index(first) :] if first else [])
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("download.max_bytes", 1000),
+        ("download.max_pixels", 1000),
+        ("download.max_pixels_per_byte", 1000.5),
+        ("download.max_redirects", 1),
+        ("download.opt_out", ["noai"]),
+        ("download.robots", False),
+    ],
+)
+def test_what_may_be_stored_makes_steps_stale_whose_rows_can_be_used_again(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    before, after = digests(tmp_path), digests(tmp_path, {key: value})
+    assert changed(before, after, "own") == []
+    assert changed(before, after, "chain") == FOLDERS[FOLDERS.index("download/annotated") :]
+
+
 def test_entry_lists_count_by_their_content(tmp_path: Path) -> None:
     before = digests(tmp_path)
     (tmp_path / "elsewhere.txt").write_text("red\nfox\n")
@@ -264,12 +277,13 @@ def test_an_opt_out_list_counts_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("example.org\n")
     first = digests(tmp_path, {"download.opt_out_list": str(path)})
-    assert changed(before, first, "own") == ["download/annotated"]
+    later = FOLDERS[FOLDERS.index("download/annotated") :]
+    assert (changed(before, first, "own"), changed(before, first, "chain")) == ([], later)
     moved = path.rename(tmp_path / "moved.txt")
     assert digests(tmp_path, {"download.opt_out_list": str(moved)}) == first
     moved.write_text("example.net\n")
     after = digests(tmp_path, {"download.opt_out_list": str(moved)})
-    assert changed(first, after, "own") == ["download/annotated"]
+    assert (changed(first, after, "own"), changed(first, after, "chain")) == ([], later)
     with pytest.raises(CurateError, match=r"^download.opt_out_list: .*list.txt: no such file$"):
         digests(tmp_path, {"download.opt_out_list": str(path)})
 

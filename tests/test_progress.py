@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from curate import files
-from curate.commands.progress import announce, funnel, summary, tried_again, watch
+from curate.commands.progress import announce, announce_retry, funnel, summary, tried_again, watch
 from curate.config import Config
 from curate.ops.hosts import TRANSIENT
 from curate.planning.plan import Plan, make_plan
@@ -65,24 +65,31 @@ def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
     plan = replace(planned(tmp_path), retry_failed=TRANSIENT)
     target = console()
     nothing = Standing({"prepare": 2}, {}, clustered=False)
-    announce(target, plan, nothing)
-    tried_again(target, plan, nothing)
-    assert shown(target)[1:] == [
-        "Nothing to fetch again: no download failed for a reason that may pass"
-    ]
+    announce_retry(target, plan, {})
+    assert shown(target) == []  # of a new run
     target = console()
     standing = replace(nothing, failed={1: 1200})
-    announce(target, plan, standing)
+    announce_retry(target, plan, standing.failed)
     for index, retried in enumerate((7, 1200)):  # the first part's are of an earlier retry
         figures: dict[str, float] = {"retried": retried, "recovered": 5}
         plan.run.write_record(
             "download/annotated", index, PartRecord("d", "o", 2, 2, figures=figures)
         )
     tried_again(target, plan, standing)
-    assert shown(target)[1:] == [
+    assert shown(target) == [
         "Fetching again what failed: 1,200 pairs in 1 part",
         "Of 1,200 pairs fetched again, 5 came and 1,195 failed again",
     ]
+    target = console()
+    announce_retry(target, plan, {})
+    tried_again(target, plan, nothing)
+    assert shown(target) == [
+        "Nothing to fetch again: no download failed for a reason that may pass"
+    ]
+    target = console()
+    announce_retry(target, replace(plan, retry_failed=frozenset({"dns"})), {})
+    announce_retry(target, replace(plan, retry_failed=frozenset()), {})
+    assert shown(target) == ["Nothing to fetch again: no download failed as dns"]
 
 
 def counts(rows: int, kept: int, dropped: dict[str, int], dead: dict[str, int]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What stands, what is done again: a table of what may happen to a run directory between two runs."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.hosts import TRANSIENT
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
 from curate.run import PartRecord, Run
@@ -266,65 +264,6 @@ def test_a_fresh_run_has_nothing_that_stands(tmp_path: Path) -> None:
     assert found.is_fresh
     assert not standing([0] * 7, {"score": 1}, clustered=False).is_fresh
     assert not standing([1] + [0] * 6, {}, clustered=False).is_fresh
-
-
-def fail(run: Run, *indices: int) -> None:
-    """Let rows of parts fail for a reason that may pass."""
-    for index in indices:
-        record = run.record("download/annotated", index)
-        assert record is not None
-        failed = replace(record, figures={"transient": 2 + index})
-        run.write_record("download/annotated", index, failed)
-
-
-RETRIES = [
-    ("nothing failed", (), standing([3] * 7, {}, clustered=True)),
-    ("one part failed: it alone up to the barrier", (1,),
-     standing([3, 2, 2, 0, 0, 0, 0], {"download": 1} | behind("download"), clustered=False)),
-    ("all failed", (0, 1, 2),
-     standing([3, 0, 0, 0, 0, 0, 0], behind("download/annotated"), clustered=False)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("parts", "expected"), [case[1:] for case in RETRIES], ids=[case[0] for case in RETRIES]
-)
-def test_what_is_tried_again(tmp_path: Path, parts: tuple[int, ...], expected: Standing) -> None:
-    plan = planned(tmp_path)
-    run = finish(plan)
-    fail(run, *parts)
-    assert settle(plan) == standing([3] * 7, {}, clustered=True)  # nobody asked for it
-    again = settle(replace(plan, retry_failed=TRANSIENT))
-    assert again == replace(expected, failed={index: 2 + index for index in parts})
-    for index in parts:
-        record = run.record("download/annotated", index)
-        assert record is not None
-        assert (record.digest, record.own) == ("", plan.digests["download/annotated"].own)
-        assert run.record("download", index) is None
-    assert files.exists(run.path("shards", "manifest.json")) == (not parts)
-
-
-def test_a_retry_that_was_killed_is_gone_on_with_or_left(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
-    run = finish(plan)
-    fail(run, 0, 2)
-    settle(replace(plan, retry_failed=TRANSIENT))
-    finish_part = run.record("download/annotated", 0)
-    assert finish_part is not None
-    digest = plan.digests["download/annotated"].chain
-    run.write_record("download/annotated", 0, replace(finish_part, digest=digest, figures={}))
-    assert settle(replace(plan, retry_failed=TRANSIENT)).failed == {2: 4}
-    assert settle(plan).valid["download/annotated"] == 2
-    assert settle(plan).failed == {}
-
-
-def test_rows_of_other_image_settings_are_not_tried_again(tmp_path: Path) -> None:
-    run = finish(planned(tmp_path))
-    fail(run, 0)
-    plan = planned(tmp_path, download={"image_size": 99})
-    found = settle(replace(plan, retry_failed=TRANSIENT))
-    assert found.failed == {}
-    assert found.stale["download/annotated"] == 3
 
 
 def test_the_journal_of_a_part_that_is_done_is_removed(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_no_column_is_added_twice() -> None:
 
 
 def test_what_download_adds_is_what_was_fetched_without_the_outcome() -> None:
-    assert schema.FETCHED.names == ["uid", "pair", "outcome", "detail", *DOWNLOADED]
+    assert schema.FETCHED.names == ["uid", "pair", "outcome", "detail", "redirects", *DOWNLOADED]
     assert pa.schema([schema.FETCHED.field(name) for name in DOWNLOADED]) == schema.DOWNLOAD
 
 

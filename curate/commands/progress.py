@@ -42,17 +42,23 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     redo = [x for x, n in standing.stale.items() if n]
     if redo:
         console.print(f"Done again, because what they depend on changed: {', '.join(redo)}")
-    if standing.failed:
-        n, parts = sum(standing.failed.values()), len(standing.failed)
+    if standing.changed:
+        _tell_of_failures(console, plan, standing.changed)
+
+
+def announce_retry(console: Console, plan: Plan, failed: dict[int, int]) -> None:
+    """One line on what is fetched again, where that was asked for; `failed` counts rows by part."""
+    if failed:
+        n, parts = sum(failed.values()), len(failed)
         console.print(
             f"Fetching again what failed: {_counted(n, 'pair')} in {_counted(parts, 'part')}"
         )
+    elif not plan.run.done(_FETCHED):
+        return
     elif plan.retry_failed == TRANSIENT:
         console.print("Nothing to fetch again: no download failed for a reason that may pass")
     elif plan.retry_failed:
         console.print(f"Nothing to fetch again: no download failed as {_listed(plan.retry_failed)}")
-    if standing.changed:
-        _tell_of_failures(console, plan, standing.changed)
 
 
 def _listed(names: Iterable[str]) -> str:

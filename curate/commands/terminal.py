@@ -74,18 +74,25 @@ def beam_options(context: typer.Context) -> list[str]:
 
 def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
     """Run and report; Ctrl-C says how to go on. `started` is the monotonic clock's."""
-    from curate import execute
+    from curate import execute, retry
     from curate.commands import progress
+    from curate.planning.resume import Standing
 
     run, config = planned.run, planned.config
     try:
-        standing = execute.prepare_run(planned)
+        failed = retry.failures(planned)
+        progress.announce_retry(out_console, planned, failed)
+        if failed:
+            with progress.watch(out_console, planned, Standing({}, {}, clustered=False)):
+                retry.retry(planned, failed, extra=options, debug=debugging())
+        standing = execute.prepare_run(planned, failed=failed)
         n = len(planned.parts)
         rows = sum(part.rows for part in planned.parts)
         stages = " > ".join(stage for stage in planned.stages if run.makes(stage))
         out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
         progress.announce(out_console, planned, standing)
         if standing.idle:
+            progress.tried_again(out_console, planned, standing)
             report = run.path(Stage.REPORT, "index.html")
             out_console.print("Nothing to do: all of it stands")
             progress.summary(

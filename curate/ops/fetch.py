@@ -3,8 +3,8 @@
 How long a URL may take: `timeout` bounds an attempt, from the look-up of the name to the last byte
 and with all redirects; `retries` more follow a failure that may pass, each after a pause of at most
 30 s. So a URL ends within (retries + 1) * timeout + retries * 30 s, waiting for its turn at a busy
-host aside, and the host's robots.txt, which has attempts of its own and is asked for once. When a host
-is given up: `curate.ops.hosts`.
+host aside, and the host's robots.txt, which has attempts of its own and, once it came, is kept for a
+day from part to part. When a host is given up: `curate.ops.hosts`.
 """
 
 import asyncio
@@ -20,11 +20,14 @@ from urllib.parse import urljoin
 import pyarrow as pa
 from yarl import URL
 
+from curate.files import digest_of
+from curate.machine import allow_requests
 from curate.ops import hosts
 from curate.ops.hashing import uniform
 from curate.ops.hosts import TRANSIENT, Host
-from curate.ops.optout import ROBOTS_BYTES, RobotsRules, read_list, reservation
-from curate.ops.transport import Answer, FetchError, Limit, Transport
+from curate.ops.optout import read_list, reservation
+from curate.ops.robots import ROBOTS, ROBOTS_BYTES, RobotsRules
+from curate.ops.transport import Answer, FetchError, Limit, Transport, untrusted
 from curate.reasons import DropReason
 
 __all__ = ["TRANSIENT", "FetchPolicy", "Fetched", "fetch", "request_url"]
@@ -33,6 +36,9 @@ _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
            429: DropReason.HTTP_429}  # fmt: skip
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+LISTED = "list: "
+ROBOTS_TXT = "robots.txt"
+"""How the detail of a row begins that a list, or the host's robots.txt, keeps back."""
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
@@ -63,6 +69,7 @@ class Fetched:
     content: bytes = b""
     reason: DropReason | None = None
     detail: str = ""
+    redirects: tuple[str, ...] = ()  # the URLs that an answer came by, behind the one asked for
 
 
 def request_url(url: str, *, base: str = "") -> URL:
@@ -103,6 +110,8 @@ class _Session:
         self.opt_out_list = read_list(policy.opt_out_list) if policy.opt_out_list else None
         self.slots = asyncio.Semaphore(policy.concurrency)
         self.hosts: dict[str, Host] = {}
+        # A robots.txt is for whom it was sent to, by whoever was asked.
+        self.asker = digest_of(policy.user_agent, policy.contact, policy.connect_to)
 
     def _new_host(self) -> Host:
         policy = self.policy
@@ -115,15 +124,14 @@ class _Session:
         except FetchError as error:
             return Fetched(index, reason=error.reason, detail=error.detail)
         try:
-            unwanted = self._unwanted(answer)
-            content = b"" if unwanted else bytes(answer.body)
-        except BaseException:
-            self.slots.release()
-            raise
+            with untrusted():
+                unwanted = self._unwanted(answer)
+        except FetchError as error:
+            unwanted = error.reason, error.detail
         if unwanted:
             self.slots.release()
-            return Fetched(index, reason=unwanted[0], detail=unwanted[1])
-        return Fetched(index, content=content)
+            return Fetched(index, b"", unwanted[0], unwanted[1], answer.redirects)
+        return Fetched(index, bytes(answer.body), redirects=answer.redirects)
 
     def _wanted(self, answer: Answer) -> int:
         if answer.status != 200:
@@ -136,7 +144,7 @@ class _Session:
             return DropReason.OPTED_OUT, reserved
         if answer.over:
             limit = self.policy.max_bytes
-            stated = str(answer.length) if answer.length > limit else f"over {limit}"
+            stated = str(answer.length) if answer.length > limit else over(limit)
             return DropReason.TOO_LARGE, stated
         return None if answer.body else (DropReason.EMPTY_BODY, "")
 
@@ -160,6 +168,7 @@ class _Session:
         clock = asyncio.get_running_loop().time
         left = self.policy.timeout
         base = ""
+        hops: list[str] = []
         for _ in range(self.policy.max_redirects + 1):
             target = request_url(url, base=base)
             name = target.host_port_subcomponent or ""
@@ -173,7 +182,8 @@ class _Session:
                     answer = await self.transport.get(target, seconds=left, limit=limit)
                     location = answer.first("location") if answer.status in _REDIRECT else ""
                     if answer.status != 200 and not location:
-                        raise _refusal(answer)
+                        with untrusted():
+                            raise _refusal(answer)
                     host.answered()
                 except BaseException as error:
                     self.slots.release()
@@ -184,17 +194,21 @@ class _Session:
                             error.detail = target.raw_host or ""
                         host.failed(error, started=started)
                     raise
+            if base:
+                hops.append(str(target))
             if not location:
+                answer.redirects = tuple(hops)
                 return answer
             self.slots.release()
             left -= clock() - started
             url, base = location, str(target)
-        raise FetchError(DropReason.REDIRECTS, urljoin(base, url))
+        detail = over(self.policy.max_redirects, urljoin(base, url))
+        raise FetchError(DropReason.REDIRECTS, detail)
 
     async def _check(self, target: URL, host: Host) -> None:
         """Raise if the user's list or the host's robots.txt keeps `target` back."""
         if self.opt_out_list and (entry := self.opt_out_list.entry(target)):
-            raise FetchError(DropReason.OPTED_OUT, f"list: {entry}")
+            raise FetchError(DropReason.OPTED_OUT, LISTED + entry)
         if not self.policy.robots:
             return
         origin = str(target.origin())
@@ -204,21 +218,43 @@ class _Session:
         rules = host.robots[origin]
         if isinstance(rules, FetchError):
             raise copy(rules)
-        if not rules.permit(target):
-            raise FetchError(DropReason.OPTED_OUT, "robots.txt")
+        with untrusted():
+            permitted = rules.permit(target)
+        if not permitted:
+            raise FetchError(DropReason.OPTED_OUT, ROBOTS_TXT)
 
     async def _read_robots(self, origin: str) -> RobotsRules | FetchError:
         """RFC 9309, section 2.3.1: without one all is permitted; while it cannot be had, nothing."""
+        key = f"{self.asker} {origin}"
+        try:
+            if (content := ROBOTS.get(key)) is None:
+                content = await self._robots_content(origin)
+                ROBOTS.put(key, content)
+            with untrusted():
+                return RobotsRules(content)
+        except FetchError as error:
+            return FetchError(error.reason, f"{ROBOTS_TXT}: {error.detail}", final=True)
+
+    async def _robots_content(self, origin: str) -> bytes:
         try:
             answer = await self._attempts(
                 f"{origin}/robots.txt", uid=origin, limit=lambda _: ROBOTS_BYTES, robots=False
             )
         except FetchError as error:
             if error.reason in _ROBOTS_UNKNOWN:
-                return FetchError(error.reason, f"robots.txt: {error.detail}", final=True)
-            return RobotsRules()
+                raise
+            return b""
         self.slots.release()
-        return RobotsRules(bytes(answer.body[:ROBOTS_BYTES]))
+        return bytes(answer.body[:ROBOTS_BYTES])
+
+
+def over(limit: int, what: str = "") -> str:
+    """The detail of what went beyond a limit.
+
+    >>> over(5, "http://a.example/"), over(1_000)
+    ('over 5: http://a.example/', 'over 1000')
+    """
+    return f"over {limit}: {what}" if what else f"over {limit}"
 
 
 def _refusal(answer: Answer) -> FetchError:
@@ -240,24 +276,33 @@ def _retry_after(answer: Answer) -> float:
         return 0.0
 
 
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first, out of the group that it ended."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> Iterator[Fetched]:
     """Fetch all `urls`, yielding each as it ends, in whatever order that is.
 
     The requests run on a thread of their own while the caller works on what came. At most
     `policy.concurrency` bodies are in flight or wait for the caller, so memory is bounded.
+
+    Raises
+    ------
+    CurateError, OSError, MemoryError
+        This machine cannot do it: no statement about any URL. Requests in flight are given up.
     """
+    if not urls:
+        return
+    allow_requests(policy.concurrency)
     done: queue.SimpleQueue[Fetched | BaseException | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
     held: list[_Session] = []
 
     async def one(session: _Session, index: int) -> None:
-        try:
-            got = await session.image(index, urls[index], uids[index])
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one row must not end the run of all others
-            got = Fetched(index, reason=DropReason.PROTOCOL, detail=type(error).__name__)
-        done.put(got)
+        done.put(await session.image(index, urls[index], uids[index]))
 
     async def everything() -> None:
         session = _Session(policy)
@@ -285,7 +330,7 @@ def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> I
     try:
         while (got := done.get()) is not None:
             if isinstance(got, BaseException):
-                raise got
+                raise _first(got)
             yield got
             if got.reason is None:
                 loop.call_soon_threadsafe(held[0].slots.release)

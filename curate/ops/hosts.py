@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
 
-from curate.ops.optout import RobotsRules
+from curate.ops.robots import RobotsRules
 from curate.ops.transport import FetchError
 from curate.reasons import DropReason
 

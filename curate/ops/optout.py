@@ -1,4 +1,4 @@
-"""What owners of images say against their use: headers, robots.txt, and lists."""
+"""What owners of images say against their use: headers, and lists; robots.txt: `curate.ops.robots`."""
 
 import ipaddress
 import re
@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from protego import Protego
 from yarl import URL
 
 from curate import files
@@ -23,10 +22,14 @@ _HOST = r"^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$"
 AGENT = "curate"
 """The name under which robots.txt and X-Robots-Tag address this program."""
 TDM_RESERVATION = "tdm-reservation"
-ROBOTS_BYTES = 500 * 1024
-"""How much of a robots.txt is read (RFC 9309, section 2.5)."""
 _NONE = frozenset({"noindex", "nofollow"})
 _VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "unavailable_after"})
+
+
+def wanted_directives(directives: Sequence[str]) -> set[str]:
+    """How the first of `directives` that an answer holds may be called."""
+    wanted = {directive.lower() for directive in directives}
+    return wanted if wanted.isdisjoint(_NONE) else wanted | {"none"}
 
 
 def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -> str | None:
@@ -35,9 +38,7 @@ def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -
     What follows a user agent and a colon applies to that agent alone, up to the next one. Some
     directives have a colon and a value of their own. ``none`` stands for noindex and nofollow.
     """
-    wanted = {directive.lower() for directive in directives}
-    if not wanted.isdisjoint(_NONE):
-        wanted.add("none")
+    wanted = wanted_directives(directives)
     for value in values:
         applies = True
         for part in value.lower().split(","):
@@ -57,17 +58,6 @@ def reservation(answer: Answer, *, directives: Sequence[str]) -> str | None:
     if TDM_RESERVATION in wanted and answer.first(TDM_RESERVATION) == "1":
         return TDM_RESERVATION
     return opted_out(answer.all("x-robots-tag"), directives=directives, agent=AGENT)
-
-
-class RobotsRules:
-    """A robots.txt, as RFC 9309 has it; an empty one permits everything."""
-
-    def __init__(self, content: bytes = b"") -> None:
-        self._rules = Protego.parse(content.decode("utf-8-sig", errors="replace"))
-
-    def permit(self, url: URL) -> bool:
-        """Whether this program may ask for `url`."""
-        return bool(self._rules.can_fetch(str(url), AGENT))
 
 
 class OptOutList:
@@ -102,6 +92,11 @@ class OptOutList:
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    def __contains__(self, entry: str) -> bool:
+        """Whether the host or URL `entry`, spelt as by `self.entry`, is on it."""
+        found = hash64(pa.array([entry]))
+        return bool(np.isin(found, self._hashes, assume_unique=True)[0])
 
     def entry(self, url: URL) -> str | None:
         """The entry that covers `url`: itself, its host or a parent domain of that."""

@@ -12,7 +12,8 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ import certifi
 import pycurl
 from yarl import URL
 
+from curate.errors import CurateError
+from curate.machine import FAULTS, is_out_of_files
 from curate.reasons import DropReason
 
 ACCEPT = "image/*,*/*;q=0.1"
@@ -31,6 +34,8 @@ _SPECIAL = tuple(
 )
 """Of IANA's special-purpose registries what Python 3.11 takes for global, in part or whole."""
 _STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})(?!\d)")
+_OURS = frozenset({pycurl.E_FAILED_INIT, pycurl.E_SSL_CACERT_BADFILE})
+"""What libcurl fails at before anybody is asked."""
 _ELAPSED = re.compile(r" after \d+ ms")
 _REASONS = {
     pycurl.E_URL_MALFORMAT: DropReason.BAD_URL,
@@ -61,6 +66,20 @@ class FetchError(Exception):
         self.retry_after, self.final = retry_after, final
 
 
+@contextmanager
+def untrusted() -> Iterator[None]:
+    """Around the reading of what a server sent: what a parser trips over there is the row's outcome.
+
+    Anywhere else such an error is a bug, and no statement about the URL.
+    """
+    try:
+        yield
+    except (FetchError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise FetchError(DropReason.PROTOCOL, type(error).__name__) from error
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address may be dialled: global and unicast, as is an IPv4 address within it."""
     ip = ipaddress.ip_address(address.split("%")[0])
@@ -79,6 +98,7 @@ class Answer:
 
     status: int
     headers: list[tuple[str, str]]  # names in lower case
+    redirects: tuple[str, ...] = ()  # the URLs that led here, if any; the last is its own
     body: bytearray = field(default_factory=bytearray)
     over: bool = False
 
@@ -149,6 +169,7 @@ class _Transfer:
         self._lines: list[bytes] = []
         self._forbidden: list[str] = []
         self._dialled = False
+        self.fault: BaseException | None = None
         self.answer: Answer | None = None
 
     def _open(self, _purpose: int, address: Any) -> socket.socket | int:
@@ -157,9 +178,20 @@ class _Transfer:
             self._forbidden.append(host)
             return int(pycurl.SOCKET_BAD)
         self._dialled = True
-        return socket.socket(family, kind, protocol)
+        try:
+            return socket.socket(family, kind, protocol)
+        except OSError as error:
+            self.fault = error
+            return int(pycurl.SOCKET_BAD)
 
     def _header(self, line: bytes) -> int | None:
+        try:
+            return self._read_header(line)
+        except Exception as error:  # noqa: BLE001 - raised again by `Transport.get`
+            self.fault = error
+            return -1
+
+    def _read_header(self, line: bytes) -> int | None:
         if line.strip():
             self._lines.append(line)
             return None
@@ -171,22 +203,36 @@ class _Transfer:
         if status < 200:
             return None if status else -1
         self.answer = Answer(status, [_field(line) for line in lines[1:]])
-        self._wanted = self._limit(self.answer)
-        self.answer.over = self.answer.length > self._wanted
+        with untrusted():
+            self._wanted = self._limit(self.answer)
+            self.answer.over = self.answer.length > self._wanted
         return -1 if self.answer.over else None
 
     def _write(self, chunk: bytes) -> int | None:
         if self.answer is None:
             return -1
-        self.answer.body += chunk
+        try:
+            self.answer.body += chunk
+        except MemoryError as error:
+            self.fault = error
+            return -1
         self.answer.over = len(self.answer.body) > self._wanted
         return -1 if self.answer.over else None
 
-    def error(self, code: int, message: str) -> FetchError:
+    def error(self, code: int, message: str) -> Exception:
+        """What a failure was: a FetchError, or a fault of this machine."""
         if self._forbidden and not self._dialled:
             detail = f"{self._forbidden[0]} is not a public address"
             return FetchError(DropReason.FORBIDDEN_ADDRESS, detail)
         number = int(self.curl.getinfo(pycurl.OS_ERRNO))
+        if number in FAULTS:
+            return OSError(number, os.strerror(number))
+        if code == pycurl.E_OUT_OF_MEMORY:
+            return MemoryError()
+        if code in _OURS:
+            return CurateError(f"libcurl cannot ask for anything: {message}")
+        if is_out_of_files():
+            return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if number in (errno.ECONNRESET, errno.EPIPE):
             return FetchError(DropReason.RESET, os.strerror(number))
         if code == pycurl.E_COULDNT_CONNECT and number:
@@ -234,6 +280,8 @@ class Transport:
         ------
         FetchError
             Nothing came, or not all that was promised, within `seconds`.
+        OSError, MemoryError, CurateError
+            This machine has run out of something.
         """
         transfer = self._idle.pop() if self._idle else _Transfer(self._options, self._dialler)
         transfer.begin(url, seconds=seconds, limit=limit)
@@ -244,6 +292,8 @@ class Transport:
             failure = error
         answer, transfer.answer = transfer.answer, None
         self._idle.append(transfer)
+        if transfer.fault is not None:
+            raise transfer.fault
         if answer is not None and (failure is None or answer.over):
             return answer
         raise transfer.error(*failure.args) if failure else FetchError(DropReason.PROTOCOL)

@@ -21,13 +21,14 @@ from curate.planning.assets import EVALUATION_KEY
 from curate.run import ANNOTATED
 from curate.schema import Stage
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the files that a step writes change, so that older ones are made again."""
 
-_FETCH_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots",
-               "image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
+_FETCH_KEYS = {"image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
                "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
                "keep_exif", "encode_format", "encode_quality", "perceptual_hash"}  # fmt: skip
+_ASK_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots"}
+"""What may be stored: rows are judged anew where it changes (`ops.review`)."""
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size", "compile", "embeddings"}
 
 
@@ -61,9 +62,8 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     }  # fmt: skip
     if Stage.DOWNLOAD in stages:
         fetch = config.download.model_dump(include=_FETCH_KEYS)
-        opt_outs = {"opt_out_list": assets["opt_out_list"]} if "opt_out_list" in assets else {}
         faces = {"faces": config.download.faces} if config.download.faces else {}
-        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | opt_outs | faces
+        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | faces
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
         if against := config.decontaminate:
             own = against.model_dump(exclude={"against", "embedding_similarity"})
@@ -108,14 +108,15 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     return {str(folder): own for folder, own in settings.items()}
 
 
-def conditions(config: Config) -> dict[str, object]:
+def conditions(config: Config, assets: dict[str, str]) -> dict[str, object]:
     """What else a step's output depends on, though its rows can be used again where it changes."""
     found: dict[str, object] = {}
-    lists = config.download.block_lists if config.download.enabled else ()
-    if lists:
-        digests = sorted(files.content_digest(files.absolute(path)) for path in lists)
+    if (download := config.download).enabled:
+        asked = download.model_dump(include=_ASK_KEYS)
+        lists = sorted(files.content_digest(files.absolute(x)) for x in download.block_lists)
+        blocked = [lists, download.block_distance] if lists else []
         folder = files.join(Stage.DOWNLOAD, ANNOTATED)
-        found[folder] = [digests, config.download.block_distance]
+        found[folder] = [asked, assets.get("opt_out_list"), blocked]
     heads = {name: x for name, x in config.scores.items() if x.weights is not None}
     if heads:
         found[score_folder("")] = [

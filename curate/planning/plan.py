@@ -6,8 +6,9 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files, lock, schema
-from curate.config import Config, Rule
+from curate.config import LOCAL_RUNNER, Config, Rule
 from curate.errors import CurateError
+from curate.machine import allow_requests
 from curate.planning.asked import added_columns, enabled_stages, rule_stage, rules_at
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut
@@ -63,6 +64,8 @@ def make_plan(config: Config) -> Plan:
     config = with_column_types(config)
     for rule in config.select:
         rule_stage(rule, config)
+    if Stage.DOWNLOAD in stages and config.beam.runner == LOCAL_RUNNER:
+        allow_requests(config.download.concurrency)
     assets = check_assets(config)
     inputs = find_inputs(config)
     pool = pool_format(config)
@@ -84,7 +87,8 @@ def make_plan(config: Config) -> Plan:
     blocked = check_block_lists(config)
     found = cut(run, inputs, config, input_digest=input_digest)
     inputs = tuple({**one, "rows": n} for one, n in zip(inputs, found.rows, strict=True))
-    digests = chain(step_settings(config, assets), start=input_digest, beside=conditions(config))
+    settings, beside = step_settings(config, assets), conditions(config, assets)
+    digests = chain(settings, start=input_digest, beside=beside)
     return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked)
 
 

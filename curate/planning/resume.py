@@ -2,7 +2,6 @@
 
 A part is valid at a step if its record has the step's digest and the step before is valid for it;
 behind a barrier (dedup, a quantile, balance, shards) the step before must be valid for every part.
-Where failed rows are to be fetched again, a part that has some is not valid at the download.
 
 What took long and would only be removed (images, scores, embeddings) is never removed: that is refused.
 """
@@ -13,15 +12,12 @@ from curate import files
 from curate.config import Rule
 from curate.cuts import FILE as CUTS
 from curate.errors import CurateError
-from curate.ops.hosts import TRANSIENT
 from curate.planning.digests import score_folder
 from curate.planning.plan import Plan
 from curate.run import (
     ANNOTATED,
     JOURNAL,
     PART_STAGES,
-    TRANSIENT_ROWS,
-    PartRecord,
     Run,
     part_index,
 )
@@ -40,7 +36,7 @@ class Standing:
     valid: dict[str, int]  # parts done a step, by folder
     stale: dict[str, int]  # parts done under other settings, by folder
     clustered: bool  # whether dedup's verdicts stand
-    failed: dict[int, int] = field(default_factory=dict)  # rows to be fetched again, by part
+    failed: dict[int, int] = field(default_factory=dict)  # rows that were fetched again, by part
     parts: int = field(default=0, compare=False)  # of the plan
     changed: tuple[str, ...] = ()  # settings of how to ask that are new, though what failed stands
     idle: bool = False  # whether all stands, the report as well
@@ -79,7 +75,6 @@ def settle(plan: Plan) -> Standing:
     stale: dict[str, int] = {}
     before = {part.index for part in plan.parts}
     everything = len(before)
-    failed: dict[int, int] = {}
     clustered = False
     for folder in folders:
         digest = plan.digests[folder]
@@ -90,10 +85,7 @@ def settle(plan: Plan) -> Standing:
             files.remove(run.path(folder, CUTS))
         now = set()
         for index, record in run.records(folder):
-            if record.own == digest.own and (again := _failed(plan, folder, index, record)):
-                failed[index] = again
-                run.retract(folder, index, own=digest.own)
-            elif record.digest != digest.chain:
+            if record.digest != digest.chain:
                 stale[folder] = stale.get(folder, 0) + 1
             elif index in before and (whole or not barrier):
                 now.add(index)
@@ -109,7 +101,7 @@ def settle(plan: Plan) -> Standing:
         for name in files.names(run.path(Stage.SHARDS)):
             if name.endswith(".json"):
                 files.remove(run.path(Stage.SHARDS, name))
-    return Standing(valid, stale, clustered, failed, parts=everything)
+    return Standing(valid, stale, clustered, parts=everything)
 
 
 def _check_nothing_is_lost(plan: Plan) -> None:
@@ -133,16 +125,6 @@ def _check_nothing_is_lost(plan: Plan) -> None:
                 f" ({f'score.also.{name}' if name else 'score'}.embeddings: false) would remove; give"
                 " another --out, or remove the .npz files yourself"
             )
-
-
-def _failed(plan: Plan, folder: str, index: int, record: PartRecord) -> int:
-    """Rows of a part that are to be fetched again."""
-    if not plan.retry_failed or folder != files.join(Stage.DOWNLOAD, ANNOTATED):
-        return 0
-    if plan.retry_failed == TRANSIENT:
-        return int(record.figures.get(TRANSIENT_ROWS, 0))
-    outcomes = files.read_table(plan.run.part(folder, index), columns=["outcome"])["outcome"]
-    return sum(outcome in plan.retry_failed for outcome in outcomes.to_pylist())
 
 
 def _remove_journals(run: Run, folder: str, done: set[int]) -> None:

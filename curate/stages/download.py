@@ -3,7 +3,8 @@
 Images that came with the pool are read where they lie and go the same way as those that are fetched.
 `FetchStep` writes an outcome for every pair to ``download/annotated``; `select` then drops those that
 failed and those that the image rules drop. Rows of an earlier run under the same image settings are
-taken over without a request; not those that failed for a reason in `retry_failed`.
+judged by the limits and lists of today (`curate.ops.review`) and taken over without a request; not
+those that failed for a reason in `retry_failed`.
 
 A retry is safe. In a local run directory it goes on with the part's journal, so what was stored when
 the process was killed is not fetched again; in a remote one it fetches the part again.
@@ -21,17 +22,24 @@ import pyarrow.compute as pc
 
 from curate import files, schema
 from curate.ops.decoder import isolated
-from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
+from curate.ops.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.hashing import pair_uids
 from curate.ops.images import ImageEncoder, Refusal, StoredImage
 from curate.ops.journal import Journal
+from curate.ops.optout import read_list
+from curate.ops.review import Review
 from curate.ops.stored import Place, read_places
 from curate.ops.tar import TarWriter, read_member
 from curate.reasons import SUCCESS, DropReason
-from curate.run import JOURNAL, PLACES_FILE, TRANSIENT_ROWS, Part, Run
+from curate.run import ALTERED, JOURNAL, PLACES_FILE, RENEWED, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
 from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
+
+_NOT_ANSWERED = frozenset({DropReason.OPTED_OUT, DropReason.REDIRECTS})
+"""Why an image is dropped by settings of today for which its server would not be asked to the end."""
+_HEEDED = b"heeded"
+"""Key of an annotated table's metadata: see `FetchStep._heeds`."""
 
 
 def member_name(uid: str, encode_format: str) -> str:
@@ -68,22 +76,30 @@ class FetchStep(PartStep):
         keys, urls = row_keys(table["uid"].to_pylist(), pairs), table["url"].to_pylist()
         boxed = "blur_boxes" in table.column_names
         boxes = table["blur_boxes"].to_pylist() if boxed else [None] * len(keys)
-        gate = self.lists.open(self.run)
+        gate, review = self.lists.open(self.run), self._review()
         encoding = isolated(self.encoder, timeout=self.decode_timeout)
         with files.scratch(self._journal(part)) as (file, earlier), encoding as encode:
-            journal = Journal(file, of=self.own, earlier=earlier)
-            failed = self._take_over(part, set(keys), journal, gate)
-            known = [journal.columns.get(key) for key in keys]
-            missing = [row for row, columns in enumerate(known) if self._asks(columns, gate)]
-            for got in self._gather(part, missing, keys=keys, urls=urls):
+            journal = Journal(file, of=f"{self.own} {self._heeds}", earlier=earlier)
+            old = self.reusable(part)
+            failed = self._take_over(part, old, set(keys), journal, gate, review)
+            came = self._places(part)
+            missing = []
+            for row, key in enumerate(keys):
+                columns = journal.columns.get(key)
+                if columns is None or self._asks(columns, gate, review):
+                    missing.append(row)
+                elif stop := _stop(columns, gate, review, url=None if row in came else urls[row]):
+                    led = None if stop.reason in _NOT_ANSWERED else columns.get("redirects")
+                    journal.put(key, _columns(stop)[0] | {"redirects": led}, b"")
+            for got in self._gather(came, missing, keys=keys, urls=urls):
                 row = missing[got.index]
                 image = (
                     Refusal(got.reason, got.detail)
                     if got.reason
                     else encode(got.content, blur=boxes[row] or ())
                 )
-                journal.put(keys[row], *_columns(gate.check(image)))
-            self._judge(keys, journal, gate)
+                columns, content = _columns(gate.check(image))
+                journal.put(keys[row], columns | {"redirects": got.redirects or None}, content)
             annotated = self._write_tar(part, keys, pairs, journal)
         figures = {
             "reused": len(keys) - len(missing),
@@ -91,8 +107,14 @@ class FetchStep(PartStep):
             "stored_bytes": pc.sum(annotated["tar_size"]).as_py() or 0,
         }
         if self.retry_failed:
-            came = [key for key in failed if journal.columns[key]["outcome"] == SUCCESS]
-            figures |= {"retried": len(failed), "recovered": len(came)}
+            recovered = sum(journal.columns[key]["outcome"] == SUCCESS for key in failed)
+            figures |= {"retried": len(failed), "recovered": recovered}
+            figures |= {
+                ALTERED: _changed(old, annotated, "outcome", "detail"),
+                RENEWED: _changed(old, annotated, "stored_sha256"),
+            }
+        if old is not None and not old.equals(annotated):
+            self.run.retract(self.stage, part.index, own="")  # what was selected of other rows
         return PartOutput(annotated, figures=figures)
 
     def tidy(self, part: Part) -> None:
@@ -102,26 +124,37 @@ class FetchStep(PartStep):
     def _journal(self, part: Part) -> str:
         return self.run.part(self.folder, part.index, JOURNAL)
 
-    def _judge(self, keys: list[str], journal: Journal, gate: Gate) -> None:
-        """Let go of the images of earlier runs that are on a list by now."""
-        for key in keys:
-            columns = journal.columns[key]
-            if columns["outcome"] != SUCCESS:
-                continue
-            if stop := gate.verdict(**{x: columns[x] for x in HASHES}):
-                journal.put(key, *_columns(Refusal(stop[0], str(stop[1]))))
+    @property
+    def _heeds(self) -> str:
+        """What images are stored under that cannot be judged afterwards: who was asked for leave."""
+        asked = {
+            *map(str.lower, self.policy.opt_out),
+            *([ROBOTS_TXT] if self.policy.robots else ()),
+        }
+        return ",".join(sorted(asked))
 
-    def _asks(self, known: dict[str, Any] | None, gate: Gate) -> bool:
+    def _review(self) -> Review:
+        path = self.policy.opt_out_list
+        return Review(self.policy, self.encoder, read_list(path) if path else None)
+
+    def reusable(self, part: Part) -> pa.Table | None:
+        """Not where the rows were fetched without heeding all that is to be heeded now."""
+        old = super().reusable(part)
+        if old is None:
+            return None
+        heeded = (old.schema.metadata or {}).get(_HEEDED, b"").decode().split(",")
+        return old if set(self._heeds.split(",")) <= {*heeded, ""} else None
+
+    def _asks(self, known: dict[str, Any], gate: Gate, review: Review) -> bool:
         """Whether a row of which so much is known has to be fetched."""
-        if known is None or gate.is_stale(known):
+        if gate.is_stale(known) or review.reopens(known):
             return True
         return known["outcome"] in self.retry_failed
 
     def _gather(
-        self, part: Part, rows: list[int], *, keys: list[str], urls: list[str]
+        self, came: dict[int, Place], rows: list[int], *, keys: list[str], urls: list[str]
     ) -> Iterator[Fetched]:
         """The images of `rows`: those that came with the pool are read, the others fetched."""
-        came = self._places(part)
         for index, content in read_places(
             (i, came[row]) for i, row in enumerate(rows) if row in came
         ):
@@ -146,19 +179,23 @@ class FetchStep(PartStep):
         rows = zip(*(table[name].to_pylist() for name in schema.PLACES.names), strict=True)
         return {row: Place(*place) for row, place in enumerate(rows) if place[0] is not None}
 
-    def _take_over(self, part: Part, keys: set[str], journal: Journal, gate: Gate) -> set[str]:
+    def _take_over(
+        self, part: Part, old: pa.Table | None, keys: set[str], journal: Journal, gate: Gate,
+        review: Review,
+    ) -> set[str]:  # fmt: skip
         """Bring what an earlier run found into the journal; the rows that are to be tried again."""
         failed = {
-            key for key in keys & journal.columns.keys() if self._asks(journal.columns[key], gate)
+            key
+            for key in keys & journal.columns.keys()
+            if self._asks(journal.columns[key], gate, review)
         }
-        old = self.reusable(part)
         if old is None:
             return failed
         with files.open_read(self.run.part(self.stage, part.index, "tar")) as tar:
             known = row_keys(old["uid"].to_pylist(), old["pair"].to_pylist())
             for key, columns in zip(known, old.to_pylist(), strict=True):
                 del columns["uid"], columns["pair"]
-                if key in keys and self._asks(columns, gate):
+                if key in keys and self._asks(columns, gate, review):
                     failed.add(key)
                 elif key in keys and key not in journal.columns:
                     content = b""
@@ -190,7 +227,8 @@ class FetchStep(PartStep):
                 rows.append(columns)
             tar.end()
         found = schema.FACES if self.encoder.faces else ()
-        return pa.Table.from_pylist(rows, schema=pa.schema([*schema.FETCHED, *found]))
+        columns = pa.schema([*schema.FETCHED, *found], metadata={_HEEDED: self._heeds})
+        return pa.Table.from_pylist(rows, schema=columns)
 
 
 def row_keys(uids: list[str], pairs: list[str]) -> list[str]:
@@ -214,6 +252,26 @@ def row_keys(uids: list[str], pairs: list[str]) -> list[str]:
 def uid_of(key: str) -> str:
     """The uid of the row called `key`."""
     return key.partition(".")[0]
+
+
+def _changed(old: pa.Table | None, new: pa.Table, *names: str) -> int:
+    """How many rows differ from what they were in one of these columns."""
+    if old is None or not old["uid"].equals(new["uid"]):
+        return len(new)
+    was, now = (table.select(names).to_pylist() for table in (old, new))
+    return sum(one != other for one, other in zip(was, now, strict=True))
+
+
+def _stop(
+    columns: dict[str, Any], gate: Gate, review: Review, *, url: str | None
+) -> Refusal | None:
+    """Why a row of an earlier run is to be dropped by now."""
+    if stop := review.refusal(columns, url=url):
+        return stop
+    if columns["outcome"] != SUCCESS:
+        return None
+    hit = gate.verdict(**{x: columns[x] for x in HASHES})
+    return Refusal(hit[0], str(hit[1])) if hit else None
 
 
 def _columns(image: StoredImage | Refusal) -> tuple[dict[str, Any], bytes]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
+from curate.machine import faults_named
 from curate.reasons import DropReason, ErrorCode
 from curate.run import ANNOTATED, Part, PartRecord, Run
 from curate.schema import Stage
@@ -146,10 +147,11 @@ class TakePart(beam.DoFn):
         record = standing(step, part)
         if record is None:
             started = time.monotonic()
-            step.run.retract(step.folder, part.index, own=step.own)
-            output = step.process(part, *sides)
-            record = commit(step, part, output, seconds=time.monotonic() - started)
-            step.tidy(part)
+            with faults_named(f"{step.folder} of part {part.index}"):
+                step.run.retract(step.folder, part.index, own=step.own)
+                output = step.process(part, *sides)
+                record = commit(step, part, output, seconds=time.monotonic() - started)
+                step.tidy(part)
         yield replace(part, kept=record.kept)
 
 

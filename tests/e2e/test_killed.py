@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from typer.testing import CliRunner
 
 from curate import cli, execute, files
@@ -42,12 +43,13 @@ class _Pictures(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     hits: Counter[str]
     ill: threading.Event
+    illness = 503
 
     def do_GET(self) -> None:
         self.hits[self.path] += 1
         time.sleep(0.01)
         number = int(self.path.strip("/"))
-        status = 404 if number % 10 == 3 else 503 if number % 10 == 7 and self.ill.is_set() else 200
+        status = {3: 404, 7: self.illness if self.ill.is_set() else 200}.get(number % 10, 200)
         body = WELL + self.path.encode() if status == 200 else b""  # what follows a PNG is ignored
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -133,6 +135,15 @@ def output(run: Path) -> dict[str, bytes]:
     }
 
 
+def stamps(run: Path) -> dict[str, int]:
+    """When the rows and images of the steps behind the download were written."""
+    return {
+        str(path.relative_to(run)): path.stat().st_mtime_ns
+        for folder in ("dedup", "shards", "dropped/dedup")
+        for path in (run / folder).rglob("*0.*")
+    }
+
+
 def wait_for(condition: Callable[[], bool], process: Any) -> None:
     deadline = time.monotonic() + 120
     while process.is_alive() and not condition():
@@ -193,7 +204,7 @@ def test_killed_at_ten_moments(tmp_path: Path) -> None:
     assert sorted(uids) == sorted(by_uid)
 
 
-def test_retry_failed(tmp_path: Path) -> None:
+def test_retry_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command asks for what failed alone, and ends where a run without failures does."""
     hits: Counter[str] = Counter()
     ill = threading.Event()
@@ -210,13 +221,27 @@ def test_retry_failed(tmp_path: Path) -> None:
 
         curate("run")
         before = output(tmp_path / "run")
+        stood = stamps(tmp_path / "run")
         hits.clear()
         said = curate("run", "--retry-failed")
         assert "Fetching again what failed: 12 pairs in 3 parts" in said
         assert "Of 12 pairs fetched again, 0 came and 12 failed again" in said
         assert hits == dict.fromkeys((f"/{i}" for i in range(7, PAIRS, 10)), 1)
+        assert "Nothing to do: all of it stands" in said
         assert output(tmp_path / "run") == before
+        assert stamps(tmp_path / "run") == stood
+        assert files.read_json(str(tmp_path / "run" / "run.json"))["retries"] == 0
+        monkeypatch.setattr(_Pictures, "illness", 500)
+        said = curate("run", "--retry-failed")  # another detail of the same pairs: the ledger's
+        assert "Nothing to do" not in said
+        assert "Of 12 pairs fetched again, 0 came and 12 failed again" in said
+        ledger = [x for x in before if x.startswith("dropped/download/")]
+        changed = output(tmp_path / "run")
+        assert {x for x in before if changed[x] != before[x]} >= set(ledger)
+        assert stamps(tmp_path / "run") == stood
         ill.clear()
+        assert set(hits.values()) == {2}
+        hits.subtract(hits.keys())
         said = curate("run", "--retry-failed")
         assert "Of 12 pairs fetched again, 12 came and 0 failed again" in said
         assert set(hits.values()) == {2}
@@ -228,11 +253,11 @@ def test_retry_failed(tmp_path: Path) -> None:
         assert "download 3/3" in said
         assert set(hits.values()) == {2}
         assert output(tmp_path / "run") == after
-        stood = [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after]
+        written = [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after]
         assert "Nothing to do" in curate("run")
-        assert [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after] == stood
+        assert [(x, (tmp_path / "run" / x).stat().st_mtime_ns) for x in after] == written
         state = files.read_json(str(tmp_path / "run" / "run.json"))
-        assert state["retries"] == 2
+        assert state["retries"] == 1
         assert state["stages"]["download"]["figures"]["recovered"] == 12
         said = curate("run", "--retry", "http_404")
         assert "Fetching again what failed: 12 pairs in 3 parts" in said

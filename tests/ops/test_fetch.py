@@ -3,6 +3,8 @@
 import dataclasses
 import gzip
 import itertools
+import os
+import resource
 import socket
 import socketserver
 import struct
@@ -12,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pycurl
@@ -22,6 +25,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from curate.config import Download
+from curate.errors import CurateError
 from curate.ops import fetch as fetch_module
 from curate.ops import hosts, transport
 from curate.ops.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
@@ -418,9 +422,10 @@ def test_a_chain_may_be_as_long_as_max_redirects(site: Site) -> None:
     for hop in range(5):
         site.on(f"/{hop}", answer(302, Location=f"/{hop + 1}"))
     site.on("/5", answer())
-    assert get(site, "/0", max_redirects=5).content == BODY
+    hops = tuple(f"http://site.test/{i}" for i in range(1, 6))
+    assert get(site, "/0", max_redirects=5) == Fetched(0, content=BODY, redirects=hops)
     got = get(site, "/0", max_redirects=4)
-    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="http://site.test/5")
+    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="over 4: http://site.test/5")
     assert site.requests["/5"] == 1
     assert get(site, "/5", max_redirects=0).content == BODY
 
@@ -429,7 +434,7 @@ def test_a_loop_ends(site: Site) -> None:
     site.on("/x", answer(302, Location="/y"))
     site.on("/y", answer(302, Location="/x"))
     got = get(site, max_redirects=5)
-    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="http://site.test/x")
+    assert got == Fetched(0, reason=DropReason.REDIRECTS, detail="over 5: http://site.test/x")
     assert site.requests == {"/x": 3, "/y": 3}
 
 
@@ -868,34 +873,75 @@ def test_every_url_ends_once_whatever_the_others_do(site: Site) -> None:
     assert site.requests == {"/ok": 25, "/gone": 25, "/ill": 50}
 
 
-@pytest.mark.parametrize("step", ["Transport.get", "_Session._unwanted"])
-def test_an_error_that_nobody_thought_of_is_the_outcome_of_its_row(
+@pytest.mark.parametrize("step", ["_wanted", "_unwanted"])
+def test_an_answer_that_nobody_thought_of_is_the_outcome_of_its_row(
     site: Site, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     site.on("/ok", answer())
-    owner, method = step.split(".")
-    real, calls = getattr(vars(fetch_module)[owner], method), itertools.count()
+    real, calls = getattr(fetch_module._Session, step), itertools.count()
 
     def every_other(*args: Any, **options: Any) -> Any:
         return real(*args, **options) if next(calls) % 2 else 1 // 0
 
-    monkeypatch.setattr(vars(fetch_module)[owner], method, every_other)
+    monkeypatch.setattr(fetch_module._Session, step, every_other)
     got = fetch_all(["http://site.test/ok"] * 20, policy_for(site, concurrency=1, retries=0))
     assert Counter((one.reason, one.detail, one.content) for one in got) == {
         (None, "", BODY): 10, (DropReason.PROTOCOL, "ZeroDivisionError", b""): 10,
     }  # fmt: skip
 
 
-def test_an_error_of_the_machine_ends_the_fetch(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [MemoryError, ZeroDivisionError])
+def test_an_error_of_the_machine_or_a_bug_ends_the_fetch(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(transport.Transport, "get", fail)
-    with pytest.raises(ExceptionGroup) as raised:
-        get(site)
-    assert raised.group_contains(MemoryError)
+    with pytest.raises(error):
+        fetch_all(["http://site.test/x"] * 20, policy_for(site))
+
+
+@pytest.fixture
+def no_more_files() -> Iterator[Callable[[], None]]:
+    """A call that leaves the process without a file that it might open, until the test ends."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def take() -> None:
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+
+    yield take
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("then", ["http://other.test/x", "http://nobody.invalid/x"])
+def test_without_files_to_open_no_url_is_to_blame(
+    site: Site, no_more_files: Callable[[], None], then: str
+) -> None:
+    """Whether it is the socket that cannot be made, or what the look-up of a name reads."""
+
+    def last(handler: _Handler) -> None:
+        no_more_files()
+        handler.reply(200, BODY)
+
+    site.on("/x", last)
+    results = fetch(
+        ["http://site.test/x", then], uids=["a", "b"], policy=policy_for(site, concurrency=1)
+    )
+    assert next(results) == Fetched(0, content=BODY)
+    with pytest.raises(OSError, match="Too many open files"):
+        next(results)
+
+
+def test_certificates_that_are_not_there_are_no_fault_of_the_server(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.pem").write_bytes(b"")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "empty.pem"))
+    with pytest.raises(CurateError, match=r"empty\.pem"):
+        fetch_one("https://site.test/x", policy_for(site, retries=0))
 
 
 def test_the_order_of_the_urls_does_not_matter(site: Site) -> None:

@@ -14,7 +14,8 @@ from yarl import URL
 from curate.errors import CurateError
 from curate.ops import hosts
 from curate.ops.fetch import Fetched, FetchPolicy, fetch, request_url
-from curate.ops.optout import OptOutList, RobotsRules, read_list
+from curate.ops.optout import OptOutList, read_list
+from curate.ops.robots import RobotsCache, RobotsRules
 from curate.reasons import DropReason
 from tests.ops.hostile import HostileServer, Request, Route, serving
 
@@ -56,6 +57,70 @@ def test_robots_txt_is_read_once_a_host_and_before_all_else() -> None:
     ] * 5  # fmt: skip
     assert server.requests == {"/robots.txt": 1, "/art/free/x": 5, "/private/x": 5, "/x": 5}
     assert server.seen[0].path == "/robots.txt"
+
+
+def test_robots_txt_is_asked_for_once_for_all_parts_of_a_process() -> None:
+    server = HostileServer({"/robots.txt": replies(200, "User-agent: *\nDisallow: /art")})
+    server.routes |= {"/art": replies(), "/x": replies()}
+    urls = ("http://a.test/art", "http://a.test/x")
+    with serving(server):
+        for part in range(3):
+            got = fetch_all(server, *urls, robots=True)
+            assert [one.reason for one in got] == [DropReason.OPTED_OUT, None]
+            assert server.requests == {"/robots.txt": 1, "/x": part + 1}
+        fetch_all(server, *urls, robots=True, user_agent="another")
+        assert server.requests["/robots.txt"] == 2  # what one may, another may not
+        fetch_all(server, "http://b.test/x", robots=True)
+        assert server.requests["/robots.txt"] == 3
+
+
+def test_that_there_is_no_robots_txt_is_kept_and_that_it_cannot_be_had_is_not() -> None:
+    server = HostileServer({"/robots.txt": replies(404), "/x": replies()})
+    with serving(server):
+        for _ in range(2):
+            assert fetch_all(server, "http://a.test/x", robots=True)[0].reason is None
+        assert server.requests == {"/robots.txt": 1, "/x": 2}
+        server.routes["/robots.txt"] = replies(503)
+        for asked in (2, 3):
+            got = fetch_all(server, "http://b.test/x", robots=True, retries=0)
+            assert got[0].reason is DropReason.HTTP_5XX
+            assert server.requests == {"/robots.txt": asked, "/x": 2}
+        server.routes["/robots.txt"] = replies(404)
+        assert fetch_all(server, "http://b.test/x", robots=True)[0].reason is None
+
+
+def test_kept_files_grow_old() -> None:
+    now = [1_000.0]
+    cache = RobotsCache(seconds=60, clock=lambda: now[0])
+    cache.put("a", b"rules")
+    now[0] += 60
+    assert cache.get("a") == b"rules"
+    now[0] += 1
+    assert cache.get("a") is None
+    cache.put("a", b"")
+    assert cache.get("a") == b""
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.integers(0, 3_000)), max_size=60))
+def test_kept_files_are_those_used_last_and_take_no_more_than_their_room(
+    steps: list[tuple[int, bool, int]],
+) -> None:
+    cache = RobotsCache(max_bytes=8_000)
+    used: dict[str, bytes] = {}  # the one used last stands last
+    for number, put, size in steps:
+        name = str(number)
+        if put:
+            used.pop(name, None)
+            used[name] = bytes(size)
+            cache.put(name, used[name])
+        elif name in used:
+            used[name] = used.pop(name)
+        while sum(500 + len(x) for x in used.values()) > 8_000:
+            del used[next(iter(used))]
+        if not put:
+            assert cache.get(name) == used.get(name)
+    for name in used:
+        assert cache.get(name) == used[name]
 
 
 def test_without_robots_nobody_asks_for_it() -> None:

@@ -138,7 +138,7 @@ def _write_part(
         outcomes = [
             row
             | {"outcome": "success" if fate.has_image else fate.reason, "detail": fate.value}
-            | {"pair": fate.uid, "scored": None}
+            | {"pair": fate.uid, "redirects": None, "scored": None}
             for row, fate in zip(rows, incoming, strict=True)
         ]
         files.write_table(run.part(folder, index), _table(outcomes, annotated))

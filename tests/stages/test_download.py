@@ -103,7 +103,7 @@ OUTCOMES = {
     "418": ("http_4xx", "418"),
     "503": ("http_5xx", "503"),
     "304": ("http_other", "304"),
-    "circle": ("redirects", "http://x.example/circle"),
+    "circle": ("redirects", "over 3: http://x.example/circle"),
     "inward": ("forbidden_address", "10.1.2.3 is not a public address"),
     "mail": ("bad_url", "mailto:someone@x.example"),
     "reserved": ("opted_out", "noai"),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from curate import files, schema
+from curate.errors import CurateError
 from curate.reasons import DropReason, ErrorCode, rule_reason
 from curate.run import Part, PartRecord, Run
 from curate.schema import Stage
@@ -102,6 +103,9 @@ class Sift(PartStep):
     def process(self, part: Part, *sides: Any) -> PartOutput:
         if self.fault == "raise":
             raise ValueError(f"cannot read part {part.index}")
+        if self.fault == "full":
+            with open("/dev/full", "wb", buffering=0) as full:
+                full.write(b"x")
         sieve = Sieve(self.incoming(part), stage=self.stage)
         number = sieve.table["number"].to_numpy()
         sieve.remove(number % 2 == 1, reason=DropReason.DUPLICATE_URL, value=sieve.table["number"])
@@ -165,12 +169,15 @@ def test_a_part_whose_record_has_the_digest_is_skipped_and_another_is_done_again
     ("fault", "message"),
     [
         ("raise", "cannot read part 0"),
+        ("full", "dedup of part 0: No space left on device: make room on the disk"),
         ("lose", "pairs are lost: 4 in, 0 kept, 3 dropped or dead"),
     ],
 )
 def test_a_step_that_fails_leaves_nothing(run: Run, fault: str, message: str) -> None:
     parts = lay(run, "prepare", [pairs(1, 2, 3, 10)], NUMBERED)
-    with pytest.raises((ValueError, AssertionError, RuntimeError), match=re.escape(message)):
+    with pytest.raises(
+        (ValueError, AssertionError, RuntimeError, CurateError), match=re.escape(message)
+    ):
         drive(run, take(step(run, fault=fault)), parts)
     for folder in ("dedup", "dropped/dedup", "dead/dedup"):
         assert files.names(run.path(folder)) == []

@@ -1,0 +1,79 @@
+"""What the machine may refuse: a full disk, too few open files. No statement about what was worked on.
+
+Such a fault ends the part, with a line that names the remedy, and the same command goes on with it.
+"""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from curate.errors import CurateError
+
+FILES_A_REQUEST = 3
+"""Sockets that come with a request: two may be dialled at a time, and one stays open behind."""
+_SPARE = 64
+"""Files that are opened beside: those of the part, and libcurl's twenty threads that look names up."""
+_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_REMEDIES = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n) or lower download.concurrency",
+    errno.ENFILE: "the machine has too many files open: lower download.concurrency or the workers",
+    errno.ENOSPC: "make room on the disk of the run directory",
+    errno.EDQUOT: "make room on the disk of the run directory",
+    errno.EROFS: "let the disk of the run directory be written to",
+    errno.ENOMEM: "use fewer workers, or give them more memory",
+    errno.ENOBUFS: "use fewer workers, or give them more memory",
+}
+FAULTS = frozenset(_REMEDIES)
+"""Numbers of the system's errors that say that the machine has run out of something."""
+
+
+@contextmanager
+def faults_named(what: str) -> Iterator[None]:
+    """Turn faults of the machine in the block into a CurateError that names `what` and the remedy."""
+    try:
+        yield
+    except MemoryError as error:
+        raise _fault(what, errno.ENOMEM) from error
+    except OSError as error:
+        if error.errno not in FAULTS:
+            raise
+        raise _fault(what, error.errno) from error
+
+
+def _fault(what: str, number: int) -> CurateError:
+    remedy = f"{_REMEDIES[number]}; the same command then goes on"
+    return CurateError(f"{what}: {os.strerror(number)}: {remedy}")
+
+
+def is_out_of_files() -> bool:
+    """Whether no file can be opened at the moment; a look-up of a name fails in silence then."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in _FILES
+    return False
+
+
+def allow_requests(concurrency: int) -> None:
+    """Let this process open the files of so many requests at a time, beside those that it has open.
+
+    Raises
+    ------
+    CurateError
+        The machine does not allow so many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = len(os.listdir("/dev/fd")) + _SPARE
+    wanted = taken + FILES_A_REQUEST * concurrency
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        fits = max((hard - taken) // FILES_A_REQUEST, 0)
+        raise CurateError(
+            f"download.concurrency: {concurrency} requests at a time take up to {wanted:,} open files,"
+            f" and a process may have {hard:,} here (ulimit -Hn): raise that limit"
+            + (f", or set download.concurrency to {fits} or less" if fits else "")
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
