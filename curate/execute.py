@@ -169,9 +169,9 @@ def run_graph(
     start_workers()
     try:
         pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
-    except ValueError as error:
-        told = " ".join(line.strip() for line in str(error).splitlines())
-        raise CurateError(f"the options after --: {told}") from error
+    except ValueError as refused:
+        told = " ".join(line.strip() for line in str(refused).splitlines())
+        raise CurateError(f"the options after --: {told}") from refused
     graph(pipeline)
     with nullcontext() if debug else _without_noise():
         state, error = _on_a_thread(lambda: pipeline.run().wait_until_finish())

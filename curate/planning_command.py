@@ -1,7 +1,7 @@
 """`curate plan`: what a run would fetch and keep, from the text of its pool alone."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,7 +84,7 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
         "decontaminate": config.decontaminate,
         "semdedup": config.semdedup,
     }
-    changed = {
+    changed: dict[str, Any] = {
         "download": config.download.model_copy(update={"enabled": False}),
         "decontaminate": None, "score": None, "scores": {}, "semdedup": None, "select": of_text,
         "dedup": config.dedup if by_text else Dedup(enabled=False),

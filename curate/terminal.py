@@ -88,8 +88,8 @@ def check_seen_by_workers(config: Config) -> None:
         for path in paths:
             if path and "://" not in path:
                 raise CurateError(
-                    f"{key} {path}: Dataflow's workers cannot see the files of this machine; copy it"
-                    " to a bucket and give its gs:// URL"
+                    f"{key} {path}: Dataflow's workers cannot see the files of this machine;"
+                    " give a gs:// URL"
                 )
 
 
