@@ -14,11 +14,14 @@ from typing import Annotated
 import typer
 
 from curate import config_file, files
-from curate.commands import balancing, hashing, metadata, revoking, scoring, subset
+from curate.commands import balancing, hashing, metadata, planning, revoking, scoring, subset
 from curate.commands.terminal import (
     BEAM_OPTIONS,
+    Out,
+    Set,
     Workers,
     beam_options,
+    check_seen_by_workers,
     one_line_errors,
     out_console,
     run_plan,
@@ -38,17 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Out = Annotated[str | None, typer.Option("--out", help="The run directory: a path or fsspec URL.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        "-s",
-        metavar="KEY=VALUE",
-        help="Override a key: --set balance.t=50. A key with dots of its own, and a whole mapping:"
-        " --set download.connect_to='{a.example: 127.0.0.1:80}'",
-    ),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,6 +102,7 @@ def run(
             raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")
         settings = config_file.load(config, overrides=tuple(set_ or ()), out=out)
         settings = with_engine(settings, workers=workers, context=context)
+        check_seen_by_workers(settings)
         again = frozenset(TRANSIENT if retry_failed else ()) | _reasons(retry)
         if again and not settings.download.enabled:
             option = "--retry-failed" if retry_failed else "--retry"
@@ -167,13 +160,15 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
 
 @app.command(name="config")
 def show_config(
-    recipe: Annotated[str | None, typer.Option(help="The recipe to print; default: demo.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe of `curate recipes`, or demo.")
+    ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Print every key with its default and what it means.")
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
 ) -> None:
-    """Print a configuration to start from, or all keys."""
+    """Print a configuration to start from, for a pool of your own; or a recipe, or all keys."""
     from curate.reference import full_config
 
     with one_line_errors():
@@ -183,8 +178,8 @@ def show_config(
         if schema:
             print(config_file.json_schema())
             return
-        if recipe is None:
-            print(files.shipped("pipelines/demo.yaml").read_text(), end="")
+        if recipe in (None, "demo"):
+            print(files.shipped(f"pipelines/{recipe or 'start'}.yaml").read_text(), end="")
             return
         known = config_file.recipes()
         if recipe not in known:
@@ -202,6 +197,7 @@ def recipes() -> None:
         out_console.print("\nTo start from one: curate config --recipe NAME > my.yaml")
 
 
+planning.add_to(app)
 balancing.add_to(app)
 revoking.add_to(app)
 subset.add_to(app)

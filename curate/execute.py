@@ -169,7 +169,11 @@ def run_graph(
     from apache_beam.options.pipeline_options import PipelineOptions
 
     start_workers()
-    pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
+    except ValueError as refused:
+        told = " ".join(line.strip() for line in str(refused).splitlines())
+        raise CurateError(f"the options after --: {told}") from refused
     graph(pipeline)
     with nullcontext() if debug else _without_noise():
         state, error = _on_a_thread(lambda: pipeline.run().wait_until_finish())

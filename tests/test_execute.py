@@ -79,6 +79,14 @@ def test_an_error_of_a_worker_is_shown_in_its_own_words(tmp_path: Path, pool: st
     assert plan.run.state()["state"] == "failed"
 
 
+def test_options_that_the_engine_refuses_are_one_line(tmp_path: Path, pool: str) -> None:
+    plan = planned(str(tmp_path), pool)
+    with pytest.raises(CurateError, match=r"^the options after --: .*region\.$") as error:
+        execute(plan, prepare_run(plan), extra=["--runner=DataflowRunner"])
+    assert "Missing required option: project." in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_an_error_that_the_runner_hands_on_as_text_is_shown_the_same(
     tmp_path: Path, pool: str
 ) -> None:

@@ -164,6 +164,24 @@ def test_nothing_moves_where_nobody_looks(tmp_path: Path) -> None:
     assert shown(target) == []
 
 
+def test_in_a_file_a_line_now_and_then_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.commands.progress._QUIET", 0.0)
+    plan = planned(tmp_path, download={"enabled": False})
+    target = console()
+    with watch(target, plan, Standing(dict.fromkeys(plan.digests, 0), {}, clustered=False)):
+        deadline = time.monotonic() + 10
+        for part in plan.parts:
+            record = PartRecord(plan.digests["prepare"].chain, "o", part.rows, part.rows)
+            plan.run.write_record("prepare", part.index, record)
+            told = f"{part.index + 1}/2 parts" if part.index == 0 else "writing the shards"
+            while told not in target.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+                time.sleep(0.05)
+    lines = [line.split(" s: ")[1] for line in shown(target)]
+    assert list(dict.fromkeys(lines))[-2:] == ["prepare 1/2 parts", "writing the shards"]
+
+
 def test_a_stage_of_which_nothing_was_done_has_no_seconds() -> None:
     standing = Standing({"prepare": 2, "download/annotated": 2, "download": 1}, {}, False, parts=2)
     assert standing.skips("prepare")

@@ -21,6 +21,7 @@ from curate.run import ANNOTATED, PART_STAGES, totals
 from curate.schema import Stage
 
 _POLL = 0.5  # seconds
+_QUIET = 30.0  # seconds between two lines
 _FETCHED = files.join(Stage.DOWNLOAD, ANNOTATED)
 
 
@@ -82,18 +83,17 @@ def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) ->
 def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     """A bar a stage while the block runs: parts done, pairs a second, time left.
 
-    The bars follow the records in the run directory, so they are true on any runner.
+    The bars follow the records in the run directory, so they are true on any runner. Where nobody
+    sees bars, in a file or a job's log, a line says the same every half minute.
     """
-    if not console.is_terminal:
-        yield
-        return
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
     stop = threading.Event()
+    lines = None if console.is_terminal else _Lines(console, len(plan.parts))
     columns = (
         TextColumn("{task.description:<18}"), BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} parts"), _Rate(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=bool(lines)) as progress:
         tasks = {
             folder: progress.add_task(
                 folder.replace(f"/{ANNOTATED}", ": fetch" if "down" in folder else ": model"),
@@ -107,6 +107,8 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
         def poll() -> None:
             while not stop.wait(_POLL):
                 _advance(progress, tasks, seen, earlier, plan)
+                if lines:
+                    lines.tell(progress.tasks)
 
         thread = threading.Thread(target=poll, daemon=True, name="progress")
         thread.start()
@@ -115,6 +117,27 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+
+
+class _Lines:
+    """What the bars say, as a line now and then."""
+
+    def __init__(self, console: Console, parts: int) -> None:
+        self._console, self._parts = console, parts
+        self._started = self._told = time.monotonic()
+
+    def tell(self, tasks: Iterable[Task]) -> None:
+        """Print a line on the steps that are not done, if it is time for one."""
+        now = time.monotonic()
+        if now - self._told < _QUIET:
+            return
+        self._told = now
+        open_ = [task for task in tasks if task.completed < self._parts]
+        under_way = [task for task in open_ if task.completed] or open_[:1]
+        told = ", ".join(
+            f"{task.description} {task.completed:.0f}/{self._parts} parts" for task in under_way
+        )
+        self._console.print(f"{now - self._started:,.0f} s: {told or 'writing the shards'}")
 
 
 def _advance(

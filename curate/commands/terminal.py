@@ -28,6 +28,17 @@ error_console = Console(
 )
 
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Local worker processes.")]
+Out = Annotated[str | None, typer.Option("--out", help="The run directory: a path or fsspec URL.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Override a key: --set balance.t=50. A key with dots of its own, and a whole mapping:"
+        " --set download.connect_to='{a.example: 127.0.0.1:80}'",
+    ),
+]
 BEAM_OPTIONS = {"allow_extra_args": True}
 """Settings of a command that hands what follows ``--`` to Beam."""
 
@@ -65,6 +76,21 @@ def with_engine(config: Config, *, workers: int | None, context: typer.Context) 
         if option.startswith("--runner="):
             chosen["runner"] = option.split("=", 1)[1]
     return config.model_copy(update={"beam": config.beam.model_copy(update=chosen)})
+
+
+def check_seen_by_workers(config: Config) -> None:
+    """Raise where a run on Dataflow names a file of this machine, which its workers cannot see."""
+    if config.beam.runner != "DataflowRunner":
+        return
+    named = {"--out": [config.out or ""], "input.paths": config.input.paths,
+             **{f"prepare.metadata.{x}": [y] for x, y in config.prepare.metadata.items()}}  # fmt: skip
+    for key, paths in named.items():
+        for path in paths:
+            if path and "://" not in path:
+                raise CurateError(
+                    f"{key} {path}: Dataflow's workers cannot see the files of this machine;"
+                    " give a gs:// URL"
+                )
 
 
 def beam_options(context: typer.Context) -> list[str]:

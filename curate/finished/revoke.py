@@ -201,6 +201,6 @@ def said(done: Revoked) -> Iterator[str]:
     yield f"revoked {by or 'nothing: no listed pair was in the run'}"
     if done.unknown:
         yield f"not looked for: {', '.join(done.unknown)}; the run has no such hash of any image"
-    yield f"parts   {', '.join(map(str, done.parts)) or 'none had to change'}"
+    yield f"parts   {', '.join(f'part-{i:05}' for i in done.parts) or 'none had to change'}"
     changed = [*done.rewritten, *(f"{name} (nothing was left)" for name in done.removed)]
     yield f"shards  {', '.join(changed) or 'none'} written again, {done.untouched} as they were"

@@ -34,6 +34,8 @@ _ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
             "jsonl": "jsonl", "ndjson": "jsonl", "wat": "wat", "warc": "warc",
             "tar": "webdataset"}  # fmt: skip
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
+_USUAL_URL = ("url", "link", "image_url", "img_url")
+_USUAL_CAPTION = ("caption", "text", "alt", "alt_text", "title")
 _GIVEN = ("img2dataset", "quoted-tsv")  # no name tells these
 
 
@@ -94,11 +96,23 @@ class PoolFormat:
             if column is not None and column not in names:
                 raise UnreadableError(
                     f"{path}: no column {column!r} among {_listed(names)};"
-                    f" name the right one in input.columns.{key}"
+                    f" name the right one in input.columns.{key}{self._meant(key, names)}"
                 )
         for column, _ in self.keep:
             if names.count(column) > 1:
                 raise UnreadableError(f"{path}: two columns are called {column!r}")
+
+    def _meant(self, key: str, names: list[str]) -> str:
+        """The key of both columns, for a message, where those that pools usually have are there."""
+        by_name = {name.lower(): name for name in reversed(names)}
+
+        def found(own: str, usual: tuple[str, ...]) -> str | None:
+            return own if own in names else next((by_name[x] for x in usual if x in by_name), None)
+
+        url, caption = found(self.url, _USUAL_URL), found(self.caption, _USUAL_CAPTION)
+        if key not in ("url", "caption") or url is None or caption is None:
+            return ""
+        return f", as in input.columns: {{url: {url}, caption: {caption}}}"
 
     def normalise(self, table: pa.Table, *, path: str, **columns: Any) -> pa.Table:
         """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""

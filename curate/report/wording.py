@@ -29,7 +29,7 @@ REASONS: dict[str, str] = {
     DropReason.BAD_URL: "The URL is not one that an image can be fetched from over HTTP.",
     DropReason.NOT_IN_SUBSET: "The pair's uid is not in the subset file that prepare.uids_in names.",
     DropReason.LANGUAGE: "The caption is in a language that was not asked for; the value is the"
-    " language found.",
+    " language found. Short captions are often taken for another: prepare.unsure keeps those.",
     DropReason.NO_MATCH: "No entry of the list occurs in the caption, so it could not be balanced."
     " About half of a raw web pool goes here.",
     DropReason.DNS: "The host's name has no address: the site is gone, or the URL was never valid.",
@@ -101,7 +101,7 @@ _REMEDIES: dict[str, str] = {
     DropReason.BAD_URL: "is input.columns.url the column of the URLs?",
     DropReason.NOT_IN_SUBSET: "is prepare.uids_in a subset of this pool, and input.columns.uid its"
     " column of uids?",
-    DropReason.LANGUAGE: "see prepare.languages and prepare.metadata.",
+    DropReason.LANGUAGE: "see prepare.languages, prepare.metadata and prepare.unsure.",
     DropReason.NO_MATCH: "see the lists of prepare.metadata.",
     DropReason.FORBIDDEN_ADDRESS: "for a host of your own: download.connect_to: {HOST: ADDRESS:PORT},"
     " and then --retry forbidden_address.",

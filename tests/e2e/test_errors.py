@@ -65,6 +65,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["c.yaml", "--set", "prepare.metadata.en=blank.txt"], "the entry list is empty"),
         (["c.yaml", "--set", "select=[{column: colour, min: 1}]"], "no column 'colour'"),
         (["c.yaml", "--workers", "0"], "--workers 0"),
+        (
+            ["c.yaml", "--set", "beam.runner=DataflowRunner"],
+            "--out out: Dataflow's workers cannot see the files of this machine",
+        ),
     ],
 )  # fmt: skip
 def test_one_line_and_nothing_written(

@@ -222,15 +222,17 @@ def test_the_format_may_be_given_instead_of_the_ending(tmp_path: Path) -> None:
 def test_a_column_that_is_not_there(tmp_path: Path, ending: str, key: str) -> None:
     names = {"url": "link", "caption": "text", "uid": "id"} | {key: "absent"}
     pool = PoolFormat("auto", names["url"], names["caption"], names["uid"])
+    meant = "" if key == "uid" else ", as in input.columns: {url: link, caption: text}"
     path = placed(tmp_path, f"pool.{ending}", FORMATS[ending](ROWS))
     with pytest.raises(CurateError) as error:
         rows_of(path, pool=pool)
     assert str(error.value) == (
         f"{path}: no column 'absent' among extra, text, id, link;"
-        f" name the right one in input.columns.{key}"
+        f" name the right one in input.columns.{key}{meant}"
     )
     if ending == "parquet":
-        with pytest.raises(CurateError, match=rf"no column 'absent' .* input\.columns\.{key}$"):
+        wanted = rf"no column 'absent' .* input\.columns\.{key}{re.escape(meant)}$"
+        with pytest.raises(CurateError, match=wanted):
             parquet_row_groups(path, pool=pool)
 
 

@@ -1,0 +1,119 @@
+"""`curate plan`: what a run would fetch and keep, from the text of its pool alone."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from curate import config_file, files
+from curate.commands.terminal import (
+    BEAM_OPTIONS,
+    Out,
+    Set,
+    Workers,
+    beam_options,
+    check_seen_by_workers,
+    one_line_errors,
+    out_console,
+    run_plan,
+    with_engine,
+)
+from curate.config import Config, Dedup
+from curate.errors import CurateError
+from curate.lock import locked
+from curate.planning.asked import rule_stage
+from curate.run import Run, totals
+from curate.schema import Stage
+
+_OF_TEXT = ("url", "caption", "strict")
+
+
+def plan(
+    context: typer.Context,
+    config: Annotated[str, typer.Argument(help="A YAML file; see `curate config`.")],
+    out: Out = None,
+    workers: Workers = None,
+    set_: Set = None,
+) -> None:
+    """Say what a run would have to fetch, and what balancing would leave at most; nothing is fetched.
+
+    Runs the stages of text alone, and shows other values of t. A `curate run` with the same --out
+    then takes over what was prepared. Options after -- go to Beam.
+    """
+    from curate.planning.plan import make_plan
+    from curate.planning.pool_columns import with_column_types
+
+    with one_line_errors():
+        started = time.monotonic()
+        whole = with_engine(
+            config_file.load(config, overrides=tuple(set_ or ()), out=out),
+            workers=workers,
+            context=context,
+        )
+        check_seen_by_workers(whole)
+        if not whole.out:
+            raise CurateError("no output folder: give --out RUN or the key `out`")
+        wanted, left_out = text_alone(with_column_types(whole))
+        run = Run(files.absolute(whole.out))
+        with locked(whole.out):
+            _check_out(run)
+            run_plan(make_plan(wanted), options=beam_options(context), started=started)
+        prepared = totals(run, Stage.PREPARE)
+        pairs = prepared["kept"]
+        out_console.print(
+            f"\n{pairs:,} of {prepared['rows']:,} pairs would be fetched"
+            + (f"; not judged here: {', '.join(left_out)}" if left_out else "")
+        )
+        if wanted.balance is not None and wanted.prepare.metadata and pairs:
+            _show_other_ts(run)
+        out_console.print(f"To go on, with the images: curate run {config} --out {whole.out}")
+
+
+def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
+    """The part of `config` that needs no image, and what that leaves out, in words."""
+    if not config.download.enabled:
+        return config, ()
+    rules = {rule.label: rule_stage(rule, config) for rule in config.select}
+    of_text = tuple(x for x in config.select if rules[x.label] is Stage.PREPARE)
+    policies = [name for name in config.dedup.policy if name in _OF_TEXT]
+    by_text = config.dedup.enabled and bool(policies)
+    left_out = {
+        "links that are dead": True,
+        "duplicate images": config.dedup.enabled and set(config.dedup.policy) - {"url", "caption"},
+        **{f"rule {x.label}": True for x in config.select if x not in of_text},
+        "decontaminate": config.decontaminate,
+        "semdedup": config.semdedup,
+    }
+    changed: dict[str, Any] = {
+        "download": config.download.model_copy(update={"enabled": False}),
+        "decontaminate": None, "score": None, "scores": {}, "semdedup": None, "select": of_text,
+        "dedup": config.dedup if by_text else Dedup(enabled=False),
+    }  # fmt: skip
+    return config.model_copy(update=changed), tuple(x for x, is_so in left_out.items() if is_so)
+
+
+def _check_out(run: Run) -> None:
+    url = run.path("config.yaml")
+    if files.exists(url) and config_file.load(url).download.enabled:
+        raise CurateError(
+            f"{run.root} holds a run with images, which a plan would undo in part; give another"
+            " --out. What another t would keep of it: curate sweep"
+        )
+
+
+def _show_other_ts(run: Run) -> None:
+    from curate.finished import sweep
+    from curate.finished.rebalance import open_source
+    from curate.report.sweeps import tables
+    from curate.stages.report import write_report
+
+    found = sweep.sweep(open_source(run.root))
+    sweep.write(run, found)
+    write_report(run, config_file.load(run.path("config.yaml")))
+    for table in tables(found):
+        out_console.print(table)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make this a command of `app`."""
+    app.command(context_settings=BEAM_OPTIONS)(plan)
