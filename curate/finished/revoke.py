@@ -188,6 +188,7 @@ def _apply(run: Run, rows: Rows) -> Rewriter:
     """Take the pairs of `rows` out of all files of the run."""
     config = config_file.load(run.path("config.yaml"))
     stages = [stage for stage in PART_STAGES if stage in enabled_stages(config)]
+    run.sweep()  # they may hold pairs
     rewriter = Rewriter(run, revocations.write(run, rows), config, tuple(stages))
     rewriter.rewrite()
     counts = {str(stage): totals(run, Stage(stage)) for stage in run.state().get("stages", {})}
