@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curate import files, revocations, schema
+from curate import config_file, files, revocations, revoke, schema
 from curate.config import Config
+from curate.revocations import fingerprint
 from curate.revoked_files import Rewriter
 from curate.revoked_shards import rewrite_shards
 from curate.run import PartRecord, Run
@@ -52,3 +53,26 @@ def test_shards_past_five_digits_stay_in_order(tmp_path: Path) -> None:
     rewrite_shards(run, revocations.write(run, {("uid", uid_of(1))}))
     manifest = files.read_json(run.path("shards", "manifest.json"))
     assert [one["name"] for one in manifest["shards"]] == names
+
+
+def test_a_rebalance_says_how_many_of_its_pairs_its_source_revoked(tmp_path: Path) -> None:
+    """The source, which the pairs came from, knows nothing but their uids by then."""
+    source, run = Run(str(tmp_path / "a")), Run(str(tmp_path / "b"), str(tmp_path / "a"))
+    listed = {("url", fingerprint("http://x.example/1"))}
+    revocations.write(source, listed | {("uid", uid_of(n)) for n in (1, 2)})
+    rows = [{"uid": uid_of(n), "url": f"http://x.example/{n}"} for n in (1, 3)]
+    files.write_table(run.part("balance", 0), table_of(rows, COLUMNS))
+    gone = [{"uid": uid_of(2), "url": "http://x.example/2", "reason": "sampled_out"}]
+    files.write_table(run.ledger(Stage.BALANCE, 0), table_of(gone, schema.LEDGER))
+    files.write_table(run.dead(Stage.BALANCE, 0), schema.DEAD.empty_table())
+    run.write_record("balance", 0, PartRecord("d", "o", 3, 2, {"sampled_out": 1}))
+    files.write_table(run.part("prepare", 0), table_of(rows[1:], COLUMNS))
+    there = [{"uid": uid_of(n), "reason": "revoked"} for n in (1, 2)]
+    files.write_table(run.ledger(Stage.PREPARE, 0), table_of(there, schema.LEDGER))
+    config = Config.model_validate(
+        {"input": {"paths": "pool.jsonl"}, "prepare": {"metadata": {"en": "entries.txt"}},
+         "balance": {"t": 1}}
+    )  # fmt: skip
+    files.write_bytes(run.path("config.yaml"), config_file.dump(config).encode())
+    assert revoke.revoke(run, listed).pairs == {"uid": 2}
+    assert revoke.revoke(run, listed).pairs == {}
