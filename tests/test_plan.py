@@ -603,7 +603,7 @@ def test_a_rebalance_is_no_run_to_go_on_with(tmp_path: Path) -> None:
     made = plan(tmp_path, path)
     made.run.update(input_digest=made.input_digest, source="/runs/first")
     (tmp_path / "entries.txt").write_text("line\n")
-    balanced = {
+    balanced: dict[str, Any] = {
         "prepare": {"metadata": {"en": str(tmp_path / "entries.txt")}}, "balance": {"t": 3},
     }  # fmt: skip
     message = "is a rebalance of /runs/first, .*: curate rebalance /runs/first --out .* --t 3"
