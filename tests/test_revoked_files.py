@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curate import config_file, files, revocations, revoke, schema
+from curate import config_file, files, revocations, schema
 from curate.config import Config
+from curate.finished import revoke
+from curate.finished.revoked_files import Rewriter
+from curate.finished.revoked_shards import rewrite_shards
 from curate.revocations import fingerprint
-from curate.revoked_files import Rewriter
-from curate.revoked_shards import rewrite_shards
 from curate.run import PartRecord, Run
 from curate.schema import Stage
 from tests.stages.rundir import table_of, uid_of

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import files, revocations, schema
-from curate.revoked_shards import rewrite_shards
+from curate.finished.revoked_shards import rewrite_shards
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.shards import Shard, ShardRecord, Shards, ShardStep, Slice, cut
