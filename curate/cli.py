@@ -101,6 +101,8 @@ def run(
         if not files.exists(config):
             raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")
         settings = config_file.load(config, overrides=tuple(set_ or ()), out=out)
+        if out is None and not any(one.startswith("out=") for one in set_ or ()):
+            _check_still_there(config, settings)
         settings = with_engine(settings, workers=workers, context=context)
         check_seen_by_workers(settings)
         again = frozenset(TRANSIENT if retry_failed else ()) | _reasons(retry)
@@ -126,6 +128,18 @@ def demo(
     with one_line_errors(), serve() as addresses:
         settings = demo_config(addresses, out=out, overrides=tuple(set_ or ()))
         _run(with_engine(settings, workers=workers, context=context), options=[])
+
+
+def _check_still_there(path: str, config: Config) -> None:
+    """Raise where `path` is that of a run which stands elsewhere than it says: moved, or a copy."""
+    folder = files.absolute(path).rpartition("/")[0]
+    if not config.out or not files.exists(files.join(folder, "run.json")):
+        return
+    if files.spelt(files.absolute(config.out)) != files.spelt(folder):
+        raise CurateError(
+            f"{path} belongs to the run in {folder} but its `out` is {config.out}; go on with the one"
+            f" with --out {folder}, or with the other with --out {config.out}"
+        )
 
 
 def _reasons(text: str | None) -> frozenset[str]:

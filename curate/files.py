@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Collection, Iterator
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from curate.errors import CurateError
 
 TEMPORARY = ".tmp"
+_TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}\.tmp$")
 _REPETITIVE = ("language", "outcome", "stage", "reason", "error", "status")
 """Columns worth a dictionary in parquet; for all others it only takes time."""
 
@@ -141,6 +143,18 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         os.replace(target, path)
     elif renames:
         fs.mv(target, path)
+
+
+def temporaries(folder: str) -> list[str]:
+    """What `atomic_write` left anywhere in `folder` where it was killed, by names relative to it.
+
+    Object stores hold none.
+    """
+    fs, path = file_system(folder)
+    if not isinstance(fs, LocalFileSystem | MemoryFileSystem):
+        return []
+    found = (str(name).removeprefix(f"{path}/") for name in fs.find(path))
+    return sorted(name for name in found if _TEMPORARY_NAME.search(name))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ A rebalanced run has no folders of the stages before balance: it reads those of 
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -215,12 +215,14 @@ class Run:
         retries = Run(self.source or self.root).state().get("retries")
         return files.digest_of(digest, retries) if retries else digest
 
-    def sweep(self, folders: Iterable[str]) -> None:
-        """Remove the temporary files that a killed run left in `folders`."""
-        for folder in folders:
-            for name in files.names(self.path(folder)):
-                if name.endswith(files.TEMPORARY):
-                    files.remove(self.path(folder, name))
+    def sweep(self) -> None:
+        """Remove the temporary files that a killed command left, but those of the report.
+
+        The report may be written by another command now.
+        """
+        for name in files.temporaries(self.root):
+            if not name.startswith(f"{Stage.REPORT}/"):
+                files.remove(files.join(self.root, name))
 
 
 def part_index(name: str) -> int | None:

@@ -595,3 +595,17 @@ def test_an_output_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (other / "run" / "letter.txt").write_text("dear")
     with pytest.raises(CurateError, match="is not empty and holds no run; give another --out"):
         plan(other, path)
+
+
+def test_a_rebalance_is_no_run_to_go_on_with(tmp_path: Path) -> None:
+    """It would fetch and score all of the source again, beside the source."""
+    path = parquet(tmp_path / "pool.parquet", ROWS, 3)
+    made = plan(tmp_path, path)
+    made.run.update(input_digest=made.input_digest, source="/runs/first")
+    (tmp_path / "entries.txt").write_text("line\n")
+    balanced: dict[str, Any] = {
+        "prepare": {"metadata": {"en": str(tmp_path / "entries.txt")}}, "balance": {"t": 3},
+    }  # fmt: skip
+    message = "is a rebalance of /runs/first, .*: curate rebalance /runs/first --out .* --t 3"
+    with pytest.raises(CurateError, match=message):
+        plan(tmp_path, path, **balanced)

@@ -119,15 +119,21 @@ def test_the_state_keeps_what_is_not_set_again(run: Run) -> None:
     assert files.names(run.root) == ["run.json"]
 
 
-def test_a_sweep_removes_temporary_files_alone(run: Run) -> None:
-    for name in (
-        "part-00000.parquet",
-        f"part-00000.parquet.ab12{files.TEMPORARY}",
-        "part-00000.json",
-    ):
-        files.write_bytes(run.path("prepare", name), b"x")
-    run.sweep(["prepare", "nowhere"])
-    assert files.names(run.path("prepare")) == ["part-00000.json", "part-00000.parquet"]
+def test_a_sweep_removes_temporary_files_wherever_a_command_was_killed(run: Run) -> None:
+    stays = [
+        "prepare/part-00000.parquet",
+        "input/notes.tmp",
+        f"report/page.0123abcd{files.TEMPORARY}",
+    ]
+    for name in ("run.json", "input/file-00000-00000.parquet", "prepare/part-00000.parquet",
+                 "download/part-00000.tar", "dedup/clusters/part-00000.parquet"):  # fmt: skip
+        files.write_bytes(run.path(f"{name}.0123abcd{files.TEMPORARY}"), b"a pair")
+    for name in stays:
+        files.write_bytes(run.path(name), b"x")
+    run.sweep()
+    fs, path = files.file_system(run.root)
+    assert sorted(x.removeprefix(f"{path}/") for x in fs.find(path)) == sorted(stays)
+    Run(f"{run.root}/nowhere").sweep()
 
 
 def test_a_part_taken_back_is_not_done(run: Run) -> None:

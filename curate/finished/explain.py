@@ -108,11 +108,17 @@ def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, Row]]:
             return
 
 
-def _row(url: str, uid: str | None) -> Row | None:
-    """The row of a pair in a part's file; None where it is not there."""
-    if not files.exists(url):
+def _row(url: str, uid: str | None, *, link: str | None = None) -> Row | None:
+    """The row of a pair in a part's file; None where it is not there.
+
+    A pair without a uid is known by its URL, `link`.
+    """
+    if (uid is None and link is None) or not files.exists(url):
         return None
-    table = files.read_table(url, filters=[("uid", "=", uid)])
+    wanted = ("url", "=", link) if uid is None else ("uid", "=", uid)
+    table = files.read_table(url, filters=[wanted])
+    if uid is None:
+        table = table.filter(pc.is_null(table["uid"]))
     return table.slice(0, 1).to_pylist()[0] if len(table) else None
 
 
@@ -142,7 +148,7 @@ def _story(run: Run, config: Config, index: int, pair: Row) -> Story:
             chapters.append(Chapter(stage, "kept", added, others=others))
             continue
         gone = _row(run.ledger(stage, index), uid)
-        dead = _row(run.dead(stage, index), uid) if gone is None else None
+        dead = _row(run.dead(stage, index), uid, link=pair["url"]) if gone is None else None
         if gone:
             reason, value = gone["reason"], gone["value"] or ""
             others = tuple(_survivor(run, stage, value)) if reason.startswith("duplicate_") else ()

@@ -45,6 +45,9 @@ def open_source(url: str) -> Source:
         Where the run is not complete, has no matches, or has others than its entry lists give.
     """
     run = Run.at(url)
+    if run.source:
+        check_settled(run)
+        return open_source(run.source)
     state = run.state()
     if state["state"] != "complete":
         raise CurateError(
@@ -52,8 +55,6 @@ def open_source(url: str) -> Source:
             f" curate run {run.path('config.yaml')}"
         )
     check_settled(run)
-    if run.source:
-        return open_source(run.source)
     config = config_file.load(run.path("config.yaml"))
     if not config.prepare.metadata:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")

@@ -137,10 +137,17 @@ def _check_source(run: Run, listed: Rows) -> None:
 
 def _resolve(run: Run, listed: Rows) -> tuple[dict[str, set[str]], tuple[str, ...]]:
     """The uids that each kind of line names, and the kinds of hash that no image has."""
+    if run.source:  # which holds them no more, but the uids of all that it was asked to revoke
+        wanted = Revocations.of(revocations.rows_of(Run(run.source)), distance=0)
+        named = (
+            table["uid"].filter(pa.array(wanted.pairs(table))).to_pylist()
+            for table in _pairs(run, Stage.BALANCE)
+        )
+        return {"uid": {uid for uids in named for uid in uids}}, ()
     config = config_file.load(run.path("config.yaml"))
     wanted = Revocations.of(listed, distance=config.download.block_distance)
     found: dict[str, set[str]] = {}
-    for table in _pairs(run):
+    for table in _pairs(run, Stage.PREPARE):
         for kind, rows in wanted.by_kind(table).items():
             uids = table["uid"].filter(pa.array(rows)).drop_null().to_pylist()
             found.setdefault(kind, set()).update(uids)
@@ -170,14 +177,10 @@ def _captions(run: Run, uids: Rows) -> Rows:
     return rows
 
 
-def _pairs(run: Run) -> Iterator[pa.Table]:
-    """uid and url of every pair of the pool that has been prepared."""
-    for index in run.done(Stage.PREPARE):
-        for url in (
-            run.part(Stage.PREPARE, index),
-            run.ledger(Stage.PREPARE, index),
-            run.dead(Stage.PREPARE, index),
-        ):
+def _pairs(run: Run, stage: Stage) -> Iterator[pa.Table]:
+    """uid and url of every pair that came into a stage, of the parts that it has done."""
+    for index in run.done(stage):
+        for url in (run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)):
             table = files.read_table(url)
             if "reason" in table.column_names:
                 table = table.filter(pc.not_equal(table["reason"], str(DropReason.REVOKED)))
@@ -188,6 +191,7 @@ def _apply(run: Run, rows: Rows) -> Rewriter:
     """Take the pairs of `rows` out of all files of the run."""
     config = config_file.load(run.path("config.yaml"))
     stages = [stage for stage in PART_STAGES if stage in enabled_stages(config)]
+    run.sweep()  # they may hold pairs
     rewriter = Rewriter(run, revocations.write(run, rows), config, tuple(stages))
     rewriter.rewrite()
     counts = {str(stage): totals(run, Stage(stage)) for stage in run.state().get("stages", {})}

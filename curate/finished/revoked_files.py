@@ -26,7 +26,7 @@ from curate.ops.tar import blank_header, blanked
 from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
 from curate.revocations import Revocations
-from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, Run
+from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, Run, part_index
 from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.clusters import without_rows
@@ -78,10 +78,8 @@ class Rewriter:
     def _indices(self, folder: str) -> list[int]:
         """The parts of which a folder holds rows, or a journal of rows."""
         found = files.names(self.run.path(folder))
-        endings = (".parquet", ".journal")
-        return sorted(
-            {int(x[5:10]) for x in found if x.startswith("part-") and x.endswith(endings)}
-        )
+        indices = {part_index(name) for name in found if name.endswith((".parquet", ".journal"))}
+        return sorted(index for index in indices if index is not None)
 
     def _revoked_in(self, index: int) -> bool:
         reasons = files.read_table(self.run.ledger(Stage.PREPARE, index), columns=["reason"])
@@ -247,8 +245,8 @@ class Rewriter:
 
     def _put_clusters(self) -> None:
         for name in files.names(self.run.path(CLUSTERS)) if self.run.source is None else ():
-            if name.endswith(_STAGED):
-                index = int(name[5:10])
+            index = part_index(name)
+            if name.endswith(_STAGED) and index is not None:
                 staged = self.run.part(CLUSTERS, index, _STAGED)
                 files.write_table(self.run.part(CLUSTERS, index), files.read_table(staged))
                 files.remove(staged)

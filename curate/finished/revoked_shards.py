@@ -71,6 +71,7 @@ def _manifest(run: Run) -> None:
                     "bytes": found["bytes"], "sha256": found["sha256"],
                 }
             )  # fmt: skip
+    shards.sort(key=lambda shard: int(shard["name"]))
     pairs, size = (sum(shard[key] for shard in shards) for key in ("pairs", "bytes"))
     now = {**manifest, "pairs": pairs, "bytes": size, "shards": shards}
     if now != manifest:

@@ -1,5 +1,6 @@
 """Select rules over columns."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,8 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
     column = table[rule.column]
     low, high = rule.between or (None, None)
     conditions = [pc.is_valid(column)]
-    conditions += [pc.greater_equal(column, x) for x in (rule.min, low) if x is not None]
-    conditions += [pc.less_equal(column, x) for x in (rule.max, high) if x is not None]
+    conditions += [_reaches(column, x) for x in (rule.min, low) if x is not None]
+    conditions += [_within(column, x) for x in (rule.max, high) if x is not None]
     if rule.in_ is not None:
         conditions.append(pc.is_in(column, pa.array(rule.in_, column.type)))
     if rule.not_in is not None:
@@ -41,6 +42,21 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
     for condition in conditions:
         kept &= np.asarray(pc.fill_null(condition, False))
     return kept
+
+
+def _reaches(column: Any, least: float) -> Any:
+    return pc.greater_equal(column, _bound(column, math.ceil(least), least))
+
+
+def _within(column: Any, most: float) -> Any:
+    return pc.less_equal(column, _bound(column, math.floor(most), most))
+
+
+def _bound(column: Any, whole: int, bound: float) -> Any:
+    """What to compare a column with; of whole numbers some over 2^53 are no double, as Arrow says."""
+    if not pa.types.is_integer(column.type):
+        return pa.scalar(bound, pa.float64())
+    return pa.scalar(max(-(1 << 63), min(whole, (1 << 63) - 1)), pa.int64())
 
 
 def _to_reach(table: pa.Table, quantile: Quantile, cuts: Cuts) -> Any:

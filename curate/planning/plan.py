@@ -82,7 +82,7 @@ def make_plan(config: Config) -> Plan:
         }
         | {"format": None},
     )
-    _check_out(run, input_digest)
+    _check_out(run, input_digest, config)
     check_settled(run)
     blocked = check_block_lists(config)
     found = cut(run, inputs, config, input_digest=input_digest)
@@ -92,8 +92,16 @@ def make_plan(config: Config) -> Plan:
     return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked)
 
 
-def _check_out(run: Run, input_digest: str) -> None:
+def _check_out(run: Run, input_digest: str, config: Config) -> None:
     state = run.state()
+    if source := state.get("source"):
+        balance = config.balance.model_dump(include={"t", "p", "size"}) if config.balance else {}
+        options = "".join(f" --{x} {y}" for x, y in balance.items() if y is not None)
+        raise CurateError(
+            f"{run.root} is a rebalance of {source}, which has its pairs, images and scores; to balance"
+            f" again: curate rebalance {source} --out {run.root}{options}, for all else: curate run"
+            f" {files.join(source, 'config.yaml')}, and for a run of its own give another --out"
+        )
     if state and state.get("input_digest") != input_digest:
         raise CurateError(
             f"{run.root} holds a run over another input (or other part_rows or columns); give"

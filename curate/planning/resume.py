@@ -64,9 +64,7 @@ def settle(plan: Plan) -> Standing:
     _check_nothing_is_lost(plan)
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
     own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
-    run.sweep(
-        [*plan.digests, *(f"{kind}/{stage}" for kind in ("dropped", "dead") for stage in own)]
-    )
+    run.sweep()
     for stage in own:
         if stage not in plan.stages:
             for folder in (str(stage), f"dropped/{stage}", f"dead/{stage}"):

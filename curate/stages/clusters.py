@@ -41,6 +41,9 @@ VERDICTS = pa.schema(
 )
 """`dedup/clusters/part-00000.parquet`: the pairs of a part that are not alone, by row."""
 
+TEXT = "text"
+"""The column of captions of pairs on their way to a verdict; `caption` is a policy's there."""
+
 
 def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
     """A part's verdicts once the rows where `gone` is true are taken out of the part.
@@ -146,7 +149,7 @@ class _Members(beam.DoFn):
         table = make.read(part).take(pa.array(duplicates.rows_of(rows[:, 0])))
         columns = _standing(table, rows[:, 0])
         if make.rule.keep_captions:
-            columns["caption"] = table["caption"]
+            columns[TEXT] = table["caption"]
         for k, policy in enumerate(make.rule.policy):
             columns[policy] = pa.array(rows[:, 2 + k])
         yield from _grouped(pa.table(columns), rows[:, 1], make)
@@ -187,7 +190,7 @@ def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tupl
     order = survivors.survivor_order(pairs)
     verdict = survivors.choose(order, policies)
     others = (
-        survivors.other_captions(pairs["caption"], verdict, order=order)
+        survivors.other_captions(pairs[TEXT], verdict, order=order)
         if rule.keep_captions
         else pa.nulls(len(pairs), VERDICTS.field("other_captions").type)
     )

@@ -16,6 +16,7 @@ import pyarrow as pa
 from curate import files
 from curate.ops.tar import TarWriter
 from curate.reasons import SUCCESS
+from curate.revocations import rows_of
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.download import read_images
@@ -93,7 +94,8 @@ class ShardStep:
         stats = self.path(f"{shard.name}_stats.json")
         if files.exists(stats):
             found = files.read_json(stats)
-            if found["digest"] == self.digest and found["slices"] == _plain(shard.slices):
+            same = found["digest"] == self.digest and found["slices"] == _plain(shard.slices)
+            if same and self._is_whole(shard, tar_bytes=found["bytes"]):
                 return ShardRecord(shard.name, found["count"], found["bytes"], found["sha256"])
         digits = max(1, math.ceil(math.log10(self.rows)))
         tables, count = [], 0
@@ -120,6 +122,10 @@ class ShardStep:
         )  # fmt: skip
         return record
 
+    def _is_whole(self, shard: Shard, *, tar_bytes: int) -> bool:
+        tar, table = (self.path(f"{shard.name}.{ending}") for ending in ("tar", "parquet"))
+        return files.exists(table) and files.exists(tar) and files.size(tar) == tar_bytes
+
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
         hidden = {*_INNER, "matches", "look"}
@@ -135,22 +141,28 @@ class ShardStep:
         """The shards that the kept rows of `parts` make up.
 
         After a revocation they are those that stand, with the keys that they have, though they are
-        not full any more.
+        not full any more, or are missing where they held nothing else.
         """
         parts = list(parts)
-        standing, pairs, revoked = [], 0, 0
+        if rows_of(self.run):
+            standing = self._standing()
+            if sum(pairs for _, pairs in standing) == sum(part.kept for part in parts):
+                return [shard for shard, _ in standing]
+            for shard, _ in standing:  # its slices may be places from before the revocation
+                files.remove(self.path(f"{shard.name}_stats.json"))
+        return list(cut(parts, rows=self.rows))
+
+    def _standing(self) -> list[tuple[Shard, int]]:
+        """The shards that stand under these settings, and the pairs of each."""
+        found = []
         for name in files.names(self.run.path(Stage.SHARDS)):
             if name.endswith("_stats.json"):
-                found = files.read_json(self.path(name))
-                if found["digest"] != self.digest:
-                    break
-                slices = tuple(Slice(*slice_) for slice_ in found["slices"])
-                standing.append(Shard(int(name.removesuffix("_stats.json")), slices))
-                pairs += found["count"]
-                revoked += found.get("revoked", 0)
-        if revoked and pairs == sum(part.kept for part in parts):
-            return sorted(standing, key=lambda shard: shard.index)
-        return list(cut(parts, rows=self.rows))
+                stats = files.read_json(self.path(name))
+                if stats["digest"] == self.digest:
+                    slices = tuple(Slice(*slice_) for slice_ in stats["slices"])
+                    shard = Shard(int(name.removesuffix("_stats.json")), slices)
+                    found.append((shard, stats["count"]))
+        return sorted(found, key=lambda one: one[0].index)
 
     def manifest(self, records: Iterable[ShardRecord]) -> str:
         """Write ``shards/manifest.json`` and remove what an earlier configuration left; its URL."""

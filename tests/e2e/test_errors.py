@@ -1,12 +1,15 @@
 """Bad input: one line that names the thing, exit code 1, and nothing half-written."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner, Result
 
+from curate.cli import app
 from tests.e2e.conftest import Command
 
 CONFIG = """\
@@ -99,6 +102,29 @@ def test_the_folder_of_another_run_is_left_alone(
     assert "holds a run over another input" in done.stderr
     assert done.stderr.count("\n") == 1
     assert (demo_run / "run.json").read_bytes() == before
+
+
+def test_a_run_that_moved_is_not_taken_for_the_one_that_it_was_copied_from(tmp_path: Path) -> None:
+    pool = {"url": ["http://a.example/1.jpg"], "caption": ["a red fox"]}
+    pq.write_table(pa.table(pool), tmp_path / "pool.parquet")
+    config = {"input": {"paths": str(tmp_path / "pool.parquet")}, "download": {"enabled": False}}
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, ["run", *map(str, arguments)])
+
+    assert run(tmp_path / "c.yaml", "--out", first).exit_code == 0
+    again = first / "config.yaml"
+    assert "Nothing to do" in run(again).output
+    (tmp_path / "link").symlink_to(first)
+    assert "Nothing to do" in run(tmp_path / "link" / "config.yaml").output
+    first.rename(second)
+    assert run(second / "config.yaml").exit_code == 1
+    assert not first.exists()
+    for option in (["--out", second], ["--set", f"out={second}"]):
+        assert "Nothing to do" in run(second / "config.yaml", *option).output
+    assert "Nothing to do" in run(second / "config.yaml").output
 
 
 def test_report_of_no_run(folder: Path, curate: Command) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curate.config import Rule
@@ -57,6 +57,22 @@ def test_bounds_are_inclusive_and_nulls_are_never_kept(rule: Rule, expected: lis
     if rule.not_in is None:
         assert kept([1.0, 2.0, 3.0, None, math.nan], rule) == expected
     assert kept([1, 2, 3, None, None], rule, kind=pa.int64()) == expected
+
+
+large = st.integers(-(1 << 63), (1 << 63) - 1)
+bound = st.integers(-20, 20).map(lambda x: x / 4) | st.sampled_from([-(2.0**62), 2.0**53, 2.0**60])
+
+
+@given(column=st.lists(large | st.integers(-5, 5), max_size=8), bound=bound)
+@example(column=[(1 << 60) - 1, 1 << 60, (1 << 60) + 1], bound=2.0**60)
+@settings(deadline=None)
+def test_whole_numbers_that_no_double_holds(column: list[int], bound: float) -> None:
+    for rule, holds in (
+        (Rule(column="x", min=bound), [x >= bound for x in column]),
+        (Rule(column="x", max=bound), [x <= bound for x in column]),
+        (Rule(column="x", between=(bound, bound)), [x == bound for x in column]),
+    ):
+        assert kept(column, rule, kind=pa.int64()) == holds
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`curate explain` on a run laid by hand: what it says of a pair, and how it looks."""
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -36,6 +37,21 @@ def test_a_revoked_pair_is_called_revoked(run: Run) -> None:
 def _uids(url: str) -> list[str]:
     uids: list[str] = files.read_table(url)["uid"].to_pylist()
     return uids
+
+
+def test_a_pair_that_brought_no_uid_is_told_of_by_its_url(run: Run) -> None:
+    url = run.dead(Stage.PREPARE, 0)
+    rows = [
+        {"uid": uid, "url": f"https://x.example/{link}", "error": "bad_uid", "detail": link}
+        for uid, link in ((None, "other"), ("short", "same"), (None, "same"), ("", "empty"))
+    ]
+    table = files.read_table(url)
+    files.write_table(url, pa.concat_tables([table, pa.Table.from_pylist(rows, table.schema)]))
+    for link, details in (("same", ["same", "same"]), ("other", ["other"]), ("empty", ["empty"])):
+        told = [story.chapters for story in stories(run, f"https://x.example/{link}")]
+        assert [(x[-1].verdict, x[-1].reason, x[-1].value) for x in told] == [
+            ("dead", "bad_uid", detail) for detail in details
+        ]
 
 
 def test_counts_of_the_balance_are_not_told_of_a_pair_that_left_before(run: Run) -> None:

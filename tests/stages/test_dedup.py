@@ -167,6 +167,20 @@ def test_captions_of_dropped_pairs_stay_with_their_survivor(run: Run) -> None:
     assert sorted(losses(run, 2)) == [(1, "url", 3), (2, "image", 3), (4, "image", 3)]
 
 
+def test_captions_stay_too_where_it_was_for_them_that_pairs_were_dropped(run: Run) -> None:
+    """The text of a caption and its cluster are two things."""
+    rows = [
+        pair(1, caption=CAPTION, side=300),
+        pair(2, caption=CAPTION + "!", side=200),
+        pair(3, caption=CAPTION.upper(), image=IMAGE, side=100),
+        pair(4, caption="another", image=IMAGE, side=90),
+    ]
+    dedup(run, [rows[:2], rows[2:]], *STRICT, keep_captions=True)
+    assert rows_of(run, "dedup", "uid", "other_captions") == [
+        (uid_of(1), [CAPTION + "!", CAPTION.upper(), "another"])
+    ]
+
+
 def test_the_larger_image_survives_then_the_longer_caption_then_the_smaller_uid(run: Run) -> None:
     """Four pairs of rows, each pair with a URL of its own; the survivor stands second."""
     matches = [

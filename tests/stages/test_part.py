@@ -190,7 +190,7 @@ def test_a_write_that_fails_leaves_no_record_and_no_temporary_file(run: Run) -> 
     with pytest.raises((OSError, RuntimeError), match="part-00000"):
         drive(run, take(step(run)), parts)
     assert run.record("dedup", 0) is None
-    run.sweep(["dedup"])
+    run.sweep()
     assert files.names(run.path("dedup")) == ["part-00000.parquet"]
     assert [x for x in files.names(run.path("dropped/dedup")) if x != "part-00000.parquet"] == []
 

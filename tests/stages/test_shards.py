@@ -9,12 +9,14 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pytest
 import webdataset
 from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import files, schema
+from curate import files, revocations, schema
+from curate.finished.revoked_shards import rewrite_shards
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.shards import Shard, ShardRecord, Shards, ShardStep, Slice, cut
@@ -172,16 +174,70 @@ def test_a_shard_is_left_alone_if_its_statistics_match(run: Run) -> None:
     first = shard(run, parts, rows=2)
     tars = [Path(run.path("shards", f"{name}.tar")) for name in ("00000", "00001")]
     made = [tar.read_bytes() for tar in tars]
+    standing = bytes(len(made[0]))
     for tar in tars:
-        tar.write_bytes(b"standing")
+        tar.write_bytes(standing)
     files.remove(run.path("shards", "00001_stats.json"))  # killed before its end
     assert shard(run, parts, rows=2) == first
-    assert [tar.read_bytes() for tar in tars] == [b"standing", made[1]]
+    assert [tar.read_bytes() for tar in tars] == [standing, made[1]]
     shard(run, parts, rows=2, digest="e")  # other settings
     assert [tar.read_bytes() for tar in tars] == made
-    tars[0].write_bytes(b"standing")
+    tars[0].write_bytes(standing)
     shard(run, lay_parts(run, [1], [3, 2]), rows=2, digest="e")  # another cut of the parts
     assert list(members(str(tars[0])).values())[3] == content(3)
+
+
+def test_a_shard_that_is_not_whole_is_written_again(run: Run) -> None:
+    parts = lay_parts(run, [1, 2], [3, 4], [5, 6])
+    first = shard(run, parts, rows=2)
+    made = [files.read_bytes(run.path("shards", f"0000{n}.tar")) for n in range(3)]
+    files.remove(run.path("shards", "00000.tar"))
+    files.write_bytes(run.path("shards", "00001.tar"), made[1][:-512])
+    files.remove(run.path("shards", "00002.parquet"))
+    assert shard(run, parts, rows=2) == first
+    assert [files.read_bytes(run.path("shards", f"0000{n}.tar")) for n in range(3)] == made
+    assert files.read_table(run.path("shards", "00002.parquet"))["uid"].to_pylist() == [
+        uid_of(5), uid_of(6),
+    ]  # fmt: skip
+
+
+def revoke(run: Run, numbers: list[int]) -> None:
+    rows = {("uid", uid_of(n)) for n in numbers}
+    rewrite_shards(run, revocations.write(run, rows))
+
+
+def keys_and_uids(run: Run, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    names = [one["name"] for one in manifest["shards"]]
+    tables = [files.read_table(run.path("shards", f"{name}.parquet")) for name in names]
+    columns = [table.select(["key", "uid"]).to_pydict().values() for table in tables]
+    return [pair for column in columns for pair in zip(*column, strict=True)]
+
+
+@pytest.mark.parametrize("gone", [[3, 4], [1, 2, 7], [1, 2, 3, 4, 5, 6, 7, 8]])
+def test_shards_keep_their_keys_where_whole_ones_were_revoked(run: Run, gone: list[int]) -> None:
+    everything = list(range(1, 9))
+    shard(run, lay_parts(run, everything), rows=2)
+    revoke(run, gone)
+    lists = ["manifest.json", "sizes.json"]
+    names = [name for name in files.names(run.path("shards")) if name not in lists]
+    before = {name: files.read_bytes(run.path("shards", name)) for name in names}
+
+    left = [n for n in everything if n not in gone]
+    manifest = shard(run, lay_parts(run, left), rows=2)
+    assert {name: files.read_bytes(run.path("shards", name)) for name in names} == before
+    assert files.names(run.path("shards")) == [*names, *lists]
+    keys = [f"0000{(n - 1) // 2}{(n - 1) % 2}" for n in left]
+    assert keys_and_uids(run, manifest) == list(zip(keys, map(uid_of, left), strict=True))
+
+
+def test_no_pair_is_lost_or_twice_there_where_a_shard_vanished_after_a_revocation(run: Run) -> None:
+    """The slices that stand were of the parts before: none of them may be believed."""
+    shard(run, lay_parts(run, list(range(1, 9))), rows=2)
+    revoke(run, [1])
+    for ending in (".tar", ".parquet", "_stats.json"):
+        files.remove(run.path("shards", f"00003{ending}"))
+    manifest = shard(run, lay_parts(run, list(range(2, 9))), rows=2)
+    assert [uid for _, uid in keys_and_uids(run, manifest)] == [uid_of(n) for n in range(2, 9)]
 
 
 def test_the_webdataset_library_reads_them(run: Run) -> None:
