@@ -8,7 +8,13 @@ import pyarrow as pa
 from curate import files, lock, schema
 from curate.config import Config, Rule
 from curate.errors import CurateError
-from curate.planning.asked import added_columns, enabled_stages, rule_stage, rules_at
+from curate.planning.asked import (
+    added_columns,
+    check_prefer,
+    enabled_stages,
+    rule_stage,
+    rules_at,
+)
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
@@ -63,6 +69,7 @@ def make_plan(config: Config) -> Plan:
     config = with_column_types(config)
     for rule in config.select:
         rule_stage(rule, config)
+    check_prefer(config)
     assets = check_assets(config)
     inputs = find_inputs(config)
     pool = pool_format(config)
