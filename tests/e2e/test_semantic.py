@@ -208,7 +208,8 @@ def test_a_rebalance_reads_what_is_left_and_tells_of_the_groups(
     pages = [read_json(Path(folder, "report/report.json")) for folder in (run.root, other)]
     assert pages[0]["meanings"] == pages[1]["meanings"]
     uid = next(uid for uid, why, _ in gone(run, Stage.SCORE, PARTS) if why == "duplicate_meaning")
-    assert explain.stories(Run.at(str(other)), uid) == explain.stories(run, uid)
+    ends = [explain.stories(one, uid)[0].chapters[-1] for one in (run, Run.at(str(other)))]
+    assert ends[0] == ends[1]
 
 
 def test_explain_names_who_stays_and_who_left_for_it(run: Run) -> None:
