@@ -141,6 +141,9 @@ def absolute(config: Config) -> Config:
             }
         ),
     }
+    if (sets := config.decontaminate) is not None:
+        against = tuple(map(files.absolute, sets.against))
+        update["decontaminate"] = sets.model_copy(update={"against": against})
     if config.score is not None:
         also = {name: _absolute_scorer(scorer) for name, scorer in config.score.also.items()}
         derived = {name: _absolute_target(one) for name, one in config.score.derived.items()}

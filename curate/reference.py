@@ -16,8 +16,8 @@ from curate import schema
 from curate.config import Config
 from curate.ops.hosts import TRANSIENT
 from curate.reasons import FETCH_FAILURES, DropReason, ErrorCode
-from curate.report.cards import COLUMNS, HIDDEN
-from curate.report.wording import REASONS
+from curate.report.cards import HIDDEN
+from curate.report.wording import COLUMNS, REASONS
 from curate.schema import Stage
 
 _WIDTH = 96
@@ -60,6 +60,7 @@ _RULES = """A rule of `select` is over any column of prepare, download, dedup an
 applies at the first of prepare, download and score that runs and after which its columns exist. So a
 `top_fraction` of a column of the pool is of the pairs that prepare would keep, before any is fetched.
 Scores of `score.also` and `scores` are columns too, under the names that they are given (float).
+`dedup.prefer` takes columns of numbers, or of true and false, of prepare and download.
 """
 
 

@@ -81,9 +81,16 @@ def test_a_full_file(tmp_path: Path) -> None:
 def test_files_are_named_as_other_workers_can_open_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     given = Config.model_validate(
-        yaml.safe_load(MINIMAL) | {"download": {"opt_out_list": "list.txt"}}
+        yaml.safe_load(MINIMAL)
+        | {
+            "download": {"opt_out_list": "list.txt"},
+            "decontaminate": {"against": ["a", "gs://b/c"]},
+        }
     )
-    assert config_file.absolute(given).download.opt_out_list == "/list.txt"
+    found = config_file.absolute(given)
+    assert found.download.opt_out_list == "/list.txt"
+    assert found.decontaminate is not None
+    assert found.decontaminate.against == ("/a", "gs://b/c")
 
 
 @pytest.mark.parametrize("contact", ["", "a\r\nX: y", "a (b)", "é@example.org"])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -177,6 +178,40 @@ def test_a_value_of_another_type_makes_its_row_dead(tmp_path: Path, name: str) -
     assert "license is not a number (float32); it can be kept as text" in found[5]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("prefer", "message"),
+    [
+        (["similarty"], r"dedup.prefer: no column 'similarty' in this run, did you mean 'similarity'\?;"
+                        " columns of numbers before dedup: language_score, caption_chars,"
+                        " caption_words, similarity, id,"),
+        (["-license"], "dedup.prefer: license is no number; columns of numbers before dedup: lang"),
+        (["clip_score"], r"clip_score is made after dedup; .* nsfw, pool_width, width, height,"
+                         r" .*; a column of the pool has to be named in input.columns.keep"),
+        (["faces"], "no column 'faces' in this run; columns of numbers"),
+        (["matches"], "matches is no number"),
+        (["id", "-id"], "'id' stands there twice"),
+        (["--id"], "prefer.0"),
+        ([""], "prefer.0"),
+    ],
+)  # fmt: skip
+def test_columns_that_dedup_cannot_prefer(tmp_path: Path, prefer: list[str], message: str) -> None:
+    (tmp_path / "p.jsonl").write_bytes(as_jsonl(ROWS))
+    with pytest.raises((CurateError, ValueError), match=message):
+        planned(tmp_path, tmp_path / "p.jsonl", dedup={"prefer": prefer}, score={"model": "tiny"})
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_dedup_prefers_is_in_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_bytes(as_jsonl(ROWS))
+    plans = [
+        planned(tmp_path, tmp_path / "p.jsonl", dedup={"prefer": prefer})
+        for prefer in ([], "similarity", ["-similarity"], ["nsfw", "pool_width"])
+    ]
+    assert plans[1].config.dedup.prefer == ("similarity",)
+    assert len({plan.digests["dedup"].own for plan in plans}) == 4
+    assert len({plan.digests["download"].chain for plan in plans}) == 1
+
+
 def test_another_list_of_columns_repeats_no_download(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_bytes(as_jsonl(ROWS))
     plans = [planned(tmp_path, tmp_path / "p.jsonl", keep=keep) for keep in ([], ["id"], KEEP)]
@@ -215,7 +250,7 @@ def test_columns_go_all_the_way(tmp_path: Path) -> None:
     document = {
         "input": {"paths": str(tmp_path / "p.tar"), "columns": {"keep": KEEP}},
         "prepare": {"metadata": {"en": str(tmp_path / "en.txt")}}, "part_rows": 3,
-        "dedup": {"policy": "url"},
+        "dedup": {"policy": "url", "prefer": ["similarity", "-pool_width"]},
         "download": {"image_size": 32}, "balance": {"t": 100}, "shards": {"rows": 4},
         "select": [{"column": "pool_width", "max": 106},
                    {"name": "best", "column": "similarity", "top_fraction": 0.6, "per": "license"}],
@@ -232,6 +267,15 @@ def test_columns_go_all_the_way(tmp_path: Path) -> None:
     told = curate("explain", str(run), ROWS[2]["url"])
     assert "license cc0" in told
     assert "rule:best = " in curate("explain", str(run), ROWS[0]["url"])
+
+    assert (
+        "Of a cluster the pair with the higher similarity stays, then the lower pool_width, then"
+        in (run / "report/index.html").read_text()
+    )
+    curate("subset", str(run), "--npy", str(tmp_path / "uids.npy"))
+    assert [f"{high:016x}{low:016x}" for high, low in np.load(tmp_path / "uids.npy")] == sorted(
+        row["uid"] for row in shard_rows(run)
+    )
 
     before = files.read_json(str(run / "run.json"))["stages"]
     again = curate("run", str(run / "config.yaml"), "--out", str(run))

@@ -1,6 +1,6 @@
 """Settings of which pairs are too like others: duplicates, those of evaluation sets, meanings."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -14,7 +14,8 @@ _PRESETS = {"strict": ("url", "image", "caption")}
 class Dedup(Model):
     """Which pairs are duplicates of each other, and what stays of a cluster of them.
 
-    Of a cluster the pair with the larger image stays, then the longer caption, then the smaller uid.
+    Of a cluster the pair stays that is first by `prefer`, then the larger image, the longer caption,
+    the smaller uid.
     """
 
     enabled: bool = Field(True, description="false: duplicates stay")
@@ -29,6 +30,12 @@ class Dedup(Model):
         "one", description="under `url`: one pair, or one of each of its captions"
     )
     caption_keeps: Positive = Field(1, description="under `caption`: pairs of a cluster")
+    prefer: tuple[Annotated[str, Field(pattern=r"^-?[^-]")], ...] = Field(
+        (),
+        description="columns of prepare and download, kept ones of the pool too, by which a pair"
+        " stays: the higher value, of -COLUMN the lower, null last; where these are equal, the larger"
+        " image, the longer caption, the smaller uid",
+    )
     keep_captions: bool = Field(
         False, description="keep captions of dropped pairs with the survivor, as other_captions"
     )
@@ -59,6 +66,20 @@ class Dedup(Model):
             known = ", ".join((*_POLICIES, *_PRESETS))
             raise ValueError(f"expected one of {known}, or a list of the first {len(_POLICIES)}")
         return _PRESETS.get(value, (value,))
+
+    @field_validator("prefer", mode="before", json_schema_input_type=str | tuple[str, ...])
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("prefer")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [name.removeprefix("-") for name in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} stands there twice")
+        return value
 
     @field_validator("policy")
     @classmethod

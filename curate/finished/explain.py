@@ -1,13 +1,15 @@
 """The story of one pair: what each stage found, where it left, and what it rests on.
 
-A uid or URL is looked for in the columns of that name, a part at a time, until one
-holds it; of that part alone the rest is read.
+A uid or URL is looked for in the columns of that name of all parts; where one holds it, the rest of
+that part is read. Several pairs may have it: each has a story of its own.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +21,8 @@ from curate.ops.quantiles import quantiles_of
 from curate.ops.urls import normalise_url
 from curate.reasons import rule_reason
 from curate.report.wording import explain as worded
+from curate.report.wording import survivor_in_words
+from curate.report.wording import value as in_words
 from curate.revocations import load_revocations
 from curate.run import ANNOTATED, PART_STAGES, Run
 from curate.schema import Stage
@@ -40,6 +44,7 @@ class Chapter:
     value: str = ""
     why: str = ""  # the reason in words
     others: tuple[Row, ...] = ()  # pairs of the same cluster: uid, url, caption, and what they are
+    standing: Row = field(default_factory=dict)  # of a duplicate: what decided that it goes
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,36 @@ class Story:
     chapters: tuple[Chapter, ...]
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A row of a part: of those with the same uid, URL and caption that come in, the `nth` from 0."""
+
+    uid: str | None
+    url: str | None
+    caption: str | None
+    nth: int
+
+    def rows(self, url: str) -> list[int]:
+        """The rows of a file that are of such pairs.
+
+        Some files keep nothing but the uid of a pair.
+        """
+        if not files.exists(url):
+            return []
+        table = files.read_table(url, columns=["uid", "url", "caption"])
+        found = _is(table["uid"], self.uid)
+        for name, value in (("url", self.url), ("caption", self.caption)):
+            found = pc.and_(found, pc.or_(pc.is_null(table[name]), _is(table[name], value)))
+        rows: list[int] = np.flatnonzero(found).tolist()
+        return rows
+
+
+def _is(column: Any, value: str | None) -> Any:
+    return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
+
+
 def stories(run: Run, wanted: str) -> tuple[Story, ...]:
-    """The pairs with the uid or the URL `wanted`; a URL may belong to several.
+    """The pairs with the uid or the URL `wanted`; either may belong to several.
 
     Raises
     ------
@@ -72,7 +105,11 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
             f"{run.root}: no pair with the {'URL' if is_url else 'uid'} {wanted}"
             + ("" if is_url else "; a uid has 32 hex digits, anything with :// is taken for a URL")
         )
-    return tuple(_story(run, config, index, row) for index, row in found)
+    return tuple(
+        _story(run, config, index, pair, [i for i, other in found if other == first and i < index])
+        for index, pair in found
+        if (first := replace(pair, nth=0))
+    )
 
 
 def _check_revoked(run: Run, wanted: str, *, is_url: bool) -> None:
@@ -87,83 +124,100 @@ def _check_revoked(run: Run, wanted: str, *, is_url: bool) -> None:
         )
 
 
-def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, Row]]:
-    """Part and uid, url, caption of each pair with that value; for a uid, only the first."""
-    seen = set()
+def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, _Pair]]:
+    """Each pair with that value, and its part."""
     for index in run.done(Stage.PREPARE):
+        seen: Counter[tuple[str | None, ...]] = Counter()
         for url in (
             run.part(Stage.PREPARE, index),
             run.ledger(Stage.PREPARE, index),
             run.dead(Stage.PREPARE, index),
         ):
-            if not pc.any(pc.equal(files.read_table(url, columns=[column])[column], value)).as_py():
+            if not pc.any(_is(files.read_table(url, columns=[column])[column], value)).as_py():
                 continue
-            names = ["uid", "url", "caption"]
-            table = files.read_table(url, columns=names)
-            for row in table.filter(pc.equal(table[column], value)).to_pylist():
-                if row["uid"] not in seen:
-                    seen.add(row["uid"])
-                    yield index, row
-        if seen and column == "uid":
-            return
+            table = files.read_table(url, columns=["uid", "url", "caption"])
+            for row in table.filter(_is(table[column], value)).to_pylist():
+                same = row["uid"], row["url"], row["caption"]
+                yield index, _Pair(*same, nth=seen[same])
+                seen[same] += 1
 
 
-def _row(url: str, uid: str | None, *, link: str | None = None) -> Row | None:
-    """The row of a pair in a part's file; None where it is not there.
-
-    A pair without a uid is known by its URL, `link`.
-    """
-    if (uid is None and link is None) or not files.exists(url):
-        return None
-    wanted = ("url", "=", link) if uid is None else ("uid", "=", uid)
-    table = files.read_table(url, filters=[wanted])
-    if uid is None:
-        table = table.filter(pc.is_null(table["uid"]))
-    return table.slice(0, 1).to_pylist()[0] if len(table) else None
+def _at(url: str, row: int) -> Row:
+    """A row of a file."""
+    return files.read_table(url).slice(row, 1).to_pylist()[0]  # type: ignore[no-any-return]
 
 
-def _story(run: Run, config: Config, index: int, pair: Row) -> Story:
+def _annotated(run: Run, stage: Stage, index: int, row: int | None) -> Row:
+    """What a stage found out about a row of its part, whatever became of it."""
+    folder = files.join(stage, ANNOTATED)
+    further = _DERIVED if stage is Stage.SCORE else ()
+    found: Row = {}
+    for name in (folder, *(files.join(folder, x) for x in further)):
+        if row is not None and files.exists(run.part(name, index)):
+            found |= _at(run.part(name, index), row)
+    return found
+
+
+def _story(run: Run, config: Config, index: int, pair: _Pair, earlier: list[int]) -> Story:
+    """The story of a pair of the part `index`; `earlier` parts hold pairs like it."""
     chapters: list[Chapter] = []
-    uid, known = pair["uid"], {"uid", "url", "caption"}
+    known = {"uid", "url", "caption"}
+    at: int | None = None  # the pair's row in the part of the stage before
+    kept: Row = {}
     for stage in PART_STAGES:
-        annotated = _row(run.part(files.join(stage, ANNOTATED), index), uid) or {}
-        for name in _DERIVED if stage is Stage.SCORE else ():
-            url = run.part(files.join(stage, ANNOTATED, name), index)
-            annotated |= _row(url, uid) or {}
-        kept = _row(run.part(stage, index), uid)
-        columns = {**annotated, **(kept or {})}
+        before, annotated = kept, _annotated(run, stage, index, at)
+        rows = pair.rows(run.part(stage, index))
+        stays = pair.nth < len(rows)
+        if stays:
+            at = rows[pair.nth]
+            kept = _at(run.part(stage, index), at)
+        columns = {**annotated, **(kept if stays else {})}
         added = {
             name: value
             for name, value in columns.items()
             if name not in known and name not in _INNER and value is not None
         }
         known |= added.keys()
-        if kept is not None:
+        if stays:
             if stage is Stage.PREPARE and "matches" in added:
-                added["matches"] = _entries(run, config, index, kept)
+                added["matches"] = _entries(run, config, index, kept, pair)
             has_others = added.get("cluster_size", 1) > 1
             if stage is Stage.SCORE:
                 has_others = config.semdedup is not None
-            others = tuple(_cluster(run, stage, uid)) if has_others else ()
+            others = tuple(_cluster(run, stage, kept["uid"])) if has_others else ()
             chapters.append(Chapter(stage, "kept", added, others=others))
             continue
-        gone = _row(run.ledger(stage, index), uid)
-        dead = _row(run.dead(stage, index), uid, link=pair["url"]) if gone is None else None
-        if gone:
+        left = pair.nth - len(rows)
+        ledger, dead = run.ledger(stage, index), run.dead(stage, index)
+        dropped = pair.rows(ledger)
+        if left < len(dropped):
+            gone = _at(ledger, dropped[left])
             reason, value = gone["reason"], gone["value"] or ""
-            others = tuple(_survivor(run, stage, value)) if reason.startswith("duplicate_") else ()
             why = worded(reason, config=config) + _cut(run, config, stage, reason)
-            chapters.append(Chapter(stage, "dropped", added, reason, value, why, others))
-        elif dead:
-            reason, value = dead["error"], dead["detail"] or ""
+            others, standing = (), {}
+            if reason.startswith("duplicate_"):
+                others = tuple(_survivors(run, config, stage, value))
+            if stage is Stage.DEDUP:
+                why, standing = f"{why} {survivor_in_words(config)}", _standing(before, config)
+            chapters.append(Chapter(stage, "dropped", added, reason, value, why, others, standing))
+            break
+        if left - len(dropped) < len(broken := pair.rows(dead)):
+            failed = _at(dead, broken[left - len(dropped)])
+            reason, value = failed["error"], failed["detail"] or ""
             why = worded(reason, config=config)
             chapters.append(Chapter(stage, "dead", added, reason, value, why))
-        if gone or dead:
             break
     else:
-        if place := _shard(run, uid):
+        if place := _shard(run, pair, earlier):
             chapters.append(Chapter(Stage.SHARDS, "written", place))
-    return Story(uid or "", pair["url"], pair["caption"], index, tuple(chapters))
+    return Story(pair.uid or "", pair.url, pair.caption, index, tuple(chapters))
+
+
+def _standing(row: Row, config: Config) -> Row:
+    """What decides whether a pair stays in its cluster, in that order."""
+    names = [name.removeprefix("-") for name in config.dedup.prefer]
+    names += ["original_width", "original_height", "caption_chars"]
+    return {name: row[name] for name in names if name in row}
 
 
 def _cut(run: Run, config: Config, stage: Stage, reason: str) -> str:
@@ -178,7 +232,7 @@ def _cut(run: Run, config: Config, stage: Stage, reason: str) -> str:
     return f" In this run that is from {', '.join(found)} on." if found else ""
 
 
-def _entries(run: Run, config: Config, index: int, kept: Row) -> Any:
+def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> Any:
     """The matched entries; for a pair that came as far as the balance, with what was counted there."""
     url = run.path(Stage.BALANCE, "entries.parquet")
     ids = kept["matches"]
@@ -187,7 +241,7 @@ def _entries(run: Run, config: Config, index: int, kept: Row) -> Any:
     filters = [("language", "=", kept["language"]), ("entry_id", "in", ids)]
     rows = files.read_table(url, filters=filters).to_pylist()
     ahead = [stage for stage in PART_STAGES if stage is not Stage.BALANCE and run.done(stage)]
-    if _row(run.part(ahead[-1], index), kept["uid"]) is None:
+    if pair.nth >= len(pair.rows(run.part(ahead[-1], index))):
         return "; ".join(row["entry"] for row in rows)
     return "; ".join(
         f"{row['entry']} ({row['count']:,} pairs, p {row['probability']:.3g})" for row in rows
@@ -201,28 +255,33 @@ def _cluster(run: Run, stage: Stage, survivor: str) -> Iterator[Row]:
         yield from table.select(["uid", "url", "caption", "reason"]).to_pylist()
 
 
-def _survivor(run: Run, stage: Stage, uid: str) -> Iterator[Row]:
-    """The pair that a stage kept in the place of others."""
+def _survivors(run: Run, config: Config, stage: Stage, uid: str) -> Iterator[Row]:
+    """The pair that a stage kept in the place of others; several where some have the same uid."""
     for index in run.done(stage):
         url = run.part(stage, index)
-        if pc.is_in(pa.scalar(uid), value_set=_column(url, "uid")).as_py():
-            row = _row(url, uid) or {}
-            yield {**{name: row[name] for name in ("uid", "url", "caption")}, "reason": "survivor"}
-            return
+        if not pc.any(_is(files.read_table(url, columns=["uid"])["uid"], uid)).as_py():
+            continue
+        for row in files.read_table(url, filters=[("uid", "=", uid)]).to_pylist():
+            if stage is not Stage.DEDUP or row["cluster_size"] > 1:
+                told = {name: row[name] for name in ("uid", "url", "caption")}
+                told["reason"] = "survivor"
+                if stage is Stage.DEDUP:
+                    told["standing"] = _standing(row, config)
+                yield told
 
 
-def _column(url: str, name: str) -> pa.Array:
-    return files.read_table(url, columns=[name])[name].combine_chunks()
-
-
-def _shard(run: Run, uid: str) -> Row | None:
+def _shard(run: Run, pair: _Pair, earlier: list[int]) -> Row | None:
     """Shard and key of a pair."""
+    last = [stage for stage in PART_STAGES if run.done(stage)][-1]
+    nth = pair.nth + sum(len(pair.rows(run.part(last, index))) for index in earlier)
     for name in files.names(run.path(Stage.SHARDS)):
         if name.endswith(".parquet"):
             url = run.path(Stage.SHARDS, name)
-            if pc.is_in(pa.scalar(uid), value_set=_column(url, "uid")).as_py():
-                row = _row(url, uid) or {}
-                return {"shard": name.removesuffix(".parquet") + ".tar", "key": row["key"]}
+            rows = pair.rows(url)
+            if nth < len(rows):
+                key = _at(url, rows[nth])["key"]
+                return {"shard": name.removesuffix(".parquet") + ".tar", "key": key}
+            nth -= len(rows)
     return None
 
 
@@ -239,7 +298,15 @@ def lines(story: Story) -> Iterator[tuple[str, str]]:
         yield chapter.stage, text
         if chapter.why:
             yield "", chapter.why
+        if chapter.standing:
+            yield "", f"this pair: {_listed(chapter.standing)}"
         for name, value in chapter.found.items():
-            yield "", f"{name} {f'{value:.6g}' if isinstance(value, float) else value}"
+            yield "", f"{name} {in_words(value)}"
         for other in chapter.others:
             yield "", f"{other['reason']}: {other['uid']} {other['url']} {other['caption']!r}"
+            if "standing" in other:
+                yield "", f"{other['reason']}: {_listed(other['standing'])}"
+
+
+def _listed(values: Row) -> str:
+    return ", ".join(f"{name} {in_words(value)}" for name, value in values.items())

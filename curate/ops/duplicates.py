@@ -33,6 +33,7 @@ class DedupRule:
     num_perm: int = 128
     ngram: int = 5
     image_distance: int = 31
+    prefer: tuple[str, ...] = ()
 
     def captions(self, table: pa.Table) -> pa.Array:
         """The captions as they are compared."""
@@ -198,7 +199,7 @@ def copies(rows: pa.Table, rule: DedupRule) -> NDArray[np.int64]:
     `rows` has the nodes as `row`, their `component`, `phash`, `look`, and the columns of
     `survivors.survivor_order`: the original of a cluster is the picture that is to stay.
     """
-    order = survivor_order(rows)
+    order = survivor_order(rows, prefer=rule.prefer)
     component = rows["component"].to_numpy()[order]
     order = order[np.argsort(component, kind="stable")]
     nodes, component = rows["row"].to_numpy()[order], rows["component"].to_numpy()[order]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -28,19 +29,30 @@ class Verdict:
     size: NDArray[np.int64]  # (n,), pairs of its cluster
 
 
-def survivor_order(pairs: pa.Table) -> NDArray[np.int64]:
+def preferred(prefer: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """How the columns of `prefer` stand among `pairs`: by that name the column, and its direction.
+
+    >>> preferred(["score", "-blur"])
+    {'prefer 0': ('score', 'descending'), 'prefer 1': ('blur', 'ascending')}
+    """
+    return {
+        f"prefer {k}": (name.removeprefix("-"), "ascending" if name[:1] == "-" else "descending")
+        for k, name in enumerate(prefer)
+    }
+
+
+def survivor_order(pairs: pa.Table, *, prefer: Sequence[str] = ()) -> NDArray[np.int64]:
     """Positions from the first that should stay to the last, shape (n,).
 
-    Larger image (`pixels` of the original), then longer caption (`caption_chars`), then smaller
-    `uid`, then earlier `row`.
+    By the columns of :func:`preferred`, a null last in either direction. Then larger image (`pixels`
+    of the original), longer caption (`caption_chars`), smaller `uid`, earlier `row`.
     """
     keys = [
+        *((name, direction) for name, (_, direction) in preferred(prefer).items()),
         ("pixels", "descending"), ("caption_chars", "descending"), ("uid", "ascending"),
         ("row", "ascending"),
     ]  # fmt: skip
-    place = pa.array(np.arange(len(pairs)))
-    order: NDArray[np.int64] = pairs.append_column("place", place).sort_by(keys)["place"].to_numpy()
-    return order
+    return pc.sort_indices(pairs, sort_keys=keys).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 def choose(order: NDArray[np.int64], policies: Sequence[Clusters]) -> Verdict:

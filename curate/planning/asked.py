@@ -125,6 +125,41 @@ def rule_stage(rule: Rule, config: Config) -> Stage:
     )
 
 
+def check_prefer(config: Config) -> None:
+    """That dedup has the columns of `dedup.prefer`, and that they can be compared.
+
+    Raises
+    ------
+    CurateError
+        Naming the column, and those there are.
+    """
+    if not config.dedup.enabled:
+        return
+    added = added_columns(config)
+    before = [stage for stage in added if stage in (Stage.PREPARE, Stage.DOWNLOAD)]
+    known = {field.name: field.type for stage in before for field in added[stage]}
+    usable = [name for name, kind in known.items() if _compares(kind) and name not in _FEW_RULES]
+    for name in (column.removeprefix("-") for column in config.dedup.prefer):
+        if name in usable:
+            continue
+        if any(name in columns.names for columns in added.values()):
+            told = f"{name} is no number" if name in known else f"{name} is made after dedup"
+        else:
+            near = difflib.get_close_matches(name, usable, n=1, cutoff=0.75)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            told = f"no column {name!r} in this run{hint}"
+        raise CurateError(
+            f"dedup.prefer: {told}; columns of numbers before dedup: {', '.join(usable)}; a column"
+            " of the pool has to be named in input.columns.keep"
+        )
+
+
+def _compares(kind: pa.DataType) -> bool:
+    return any(
+        is_a(kind) for is_a in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    )
+
+
 def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
     """That each condition of `rule` fits its column; `known` are the types of the columns."""
     where = f"select rule {rule.label!r}:"

@@ -9,7 +9,13 @@ from curate import files, lock, schema
 from curate.config import LOCAL_RUNNER, Config, Rule
 from curate.errors import CurateError
 from curate.machine import allow_requests
-from curate.planning.asked import added_columns, enabled_stages, rule_stage, rules_at
+from curate.planning.asked import (
+    added_columns,
+    check_prefer,
+    enabled_stages,
+    rule_stage,
+    rules_at,
+)
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
@@ -64,6 +70,7 @@ def make_plan(config: Config) -> Plan:
     config = with_column_types(config)
     for rule in config.select:
         rule_stage(rule, config)
+    check_prefer(config)
     if Stage.DOWNLOAD in stages and config.beam.runner == LOCAL_RUNNER:
         allow_requests(config.download.concurrency)
     assets = check_assets(config)

@@ -76,6 +76,8 @@ class Images:
     smaller_side: Spread  # of the original, pixels
     aspect: Spread  # larger over smaller side of the original
     formats: tuple[Format, ...]
+    with_faces: int | None = None  # stored images in which faces were found; None if nobody looked
+    faces: int = 0  # in these
 
 
 class Grid:
@@ -173,13 +175,18 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {row["values"] or "?": row["counts"] for row in pc.value_counts(column).to_pylist()}
 
 
-def images(run: Run, final: Stage) -> Images:
-    """Sizes, shapes and formats of the stored images and of those in the final set."""
+def images(run: Run, final: Stage, *, has_faces: bool = False) -> Images:
+    """Sizes, shapes and formats of the stored images and of those in the final set.
+
+    `has_faces` says that the download looked for faces.
+    """
     side = Grid(start=0, step=1, cells=65_536)
     aspect = Grid(start=1.0, step=0.05, cells=2_000)
     original_bytes = stored_bytes = 0
     stored, kept = Counter[str](), Counter[str]()
     columns = ["outcome", "smaller_side", "aspect", "image_bytes", "image_format", "tar_size"]
+    columns += ["faces"] if has_faces else []
+    with_faces = faces = 0
     for table in run.tables(files.join(Stage.DOWNLOAD, ANNOTATED), columns):
         rows = table.filter(pc.equal(table["outcome"], "success"))
         side.add(rows["smaller_side"], side.before)
@@ -187,6 +194,9 @@ def images(run: Run, final: Stage) -> Images:
         stored.update(_counts(rows["image_format"]))
         original_bytes += pc.sum(rows["image_bytes"]).as_py() or 0
         stored_bytes += pc.sum(rows["tar_size"]).as_py() or 0
+        if has_faces:
+            with_faces += pc.sum(pc.greater(rows["faces"], 0)).as_py() or 0
+            faces += pc.sum(rows["faces"]).as_py() or 0
     for table in run.tables(final, ["smaller_side", "aspect", "image_format"]):
         side.add(table["smaller_side"], side.after)
         aspect.add(table["aspect"], aspect.after)
@@ -199,4 +209,6 @@ def images(run: Run, final: Stage) -> Images:
         smaller_side=side.spread(),
         aspect=aspect.spread(),
         formats=tuple(Format(name, stored[name], kept[name]) for name in formats),
+        with_faces=with_faces if has_faces else None,
+        faces=faces,
     )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from curate import files
 from curate.config import Config
 from curate.ops.tables import read_entries
-from curate.report.ledger import Example, merged, rows_left, smallest
-from curate.report.wording import POLICIES
+from curate.report.ledger import Example, Key, merged, rows_left, smallest
+from curate.report.wording import POLICIES, value
 from curate.run import CLUSTERS as VERDICTS
 from curate.run import PAIRS, PART_STAGES, Run
 from curate.schema import Stage
@@ -57,6 +57,7 @@ class Cluster:
     size: int  # pairs, those that stay included
     survivor: Example
     dropped: tuple[Example, ...]
+    preferred: tuple[str, ...] = ()  # of each of these pairs, what dedup.prefer looks at
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def duplicates(run: Run, config: Config, *, pairs_in: int, dropped: int) -> Dupl
     looked_at, would = _verdict(run, pairs_in=pairs_in)
     counts, top = _sizes(run, _shrunk(run) if looked_at != pairs_in else {})
     members = members_of(run, Stage.DEDUP, [survivor.uid for _, survivor in top])
+    shown = [(survivor, *members[survivor.uid]) for _, survivor in top]
+    told = _preferred(run, config, [pair for cluster in shown for pair in cluster])
     before, after = (_matches(run, stage) for stage in (_upstream(run), Stage.DEDUP))
     return Duplicates(
         pairs_in=pairs_in,
@@ -103,7 +106,9 @@ def duplicates(run: Run, config: Config, *, pairs_in: int, dropped: int) -> Dupl
         pairs=int((counts * np.arange(len(counts))).sum()),
         sizes=size_classes(counts.tolist()),
         largest=tuple(
-            Cluster(size, survivor, tuple(members[survivor.uid])) for size, survivor in top
+            Cluster(size, survivor, tuple(dropped), tuple(told[x.key] for x in cluster if told))
+            for (size, _), cluster in zip(top, shown, strict=True)
+            for survivor, *dropped in [cluster]
         ),
         matches_before=sum(int(found.sum()) for found in before.values()),
         matches_after=sum(int(found.sum()) for found in after.values()),
@@ -190,6 +195,21 @@ def _resized(rows: pa.Table, left: dict[str, int]) -> pa.Table:
     sizes = pa.array(left.values(), rows["cluster_size"].type).take(place)
     at = rows.column_names.index("cluster_size")
     return rows.set_column(at, "cluster_size", pc.coalesce(sizes, rows["cluster_size"]))
+
+
+def _preferred(run: Run, config: Config, shown: Sequence[Example]) -> dict[Key, str]:
+    """The columns of dedup.prefer of some pairs that came into dedup, in words; empty without any."""
+    names = [name.removeprefix("-") for name in config.dedup.prefer]
+    told = {pair.key: "" for pair in shown} if names else {}
+    for part in sorted({part for part, *_ in told}):
+        columns = ["uid", "url", "caption", *dict.fromkeys(names)]
+        table = files.read_table(run.part(_upstream(run), part), columns=columns)
+        uids = pa.array(sorted({key[1] for key in told}), pa.string())
+        for row in table.filter(pc.is_in(table["uid"], value_set=uids)).to_pylist():
+            key = part, row["uid"], row["url"], row["caption"]
+            if key in told:
+                told[key] = ", ".join(f"{name} {value(row[name])}" for name in names)
+    return told
 
 
 def members_of(

@@ -162,7 +162,9 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         dead=dead,
         languages=languages,
         captions=captions,
-        images=distributions.images(run, final) if Stage.DOWNLOAD in stages else None,
+        images=distributions.images(run, final, has_faces=config.download.faces is not None)
+        if Stage.DOWNLOAD in stages
+        else None,
         hosts=hosts,
         duplicates=duplicates.duplicates(
             run,

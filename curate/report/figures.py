@@ -123,7 +123,7 @@ def _score(one: Scores | LanguageScores, *, name: str, title: str, width: int) -
         set=["kept"] * len(dropped) + ["dropped"] * len(dropped),
         order=[0] * len(dropped) + [1] * len(dropped),
     )
-    cells = alt.Axis(grid=False, labelOverlap="greedy", values=_ticks(shape.edges))
+    cells = alt.Axis(grid=False, labelOverlap="greedy", values=_ticks(shape.edges), format="~f")
     room = alt.Scale(domain=[0, 1.25 * max(shape.before)], nice=False)  # for the labels
     bars = (
         alt.Chart(source)

@@ -16,6 +16,10 @@ EXAMPLES = 4
 """Pairs shown for each reason."""
 
 
+Key = tuple[int, str, str, str]
+"""What tells a pair from others, which may have its uid: part, uid, URL and caption."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One pair, and the part in which its image may be found."""
@@ -26,6 +30,11 @@ class Example:
     caption: str
     reason: str = ""
     value: str = ""  # what the decision rested on
+
+    @property
+    def key(self) -> Key:
+        """What tells the pair from others."""
+        return self.part, self.uid, self.url, self.caption
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from curate.report import sweeps
 from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
-from curate.report.ledger import Example
-from curate.report.wording import STAGES, alarms
+from curate.report.ledger import Example, Key
+from curate.report.wording import COLUMNS, STAGES, alarms, survivor_in_words
 
 LANGUAGES = 40
 """Rows of a table of languages."""
@@ -43,11 +43,11 @@ def render(
     facts: Facts,
     *,
     figures: Mapping[str, Figure],
-    thumbnails: Mapping[str, str],
+    thumbnails: Mapping[Key, str],
     config: Config,
     name: str,
 ) -> str:
-    """The page of the run `name` as HTML; `thumbnails` are data: URIs by uid."""
+    """The page of the run `name` as HTML; `thumbnails` are data: URIs by `Example.key`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -69,7 +69,11 @@ def render(
         thumbnails=thumbnails,
         config=dump(config),
         threshold=config.dedup.threshold,
+        ngram=config.dedup.ngram,
+        columns=COLUMNS,
+        blurred=config.download.faces == "blur",
         caption_keeps=config.dedup.caption_keeps,
+        survivor=survivor_in_words(config),
         epsilon=config.semdedup.epsilon if config.semdedup else 0.0,
         stages=STAGES,
         ink=INK,

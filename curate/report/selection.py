@@ -174,12 +174,14 @@ def _extents(run: Run, parts: list[int], columns: list[str]) -> dict[str, tuple[
 
 
 def _grid(name: str, low: float, high: float) -> Grid:
-    """Cells of a round width over the values; for cosines always the same."""
+    """Cells of a round width over the values, at least 1 for whole numbers; one grid for cosines."""
     if name == "clip_score" or low > high:
         return Grid(start=-1.0, step=0.005, cells=_CELLS + 1)
     width = ((high - low) or abs(high) or 1.0) / _CELLS
     power = 10.0 ** math.floor(math.log10(width))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= width)
+    if isinstance(low, int):
+        step = max(1.0, step)
     start = math.floor(low / step) * step
     return Grid(start=start, step=step, cells=math.floor((high - start) / step) + 2)
 

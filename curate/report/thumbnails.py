@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.report.ledger import Example
+from curate.ops.hashing import pair_uids
+from curate.report.ledger import Example, Key
 from curate.run import ANNOTATED, Run
 from curate.schema import Stage
 
@@ -19,27 +20,36 @@ SIDE = 96
 _QUALITY = 72
 
 
-def thumbnails(run: Run, examples: Iterable[Example]) -> dict[str, str]:
-    """The picture of each example whose image is stored, by uid."""
-    wanted: dict[int, set[str]] = {}
+def thumbnails(run: Run, examples: Iterable[Example]) -> dict[Key, str]:
+    """The picture of each example whose image is stored, by its key."""
+    wanted: dict[int, set[Key]] = {}
     for example in examples:
-        wanted.setdefault(example.part, set()).add(example.uid)
+        wanted.setdefault(example.part, set()).add(example.key)
     folder = files.join(Stage.DOWNLOAD, ANNOTATED)
     done = set(run.done(folder))
-    found: dict[str, str] = {}
+    found: dict[Key, str] = {}
     for part in sorted(done & wanted.keys()):
-        columns = ["uid", "tar_offset", "tar_size"]
+        keys = sorted(wanted[part])
+        uids, urls, captions = (pa.array([key[k] for key in keys], pa.string()) for k in (1, 2, 3))
+        shown = dict(zip(_named(uids, pair_uids(urls, captions)), keys, strict=True))
+        columns = ["uid", "pair", "tar_offset", "tar_size"]
         table = files.read_table(run.part(folder, part), columns=columns)
-        ours = pc.is_in(table["uid"], value_set=pa.array(sorted(wanted[part]), pa.string()))
-        rows = table.filter(pc.and_(ours, pc.is_valid(table["tar_offset"]))).to_pylist()
-        if not rows:
+        ours = pc.is_in(table["uid"], value_set=uids)
+        rows = table.filter(pc.and_(ours, pc.is_valid(table["tar_offset"])))
+        if not len(rows):
             continue
         with files.open_read(run.part(Stage.DOWNLOAD, part, "tar")) as tar:
-            for row in rows:
+            for name, row in zip(_named(rows["uid"], rows["pair"]), rows.to_pylist(), strict=True):
+                if (key := shown.get(name)) is None or key in found:
+                    continue
                 tar.seek(row["tar_offset"])
                 if uri := _data_uri(tar.read(row["tar_size"])):
-                    found[row["uid"]] = uri
+                    found[key] = uri
     return found
+
+
+def _named(uids: Any, pairs: Any) -> list[tuple[str, str]]:
+    return list(zip(uids.to_pylist(), pairs.to_pylist(), strict=True))
 
 
 def _data_uri(content: bytes) -> str | None:

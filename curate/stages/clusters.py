@@ -83,7 +83,7 @@ class _Pictures(beam.DoFn):
         make = self._clustering
         found = edges_in(content)
         table = make.read(part).take(pa.array(duplicates.rows_of(found[:, 0])))
-        columns = _standing(table, found[:, 0])
+        columns = _standing(table, found[:, 0], make.rule)
         columns["component"] = pa.array(found[:, 1])
         columns |= {name: table[name] for name in ("phash", "look")}
         yield from _grouped(pa.table(columns), found[:, 1], make)
@@ -147,7 +147,7 @@ class _Members(beam.DoFn):
         make = self._clustering
         rows = np.frombuffer(content, np.int64).reshape(-1, 2 + len(make.rule.policy))
         table = make.read(part).take(pa.array(duplicates.rows_of(rows[:, 0])))
-        columns = _standing(table, rows[:, 0])
+        columns = _standing(table, rows[:, 0], make.rule)
         if make.rule.keep_captions:
             columns[TEXT] = table["caption"]
         for k, policy in enumerate(make.rule.policy):
@@ -155,11 +155,12 @@ class _Members(beam.DoFn):
         yield from _grouped(pa.table(columns), rows[:, 1], make)
 
 
-def _standing(table: pa.Table, nodes: NDArray[np.int64]) -> dict[str, Any]:
+def _standing(table: pa.Table, nodes: NDArray[np.int64], rule: DedupRule) -> dict[str, Any]:
     """What decides which of some pairs stays: the columns of `survivors.survivor_order`."""
+    wanted = survivors.preferred(rule.prefer)
     return {
         "row": pa.array(nodes), "uid": table["uid"], "caption_chars": table["caption_chars"],
-        "pixels": _pixels(table),
+        "pixels": _pixels(table), **{name: table[column] for name, (column, _) in wanted.items()},
     }  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tupl
         survivors.Clusters(str(REASONS[x]), pairs[x].to_numpy(), keep.get(x, 1))
         for x in rule.policy
     ]
-    order = survivors.survivor_order(pairs)
+    order = survivors.survivor_order(pairs, prefer=rule.prefer)
     verdict = survivors.choose(order, policies)
     others = (
         survivors.other_captions(pairs[TEXT], verdict, order=order)

@@ -3,7 +3,8 @@
 May drop, by the policies asked for: a pair with the URL of another (`url`, normalised), with the same
 image (`image`), with the same image and nearly the same caption (`pair`), or with nearly the same
 caption (`caption`): a Jaccard similarity of shingles of at least the threshold. Of a cluster the pair
-with the larger image stays, then the longer caption, then the smaller uid.
+stays that is first by the columns of `prefer`, then the larger image, the longer caption, the smaller
+uid.
 
 An image is the same as the one that stands for its cluster, the first in that order, where the file is
 or where their perceptual hashes are within `image_distance` bits and they look the same in small, with

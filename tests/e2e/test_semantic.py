@@ -17,7 +17,7 @@ from curate.finished.revoke import revoke
 from curate.report.meanings import meanings
 from curate.run import Run
 from curate.schema import Stage
-from tests.e2e.conftest import Command, read_json
+from tests.e2e.conftest import Command, output_bytes, read_json
 from tests.ops.test_semantic import by_definition
 from tests.stages.rundir import gone, rows_of
 
@@ -65,6 +65,7 @@ def run(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Run:
                     member = tarfile.TarInfo(f"{key}.{ending}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
+    (folder / "en.txt").write_text("picture\nsomeone\nnumber\n")
     (folder / "set").mkdir()
     for k, (_, pixels) in enumerate(found[-EVALUATED:]):
         (folder / "set" / f"{k}.png").write_bytes(png(pixels))
@@ -81,6 +82,7 @@ def run(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "input.paths": "pool.tar", "part_rows": 10, "score.model": MODEL["model"],
         "score.pretrained": MODEL["pretrained"], "decontaminate": sets,
         "semdedup.epsilon": EPSILON, "semdedup.clusters": 3,
+        "prepare.metadata": {"en": "en.txt"},
     }  # fmt: skip
     flags = [x for key, value in changes.items() for x in ("--set", f"{key}={value}")]
     recipe = str(config_file.recipes()["semdedup"])
@@ -186,6 +188,28 @@ def test_revoked_pairs_leave_no_embedding_and_no_column(run: Run, tmp_path: Path
     found = meanings(copy)
     assert found is not None
     assert survivor not in {group.survivor.uid for group in found.largest}
+
+
+def test_a_rebalance_reads_what_is_left_and_tells_of_the_groups(
+    run: Run, curate: Command, tmp_path: Path
+) -> None:
+    """At t = 3 the shards are those of the whole run with that balance, and none comes back."""
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    shutil.copytree(run.root, whole)
+    done = curate("rebalance", run.root, "--out", str(other), "--t", "3")
+    assert done.returncode == 0, done.stderr
+    done = curate("run", f"{whole}/config.yaml", "--out", str(whole), "--set", "balance.t=3")
+    assert done.returncode == 0, done.stderr
+    assert output_bytes(other) == output_bytes(whole)
+    left = {uid for uid, _, _ in gone(run, Stage.SCORE, PARTS)}
+    kept = rows_of(Run.at(str(other)), "balance", "uid")
+    assert 0 < len(kept) < PAIRS - EVALUATED
+    assert not left & set(kept)
+    pages = [read_json(Path(folder, "report/report.json")) for folder in (run.root, other)]
+    assert pages[0]["meanings"] == pages[1]["meanings"]
+    uid = next(uid for uid, why, _ in gone(run, Stage.SCORE, PARTS) if why == "duplicate_meaning")
+    ends = [explain.stories(one, uid)[0].chapters[-1] for one in (run, Run.at(str(other)))]
+    assert ends[0] == ends[1]
 
 
 def test_explain_names_who_stays_and_who_left_for_it(run: Run) -> None:

@@ -30,6 +30,41 @@ def test_the_survivor_order(rows: list[tuple[int, int, str]]) -> None:
     assert survivor_order(chunks).tolist() == expected
 
 
+values = st.none() | st.sampled_from([0.5, -1.0, 2.0])
+scored = st.lists(
+    st.tuples(values, st.none() | st.booleans(), st.integers(0, 1), st.sampled_from(["0a", "ff"])),
+    max_size=10,
+)
+
+
+@given(rows=scored, prefer=st.sampled_from([(1, 1), (1, -1), (-1, 1), (-1, -1)]))
+@settings(deadline=None)
+def test_columns_come_before_the_stated_order(
+    rows: list[tuple[float | None, bool | None, int, str]], prefer: tuple[int, int]
+) -> None:
+    table = pa.table(
+        {
+            "prefer 0": pa.array([row[0] for row in rows], pa.float64()),
+            "prefer 1": pa.array([row[1] for row in rows], pa.bool_()),
+            "pixels": pa.array([row[2] for row in rows], pa.int64()),
+            "caption_chars": pa.array([0] * len(rows), pa.int32()),
+            "uid": pa.array([row[3] for row in rows], pa.string()),
+            "row": pa.array(range(len(rows)), pa.int64()),
+        }
+    )
+
+    def place(i: int) -> tuple[object, ...]:
+        first = [
+            (value is None, -sign * (value or 0))
+            for value, sign in zip(rows[i][:2], prefer, strict=True)
+        ]
+        return (*first, -rows[i][2], rows[i][3], i)
+
+    names = [("-" if sign < 0 else "") + name for sign, name in zip(prefer, "ab", strict=True)]
+    expected = sorted(range(len(rows)), key=place)
+    assert survivor_order(table, prefer=names).tolist() == expected
+
+
 N = 10
 labels = st.lists(st.integers(-1, 3), min_size=N, max_size=N)
 

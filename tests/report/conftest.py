@@ -14,6 +14,7 @@ import pytest
 from curate import files, schema
 from curate.config import Config
 from curate.ops.balancing import entry_probs, t_to_p
+from curate.ops.hashing import pair_uids
 from curate.ops.tar import TarWriter
 from curate.run import PartRecord, Run
 from curate.schema import Stage
@@ -86,6 +87,12 @@ def write_run(
     return run
 
 
+def pair_of(fate: Fate) -> str:
+    """The hash of a pair's URL and caption."""
+    found: list[str] = pair_uids(pa.array([fate.url]), pa.array([fate.caption])).to_pylist()
+    return found[0]
+
+
 def _columns(fate: Fate, place: tuple[int, int] | None) -> dict[str, Any]:
     width, height = fate.size
     fetched = {
@@ -138,7 +145,7 @@ def _write_part(
         outcomes = [
             row
             | {"outcome": "success" if fate.has_image else fate.reason, "detail": fate.value}
-            | {"pair": fate.uid, "redirects": None, "scored": None}
+            | {"pair": pair_of(fate), "redirects": None, "scored": None}
             for row, fate in zip(rows, incoming, strict=True)
         ]
         files.write_table(run.part(folder, index), _table(outcomes, annotated))

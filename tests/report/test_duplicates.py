@@ -34,6 +34,7 @@ def found_in(
     gone: list[dict[str, Any]],
     *,
     would_drop: dict[str, int] | None = None,
+    prefer: tuple[str, ...] = (),
 ) -> Duplicates:
     """Lay the run out, `gone` in the ledger of its last part, and read it."""
     run = Run(str(root / "run"))
@@ -46,7 +47,8 @@ def found_in(
     for language, entries in LISTS.items():
         (root / language).write_text("\n".join(entries))
     config = Config.model_validate(
-        {"input": {"paths": ["p"]}, "download": {"enabled": False}, "dedup": {"policy": "strict"},
+        {"input": {"paths": ["p"]}, "download": {"enabled": False},
+         "dedup": {"policy": "strict", "prefer": prefer},
          "prepare": {"metadata": {language: str(root / language) for language in LISTS}}}
     )  # fmt: skip
     pairs_in = sum(map(len, before))
@@ -122,3 +124,18 @@ def test_entries_before_and_after(tmp_path: Path) -> None:
 def test_a_run_without_matches_has_no_entries(tmp_path: Path) -> None:
     found = found_in(tmp_path, [[row(1), row(2)]], [[row(1)]], [])
     assert (found.entries, found.matches_before) == ((), 0)
+
+
+def test_what_was_preferred_is_told_of_each_pair_of_a_cluster(tmp_path: Path) -> None:
+    """A pair of another part with the same uid has a value of its own."""
+    first, second = row(1, size=3, caption_words=7), row(2, caption_words=4)
+    other = row(2, caption_words=9) | {"caption": "another"}
+    found = found_in(
+        tmp_path, [[first, other], [second, row(3)]], [[first], []], [lost(2, 1), lost(3, 1)],
+        prefer=("caption_words", "-language_score"),
+    )  # fmt: skip
+    (cluster,) = found.largest
+    assert [pair.uid for pair in cluster.dropped] == [uid_of(2), uid_of(3)]
+    assert cluster.preferred == tuple(
+        f"caption_words {n}, language_score none" for n in (7, 4, "none")
+    )

@@ -1,5 +1,7 @@
 """`curate explain` on a run laid by hand: what it says of a pair, and how it looks."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
@@ -9,7 +11,7 @@ from curate.cli import app
 from curate.config import Config
 from curate.config_file import dump
 from curate.errors import CurateError
-from curate.finished.explain import stories
+from curate.finished.explain import Story, lines, stories
 from curate.run import Run
 from curate.schema import Stage
 
@@ -64,6 +66,70 @@ def test_counts_of_the_balance_are_not_told_of_a_pair_that_left_before(run: Run)
     assert "pairs, p " not in of_dropped
     assert "cat" in of_dropped
     assert "cat (4 pairs, p 0.5)" in of_kept
+
+
+def renamed(run: Run, uids: dict[int, int]) -> None:
+    """Give pairs the uids of others, wherever they stand; the numbers are those of the uids."""
+    names = {f"{was:032x}": f"{now:032x}" for was, now in uids.items()}
+    for path in Path(run.root).rglob("part-*.parquet"):
+        table = files.read_table(str(path))
+        for name in {"uid", "value"} & set(table.column_names):
+            values = [names.get(x, x) for x in table[name].to_pylist()]
+            column = pa.array(values, pa.string())
+            table = table.set_column(table.column_names.index(name), name, column)
+        files.write_table(str(path), table)
+
+
+def ends(found: tuple[Story, ...]) -> list[tuple[str, str, str]]:
+    """The caption of each pair, and the stage and the reason with which its story ends."""
+    return [(str(one.caption), one.chapters[-1].stage, one.chapters[-1].reason) for one in found]
+
+
+def test_each_pair_of_a_uid_has_its_own_story(run: Run) -> None:
+    """Of uid 1: two that are kept, two that the download drops, one that goes for another."""
+    renamed(run, {2: 1, 6: 1, 7: 1, 11: 1, 8: 1})
+    kept = [row for i in (0, 1) for row in files.read_table(run.part("balance", i)).to_pylist()]
+    shard = [{"key": f"{i:09d}"} | {x: row[x] for x in ("uid", "url", "caption")}
+             for i, row in enumerate(kept)]  # fmt: skip
+    files.write_table(run.path("shards", "00000.parquet"), pa.Table.from_pylist(shard))
+    found = stories(run, f"{1:032x}")
+    assert ends(found) == [
+        ("a cat on a mat", "shards", ""), ("a cat | a dog", "shards", ""),
+        ("cat", "download", "http_404"), ("cat", "download", "rule:small"),
+        ("cat", "prepare", "null_url"), ("cat", "dedup", "duplicate_image"),
+    ]  # fmt: skip
+    assert [one.chapters[-1].found["key"] for one in found[:2]] == ["000000000", "000000001"]
+    sizes = [one.chapters[1].found.get("original_width") for one in found[:4]]
+    assert sizes == [300, 300, None, 90]
+    goes = found[-1].chapters[-1]
+    assert [row["caption"] for row in goes.others] == ["a cat on a mat"]
+    assert goes.others[0]["standing"] == {
+        "original_width": 300, "original_height": 200, "caption_chars": 14,
+    }  # fmt: skip
+
+
+def test_the_same_pair_thrice(run: Run) -> None:
+    """11 to 13 of one part: two are dropped as duplicates, the third by its score."""
+    renamed(run, {12: 11, 13: 11})
+    assert ends(stories(run, f"{11:032x}")) == [
+        ("cat", "score", "rule:clip_score"), ("cat", "dedup", "duplicate_image"),
+        ("cat", "dedup", "duplicate_url"),
+    ]  # fmt: skip
+
+
+def test_what_decided_who_stays_is_told_of_both(run: Run, full_config: Config) -> None:
+    dedup = full_config.dedup.model_copy(update={"prefer": ("-language_score", "caption_words")})
+    document = dump(full_config.model_copy(update={"dedup": dedup}))
+    files.write_bytes(run.path("config.yaml"), document.encode())
+    said = [text for _, text in lines(stories(run, f"{11:032x}")[0])]
+    (why,) = (x for x in said if "Of a cluster" in x)
+    assert why.endswith(
+        "Of a cluster the pair with the lower language_score stays, then the higher caption_words,"
+        " then the larger image, then the longer caption, then the smaller uid."
+    )
+    values = "language_score 0.9, caption_words {}, original_width 300, original_height 200"
+    assert f"this pair: {values.format(1)}, caption_chars 3" in said
+    assert f"survivor: {values.format(5)}, caption_chars 14" in said
 
 
 def test_no_line_ends_in_blanks(run: Run) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from curate import files
@@ -162,11 +163,37 @@ def test_an_empty_pool(full_config: Config, tmp_path: Any) -> None:
     assert "The pool was empty." in files.read_bytes(write_report(run, full_config)).decode()
 
 
+def test_faces_are_told_where_they_were_looked_for(full_run: Run, full_config: Config) -> None:
+    assert "found" not in _section(full_run, full_config, "images")
+    for index in (0, 1):
+        url = full_run.part("download/annotated", index)
+        table = files.read_table(url)
+        faces = [2 if i == 1 else 0 for i in range(len(table))]
+        files.write_table(url, table.append_column("faces", pa.array(faces, pa.int32())))
+    download = full_config.download.model_copy(update={"faces": "blur"})
+    config = full_config.model_copy(update={"download": download})
+    assert "4 faces were found and blurred, in 2 of the images." in _section(
+        full_run, config, "images"
+    )
+
+
+def _section(run: Run, config: Config, name: str) -> str:
+    facts = collect(run, config)
+    page_text = page.render(facts, figures={}, thumbnails={}, config=config, name="r")
+    return page_text[page_text.index(f'id="{name}"') :].partition("</section>")[0]
+
+
+def shown_of(row: dict[str, Any]) -> Example:
+    return Example(0, row["uid"], row["url"], row["caption"])
+
+
 def test_thumbnails_of_stored_images(full_run: Run, full_config: Config) -> None:
     shown = page.examples(collect(full_run, full_config))
     found = thumbnails(full_run, shown)
-    assert sorted(int(uid, 16) for uid in found) == [1, 2, 3, 7, 9, 11, 12, 13, 14]
-    kind, content = found[f"{2:032x}"].split(",")
+    by_uid = {int(uid, 16): uri for (_, uid, _, _), uri in found.items()}
+    assert sorted(by_uid) == [1, 2, 3, 7, 9, 11, 12, 13, 14]
+    assert len(found) == len(by_uid)
+    kind, content = by_uid[2].split(",")
     assert kind == "data:image/webp;base64"
     pixels = decoded(base64.b64decode(content))
     assert pixels.shape == (40, 60, 3)
@@ -180,8 +207,28 @@ def test_large_images_shrink(full_run: Run) -> None:
     table = table.set_column(table.column_names.index("tar_size"), "tar_size", [[len(wide)]])
     files.write_table(full_run.part("download/annotated", 0), table)
     files.write_bytes(full_run.part("download", 0, "tar"), wide)
-    (uri,) = thumbnails(full_run, [Example(0, f"{1:032x}", "", "")]).values()
+    first = files.read_table(full_run.part("prepare", 0)).to_pylist()[0]
+    (uri,) = thumbnails(full_run, [shown_of(first)]).values()
     assert decoded(base64.b64decode(uri.split(",")[1])).shape == (10, 96, 3)
+
+
+def test_pairs_of_one_uid_have_pictures_of_their_own(full_run: Run) -> None:
+    """The second pair of part 0 takes the uid of the first; URL and caption still tell them apart."""
+    url = full_run.part("download/annotated", 0)
+    table = files.read_table(url)
+    rows = files.read_table(full_run.part("prepare", 0)).to_pylist()[:2]
+    uid = rows[0]["uid"]
+    uids = [uid, uid, *table["uid"].to_pylist()[2:]]
+    files.write_table(url, table.set_column(table.column_names.index("uid"), "uid", [uids]))
+    shown = [shown_of(row | {"uid": uid}) for row in rows]
+    unknown = shown_of(rows[0] | {"url": "https://other.example"})
+    found = thumbnails(full_run, [*shown, unknown])
+    assert list(found) == [one.key for one in shown]
+    colours = [
+        decoded(base64.b64decode(uri.split(",")[1])).reshape(-1, 3).mean(0)
+        for uri in found.values()
+    ]
+    np.testing.assert_allclose(colours, [[16, 0, 0], [32, 0, 0]], atol=6)
 
 
 def test_figures_share_no_ids(reported_run: Run, full_config: Config) -> None:

@@ -9,7 +9,7 @@ import pytest
 from curate import files, schema
 from curate.config import Config, Rule
 from curate.planning.asked import added_columns
-from curate.report.selection import LANGUAGES, RuleFacts, Threshold, rules, scores
+from curate.report.selection import LANGUAGES, RuleFacts, Threshold, _grid, rules, scores
 from curate.report.wording import conditions
 from curate.run import PartRecord, Run, totals
 from curate.schema import Stage
@@ -151,3 +151,14 @@ def test_columns_of_embeddings_are_shown_like_scores(tmp_path: Path) -> None:
     assert [[x.caption for x in side] for side in (sheet.kept, sheet.dropped)] == [
         ["c3", "c0"], ["c1"],
     ]  # fmt: skip
+
+
+def test_whole_numbers_have_a_bar_each() -> None:
+    """Rounds of SimCore: 3 was never needed; a share has narrower bars."""
+    rounds = _grid("simcore", 1, 4)
+    rounds.add(pa.chunked_array([[1, 1, 2, 4, None]]), rounds.before)
+    shape = rounds.spread().histogram
+    assert (shape.edges, shape.before) == ((1, 2, 3, 4, 5), (2, 1, 0, 1))
+    share = _grid("text_area", 0.0, 0.5)
+    share.add(pa.chunked_array([[0.0, 0.5]]), share.before)
+    assert len(share.spread().histogram.before) > 20

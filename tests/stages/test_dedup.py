@@ -46,14 +46,19 @@ def dedup(
     workers: int = 1,
     clustered: bool = False,
     partitions: int = 3,
+    kept: dict[str, str] | None = None,
     **rule: Any,
 ) -> list[Part]:
     """Lay the parts and run the stage over them; the parts that it yields."""
     enabled = IMAGES if images else [Stage.PREPARE, Stage.DEDUP]
     reads = enabled[-2]
-    laid = lay(run, reads, parts, schema.after(reads, enabled=enabled))
     more = schema.OTHER_CAPTIONS if rule.get("keep_captions") else ()
-    added = schema.ADDED | {Stage.DEDUP: pa.schema([*schema.DEDUP, *more])}
+    of_pool = [(name, pa.type_for_alias(kind)) for name, kind in (kept or {}).items()]
+    added = schema.ADDED | {
+        Stage.PREPARE: pa.schema([*schema.PREPARE, *of_pool]),
+        Stage.DEDUP: pa.schema([*schema.DEDUP, *more]),
+    }
+    laid = lay(run, reads, parts, schema.after(reads, enabled=enabled, added=added))
     columns = schema.after(Stage.DEDUP, enabled=enabled, added=added)
     step = DedupStep(
         run=run, reads=reads, digest="d", own="o", columns=columns,
@@ -95,7 +100,7 @@ def would_drop(run: Run) -> dict[str, int]:
     return found
 
 
-URL, IMAGE = "http://x.example/same", "ab" * 32
+URL, IMAGE, OTHER = "http://x.example/same", "ab" * 32, "cd" * 32
 POOL = [
     [pair(1, url=URL + "?utm_source=s#f"), pair(2, image=IMAGE, caption=CAPTION)],
     [pair(3, caption=CAPTION.upper()), pair(4, image=IMAGE), pair(5)],
@@ -195,6 +200,44 @@ def test_the_larger_image_survives_then_the_longer_caption_then_the_smaller_uid(
     assert losses(run, 2) == [(11, "url", 12), (21, "url", 22), (31, "url", 32), (42, "url", 41)]
     found = rows_of(run, "dedup", "cluster", "cluster_size")
     assert found == [(uid_of(n), 2) for n in (12, 22, 32, 41)]
+
+
+@pytest.mark.parametrize(
+    ("prefer", "expected"),
+    [
+        (["image"], [3, 13]),  # the highest; nobody has one: the larger image
+        (["-image"], [1, 13]),  # the lowest, where a null is no low value
+        (["pair", "-image"], [2, 13]),
+        (["-pair", "image"], [3, 12]),
+        (["caption_chars"], [4, 11]),
+    ],
+)
+def test_columns_say_who_survives(run: Run, prefer: list[str], expected: list[int]) -> None:
+    """Their names are those that the clusters' own columns could have."""
+    rows = [
+        pair(1, image=IMAGE) | {"image": 0.25, "pair": False},
+        pair(2, image=IMAGE) | {"image": 0.5, "pair": True},
+        pair(3, image=IMAGE, side=90) | {"image": 0.75, "pair": False},
+        pair(4, image=IMAGE, side=900, caption="x" * 60) | {"image": None, "pair": False},
+        pair(11, image=OTHER, caption="y" * 70) | {"pair": None},
+        pair(12, image=OTHER, side=80) | {"pair": False},
+        pair(13, image=OTHER, side=130) | {"pair": True},
+    ]
+    kept = {"image": "float64", "pair": "bool"}
+    dedup(run, [rows[:2], rows[2:5], rows[5:]], "image", kept=kept, prefer=tuple(prefer))
+    assert survivors(run) == expected
+    assert rows_of(run, "dedup", "cluster_size") == [4, 3]
+
+
+def test_the_preferred_picture_is_the_original_of_its_copies(run: Run) -> None:
+    """2 is near both others, which are not near each other: as the original it has them all."""
+    rows = [pair(n) | hashed(*range(20 * n)) | {"score": float(n == 2)} for n in (1, 2, 3)]
+    keys: dict[str, Any] = {"image_distance": 24, "kept": {"score": "float64"}}
+    dedup(run, [rows[:1], rows[1:]], "image", prefer=("score",), **keys)
+    assert losses(run, 2) == [(1, "image", 2), (3, "image", 2)]
+    plain = Run(run.path("plain"))
+    dedup(plain, [rows[:1], rows[1:]], "image", **keys)
+    assert losses(plain, 2) == [(2, "image", 1)]
 
 
 def test_of_the_same_pair_twice_the_earlier_row_survives(run: Run) -> None:
