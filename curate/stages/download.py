@@ -14,7 +14,7 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -277,8 +277,7 @@ def _stop(
 def _columns(image: StoredImage | Refusal) -> tuple[dict[str, Any], bytes]:
     if isinstance(image, Refusal):
         return {"outcome": str(image.reason), "detail": image.detail or None}, b""
-    columns = asdict(image)
-    content = columns.pop("content")
+    columns = {name: value for name, value in vars(image).items() if name != "content"}
     sides = (image.original_width, image.original_height)
     derived = {"smaller_side": min(sides), "aspect": max(sides) / min(sides)}
-    return {"outcome": SUCCESS, **columns, **derived}, content
+    return {"outcome": SUCCESS, **columns, **derived}, image.content
