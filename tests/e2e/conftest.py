@@ -1,22 +1,38 @@
-"""The demo, run once through the command line; tests that change it work on copies."""
+"""The demo, run once through the command line; tests that change it work on copies.
 
+A command takes seconds to import what it needs, so most tests run theirs in this process. What a
+process of its own has beside that (its exit status, its two streams, Ctrl-C, SIGKILL) has tests of
+its own, and the demo's run is made by one.
+"""
+
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
+from typer.testing import CliRunner
+
+from curate import cli
+from curate.commands import terminal
+from curate.files import shipped
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Copied = Callable[[str], Path]
+
+SOME = (*range(60), 83, 103, 176, 228, 255, 277, 317, 330, 350, 375, *range(412, 509))
+"""Of the demo's pool: the bad neighbours, the duplicates, and pairs that nothing is wrong with."""
 
 
 @pytest.fixture(scope="session")
-def curate() -> Command:
+def process() -> Command:
     """Run `curate ARGUMENTS` in a process of its own."""
 
     def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -34,40 +50,85 @@ def curate() -> Command:
 
 
 @pytest.fixture(scope="session")
-def demo_run(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of a whole demo, which the test processes share: the first makes it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    out = shared / "demo" / "run"
+def curate() -> Command:
+    """Run `curate ARGUMENTS` in this process."""
+
+    def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        console = terminal.error_console
+        kept, said = console.file, io.StringIO()
+        console.file = said
+        try:
+            with chdir(cwd or "."):
+                done = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+        finally:
+            console.file = kept
+        return subprocess.CompletedProcess(
+            arguments, done.exit_code, done.stdout, said.getvalue() + done.stderr
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the test processes share."""
+    path = tmp_path_factory.getbasetemp()
+    return path.parent if "PYTEST_XDIST_WORKER" in os.environ else path
+
+
+def _made_once(shared: Path, name: str, curate: Command, *options: str) -> Path:
+    """The run directory of a demo: the first process makes it. What it said stands beside it."""
+    out = shared / name / "run"
     words = out.parent / "stdout"
-    with FileLock(shared / "demo.lock"):
+    with FileLock(shared / f"{name}.lock"):
         if not words.exists():
-            out.parent.mkdir()
-            done = curate("demo", "--out", str(out))
+            done = curate("demo", "--out", str(out), *options)
             assert done.returncode == 0, done.stderr
             words.write_text(done.stdout)
     return out
 
 
+@pytest.fixture(scope="session")
+def demo_run(process: Command, shared: Path) -> Path:
+    """The run directory of a whole demo."""
+    return _made_once(shared, "demo", process)
+
+
+@pytest.fixture(scope="session")
+def some_pairs(shared: Path) -> tuple[str, ...]:
+    """Options of a demo over a third of its pool, in six parts."""
+    path = shared / "some.jsonl"
+    pool = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
+    with FileLock(shared / "pool.lock"):
+        if not path.exists():
+            path.write_text("\n".join(pool[i] for i in SOME) + "\n")
+    return "--set", f"input.paths={path}", "--set", "part_rows=28"
+
+
+@pytest.fixture(scope="session")
+def some_run(curate: Command, shared: Path, some_pairs: tuple[str, ...]) -> Path:
+    """The run directory of a demo over a third of its pool."""
+    return _made_once(shared, "some", curate, *some_pairs)
+
+
 @pytest.fixture
-def copied(demo_run: Path, tmp_path: Path) -> Callable[[str], Path]:
+def copied(demo_run: Path, tmp_path: Path) -> Copied:
     """Copies of the demo's finished run."""
-
-    def copy(name: str) -> Path:
-        out = tmp_path / name
-        shutil.copytree(demo_run, out)
-        return out
-
-    return copy
+    return lambda name: Path(shutil.copytree(demo_run, tmp_path / name))
 
 
 @pytest.fixture
-def downloaded(copied: Callable[[str], Path]) -> Callable[[str], Path]:
-    """Copies of the demo's run with everything after the download taken away."""
+def some_copied(some_run: Path, tmp_path: Path) -> Copied:
+    """Copies of the smaller run."""
+    return lambda name: Path(shutil.copytree(some_run, tmp_path / name))
+
+
+@pytest.fixture
+def downloaded(some_copied: Copied) -> Copied:
+    """Copies of the smaller run with everything after the download taken away."""
 
     def copy(name: str) -> Path:
-        out = copied(name)
+        out = some_copied(name)
         for stage in ("dedup", "score", "balance", "shards", "report"):
             shutil.rmtree(out / stage)
         return out

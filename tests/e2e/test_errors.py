@@ -1,7 +1,6 @@
 """Bad input: one line that names the thing, exit code 1, and nothing half-written."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from curate.cli import app
-from tests.e2e.conftest import Command
+from tests.e2e.conftest import Command, Copied
 
 CONFIG = """\
 input:
@@ -86,6 +85,15 @@ def test_one_line_and_nothing_written(
     assert not (folder / "out").exists()
 
 
+def test_a_process_of_its_own_says_the_same(folder: Path, process: Command) -> None:
+    done = process("run", "typo.yaml", "--out", "out", cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error typo.yaml:4: prepare.metdata: unknown key, did you mean 'metadata'?\n"
+    )
+    assert done.stdout == ""
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(folder: Path, curate: Command) -> None:
     done = curate("run", "c.yaml", "--out", "other", cwd=folder)
     assert done.returncode == 1
@@ -94,14 +102,14 @@ def test_a_folder_that_is_not_ours_is_left_alone(folder: Path, curate: Command) 
 
 
 def test_the_folder_of_another_run_is_left_alone(
-    demo_run: Path, folder: Path, curate: Command
+    some_run: Path, folder: Path, curate: Command
 ) -> None:
-    before = (demo_run / "run.json").read_bytes()
-    done = curate("run", "c.yaml", "--out", str(demo_run), cwd=folder)
+    before = (some_run / "run.json").read_bytes()
+    done = curate("run", "c.yaml", "--out", str(some_run), cwd=folder)
     assert done.returncode == 1
     assert "holds a run over another input" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert (demo_run / "run.json").read_bytes() == before
+    assert (some_run / "run.json").read_bytes() == before
 
 
 def test_a_run_that_moved_is_not_taken_for_the_one_that_it_was_copied_from(tmp_path: Path) -> None:
@@ -134,16 +142,17 @@ def test_report_of_no_run(folder: Path, curate: Command) -> None:
 
 
 def test_a_checkpoint_of_another_shape_is_one_line(
-    downloaded_model: Path, copied: Callable[[str], Path], curate: Command
+    wider: Path, some_copied: Copied, some_pairs: tuple[str, ...], curate: Command
 ) -> None:
-    done = curate("demo", "--out", str(copied("run")), "--set", f"score.model={downloaded_model}")
+    out = str(some_copied("run"))
+    done = curate("demo", "--out", out, *some_pairs, "--set", f"score.model={wider}")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "cannot be loaded" in done.stderr
 
 
 @pytest.fixture
-def downloaded_model(tmp_path: Path) -> Path:
+def wider(tmp_path: Path) -> Path:
     """The shipped scorer's configuration with another width."""
     import json
 

@@ -1,4 +1,4 @@
-"""`curate rebalance` on the demo's run: the shards of a whole run, and nothing of the run touched."""
+"""`curate rebalance` on a demo's run: the shards of a whole run, and nothing of the run touched."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from curate.errors import CurateError
 from curate.finished import rebalance
 from curate.run import Run
 from curate.schema import Stage
-from tests.e2e.conftest import Command, output_bytes, read_json
+from tests.e2e.conftest import Command, Copied, output_bytes, read_json
 from tests.e2e.test_resume import start, wait_for
 
 T = 1.0
@@ -33,26 +33,29 @@ def snapshot(run: Path) -> dict[str, tuple[int, str]]:
 
 
 @pytest.fixture(scope="module")
-def rebalanced(demo_run: Path, curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rebalanced(some_run: Path, curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo at another t; the run that it comes from is as it was."""
     out = tmp_path_factory.mktemp("rebalance") / "run"
-    before = snapshot(demo_run)
-    done = curate("rebalance", str(demo_run), "--out", str(out), "--t", str(T))
+    before = snapshot(some_run)
+    done = curate("rebalance", str(some_run), "--out", str(out), "--t", str(T))
     assert done.returncode == 0, done.stderr
-    assert snapshot(demo_run) == before
+    assert snapshot(some_run) == before
     (out.parent / "stdout").write_text(done.stdout)
     return out
 
 
 def test_the_shards_are_those_of_a_whole_run(
-    rebalanced: Path, demo_run: Path, curate: Command, tmp_path: Path
+    rebalanced: Path,
+    some_run: Path,
+    some_pairs: tuple[str, ...],
+    some_copied: Copied,
+    curate: Command,
 ) -> None:
-    whole = tmp_path / "whole"
-    shutil.copytree(demo_run, whole)
-    done = curate("demo", "--out", str(whole), "--set", f"balance.t={T}")
+    whole = some_copied("whole")
+    done = curate("demo", "--out", str(whole), *some_pairs, "--set", f"balance.t={T}")
     assert done.returncode == 0, done.stderr
     assert output_bytes(rebalanced) == output_bytes(whole)
-    assert output_bytes(rebalanced) != output_bytes(demo_run)
+    assert output_bytes(rebalanced) != output_bytes(some_run)
     for name in ("balance/thresholds.json", "report/caption_words.png"):
         assert (rebalanced / name).read_bytes() == (whole / name).read_bytes()
     stages = [read_json(run / "run.json")["stages"] for run in (rebalanced, whole)]
@@ -61,32 +64,32 @@ def test_the_shards_are_those_of_a_whole_run(
         assert counts[0] == counts[1]
 
 
-def test_it_is_a_run_of_its_own_without_copies(rebalanced: Path, demo_run: Path) -> None:
+def test_it_is_a_run_of_its_own_without_copies(rebalanced: Path, some_run: Path) -> None:
     assert sorted(path.name for path in rebalanced.iterdir()) == [
         "balance", "config.yaml", "dead", "dropped", "report", "run.json", "shards",
     ]  # fmt: skip
     assert [path.name for path in (rebalanced / "dropped").iterdir()] == ["balance"]
     state = read_json(rebalanced / "run.json")
-    assert (state["state"], state["source"]) == ("complete", str(demo_run))
-    assert Run.at(str(rebalanced)).source == str(demo_run)
+    assert (state["state"], state["source"]) == ("complete", str(some_run))
+    assert Run.at(str(rebalanced)).source == str(some_run)
     shown = (rebalanced.parent / "stdout").read_text()
     assert " pairs in 6 parts: balance > shards > report" in shown
 
 
 def test_its_report_shows_the_whole_funnel_and_can_be_written_again(
-    rebalanced: Path, demo_run: Path
+    rebalanced: Path, some_run: Path
 ) -> None:
     facts = read_json(rebalanced / "report/report.json")
     stages = ["prepare", "download", "dedup", "score", "balance", "shards"]
     assert [one["stage"] for one in facts["funnel"]] == stages
     assert all(check["holds"] for check in facts["checks"])
-    assert facts["pairs"] == read_json(demo_run / "report/report.json")["pairs"]
+    assert facts["pairs"] == read_json(some_run / "report/report.json")["pairs"]
     assert facts["dropped"]
     assert facts["duplicates"]
     assert facts["scores"]
-    assert facts["origin"]["source"] == str(demo_run)
+    assert facts["origin"]["source"] == str(some_run)
     page = (rebalanced / "report/index.html").read_text()
-    assert str(demo_run) in page
+    assert str(some_run) in page
     assert "data:image/webp" in page
     before = (rebalanced / "report/index.html").read_bytes()
     done = CliRunner().invoke(app, ["report", str(rebalanced)])
@@ -95,17 +98,17 @@ def test_its_report_shows_the_whole_funnel_and_can_be_written_again(
 
 
 def test_stopped_by_ctrl_c_it_goes_on(
-    rebalanced: Path, demo_run: Path, curate: Command, tmp_path: Path
+    rebalanced: Path, some_run: Path, curate: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    arguments = ("rebalance", str(demo_run), "--out", str(out), "--t", str(T))
+    arguments = ("rebalance", str(some_run), "--out", str(out), "--t", str(T))
     process = start(*arguments)
     wait_for(process, lambda: (out / "run.json").exists())
     os.kill(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr.strip().count("\n") == 0
-    assert f"rebalance {demo_run} --out {out}" in stderr
+    assert f"rebalance {some_run} --out {out}" in stderr
     assert read_json(out / "run.json")["state"] != "complete"
     done = curate(*arguments)
     assert done.returncode == 0, done.stderr
@@ -121,11 +124,11 @@ def planned(source: Path, out: Path, **options: Any) -> Any:
 
 
 def test_a_rebalance_of_a_rebalance_reads_the_first_run(
-    rebalanced: Path, demo_run: Path, tmp_path: Path
+    rebalanced: Path, some_run: Path, tmp_path: Path
 ) -> None:
     plan = planned(rebalanced, tmp_path / "third", t=5)
-    assert plan.run.source == str(demo_run)
-    assert plan.digests == planned(demo_run, tmp_path / "third", t=5).digests
+    assert plan.run.source == str(some_run)
+    assert plan.digests == planned(some_run, tmp_path / "third", t=5).digests
     assert set(plan.digests) == {Stage.BALANCE, Stage.SHARDS}
 
 
@@ -150,35 +153,35 @@ def test_a_retry_of_the_source_makes_what_was_rebalanced_before_stale(
     ],
 )
 def test_options_that_make_no_sense(
-    options: dict[str, Any], message: str, demo_run: Path, tmp_path: Path
+    options: dict[str, Any], message: str, some_run: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(CurateError, match=message):
-        planned(demo_run, tmp_path / "out", **options)
+        planned(some_run, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_out_that_is_not_ours_is_left_alone(
-    rebalanced: Path, demo_run: Path, tmp_path: Path
+    rebalanced: Path, some_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(CurateError, match="is not empty and holds no run"):
-        planned(demo_run, tmp_path, t=1)
-    for out in (demo_run, demo_run / "inside"):
+        planned(some_run, tmp_path, t=1)
+    for out in (some_run, some_run / "inside"):
         with pytest.raises(CurateError, match="is in the run that is to stay as it is"):
-            planned(demo_run, out, t=1)
+            planned(some_run, out, t=1)
     other = tmp_path / "other"
     shutil.copytree(rebalanced, other)
     (other / "run.json").write_text(json.dumps(read_json(other / "run.json") | {"source": None}))
     with pytest.raises(CurateError, match="holds a run that is no rebalance of"):
-        planned(demo_run, other, t=1)
+        planned(some_run, other, t=1)
 
 
 @pytest.fixture
-def copied(demo_run: Path, tmp_path: Path) -> Path:
+def copied(some_run: Path, tmp_path: Path) -> Path:
     """What rebalance looks at of the demo's run."""
     out = tmp_path / "copied"
     ignore = shutil.ignore_patterns("*.tar", "shards", "report", "annotated")
-    shutil.copytree(demo_run, out, ignore=ignore)
+    shutil.copytree(some_run, out, ignore=ignore)
     return out
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from curate.errors import CurateError
 from curate.finished import rebalance, revoke
 from curate.finished.explain import stories
 from curate.run import Run
-from tests.e2e.conftest import Command, read_json
+from tests.e2e.conftest import Command, Copied, read_json
 from tests.e2e.test_demo import kept, ledger, rows
 from tests.e2e.test_resume import start, wait_for
 
-Copied = Callable[[str], Path]
 STAGES = ("prepare", "download", "dedup", "score", "balance")
 
 

@@ -21,17 +21,13 @@ COLUMNS = ("again", "norm_sim", "nearest_target", "neg_clip_loss")
 CUT = {"clip_score": 0.8, "again": 0.9, "norm_sim": 0.7}
 
 
-LINES = (*range(60), 83, 103, 176, 228, 255, 277, 317, 330, 350, 375, *range(412, 509))
-"""Of the demo's pool: the bad neighbours, the duplicates, and pairs that nothing is wrong with."""
-
-
 @pytest.fixture(scope="module")
-def scored(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def scored(
+    curate: Command, some_pairs: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """A run with stored embeddings and what is made of them; a copy that pairs were revoked from."""
     folder = tmp_path_factory.mktemp("scored")
     run, after = folder / "run", folder / "revoked" / "run"
-    pool = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
-    (folder / "pool.jsonl").write_text("\n".join(pool[i] for i in LINES) + "\n")
     random = np.random.default_rng(0)
     target, head = folder / "target.npy", folder / "head.npy"
     np.save(target, random.normal(size=(20, WIDTH)).astype(np.float32))
@@ -40,8 +36,7 @@ def scored(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         f"model: {SCORER / 'curate-mini.json'}, pretrained: {SCORER / 'curate-mini.safetensors'}"
     )
     done = curate(
-        "demo", "--out", str(run), "--set", f"input.paths={folder / 'pool.jsonl'}",
-        "--set", "part_rows=30", "--set", "score.embeddings=true",
+        "demo", "--out", str(run), *some_pairs, "--set", "score.embeddings=true",
         "--set", f"score.also.again={{{model}, embeddings: true}}",
         "--set", f"score.norm_sim={{target: {target}}}",
         "--set", f"score.nearest_target={{target: {target}, clusters: 9}}",

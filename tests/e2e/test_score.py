@@ -1,7 +1,6 @@
 """`curate score`: a second model's score on the demo's finished run, and nothing else made again."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from curate.config import Scorer
 from curate.errors import CurateError
 from curate.files import shipped
 from curate.finished import rescore
-from tests.e2e.conftest import Command, read_json
+from tests.e2e.conftest import Command, Copied, read_json
 from tests.e2e.test_rebalance import snapshot
 
 SCORER = shipped("pipelines/demo/scorer")
@@ -35,10 +34,8 @@ def columns(run: Path, folder: str) -> dict[str, list[Any]]:
     return found
 
 
-def test_a_second_score_beside_the_first(
-    copied: Callable[[str], Path], curate: Command, wide: str
-) -> None:
-    run = copied("scored")
+def test_a_second_score_beside_the_first(some_copied: Copied, curate: Command, wide: str) -> None:
+    run = some_copied("scored")
     before = snapshot(run)
     done = curate("score", str(run), "--model", wide, "--pretrained", WEIGHTS, "--workers", "2")
     assert done.returncode == 0, done.stderr
@@ -91,10 +88,8 @@ def refused(run: Path, name: str, **scorer: str) -> str:
     return str(caught.value)
 
 
-def test_what_cannot_be_scored_is_said(
-    copied: Callable[[str], Path], wide: str, tmp_path: Path
-) -> None:
-    run = copied("refused")
+def test_what_cannot_be_scored_is_said(some_copied: Copied, wide: str, tmp_path: Path) -> None:
+    run = some_copied("refused")
     model = {"model": wide, "pretrained": WEIGHTS}
     assert "no run here" in refused(tmp_path / "none", "a", **model)
     assert "--name Bad: expected small letters" in refused(run, "Bad", **model)

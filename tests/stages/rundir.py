@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import apache_beam as beam
 import pyarrow as pa
@@ -56,16 +57,21 @@ def drive(run: Run, transform: Any, parts: Sequence[Part], *, workers: int = 1) 
     flags = ["--runner=FnApiRunner"]
     if workers > 1:
         flags += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
-    target = run.path("yielded.json")
+    folder = run.path("yielded")
+    files.remove(folder)
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-        yielded = pipeline | "Given" >> beam.Create(parts) | "Tested" >> transform
-        (
-            yielded
-            | "Plain" >> beam.Map(asdict)
-            | "Listed" >> beam.combiners.ToList()
-            | "Written" >> beam.Map(partial(files.write_json, target))
-        )
-    return sorted((Part(**found) for found in files.read_json(target)), key=lambda p: p.index)
+        given = pipeline | "Given" >> beam.Create(parts, reshuffle=workers > 1)
+        _ = given | "Tested" >> transform | "Written" >> beam.Map(partial(_note, folder))
+    found = (files.read_json(files.join(folder, name)) for name in files.names(folder))
+    return sorted((Part(**part) for part in found), key=lambda p: p.index)
+
+
+def _note(folder: str, part: Part) -> None:
+    """Write the part under a name of its own: one that is yielded twice is there twice.
+
+    Beam's ``ToList`` would take a dozen transforms, and Beam as long for each as for one of a stage.
+    """
+    files.write_json(files.join(folder, f"{uuid4()}.json"), asdict(part))
 
 
 def rows_of(run: Run, folder: str, *names: str) -> list[Any]:
