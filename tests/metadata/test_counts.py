@@ -34,7 +34,7 @@ def read(counts: Counts) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 30])
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(rows=ROWS)
 def test_sums_are_exact(memory: int, rows: list[list[tuple[str, int]]]) -> None:
     counts = Counts(memory=memory)
