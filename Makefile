@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test test-scores check reference bench clean
+.PHONY: demo test suite test-scores check lint types reference bench clean
 
 demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
 
-test: check
+test: lint  # mypy takes a minute of one processor: beside the tests, which wait now and then
+	$(MAKE) --no-print-directory --jobs=2 types suite
+
+suite: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-scores: $(READY)  # the further scores with their models, some 100 MB more
@@ -19,9 +22,13 @@ test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	$(BIN)/python -m pytest -n 2 tests/ops/test_captions.py tests/ops/test_heads.py \
 	  tests/ops/test_picture_text.py tests/ops/test_nsfw.py tests/stages/test_measure.py
 
-check: $(READY)
+check: lint types
+
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY)
 	$(BIN)/mypy
 
 reference: $(READY)  # after a new key, column or reason
@@ -37,5 +44,6 @@ clean:
 $(READY): pyproject.toml
 	@echo "setting up $(VENV) (a few minutes, nearly all of it torch)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# Without byte code: a third of what is installed is ever imported, and gets its own then.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	@touch $(READY)

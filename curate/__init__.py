@@ -1,16 +1,21 @@
 """From a raw pool of (image URL, caption) pairs to balanced WebDataset shards and a report."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from curate.errors import CurateError
-from curate.ops.balancing import (
-    entry_probs,
-    keep_probability,
-    p_to_t,
-    t_for_size,
-    t_to_p,
-)
-from curate.ops.hashing import pair_uids, uniform
-from curate.ops.matching import Matcher
-from curate.ops.minhash import minhash_signatures, shingle_hash
+
+if TYPE_CHECKING:
+    from curate.ops.balancing import (
+        entry_probs,
+        keep_probability,
+        p_to_t,
+        t_for_size,
+        t_to_p,
+    )
+    from curate.ops.hashing import pair_uids, uniform
+    from curate.ops.matching import Matcher
+    from curate.ops.minhash import minhash_signatures, shingle_hash
 
 __all__ = [
     "CurateError",
@@ -25,3 +30,22 @@ __all__ = [
     "t_to_p",
     "uniform",
 ]
+
+_MODULES = {
+    "Matcher": "matching",
+    "minhash_signatures": "minhash",
+    "pair_uids": "hashing",
+    "shingle_hash": "minhash",
+    "uniform": "hashing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The kernels come when they are asked for: no command's ``--help`` waits for their compiler."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"curate.ops.{_MODULES.get(name, 'balancing')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -30,7 +30,6 @@ from curate.commands.terminal import (
 from curate.config import Config
 from curate.errors import CurateError
 from curate.lock import locked
-from curate.ops.hosts import TRANSIENT
 from curate.reasons import FETCH_FAILURES
 from curate.run import Run
 
@@ -97,6 +96,8 @@ def run(
 
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
+    from curate.ops.hosts import TRANSIENT
+
     with one_line_errors():
         if not files.exists(config):
             raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")
