@@ -29,17 +29,25 @@ class Head:
         self.width = int(layers[0][0].shape[1])
 
     def __call__(self, embeddings: NDArray[Any]) -> NDArray[np.float32]:
-        """One value for each of the embeddings, shape (n, width); not a number for such a row."""
+        """One value for each of the embeddings, shape (n, width); not a number for such a row.
+
+        Row by row: how a product of several is summed up depends on how many they are.
+        """
         import torch
 
         torch.set_num_threads(1)  # the sums must not depend on the machine's processors
         with torch.inference_mode():
-            x = torch.from_numpy(np.asarray(embeddings, np.float32))
-            for i, (weight, bias) in enumerate(self._layers):
-                if i and self._activation == "relu":
-                    x = torch.relu(x)
-                x = torch.nn.functional.linear(x, weight, bias)
-            return np.asarray(x[:, 0].numpy(), np.float32)
+            rows = torch.from_numpy(np.asarray(embeddings, np.float32)).split(1)
+            return np.asarray(torch.cat([self._of(row) for row in rows])[:, 0].numpy(), np.float32)
+
+    def _of(self, x: Any) -> Any:
+        import torch
+
+        for i, (weight, bias) in enumerate(self._layers):
+            if i and self._activation == "relu":
+                x = torch.relu(x)
+            x = torch.nn.functional.linear(x, weight, bias)
+        return x
 
 
 def load_head(url: str, *, activation: str = "none") -> Head:

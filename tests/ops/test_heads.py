@@ -84,6 +84,16 @@ def test_a_vector_is_a_head_without_bias_and_a_missing_embedding_has_no_value(
     assert np.isnan(found).tolist() == [False, False, True, False, False]
 
 
+def test_a_value_does_not_depend_on_what_else_is_asked(tmp_path: Path) -> None:
+    """Where pairs were revoked, the values of the others are made again from fewer rows."""
+    random = np.random.default_rng(1)
+    np.save(tmp_path / "head.npy", random.normal(size=256).astype(np.float32))
+    head = load_head(str(tmp_path / "head.npy"))
+    given = random.normal(size=(40, 256)).astype(np.float16)
+    found = head(given).tobytes()
+    assert [n for n in range(41) if head(given[:n]).tobytes() != found[: 4 * n]] == []
+
+
 def test_what_is_no_head_is_told_in_a_line(tmp_path: Path) -> None:
     import torch
     from torch import nn
