@@ -37,7 +37,7 @@ class Head:
 
         torch.set_num_threads(1)  # the sums must not depend on the machine's processors
         with torch.inference_mode():
-            rows = torch.from_numpy(np.asarray(embeddings, np.float32)).split(1)
+            rows = torch.split(torch.from_numpy(np.asarray(embeddings, np.float32)), 1)
             return np.asarray(torch.cat([self._of(row) for row in rows])[:, 0].numpy(), np.float32)
 
     def _of(self, x: Any) -> Any:
