@@ -15,6 +15,7 @@ from curate import files
 from curate.commands.progress import announce, announce_retry, funnel, summary, tried_again, watch
 from curate.config import Config
 from curate.ops.hosts import TRANSIENT
+from curate.ops.journal import Journal
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing
 from curate.run import PartRecord
@@ -154,6 +155,37 @@ def test_the_bars_follow_the_records(tmp_path: Path) -> None:
     assert "0/2 parts" in text
     assert "1/2 parts" in text
     assert "2/2 parts" not in text
+
+
+def test_pairs_of_a_part_that_is_being_fetched_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.commands.progress._QUIET", 0.0)
+    plan = planned(tmp_path, part_rows=4)
+    plan.run.write_record(
+        "prepare", 0, PartRecord("stale", "o", rows=4, kept=3, dropped={"language": 1})
+    )
+    folder = plan.run.part("download/annotated", 0, "journal")
+    with files.scratch(folder) as (file, earlier):
+        journal = Journal(file, of="settings", earlier=earlier)
+        journal.put("a", {}, b"fetched by an earlier command")
+        target = console()
+        with watch(target, plan, Standing(dict.fromkeys(plan.digests, 0), {}, clustered=False)):
+            for key, told in (("b", "0/1 parts, 1 pair\n"), ("c", "0/1 parts, 2 pairs\n")):
+                journal.put(key, {}, b"image")
+                deadline = time.monotonic() + 10
+                while told not in target.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+                    time.sleep(0.05)
+            file.write(b"\1" * 40)  # of a record that is not whole yet
+            file.flush()
+            time.sleep(1.2)  # a look and another
+    lines = [line.split(" s: ")[1] for line in shown(target)]
+    told_of = [line for line in dict.fromkeys(lines) if line.startswith("download")]
+    assert told_of[-2:] == [
+        "download: fetch 0/1 parts, 1 pair",
+        "download: fetch 0/1 parts, 2 pairs",
+    ]
+    assert lines[-1].endswith("2 pairs")
 
 
 def test_nothing_moves_where_nobody_looks(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from curate import files
+from curate.errors import CurateError
 from curate.ops.hosts import TRANSIENT
+from curate.ops.journal import grown
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.reasons import MENDS, RULE_PREFIX
 from curate.report.wording import alarms
-from curate.run import ANNOTATED, PART_STAGES, totals
+from curate.run import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
 from curate.schema import Stage
 
 _POLL = 0.5  # seconds
@@ -83,7 +86,8 @@ def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) ->
 def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     """A bar a stage while the block runs: parts done, pairs a second, time left.
 
-    The bars follow the records in the run directory, so they are true on any runner. Where nobody
+    The bars follow the records in the run directory, so they are true on any runner; in a local one
+    the journals tell how far the parts are that are being fetched. Where nobody
     sees bars, in a file or a job's log, a line says the same every half minute.
     """
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
@@ -91,22 +95,24 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     lines = None if console.is_terminal else _Lines(console, len(plan.parts))
     columns = (
         TextColumn("{task.description:<18}"), BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} parts"), _Rate(), TimeRemainingColumn(),
+        TextColumn("{task.fields[parts]}/{task.total:.0f} parts"), _Rate(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=bool(lines)) as progress:
         tasks = {
             folder: progress.add_task(
                 folder.replace(f"/{ANNOTATED}", ": fetch" if "down" in folder else ": model"),
-                total=len(plan.parts), pairs=0, start=False,
+                total=len(plan.parts), parts=0, pairs=0, start=False,
             )
             for folder in folders
         }  # fmt: skip
         seen: dict[str, set[int]] = {folder: set() for folder in folders}
+        done: Counter[str] = Counter()  # pairs of parts that were done meanwhile
+        journals = _Journals(plan)
         earlier = {folder: standing.valid.get(folder, 0) for folder in folders}
 
         def poll() -> None:
             while not stop.wait(_POLL):
-                _advance(progress, tasks, seen, earlier, plan)
+                _advance(progress, tasks, seen, earlier, done, plan, journals)
                 if lines:
                     lines.tell(progress.tasks)
 
@@ -117,6 +123,46 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+
+
+class _Journals:
+    """Pairs fetched of parts that are not done, of a run directory on this machine."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._run, self._parts = plan.run, {part.index for part in plan.parts}
+        self._local = files.local_path(plan.run.root) is not None
+        self._rows: dict[int, int] = {}  # to fetch
+        self._read: dict[str, tuple[int, int]] = {}  # records of a file, and where they end
+        self.before = self.pairs(set())
+
+    def pairs(self, done: set[int]) -> dict[int, int]:
+        """By part, at most as many as it has."""
+        folder = self._run.path(_FETCHED)
+        found: dict[int, int] = {}
+        for name in files.names(folder) if self._local else ():
+            index = part_index(name)
+            if index not in self._parts - done or not name.endswith(f".{JOURNAL}"):
+                continue
+            journal = files.join(folder, name)
+            read = sum(self._follow(files.join(journal, one)) - 1 for one in files.names(journal))
+            found[index] = max(0, min(read, self.rows(index)))
+        return found
+
+    def rows(self, index: int) -> int:
+        """Pairs of a part that are to be fetched; known once it is prepared."""
+        if index not in self._rows and (record := self._run.record(Stage.PREPARE, index)):
+            self._rows[index] = record.kept
+        return self._rows.get(index, 0)
+
+    def _follow(self, url: str) -> int:
+        records, end = self._read.get(url, (0, 0))
+        try:
+            with files.open_read(url) as file:
+                more, end = grown(file, end)
+        except CurateError:  # its part was done a moment ago
+            return 1
+        self._read[url] = records + more, end
+        return records + more
 
 
 class _Lines:
@@ -132,33 +178,45 @@ class _Lines:
         if now - self._told < _QUIET:
             return
         self._told = now
-        open_ = [task for task in tasks if task.completed < self._parts]
+        open_ = [task for task in tasks if task.fields["parts"] < self._parts]
         under_way = [task for task in open_ if task.completed] or open_[:1]
         told = ", ".join(
-            f"{task.description} {task.completed:.0f}/{self._parts} parts" for task in under_way
+            f"{task.description} {task.fields['parts']}/{self._parts} parts"
+            + (
+                f", {_counted(task.fields['pairs'], 'pair')}"
+                if task.completed > task.fields["parts"]
+                else ""
+            )
+            for task in under_way
         )
         self._console.print(f"{now - self._started:,.0f} s: {told or 'writing the shards'}")
 
 
 def _advance(
     progress: Progress, tasks: dict[str, Any], seen: dict[str, set[int]], earlier: dict[str, int],
-    plan: Plan,
+    done: Counter[str], plan: Plan, journals: _Journals,
 ) -> None:  # fmt: skip
     for folder, task in tasks.items():
         if len(seen[folder]) == len(plan.parts):
             continue
         new = 0
+        before = journals.before if folder == _FETCHED else {}
         for index in set(plan.run.done(folder)) - seen[folder]:
             record = plan.run.record(folder, index)
             if record is None or record.digest != plan.digests[folder].chain:
                 continue
             seen[folder].add(index)
             if len(seen[folder]) > earlier[folder]:
-                new += record.rows
-        if seen[folder]:
+                new += record.rows - before.get(index, 0)
+        under_way = journals.pairs(seen[folder]) if folder == _FETCHED else {}
+        if seen[folder] or under_way:
             progress.start_task(task)
-        pairs = progress.tasks[task].fields["pairs"] + new
-        progress.update(task, completed=len(seen[folder]), pairs=pairs)
+        done[folder] += new
+        share = sum(n / journals.rows(index) for index, n in under_way.items() if n)
+        progress.update(
+            task, completed=len(seen[folder]) + share, parts=len(seen[folder]),
+            pairs=done[folder] + sum(n - before.get(index, 0) for index, n in under_way.items()),
+        )  # fmt: skip
 
 
 def funnel(stages: dict[str, Any], *, skips: Callable[[str], bool] = lambda stage: False) -> Table:

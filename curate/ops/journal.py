@@ -68,6 +68,19 @@ class Journal:
         return self._file.tell()
 
 
+def grown(file: IO[bytes], start: int = 0) -> tuple[int, int]:
+    """How many whole records there are from `start` on, and where they end; only sizes are read."""
+    size = file.seek(0, 2)
+    n = 0
+    while start + _HEAD <= size:
+        file.seek(start + _CHECKSUM.size)
+        end = start + _HEAD + sum(_SIZES.unpack(file.read(_SIZES.size)))
+        if end > size:
+            break
+        start, n = end, n + 1
+    return n, start
+
+
 def _whole_records(file: IO[bytes]) -> Iterator[tuple[str, Columns, int, int]]:
     """Key, columns, and offset and size of the content of each record up to the first damaged one."""
     left = file.seek(0, 2)
