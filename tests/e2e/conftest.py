@@ -55,13 +55,13 @@ def curate() -> Command:
 
     def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         console = terminal.error_console
-        kept, said = console.file, io.StringIO()
+        said = io.StringIO()
         console.file = said
         try:
             with chdir(cwd or "."):
                 done = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
         finally:
-            console.file = kept
+            console._file = None  # whatever is the standard error then; `file` would fix it
         return subprocess.CompletedProcess(
             arguments, done.exit_code, done.stdout, said.getvalue() + done.stderr
         )
