@@ -39,6 +39,7 @@ def find_faces(pixels: Any) -> list[Box]:
     _, found = detector.detect(seen)
     if found is None:
         return []
+    found = found[np.isfinite(found).all(axis=1)]  # the network overflows now and then
     corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
     shares = (corners.astype(np.float64) / (*size, *size)).clip(0, 1).round(_DIGITS)
     shares = shares[np.argsort(-found[:, 14], kind="stable")]
