@@ -130,7 +130,7 @@ class ImageEncoder:
         pixels = _upright(self._eight_bits(pixels), header.orientation)
         if shrunk == 1:
             height, width = pixels.shape[:2]
-            if bomb := self._bomb(width, height, len(content)):
+            if bomb := self.bomb_of(width, height, len(content)):
                 return bomb
         faces = find_faces(pixels) if self.faces else None
         hidden = turned(blur, header.orientation)
@@ -190,7 +190,7 @@ class ImageEncoder:
         if kind not in RASTER:
             return Refusal(DropReason.NOT_AN_IMAGE, content[:4].hex())
         header = read_header(content, kind)
-        if header and (bomb := self._bomb(header.width, header.height, len(content))):
+        if header and (bomb := self.bomb_of(header.width, header.height, len(content))):
             return bomb
         if is_truncated(content, kind):
             return Refusal(DropReason.TRUNCATED, f"{kind}, {len(content)} bytes")
@@ -200,7 +200,8 @@ class ImageEncoder:
         """The hash of the whole picture, if it is asked for."""
         return perceptual_hash(pixels) if self.perceptual_hash else NO_HASH
 
-    def _bomb(self, width: int, height: int, size: int) -> Refusal | None:
+    def bomb_of(self, width: int, height: int, size: int) -> Refusal | None:
+        """Why a picture of so many pixels, in a file of `size` bytes, may not be decoded, if so."""
         pixels = width * height
         if pixels > self.max_pixels:
             return Refusal(DropReason.TOO_MANY_PIXELS, f"{width}x{height}")

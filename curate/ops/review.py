@@ -46,7 +46,7 @@ class Review:
             case DropReason.TOO_MANY_PIXELS:
                 return numbers[0] * numbers[1] <= self.encoder.max_pixels
             case DropReason.DECOMPRESSION_BOMB:
-                return self.encoder._bomb(*numbers[:3]) is None
+                return self.encoder.bomb_of(*numbers[:3]) is None
             case DropReason.REDIRECTS:
                 return numbers[0] < self.policy.max_redirects
         return False
@@ -72,4 +72,4 @@ class Review:
             return Refusal(DropReason.REDIRECTS, over(most, hops[most]))
         if size > self.policy.max_bytes:
             return Refusal(DropReason.TOO_LARGE, str(size))
-        return self.encoder._bomb(columns["original_width"], columns["original_height"], size)
+        return self.encoder.bomb_of(columns["original_width"], columns["original_height"], size)
