@@ -12,6 +12,7 @@ from curate import files
 from curate.ops.boxes import Box
 
 MODEL = "curate/data/face_detection_yunet_2023mar.onnx"
+_LEAST = 64  # pixels; in a layer of one pixel OpenCV answers what was left in its memory
 _SIDE = 640  # pixels; a face must then be of 10, and one that fills the image is found too
 _CONFIDENCE = 0.6
 _OVERLAP = 0.3
@@ -34,12 +35,13 @@ def find_faces(pixels: Any) -> list[Box]:
         seen = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
     if seen.ndim == 2 or seen.shape[2] == 1:
         seen = cv2.cvtColor(seen, cv2.COLOR_GRAY2BGR)
+    below, right = (max(0, _LEAST - side) for side in seen.shape[:2])
+    seen = cv2.copyMakeBorder(seen, 0, below, 0, right, cv2.BORDER_CONSTANT)
     detector = _detector()
-    detector.setInputSize(size)
+    detector.setInputSize(seen.shape[1::-1])
     _, found = detector.detect(seen)
     if found is None:
         return []
-    found = found[np.isfinite(found).all(axis=1)]  # the network overflows now and then
     corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
     shares = (corners.astype(np.float64) / (*size, *size)).clip(0, 1).round(_DIGITS)
     shares = shares[np.argsort(-found[:, 14], kind="stable")]

@@ -1,5 +1,6 @@
 """Faces of a real photograph, wherever they are and however large; and their blur by img2dataset."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curate.ops import faces
 from curate.ops.boxes import Box
 from curate.ops.faces import find_faces
 from curate.ops.images import ImageEncoder, StoredImage
@@ -65,6 +67,28 @@ def test_two_faces_are_two_and_things_are_none() -> None:
     for name, content in pool().items():
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         assert pixels is None or find_faces(pixels[..., :3]) == [], name
+
+
+@pytest.fixture
+def unsure(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever the network has a twentieth of a doubt about is a face."""
+    monkeypatch.setattr(faces, "_CONFIDENCE", 0.05)
+    faces._detector.cache_clear()
+    yield
+    faces._detector.cache_clear()
+
+
+@pytest.mark.usefixtures("unsure")
+@pytest.mark.parametrize("shape", [(3, 300), (300, 3), (1, 1), (31, 31), (32, 320)])
+def test_what_was_looked_at_before_changes_nothing(shape: tuple[int, int]) -> None:
+    """OpenCV's network answers what was left in its memory where a layer is of a single pixel."""
+    pixels = (np.indices((*shape, 3)).sum(0) * 7 % 256).astype(np.uint8)
+    random = np.random.default_rng(0)
+    seen = []
+    for _ in range(20):
+        find_faces(random.integers(0, 255, (*random.integers(1, 640, 2), 3), dtype=np.uint8))
+        seen.append(find_faces(pixels))
+    assert seen == seen[:1] * 20
 
 
 def test_a_face_that_fills_the_picture_is_found() -> None:
