@@ -1,4 +1,4 @@
-"""Shrinking images by averaging areas: the bytes of OpenCV's `INTER_AREA` in a third of the time.
+"""Shrinking images by averaging areas: the bytes of OpenCV's `INTER_AREA` in a quarter of the time.
 
 A stored pixel is the mean of the pixels under it, those on its border by the share that lies under
 it; sums are in single precision, first along the row, then down the rows, each in OpenCV's order. What

@@ -31,6 +31,8 @@ from curate.ops.transport import Answer, FetchError, Limit, Transport, untrusted
 from curate.reasons import DropReason
 
 __all__ = ["TRANSIENT", "FetchPolicy", "Fetched", "fetch", "request_url"]
+_SHARE = 8
+"""Part of the slots that are given back together: a request by itself costs twice as much."""
 _DRAIN = 1 << 16  # bytes of an error page that are read to keep the connection
 _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
@@ -116,6 +118,11 @@ class _Session:
     def _new_host(self) -> Host:
         policy = self.policy
         return Host(places=policy.per_host, rate=policy.per_host_rate, attempts=policy.retries + 1)
+
+    def release(self, slots: int) -> None:
+        """Give back the slots of content that was used."""
+        for _ in range(slots):
+            self.slots.release()
 
     async def image(self, index: int, url: str, uid: str) -> Fetched:
         """What comes of `url`; where that is content, a slot stays taken until it is released."""
@@ -327,13 +334,16 @@ def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> I
 
     thread = threading.Thread(target=work, daemon=True, name="fetch")
     thread.start()
+    used, several = 0, max(1, policy.concurrency // _SHARE)
     try:
         while (got := done.get()) is not None:
             if isinstance(got, BaseException):
                 raise _first(got)
             yield got
-            if got.reason is None:
-                loop.call_soon_threadsafe(held[0].slots.release)
+            used += got.reason is None
+            if used == several or (used and done.empty()):
+                loop.call_soon_threadsafe(held[0].release, used)
+                used = 0
     finally:
         loop.call_soon_threadsafe(main.cancel)
         thread.join()

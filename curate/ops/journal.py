@@ -61,9 +61,10 @@ class Journal:
 
     def _append(self, key: str, columns: Columns, content: bytes) -> int:
         meta = json.dumps([key, columns]).encode()
-        rest = b"".join((_SIZES.pack(len(meta), len(content)), meta, content))
+        sizes = _SIZES.pack(len(meta), len(content))
+        checksum = zlib.crc32(content, zlib.crc32(meta, zlib.crc32(sizes)))
         self._file.seek(0, 2)
-        self._file.write(_CHECKSUM.pack(zlib.crc32(rest)) + rest)
+        self._file.write(b"".join((_CHECKSUM.pack(checksum), sizes, meta, content)))
         self._file.flush()
         return self._file.tell()
 

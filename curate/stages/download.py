@@ -14,7 +14,7 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -91,8 +91,7 @@ class FetchStep(PartStep):
                 elif stop := _stop(columns, gate, review, url=None if row in came else urls[row]):
                     led = None if stop.reason in _NOT_ANSWERED else columns.get("redirects")
                     journal.put(key, _columns(stop)[0] | {"redirects": led}, b"")
-            for got in self._gather(came, missing, keys=keys, urls=urls):
-                row = missing[got.index]
+            for row, got in self._gather(came, missing, keys=keys, urls=urls):
                 image = (
                     Refusal(got.reason, got.detail)
                     if got.reason
@@ -153,23 +152,18 @@ class FetchStep(PartStep):
 
     def _gather(
         self, came: dict[int, Place], rows: list[int], *, keys: list[str], urls: list[str]
-    ) -> Iterator[Fetched]:
-        """The images of `rows`: those that came with the pool are read, the others fetched."""
-        for index, content in read_places(
-            (i, came[row]) for i, row in enumerate(rows) if row in came
-        ):
+    ) -> Iterator[tuple[int, Fetched]]:
+        """The image of each of `rows`: those that came with the pool are read, the others fetched."""
+        for row, content in read_places((row, came[row]) for row in rows if row in came):
             if 0 < len(content) <= self.policy.max_bytes:
-                yield Fetched(index, content=content)
+                yield row, Fetched(row, content=content)
             else:
                 reason = DropReason.TOO_LARGE if content else DropReason.EMPTY_BODY
-                yield Fetched(index, reason=reason, detail=str(len(content)))
-        asked = [i for i, row in enumerate(rows) if row not in came]
-        for got in fetch(
-            [urls[rows[i]] for i in asked],
-            uids=[uid_of(keys[rows[i]]) for i in asked],
-            policy=self.policy,
-        ):
-            yield replace(got, index=asked[got.index])
+                yield row, Fetched(row, reason=reason, detail=str(len(content)))
+        asked = [row for row in rows if row not in came]
+        uids = [uid_of(keys[row]) for row in asked]
+        for got in fetch([urls[row] for row in asked], uids=uids, policy=self.policy):
+            yield asked[got.index], got
 
     def _places(self, part: Part) -> dict[int, Place]:
         """Where the images lie that came with the pool, by row."""
