@@ -54,10 +54,10 @@ def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -
 
 def reservation(answer: Answer, *, directives: Sequence[str]) -> str | None:
     """The first of `directives` that the headers of `answer` hold: X-Robots-Tag or TDMRep's."""
-    wanted = (directive.lower() for directive in directives)
-    if TDM_RESERVATION in wanted and answer.first(TDM_RESERVATION) == "1":
+    if answer.first(TDM_RESERVATION) == "1" and TDM_RESERVATION in map(str.lower, directives):
         return TDM_RESERVATION
-    return opted_out(answer.all("x-robots-tag"), directives=directives, agent=AGENT)
+    values = answer.all("x-robots-tag")
+    return opted_out(values, directives=directives, agent=AGENT) if values else None
 
 
 class OptOutList:

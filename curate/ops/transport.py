@@ -185,16 +185,16 @@ class _Transfer:
             return int(pycurl.SOCKET_BAD)
 
     def _header(self, line: bytes) -> int | None:
+        if line.strip():
+            self._lines.append(line)
+            return None
         try:
-            return self._read_header(line)
+            return self._end_headers()
         except Exception as error:  # noqa: BLE001 - raised again by `Transport.get`
             self.fault = error
             return -1
 
-    def _read_header(self, line: bytes) -> int | None:
-        if line.strip():
-            self._lines.append(line)
-            return None
+    def _end_headers(self) -> int | None:
         lines, self._lines = self._lines, []
         if self.answer is not None or not lines:
             return None  # a trailer

@@ -208,7 +208,7 @@ class FetchStep(PartStep):
     ) -> pa.Table:
         rows = []
         with files.atomic_write(self.run.part(self.stage, part.index, "tar")) as file:
-            tar = TarWriter(file)
+            tar = TarWriter(file, hashed=False)
             for key, pair in zip(keys, pairs, strict=True):
                 uid = uid_of(key)
                 columns = {**journal.columns[key], "uid": uid, "pair": pair}

@@ -5,10 +5,10 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate.ops.tar import TarWriter, members, read_member
+from curate.ops.tar import TarWriter, _header, members, read_member
 
 names = st.text("abcdef0123456789-_", min_size=1, max_size=40).map(lambda stem: f"{stem}.jpg")
 contents = st.binary(max_size=40) | st.integers(500, 1100).map(lambda n: bytes([n % 251]) * n)
@@ -48,6 +48,21 @@ def test_bytes_are_tarfiles_and_offsets_find_the_contents(files: dict[str, bytes
         assert tar[at : at + len(content)] == content
         found = read_member(io.BytesIO(tar), name=name, offset=at, size=len(content))
         assert found == content
+
+
+@given(name=st.text(min_size=1, max_size=60), size=st.integers(0, (1 << 33) - 1))
+@example(name="n" * 100, size=(1 << 33) - 1)
+@settings(max_examples=300, deadline=None)
+def test_headers_are_tarfiles(name: str, size: int) -> None:
+    expected = tarfile.TarInfo(name)
+    expected.size, expected.mode = size, 0o644
+    try:
+        block = expected.tobuf(tarfile.USTAR_FORMAT)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=str(error)):
+            _header(name, size)
+    else:
+        assert _header(name, size) == block
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 8192, 10240])
