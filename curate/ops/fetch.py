@@ -32,7 +32,7 @@ from curate.reasons import DropReason
 
 __all__ = ["TRANSIENT", "FetchPolicy", "Fetched", "fetch", "request_url"]
 _SHARE = 8
-"""Part of the slots that are given back together: a request by itself costs twice as much."""
+"""So many times the slots are given back until all are: a request by itself costs twice as much."""
 _DRAIN = 1 << 16  # bytes of an error page that are read to keep the connection
 _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
