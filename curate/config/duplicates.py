@@ -50,7 +50,8 @@ class Dedup(Model):
         ge=0,
         le=31,
         description="bits of 256 between the PDQ hashes of what counts as the same image, if both look"
-        " the same in small, with their colours; 0, or an image without a hash: only the same file",
+        " the same in small, with their colours (a quarter of it between the 64 of low frequencies for"
+        " images below 64 pixels); 0, or an image without a hash: only the same file",
     )
 
     @field_validator(

@@ -13,6 +13,8 @@ from curate.ops import hamming, looks
 from curate.ops.hamming import BANDS, band_hashes, near_edges, originals, words_of
 
 HASH = st.integers(0, 2**256 - 1)
+LOW = np.array([bit // 16 < 8 and bit % 16 < 8 for bit in reversed(range(256))])
+"""Which bits of a hash, as it is spelled, are of the 8 x 8 lowest frequencies."""
 
 
 def hexed(*values: int) -> pa.Array:
@@ -38,16 +40,37 @@ def test_hashes_up_to_nine_bits_apart_share_a_band(value: int, bits: set[int]) -
 
 
 def test_bands_meet_as_often_as_stated() -> None:
-    """20 bits apart nearly always, 24 mostly; strangers never."""
+    """16 bits apart always, 24 mostly, wherever they are; 24 among the higher frequencies; strangers
+    never."""
     draw = np.random.RandomState(0)
     octets = draw.randint(0, 256, (2_000, 32)).astype(np.uint8)
     mine = band_hashes(octets.view(np.uint64))
-    for apart, least, most in ((20, 0.99, 1.0), (24, 0.96, 0.995), (128, 0.0, 0.001)):
+    anywhere, high = np.arange(256), np.flatnonzero(~LOW)
+    for where, apart, least, most in (
+        (anywhere, 16, 0.998, 1.0), (anywhere, 24, 0.93, 0.96), (high, 24, 1.0, 1.0),
+        (anywhere, 128, 0.0, 0.001),
+    ):  # fmt: skip
         bits = np.unpackbits(octets, axis=1)
         for row in bits:
-            row[draw.choice(256, apart, replace=False)] ^= 1
+            row[draw.choice(where, apart, replace=False)] ^= 1
         others = band_hashes(np.packbits(bits, axis=1).view(np.uint64))
         assert least <= (mine == others).any(axis=1).mean() <= most
+
+
+@given(HASH, st.sets(st.integers(0, 255), max_size=60), st.integers(30, 100))
+@settings(deadline=None)
+def test_of_small_pictures_the_low_frequencies_count(value: int, bits: set[int], side: int) -> None:
+    """As by the definition: bit 16 u + v of the number is the frequency (u, v)."""
+    low = sum(bit // 16 < 8 and bit % 16 < 8 for bit in bits)
+    apart = min(len(bits), 4 * low) if side < 64 else len(bits)
+    words = words_of(hexed(value, value ^ sum(1 << bit for bit in bits)))
+    seen = looking(7, 7)
+    seen[1, 0] = side
+    for distance in {max(apart - 1, 0), apart}:
+        first = originals(words, seen, np.zeros(2, np.int64), distance=distance)
+        assert (first[1] == 0) == (apart <= distance)
+        edges = near_edges(words, seen, np.array([0, ~1]), distance=distance)
+        assert len(edges) == (apart <= distance)
 
 
 @given(
