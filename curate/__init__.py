@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import CurateError
 
 if TYPE_CHECKING:
-    from curate.ops.balancing import (
+    from curate.ops.duplicates.minhash import minhash_signatures, shingle_hash
+    from curate.ops.hashing import pair_uids, uniform
+    from curate.ops.selection.balancing import (
         entry_probs,
         keep_probability,
         p_to_t,
         t_for_size,
         t_to_p,
     )
-    from curate.ops.hashing import pair_uids, uniform
-    from curate.ops.matching import Matcher
-    from curate.ops.minhash import minhash_signatures, shingle_hash
+    from curate.ops.text.matching import Matcher
 
 __all__ = [
     "CurateError",
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Matcher": "matching",
-    "minhash_signatures": "minhash",
+    "Matcher": "text.matching",
+    "minhash_signatures": "duplicates.minhash",
     "pair_uids": "hashing",
-    "shingle_hash": "minhash",
+    "shingle_hash": "duplicates.minhash",
     "uniform": "hashing",
 }
 
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
     """The kernels come when they are asked for: no command's ``--help`` waits for their compiler."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"curate.ops.{_MODULES.get(name, 'balancing')}"), name)
+    return getattr(import_module(f"curate.ops.{_MODULES.get(name, 'selection.balancing')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -96,7 +96,7 @@ def run(
 
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
-    from curate.ops.hosts import TRANSIENT
+    from curate.ops.web.hosts import TRANSIENT
 
     with one_line_errors():
         if not files.exists(config):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from curate import files
-from curate.ops.quantiles import Cut, Cuts, Quantile
+from curate.ops.selection.quantiles import Cut, Cuts, Quantile
 from curate.run import Run
 from curate.schema import Stage
 

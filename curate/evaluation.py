@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 from curate import files, schema
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.clip import ClipModel
-from curate.ops.contamination import EmbeddingModel, caption_hashes, with_embeddings
-from curate.ops.images import ImageEncoder, StoredImage
-from curate.ops.pool import BROKEN, PoolFormat
-from curate.ops.stored import ENDINGS, Place, read_places, read_webdataset
+from curate.ops.images.encoder import ImageEncoder, StoredImage
+from curate.ops.pool.rows import BROKEN, PoolFormat
+from curate.ops.pool.stored import ENDINGS, Place, read_places, read_webdataset
+from curate.ops.scores.clip import ClipModel
+from curate.ops.selection.contamination import EmbeddingModel, caption_hashes, with_embeddings
 from curate.planning.asked import clip_model
 from curate.planning.assets import embedding_model
 

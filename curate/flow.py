@@ -15,10 +15,10 @@ import apache_beam as beam
 from curate import config as configuration
 from curate import files, schema
 from curate.config import LOCAL_RUNNER, Config
-from curate.ops.clip import embedding_prefix
-from curate.ops.duplicates import DedupRule
-from curate.ops.fetch import FetchPolicy
-from curate.ops.images import ImageEncoder
+from curate.ops.duplicates.graph import DedupRule
+from curate.ops.images.encoder import ImageEncoder
+from curate.ops.scores.clip import embedding_prefix
+from curate.ops.web.fetch import FetchPolicy
 from curate.planning.asked import (
     added_columns,
     clip_model,

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from curate import schema
 from curate.config import Config
-from curate.ops.hosts import TRANSIENT
+from curate.ops.web.hosts import TRANSIENT
 from curate.reasons import FETCH_FAILURES, DropReason, ErrorCode
 from curate.report.cards import HIDDEN
 from curate.report.wording import COLUMNS, REASONS

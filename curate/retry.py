@@ -12,8 +12,8 @@ from typing import Any
 from curate import files
 from curate.execute import recorded, run_graph
 from curate.flow import fetch_step, select_step
-from curate.ops.hosts import TRANSIENT
-from curate.ops.quantiles import quantiles_of
+from curate.ops.selection.quantiles import quantiles_of
+from curate.ops.web.hosts import TRANSIENT
 from curate.planning.plan import Plan
 from curate.run import ALTERED, ANNOTATED, RENEWED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.schema import Stage

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
-from curate.ops.blocklists import MAX_DISTANCE, BlockList, hashes_of
-from curate.ops.urls import host_of, normalise_urls
+from curate.ops.selection.blocklists import MAX_DISTANCE, BlockList, hashes_of
+from curate.ops.web.urls import host_of, normalise_urls
 from curate.reasons import DropReason
 from curate.run import Run
 

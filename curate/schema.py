@@ -86,7 +86,7 @@ FETCHED = pa.schema(
         ("md5", pa.string()),  # of the original, hex; only where a block list holds MD5s
         ("phash", pa.string()),  # PDQ of the image, hex; null where it shows too little to tell
         ("phash_quality", pa.int32()),  # 0 (one colour) to 100
-        ("look", pa.string()),  # its colours in small (curate.ops.looks); null without a phash
+        ("look", pa.string()),  # its colours in small (ops.images.looks); null without a phash
         ("exif", pa.string()),  # of the original, JSON; null unless download.keep_exif
         ("tar_offset", pa.int64()),  # of the stored image inside the part's tar, bytes
         ("tar_size", pa.int64()),

@@ -9,8 +9,8 @@ settings.register_profile("without a deadline", deadline=None)
 settings.load_profile("without a deadline")
 
 FIRST = (
-    "e2e/test_demo.py", "ops/test_fetch.py", "ops/test_decoder.py", "ops/test_hostile.py",
-    "ops/test_crawl.py", "metadata/test_counts.py",
+    "e2e/test_demo.py", "ops/web/test_fetch.py", "ops/images/test_decoder.py",
+    "ops/web/test_hostile.py", "ops/pool/test_crawl.py", "metadata/test_counts.py",
 )  # fmt: skip
 """In a fresh checkout the demo compiles most kernels; meanwhile another process has these."""
 

@@ -20,13 +20,13 @@ from curate.config import Config, Scorer
 from curate.config_file import load
 from curate.errors import CurateError
 from curate.evaluation import Embedder, hash_sets
-from curate.ops.contamination import (
+from curate.ops.images.encoder import ImageEncoder, StoredImage
+from curate.ops.selection.contamination import (
     Contamination,
     check_embeddings,
     read_embeddings,
     read_evaluation,
 )
-from curate.ops.images import ImageEncoder, StoredImage
 from curate.planning.assets import check_evaluations, embedding_model
 from curate.run import Run
 from curate.schema import Stage

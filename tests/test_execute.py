@@ -20,8 +20,8 @@ from curate.execute import beam_flags, execute, prepare_run, recorded
 from curate.finished.subset import write_subset
 from curate.planning.plan import Plan, make_plan
 from curate.run import PartRecord
+from tests.finished.test_subset import datacomp_subset
 from tests.stages.rundir import rows_of
-from tests.test_subset import datacomp_subset
 
 ENTRIES = ["red fox", "fox", "snow", "dogs", "beach", "river", "house"]
 CAPTIONS = [

@@ -7,10 +7,10 @@ import pytest
 
 from curate import config_file
 from curate.config import Config
-from curate.ops.duplicates import DedupRule, keys_of
-from curate.ops.images import ImageEncoder, Refusal
-from curate.ops.language import identify
-from curate.ops.rules import drops
+from curate.ops.duplicates.graph import DedupRule, keys_of
+from curate.ops.images.encoder import ImageEncoder, Refusal
+from curate.ops.selection.rules import drops
+from curate.ops.text.language import identify
 from curate.reasons import DropReason
 
 GOOD: dict[str, Any] = {

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from curate import files
-from curate.ops.hosts import TRANSIENT
+from curate.ops.web.hosts import TRANSIENT
 from curate.planning.plan import Plan
 from curate.planning.resume import settle
 from curate.retry import failures
 from curate.run import Run
-from tests.test_resume import finish, planned, standing, unrecord
+from tests.planning.test_resume import finish, planned, standing, unrecord
 
 FOLDER = "download/annotated"
 

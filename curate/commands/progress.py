@@ -14,8 +14,8 @@ from rich.text import Text
 
 from curate import files
 from curate.errors import CurateError
-from curate.ops.hosts import TRANSIENT
 from curate.ops.journal import grown
+from curate.ops.web.hosts import TRANSIENT
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.reasons import MENDS, RULE_PREFIX

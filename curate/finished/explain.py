@@ -17,8 +17,8 @@ from curate import config_file, files, schema
 from curate.config import Config
 from curate.cuts import read_cuts
 from curate.errors import CurateError
-from curate.ops.quantiles import quantiles_of
-from curate.ops.urls import normalise_url
+from curate.ops.selection.quantiles import quantiles_of
+from curate.ops.web.urls import normalise_url
 from curate.reasons import rule_reason
 from curate.report.wording import explain as worded
 from curate.report.wording import survivor_in_words

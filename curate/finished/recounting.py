@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.cuts import read_cuts
-from curate.ops.hosts import TRANSIENT
+from curate.ops.web.hosts import TRANSIENT
 from curate.planning.asked import added_columns, rules_at
 from curate.reasons import RULE_PREFIX, DropReason
 from curate.run import TRANSIENT_ROWS, Run

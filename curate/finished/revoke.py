@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from curate import config_file, files, revocations
 from curate.errors import CurateError
 from curate.finished.revoked_files import Rewriter
-from curate.ops.blocklists import hashes_of, lines_of
-from curate.ops.urls import host_of, normalise_url
+from curate.ops.selection.blocklists import hashes_of, lines_of
+from curate.ops.web.urls import host_of, normalise_url
 from curate.planning.asked import enabled_stages
 from curate.reasons import DropReason
 from curate.revocations import Revocations, fingerprint

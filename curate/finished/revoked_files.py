@@ -21,7 +21,7 @@ from curate.config import Config
 from curate.finished.recounting import recount
 from curate.finished.revoked_shards import RewrittenShards, rewrite_shards
 from curate.finished.subset import write_subset
-from curate.ops import balancing
+from curate.ops.selection import balancing
 from curate.ops.tar import blank_header, blanked
 from curate.planning.inputs import pool_format
 from curate.reasons import DropReason

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
 from curate import files
-from curate.ops.uids import DTYPE, halves
+from curate.ops.selection.uids import DTYPE, halves
 from curate.run import Run
 
 _TOGETHER = 1 << 22

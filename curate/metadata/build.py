@@ -20,7 +20,7 @@ from curate.metadata.counts import Counts
 from curate.metadata.ngrams import NgramCounts, lift
 from curate.metadata.recipe import Limits, Source
 from curate.metadata.select import Selection, Tally
-from curate.ops.matching import NO_SPACE_LANGUAGES
+from curate.ops.text.matching import NO_SPACE_LANGUAGES
 
 MANIFEST = "MANIFEST.json"
 

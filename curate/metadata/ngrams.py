@@ -2,7 +2,7 @@
 
 Words are cut as the matcher cuts captions, so that what is counted is what an entry would match: a
 word stands between two spaces once ``, . ; : ? !`` and the backtick are set apart (see
-`curate.ops.matching`). A pair is two words with one space between; the words of a pair never have
+`curate.ops.text.matching`). A pair is two words with one space between; the words of a pair never have
 one of those marks, a lone punctuation mark or a double space between them. In languages without
 spaces each character of such a script (with its combining marks) is a word, any punctuation is a
 mark, and a pair is two words that touch.
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from curate.metadata.counts import SPACE, Counts
 from curate.ops.hashing import xxh64
-from curate.ops.matching import needs_no_space
 from curate.ops.strings import buffers
+from curate.ops.text.matching import needs_no_space
 
 _U = np.uint64
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)

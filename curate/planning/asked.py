@@ -8,8 +8,8 @@ import pyarrow as pa
 from curate import schema
 from curate.config import Config, FurtherScore, Model, Rule, Scorer
 from curate.errors import CurateError
-from curate.ops.clip import ClipModel
-from curate.ops.measures import MeasureSpec
+from curate.ops.scores.clip import ClipModel
+from curate.ops.scores.measures import MeasureSpec
 from curate.schema import Stage
 
 PARSER = "en_core_web_sm"

@@ -5,13 +5,13 @@ import difflib
 from curate import files, schema
 from curate.config import Config, FurtherScore, Scorer, is_file_name
 from curate.errors import CurateError
-from curate.ops.blocklists import read_block_lists
-from curate.ops.clip import known_models, known_tags, known_width
-from curate.ops.contamination import EmbeddingModel, check_embeddings, read_evaluation
-from curate.ops.optout import read_list
-from curate.ops.tables import read_entries
-from curate.ops.uids import check_subset
-from curate.ops.vectors import target_files
+from curate.ops.pool.tables import read_entries
+from curate.ops.scores.clip import known_models, known_tags, known_width
+from curate.ops.scores.vectors import target_files
+from curate.ops.selection.blocklists import read_block_lists
+from curate.ops.selection.contamination import EmbeddingModel, check_embeddings, read_evaluation
+from curate.ops.selection.uids import check_subset
+from curate.ops.web.optout import read_list
 from curate.planning.asked import measure_spec
 from curate.run import ANNOTATED
 from curate.schema import Stage
@@ -52,7 +52,7 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[
         except CurateError as error:
             raise CurateError(f"{where}: {error}") from None
         return {}
-    from curate.ops.heads import load_head
+    from curate.ops.scores.heads import load_head
 
     url = files.absolute(further.weights)
     try:

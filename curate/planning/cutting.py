@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
-from curate.ops.tables import parquet_row_groups, read_batches
+from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
+from curate.ops.pool.tables import parquet_row_groups, read_batches
 from curate.planning.inputs import pool_format
 from curate.reasons import ErrorCode
 from curate.run import Part, Run

@@ -28,7 +28,7 @@ _FETCH_KEYS = {"image_size", "resize_mode", "only_if_bigger", "upscale_interpola
                "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
                "keep_exif", "encode_format", "encode_quality", "perceptual_hash"}  # fmt: skip
 _ASK_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots"}
-"""What may be stored: rows are judged anew where it changes (`ops.review`)."""
+"""What may be stored: rows are judged anew where it changes (`ops.web.review`)."""
 _SCORE_KEYS = {"model", "pretrained", "precision", "batch_size", "compile", "embeddings"}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.pool import PoolFormat, UnreadableError
-from curate.ops.stored import STATS
+from curate.ops.pool.rows import PoolFormat, UnreadableError
+from curate.ops.pool.stored import STATS
 
 
 def pool_format(config: Config) -> PoolFormat:

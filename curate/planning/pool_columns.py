@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.kept import common
-from curate.ops.pool import PoolFormat, UnreadableError
-from curate.ops.tables import column_kinds
+from curate.ops.pool.kept import common
+from curate.ops.pool.rows import PoolFormat, UnreadableError
+from curate.ops.pool.tables import column_kinds
 from curate.planning.inputs import pool_files
 from curate.schema import Kind
 

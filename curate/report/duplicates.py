@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.config import Config
-from curate.ops.tables import read_entries
+from curate.ops.pool.tables import read_entries
 from curate.report.ledger import Example, Key, merged, rows_left, smallest
 from curate.report.wording import POLICIES, value
 from curate.run import CLUSTERS as VERDICTS

@@ -10,7 +10,7 @@ from typing import Any
 
 from curate import files
 from curate.config import Config
-from curate.ops.sweeping import Sweep
+from curate.ops.selection.sweeping import Sweep
 from curate.planning.asked import enabled_stages
 from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
 from curate.report.hosts import Hosts

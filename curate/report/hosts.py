@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.ops.hosts import TRANSIENT
+from curate.ops.web.hosts import TRANSIENT
 from curate.reasons import SUCCESS, DropReason
 from curate.run import ANNOTATED, Run
 from curate.schema import Stage

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.cuts import read_cuts
-from curate.ops.quantiles import Cuts, Quantile
+from curate.ops.selection.quantiles import Cuts, Quantile
 from curate.planning.asked import added_columns, rule_stage
 from curate.reasons import ALONE, ONLY, RULE_PREFIX, DropReason, rule_reason
 from curate.report.distributions import Grid, Spread

@@ -7,7 +7,7 @@ import altair as alt
 from rich.table import Table
 
 from curate import files
-from curate.ops.sweeping import Curve, Sweep
+from curate.ops.selection.sweeping import Curve, Sweep
 from curate.report import charts
 from curate.report.charts import BEFORE, KEPT, MARK, Figure
 from curate.report.entries import CURVES, Balance

@@ -18,9 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files, schema
-from curate.ops import balancing
 from curate.ops.hashing import uniform
-from curate.ops.tables import read_entries
+from curate.ops.pool.tables import read_entries
+from curate.ops.selection import balancing
 from curate.reasons import DropReason
 from curate.run import Part, Run
 from curate.schema import Stage

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.ops.blocklists import BlockList, Hit, read_block_lists
-from curate.ops.contamination import Contamination, read_evaluation
-from curate.ops.images import Refusal, StoredImage
+from curate.ops.images.encoder import Refusal, StoredImage
+from curate.ops.selection.blocklists import BlockList, Hit, read_block_lists
+from curate.ops.selection.contamination import Contamination, read_evaluation
 from curate.reasons import DropReason
 from curate.revocations import load_revocations
 from curate.run import Run

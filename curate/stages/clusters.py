@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
-from curate.ops import components, duplicates, survivors
-from curate.ops.duplicates import DedupRule, Policy
+from curate.ops.duplicates import components, graph, survivors
+from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.reasons import DropReason
 from curate.run import CLUSTERS, Part, Run
 from curate.schema import Stage
@@ -68,7 +68,7 @@ def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
 def clusters_by_part(forest: bytes) -> Iterator[tuple[int, bytes]]:
     """A forest -> the clusters of each part's rows."""
     found = components.members(edges_in(forest))
-    for part, here in duplicates.by_part(found[:, 0]):
+    for part, here in graph.by_part(found[:, 0]):
         yield part, found[here].tobytes()
 
 
@@ -82,7 +82,7 @@ class _Pictures(beam.DoFn):
         part, content = element
         make = self._clustering
         found = edges_in(content)
-        table = make.read(part).take(pa.array(duplicates.rows_of(found[:, 0])))
+        table = make.read(part).take(pa.array(graph.rows_of(found[:, 0])))
         columns = _standing(table, found[:, 0], make.rule)
         columns["component"] = pa.array(found[:, 1])
         columns |= {name: table[name] for name in ("phash", "look")}
@@ -92,7 +92,7 @@ class _Pictures(beam.DoFn):
 def _copies(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> bytes:
     """All images of a group of clusters -> the forest of those that are copies of one."""
     pictures = pa.concat_tables(map(_as_table, keyed[1])).sort_by("row").combine_chunks()
-    return components.forest(duplicates.copies(pictures, rule)).tobytes()
+    return components.forest(graph.copies(pictures, rule)).tobytes()
 
 
 class Copies(beam.PTransform):
@@ -119,8 +119,8 @@ class Copies(beam.PTransform):
 def _outline(found: list[tuple[Policy, bytes]], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
     """The forests of the policies -> the outline of each part."""
     forests = dict(found)
-    rows = duplicates.outline([edges_in(forests[policy]) for policy in rule.policy])
-    for part, here in duplicates.by_part(rows[:, 0]):
+    rows = graph.outline([edges_in(forests[policy]) for policy in rule.policy])
+    for part, here in graph.by_part(rows[:, 0]):
         yield part, rows[here].tobytes()
 
 
@@ -146,7 +146,7 @@ class _Members(beam.DoFn):
         part, content = element
         make = self._clustering
         rows = np.frombuffer(content, np.int64).reshape(-1, 2 + len(make.rule.policy))
-        table = make.read(part).take(pa.array(duplicates.rows_of(rows[:, 0])))
+        table = make.read(part).take(pa.array(graph.rows_of(rows[:, 0])))
         columns = _standing(table, rows[:, 0], make.rule)
         if make.rule.keep_captions:
             columns[TEXT] = table["caption"]
@@ -168,7 +168,7 @@ def _grouped(
     pairs: pa.Table, roots: NDArray[np.int64], make: Clustering
 ) -> Iterator[tuple[int, bytes]]:
     """Pairs by the group of their cluster's root."""
-    groups = duplicates.part_of(roots) % make.spread.rows
+    groups = graph.part_of(roots) % make.spread.rows
     for group in np.unique(groups).tolist():
         yield group, _as_bytes(pairs.filter(pa.array(groups == group)))
 
@@ -196,10 +196,10 @@ def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tupl
         else pa.nulls(len(pairs), VERDICTS.field("other_captions").type)
     )
     nodes = pairs["row"].to_numpy()
-    for part, here in duplicates.by_part(nodes):
+    for part, here in graph.by_part(nodes):
         found = pa.table(
             [
-                pa.array(duplicates.rows_of(nodes[here]).astype(np.int32)),
+                pa.array(graph.rows_of(nodes[here]).astype(np.int32)),
                 pairs["uid"].take(pa.array(verdict.cluster[here])).combine_chunks(),
                 pa.array(verdict.size[here].astype(np.int32)),
                 pa.array(verdict.reason[here], pa.string()),

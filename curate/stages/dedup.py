@@ -8,7 +8,7 @@ uid.
 
 An image is the same as the one that stands for its cluster, the first in that order, where the file is
 or where their perceptual hashes are within `image_distance` bits and they look the same in small, with
-their colours (curate.ops.looks). Chains of images, each near the next, do not make one cluster: each is
+their colours (ops.images.looks). Chains of images, each near the next, do not make one cluster: each is
 compared with that one image itself.
 
 Only hashes, row numbers and what decides who stays are exchanged, packed: see curate.stages.forests
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.ops.duplicates import DedupRule
+from curate.ops.duplicates.graph import DedupRule
 from curate.run import CLUSTERS, Part
 from curate.schema import Stage
 from curate.stages.clusters import REASONS, Clusters

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files, schema
-from curate.ops.vectors import Vectors, stored_vectors, unit
+from curate.ops.scores.vectors import Vectors, stored_vectors, unit
 from curate.run import SCORED, Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, TakePart, standing

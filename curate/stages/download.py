@@ -3,7 +3,7 @@
 Images that came with the pool are read where they lie and go the same way as those that are fetched.
 `FetchStep` writes an outcome for every pair to ``download/annotated``; `select` then drops those that
 failed and those that the image rules drop. Rows of an earlier run under the same image settings are
-judged by the limits and lists of today (`curate.ops.review`) and taken over without a request; not
+judged by the limits and lists of today (`curate.ops.web.review`) and taken over without a request; not
 those that failed for a reason in `retry_failed`.
 
 A retry is safe. In a local run directory it goes on with the part's journal, so what was stored when
@@ -21,15 +21,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.ops.decoder import isolated
-from curate.ops.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.hashing import pair_uids
-from curate.ops.images import ImageEncoder, Refusal, StoredImage
+from curate.ops.images.decoder import isolated
+from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
 from curate.ops.journal import Journal
-from curate.ops.optout import read_list
-from curate.ops.review import Review
-from curate.ops.stored import Place, read_places
+from curate.ops.pool.stored import Place, read_places
 from curate.ops.tar import TarWriter, read_member
+from curate.ops.web.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fetch
+from curate.ops.web.optout import read_list
+from curate.ops.web.review import Review
 from curate.reasons import SUCCESS, DropReason
 from curate.run import ALTERED, JOURNAL, PLACES_FILE, RENEWED, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage

@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate import schema
-from curate.ops.contamination import read_embeddings
-from curate.ops.vectors import (
+from curate.ops.scores.vectors import (
     Norm,
     check_width,
     draw_batches,
@@ -28,6 +27,7 @@ from curate.ops.vectors import (
     read_target,
     unit,
 )
+from curate.ops.selection.contamination import read_embeddings
 from curate.run import Part
 from curate.stages.derived import (
     DerivedStep,

@@ -20,8 +20,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files
-from curate.ops import components, duplicates
-from curate.ops.duplicates import DedupRule, Meeting, Packed, Policy
+from curate.ops.duplicates import components, graph
+from curate.ops.duplicates.graph import DedupRule, Meeting, Packed, Policy
 from curate.run import Run
 from curate.schema import Stage
 
@@ -134,13 +134,13 @@ class _Keys(beam.DoFn):
         if clusters is not None:
             found = edges_in(clusters)
             within = np.full(len(table), -1)
-            within[duplicates.rows_of(found[:, 0])] = found[:, 1]
+            within[graph.rows_of(found[:, 0])] = found[:, 1]
         references: list[tuple[tuple[str, int], Reference]] = []
         with files.atomic_write(make.keys(self._policy, part)) as file:
             offset = 0
-            for keys in duplicates.keys_of(table, self._policy, make.rule, within=within):
+            for keys in graph.keys_of(table, self._policy, make.rule, within=within):
                 partitions = make.spread.of(keys.meeting)
-                for slot, packed in duplicates.pack(keys, part=part, partitions=partitions):
+                for slot, packed in graph.pack(keys, part=part, partitions=partitions):
                     _, hashes, rows = packed
                     file.write(hashes + rows)
                     place = part, offset, len(hashes), len(rows)
@@ -167,18 +167,18 @@ class _Meet(beam.DoFn):
         how, make = Meeting(meeting), self._clustering
         packed, partitions = map(self._read, references), make.spread.of(how)
         if self._policy == "image" and how is not Meeting.EQUAL:
-            buckets = duplicates.buckets_of(packed, how=how, partitions=partitions)
+            buckets = graph.buckets_of(packed, how=how, partitions=partitions)
             sizes = np.diff(np.r_[-1, np.flatnonzero(buckets < 0)])
             earliest = buckets[np.cumsum(sizes) - sizes]
-            groups = np.repeat(duplicates.part_of(earliest) % make.spread.rows, sizes)
+            groups = np.repeat(graph.part_of(earliest) % make.spread.rows, sizes)
             for group in np.unique(groups).tolist():
                 yield group, buckets[groups == group].tobytes()
             return
-        edges = duplicates.edges_of(packed, how=how, partitions=partitions)
+        edges = graph.edges_of(packed, how=how, partitions=partitions)
         if how is Meeting.EQUAL:
             yield beam.pvalue.TaggedOutput(_EQUAL, edges.tobytes())
             return
-        groups = duplicates.part_of(edges[:, 0]) % make.spread.rows
+        groups = graph.part_of(edges[:, 0]) % make.spread.rows
         for group in np.unique(groups).tolist():
             yield group, edges[groups == group].tobytes()
 
@@ -206,7 +206,7 @@ class _Verify(beam.DoFn):
         edges = components.unique_edges(edges)
         nodes = np.unique(edges)
         rows, at = self._rows(nodes, ["caption"]), np.searchsorted(nodes, edges)
-        joined = duplicates.near_captions(rows, at, self._clustering.rule)
+        joined = graph.near_captions(rows, at, self._clustering.rule)
         return components.forest(nodes[joined]).tobytes()
 
     def _images(self, buckets: NDArray[np.int64]) -> bytes:
@@ -215,13 +215,13 @@ class _Verify(beam.DoFn):
         at = np.searchsorted(nodes, members)
         rows = self._rows(nodes, ["phash", "look"])
         marked = np.where(buckets < 0, ~at, at)
-        joined = duplicates.near_images(rows, marked, self._clustering.rule)
+        joined = graph.near_images(rows, marked, self._clustering.rule)
         return components.forest(nodes[joined]).tobytes()
 
     def _rows(self, nodes: NDArray[np.int64], columns: list[str]) -> pa.Table:
         chosen = [pa.table({name: pa.array([], pa.string()) for name in columns})]
-        for part, here in duplicates.by_part(nodes):
-            rows = pa.array(duplicates.rows_of(nodes[here]))
+        for part, here in graph.by_part(nodes):
+            rows = pa.array(graph.rows_of(nodes[here]))
             chosen.append(self._clustering.read(part, columns).take(rows))
         return pa.concat_tables(chosen)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curate.ops.ahead import ahead
-from curate.ops.clip import Batch, ClipModel, ClipScorer, Embedded
+from curate.ops.scores.clip import Batch, ClipModel, ClipScorer, Embedded
 
 _EARLY = 2  # batches that stand ready, and as many that are being decoded
 _PATIENCE = 0.1  # seconds between looks at whether the model still runs

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.hashing import pair_uids
-from curate.ops.measures import OF_CAPTIONS, MeasureSpec
+from curate.ops.scores.measures import OF_CAPTIONS, MeasureSpec
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.download import read_images

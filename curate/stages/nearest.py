@@ -14,8 +14,8 @@ import apache_beam as beam
 import numpy as np
 
 from curate import files
-from curate.ops.centroids import find_centroids, holding, read_sample, save_sample
-from curate.ops.vectors import check_width, nearest, read_target
+from curate.ops.scores.centroids import find_centroids, holding, read_sample, save_sample
+from curate.ops.scores.vectors import check_width, nearest, read_target
 from curate.run import Part
 from curate.stages.derived import DerivedStep, Survey, read_stored, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart

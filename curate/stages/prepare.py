@@ -22,12 +22,12 @@ from curate import files, schema
 from curate.config import Rule
 from curate.errors import CurateError
 from curate.ops.hashing import pair_uids
-from curate.ops.language import identify
-from curate.ops.matching import NO_SPACE_LANGUAGES, Matcher
-from curate.ops.pool import PoolFormat, UnreadableError, unreadable_rows
-from curate.ops.quantiles import quantiles_of
-from curate.ops.tables import STAGED, read_entries, read_slice
-from curate.ops.uids import is_in_subset, open_subset
+from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
+from curate.ops.pool.tables import STAGED, read_entries, read_slice
+from curate.ops.selection.quantiles import quantiles_of
+from curate.ops.selection.uids import is_in_subset, open_subset
+from curate.ops.text.language import identify
+from curate.ops.text.matching import NO_SPACE_LANGUAGES, Matcher
 from curate.planning.cutting import source_of
 from curate.reasons import DropReason, ErrorCode
 from curate.revocations import load_revocations

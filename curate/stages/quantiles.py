@@ -1,7 +1,7 @@
 """quantiles: a column of all parts -> the values that the highest fractions reach; a barrier.
 
 Each pass reads the column again and sends no more than the counts of one digit from each worker
-(:mod:`curate.ops.quantiles`), so memory does not grow with the pool. The cuts are the same for any
+(:mod:`ops.selection.quantiles`), so memory does not grow with the pool. The cuts are the same for any
 number of workers, and a retry counts the same.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from curate.ops.quantiles import (
+from curate.ops.selection.quantiles import (
     Digits,
     Group,
     Quantile,

@@ -25,8 +25,8 @@ from apache_beam.transforms.window import GlobalWindows
 
 from curate import files, schema
 from curate.errors import CurateError
-from curate.ops.clip import ClipModel, Embedded
-from curate.ops.heads import load_head
+from curate.ops.scores.clip import ClipModel, Embedded
+from curate.ops.scores.heads import load_head
 from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import read_images

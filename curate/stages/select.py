@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Rule
 from curate.cuts import FILE, cuts_stand, read_cuts, write_cuts
-from curate.ops.quantiles import Cuts, quantiles_of
-from curate.ops.rules import drops, shares
+from curate.ops.selection.quantiles import Cuts, quantiles_of
+from curate.ops.selection.rules import drops, shares
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
 from curate.run import ANNOTATED, SCORED, Part, Run
 from curate.schema import ITEM, SCORE, SEMANTIC, SIMILARITY, Stage

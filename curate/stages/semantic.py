@@ -10,9 +10,9 @@ none leaves for another that does not stay. They are not among the rules' column
 Embeddings travel in files and are never shuffled: each part writes its rows ordered by cluster, and
 whoever takes a group of clusters reads its slice of each part's file. What crosses a shuffle are the
 sizes of the clusters, and the verdicts on duplicates, packed. A worker holds the embeddings of
-`_ROWS` pairs, and those that a cluster's rows are compared with (`ops.semantic.WINDOW`): so a cluster
-of more than that is compared with its latest rows only, in the order of the cosine to the centroid, in
-which rows that mean the same are near each other.
+`_ROWS` pairs, and those that a cluster's rows are compared with (`ops.duplicates.semantic.WINDOW`):
+so a cluster of more than that is compared with its latest rows only, in the order of the cosine to the
+centroid, in which rows that mean the same are near each other.
 
 The order, the sample and its centroids depend on uids and embeddings alone, so the verdicts are the
 same for any cut of the pool into parts, any number of workers and any retry.
@@ -30,9 +30,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files, schema
-from curate.ops.centroids import find_centroids, read_sample, save_sample
-from curate.ops.semantic import Against, Cluster, Groups, add_groups, count_groups
-from curate.ops.vectors import Vectors, nearest, unit
+from curate.ops.duplicates.semantic import Against, Cluster, Groups, add_groups, count_groups
+from curate.ops.scores.centroids import find_centroids, read_sample, save_sample
+from curate.ops.scores.vectors import Vectors, nearest, unit
 from curate.run import Part
 from curate.stages.derived import DerivedStep, Survey, hand_out, read_stored, survey
 from curate.stages.part import PartOutput

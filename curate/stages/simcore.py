@@ -2,7 +2,7 @@
 
 The centroids of the target set are found once. Every worker compares its parts with them and keeps the
 candidates of its bundle, of bounded size, in a file; one worker joins these files and goes through the
-rounds (`curate.ops.simcore`). What is nearest does not depend on how parts were bundled, so the result
+rounds (`ops.scores.simcore`). What is nearest does not depend on how parts were bundled, so the result
 is the same on any number of workers, and for a retry.
 """
 
@@ -17,9 +17,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from threadpoolctl import threadpool_limits
 
 from curate import files
-from curate.ops.centroids import find_centroids
-from curate.ops.simcore import Candidates, rounds_of
-from curate.ops.vectors import check_width, read_target
+from curate.ops.scores.centroids import find_centroids
+from curate.ops.scores.simcore import Candidates, rounds_of
+from curate.ops.scores.vectors import check_width, read_target
 from curate.run import Part
 from curate.stages.derived import DerivedStep, Survey, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart

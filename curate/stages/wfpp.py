@@ -14,8 +14,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from curate import files
-from curate.ops.quantiles import Cut, Cuts, Quantile
-from curate.ops.wfpp import (
+from curate.ops.selection.quantiles import Cut, Cuts, Quantile
+from curate.ops.selection.wfpp import (
     WordCounts,
     WordWeights,
     count_words,

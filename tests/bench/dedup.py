@@ -18,8 +18,8 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import files, schema
-from curate.ops.duplicates import DedupRule
-from curate.ops.jaccard import jaccard, normalise_captions
+from curate.ops.duplicates.graph import DedupRule
+from curate.ops.duplicates.jaccard import jaccard, normalise_captions
 from curate.run import Part, PartRecord, Run
 from curate.schema import Stage
 from curate.stages.dedup import Dedup, DedupStep

@@ -85,8 +85,8 @@ def run_img2dataset(folder: Path, count: int) -> None:
 def run_curate(folder: Path, count: int, *, name: str = "curate", **image: Any) -> None:
     """The download stage's step on one part, without an engine."""
     from curate import config, files, schema
-    from curate.ops.fetch import FetchPolicy
-    from curate.ops.images import ImageEncoder
+    from curate.ops.images.encoder import ImageEncoder
+    from curate.ops.web.fetch import FetchPolicy
     from curate.run import Part, PartRecord, Run
     from curate.stages.download import FetchStep
     from curate.stages.part import TakePart

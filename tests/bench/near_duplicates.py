@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from curate.files import shipped
-from curate.ops import components
-from curate.ops.duplicates import (
+from curate.ops.duplicates import components
+from curate.ops.duplicates.graph import (
     DedupRule,
     Meeting,
     Packed,
@@ -33,8 +33,8 @@ from curate.ops.duplicates import (
     part_of,
     rows_of,
 )
-from curate.ops.jaccard import jaccard
-from curate.ops.minhash import bands_and_rows
+from curate.ops.duplicates.jaccard import jaccard
+from curate.ops.duplicates.minhash import bands_and_rows
 
 THRESHOLD = 0.8
 NGRAM = 5

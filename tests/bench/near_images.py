@@ -40,8 +40,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.files import shipped
-from curate.ops import components
-from curate.ops.duplicates import (
+from curate.ops.duplicates import components
+from curate.ops.duplicates.graph import (
     DedupRule,
     Meeting,
     buckets_of,
@@ -51,8 +51,8 @@ from curate.ops.duplicates import (
     near_images,
     pack,
 )
-from curate.ops.images import ImageEncoder, StoredImage
-from curate.ops.looks import looks_of
+from curate.ops.images.encoder import ImageEncoder, StoredImage
+from curate.ops.images.looks import looks_of
 
 TARGET = Path("runs/bench/near_images.png")
 SIDE = 64  # of what two pictures are compared by

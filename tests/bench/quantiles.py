@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import files
 from curate.cuts import write_cuts
-from curate.ops.quantiles import Cut, Cuts, Group, Quantile
+from curate.ops.selection.quantiles import Cut, Cuts, Group, Quantile
 from curate.run import Part
 from curate.stages.quantiles import FindCuts, Quantiles
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from curate import files, schema
-from curate.ops.clip import ClipModel
+from curate.ops.scores.clip import ClipModel
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.score import ScoreStep, TakeScores

@@ -17,9 +17,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from curate import files, schema
-from curate.ops.centroids import find_centroids
-from curate.ops.semantic import Cluster
-from curate.ops.vectors import nearest, unit
+from curate.ops.duplicates.semantic import Cluster
+from curate.ops.scores.centroids import find_centroids
+from curate.ops.scores.vectors import nearest, unit
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.select import SelectScore

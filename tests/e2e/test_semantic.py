@@ -18,7 +18,7 @@ from curate.report.meanings import meanings
 from curate.run import Run
 from curate.schema import Stage
 from tests.e2e.conftest import Command, output_bytes, read_json
-from tests.ops.test_semantic import by_definition
+from tests.ops.duplicates.test_semantic import by_definition
 from tests.stages.rundir import gone, rows_of
 
 SCORER = files.shipped("pipelines/demo/scorer")

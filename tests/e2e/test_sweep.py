@@ -21,7 +21,7 @@ from curate.commands.balancing import _numbers
 from curate.errors import CurateError
 from curate.finished import rebalance, sweep
 from curate.finished.rebalance import Source
-from curate.ops.balancing import p_to_t, t_for_size, t_to_p
+from curate.ops.selection.balancing import p_to_t, t_for_size, t_to_p
 from curate.report import sweeps
 from curate.run import Part, Run
 from curate.schema import Stage

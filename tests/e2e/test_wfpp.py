@@ -8,7 +8,7 @@ import pytest
 
 from curate import config_file, files
 from tests.e2e.conftest import Command
-from tests.ops.test_wfpp import naive_score, naive_weights
+from tests.ops.selection.test_wfpp import naive_score, naive_weights
 
 POOL = Path(__file__).parents[1] / "data" / "multilingual.jsonl.gz"
 THRESHOLD = 1e-4  # the pool is small

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from curate import Matcher, files
 from curate.metadata.ngrams import NgramCounts, lift
-from curate.ops.matching import needs_no_space
+from curate.ops.text.matching import needs_no_space
 
 MARKS = ",.;:?!`"
 

@@ -13,8 +13,8 @@ import pytest
 
 from curate import files, schema
 from curate.config import Config
-from curate.ops.balancing import entry_probs, t_to_p
 from curate.ops.hashing import pair_uids
+from curate.ops.selection.balancing import entry_probs, t_to_p
 from curate.ops.tar import TarWriter
 from curate.run import PartRecord, Run
 from curate.schema import Stage

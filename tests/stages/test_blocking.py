@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from curate import revocations
-from curate.ops.imagehash import perceptual_hash
+from curate.ops.images.imagehash import perceptual_hash
 from curate.run import Run
 from curate.stages.blocking import Lists
 from tests.stages.test_download import FOLDER, fetch_step, fetched, members, pairs

@@ -19,8 +19,8 @@ from curate.schema import BOXES, Stage
 from curate.stages.download import read_images
 from curate.stages.part import TakePart
 from curate.stages.select import Select
-from tests.ops.test_faces import PHOTO
-from tests.ops.test_images import reference
+from tests.ops.images.test_encoder import reference
+from tests.ops.images.test_faces import PHOTO
 from tests.stages.rundir import dead, drive, gone, rows_of
 from tests.stages.web import PICTURES, Web, serve
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from curate import files, schema
-from curate.ops import looks
-from curate.ops.duplicates import DedupRule, Policy
-from curate.ops.urls import normalise_url
+from curate.ops.duplicates.graph import DedupRule, Policy
+from curate.ops.images import looks
+from curate.ops.web.urls import normalise_url
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages.clusters import VERDICTS

@@ -10,14 +10,14 @@ import pytest
 
 from curate import files, schema
 from curate.errors import CurateError
-from curate.ops.centroids import find_centroids
-from curate.ops.vectors import draw_batches, neg_clip_loss, norm_sim, read_target, unit
+from curate.ops.scores.centroids import find_centroids
+from curate.ops.scores.vectors import draw_batches, neg_clip_loss, norm_sim, read_target, unit
 from curate.run import Part, Run
 from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep, plan_blocks
 from curate.stages.nearest import NearestTarget, NearestTargetStep
 from curate.stages.part import TakePart
 from curate.stages.simcore import SimCore, SimCoreStep
-from tests.ops.test_simcore import naive
+from tests.ops.scores.test_simcore import naive
 from tests.stages.rundir import drive, lay, rows_of, uid_of
 
 SIZES = (7, 0, 12, 5)

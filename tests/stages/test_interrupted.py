@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from curate import files, schema
-from curate.ops.fetch import TRANSIENT, FetchPolicy
 from curate.ops.hashing import pair_uids
-from curate.ops.images import ImageEncoder
+from curate.ops.images.encoder import ImageEncoder
 from curate.ops.journal import Journal
+from curate.ops.web.fetch import TRANSIENT, FetchPolicy
 from curate.run import Part, Run
 from curate.stages.download import FetchStep, row_keys, uid_of
 from curate.stages.part import TakePart

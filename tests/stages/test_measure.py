@@ -11,7 +11,7 @@ import pytest
 
 from curate import files, schema
 from curate.ops.hashing import pair_uids
-from curate.ops.measures import MeasureSpec
+from curate.ops.scores.measures import MeasureSpec
 from curate.run import PartRecord, Run
 from curate.schema import Stage
 from curate.stages.measure import JoinStep, MeasureStep

@@ -17,8 +17,8 @@ import pytest
 
 from curate import files, schema
 from curate.errors import CurateError
-from curate.ops.clip import ClipModel, ClipScorer
 from curate.ops.hashing import pair_uids
+from curate.ops.scores.clip import ClipModel, ClipScorer
 from curate.run import Part, PartRecord, Run
 from curate.schema import Stage
 from curate.stages.score import ScoreStep, TakeScores

@@ -7,7 +7,7 @@ import pytest
 from curate import files, schema
 from curate.config import Rule
 from curate.cuts import read_cuts
-from curate.ops.quantiles import Group, Quantile
+from curate.ops.selection.quantiles import Group, Quantile
 from curate.run import Part, Run, totals
 from curate.schema import Stage
 from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep

@@ -9,13 +9,13 @@ import pytest
 
 from curate import files, schema
 from curate.config import Rule
-from curate.ops.vectors import unit
+from curate.ops.scores.vectors import unit
 from curate.run import Part, Run
 from curate.schema import Stage
 from curate.stages import semantic
 from curate.stages.select import Select, SelectScore
 from curate.stages.semantic import FindDuplicates, SemanticStep, plan_groups
-from tests.ops.test_semantic import by_definition
+from tests.ops.duplicates.test_semantic import by_definition
 from tests.stages.rundir import check_conserved, dead, drive, gone, lay, rows_of, uid_of
 
 N, WIDTH = 240, 12

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from curate import files, schema
-from curate.ops.wfpp import count_words
+from curate.ops.selection.wfpp import count_words
 from curate.run import Run
 from curate.schema import Stage
 from curate.stages import wfpp
 from curate.stages.wfpp import SumWords, Wfpp, WfppStep
-from tests.ops.test_wfpp import naive_score, naive_weights
+from tests.ops.selection.test_wfpp import naive_score, naive_weights
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
 
 Row = dict[str, Any]

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
-from tests.ops.doubles import ABORT, HANG
-from tests.ops.pictures import pool, turned
+from tests.ops.images.doubles import ABORT, HANG
+from tests.ops.images.pictures import pool, turned
 
 
 def picture(width: int, height: int, ending: str = ".png") -> bytes:

@@ -1,0 +1,1 @@
+"""Which pairs are copies of others, and which of them stays."""

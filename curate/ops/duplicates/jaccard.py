@@ -1,0 +1,124 @@
+"""Captions compared: a common spelling, and the exact Jaccard similarity of their shingles."""
+
+import unicodedata
+from typing import Any
+
+import numba as nb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curate.ops.duplicates.minhash import end_of, shingles_of
+from curate.ops.hashing import xxh64
+from curate.ops.strings import buffers
+
+_U = np.uint64
+_APART = r"[^\p{L}\p{M}\p{N}]+"
+
+
+def normalise_captions(captions: Any) -> pa.Array:
+    """Captions as they are compared: NFKC, lower case, one space for all that is not a word.
+
+    Letters, marks and digits of any script are left, and no space at the ends. A caption without
+    any (an emoji, a row of dots) stays as it is, so that these do not all become the same.
+
+    >>> normalise_captions(pa.array(["Red-Fox,  RUNS!", "!?"])).to_pylist()
+    ['red fox runs', '!?']
+    """
+    if isinstance(captions, pa.ChunkedArray):
+        captions = captions.combine_chunks()
+    spelled = pc.utf8_lower(_composed(captions))
+    spelled = pc.ascii_trim(pc.replace_substring_regex(spelled, _APART, " "), " ")
+    return pc.if_else(pc.equal(spelled, ""), captions, spelled)
+
+
+def _composed(captions: pa.Array) -> pa.Array:
+    """NFKC by Python: Arrow's (25.0) leaves letters and marks apart."""
+    wide = pc.invert(pc.fill_null(pc.string_is_ascii(captions), True))
+    if not pc.any(wide).as_py():
+        return captions
+    texts = [unicodedata.normalize("NFKC", text) for text in captions.filter(wide).to_pylist()]
+    return pc.replace_with_mask(captions, wide, pa.array(texts, captions.type))
+
+
+@nb.njit(cache=True)
+def _shingle_set(content: Any, start: int, stop: int, ngram: int) -> Any:
+    starts = np.empty(stop - start + 1, np.int64)
+    units, n = shingles_of(content, start, stop, ngram, False, starts)
+    hashes = np.empty(n, np.uint64)
+    for i in range(n):
+        end = end_of(content, starts, i, ngram, units, False)
+        hashes[i] = xxh64(content, starts[i], end, _U(0))
+    return np.unique(hashes)
+
+
+@nb.njit(cache=True)
+def _similarity(x: Any, y: Any) -> float:
+    common = m = n = 0
+    while m < len(x) and n < len(y):
+        if x[m] == y[n]:
+            common += 1
+            m += 1
+            n += 1
+        elif x[m] < y[n]:
+            m += 1
+        else:
+            n += 1
+    union = len(x) + len(y) - common
+    return common / union if union else 1.0
+
+
+@nb.njit(cache=True)
+def _root(parent: Any, node: int) -> Any:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@nb.njit(cache=True, nogil=True)
+def _joining(
+    content: Any, offsets: Any, left: Any, right: Any, threshold: float, ngram: int
+) -> Any:
+    parent = np.arange(len(offsets) - 1)
+    joins = np.zeros(len(left), np.bool_)
+    held = -1
+    x = np.empty(0, np.uint64)
+    for k in range(len(left)):
+        i, j = left[k], right[k]
+        a, b = _root(parent, i), _root(parent, j)
+        if a == b:
+            continue
+        if held != i:
+            x = _shingle_set(content, offsets[i], offsets[i + 1], ngram)
+            held = i
+        y = _shingle_set(content, offsets[j], offsets[j + 1], ngram)
+        if _similarity(x, y) >= threshold:
+            parent[max(a, b)] = min(a, b)
+            joins[k] = True
+    return joins
+
+
+def joining_edges(
+    captions: Any, edges: NDArray[np.int64], *, threshold: float, ngram: int = 5
+) -> NDArray[np.int64]:
+    """Of candidate `edges`, (k, 2) positions, enough true ones to connect what true ones connect.
+
+    True is a Jaccard similarity of the two captions' character shingles (compared by their XXH64)
+    of at least `threshold`. An edge within a cluster that is connected already is not looked at,
+    which leaves the components, whatever the order, as they are.
+    """
+    content, offsets = buffers(captions)
+    joins = _joining(content, offsets, edges[:, 0], edges[:, 1], threshold, ngram)
+    true: NDArray[np.int64] = edges[joins]
+    return true
+
+
+def jaccard(left: str, right: str, *, ngram: int = 5) -> float:
+    """Jaccard similarity of the character shingles of two captions, compared by their XXH64."""
+    sets = []
+    for caption in (left, right):
+        content = np.frombuffer(caption.encode(), np.uint8)
+        sets.append(_shingle_set(content, 0, len(content), ngram))
+    return float(_similarity(*sets))

@@ -1,0 +1,1 @@
+"""Reading a pool: its formats, their rows, and the columns that travel with them."""

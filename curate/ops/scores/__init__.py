@@ -1,0 +1,1 @@
+"""Numbers that models give a pair, and those that follow from stored embeddings."""

@@ -1,0 +1,161 @@
+"""Text in images, found and read by RapidOCR's models: how much, whether it is the caption, and a mask.
+
+T-MARS (arXiv 2307.03132) scores an image again once its text is masked. DiHT's text-spotting rule
+(arXiv 2301.02280) drops a pair whose caption is written in its image.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.ops.scores.clip import ClipModel
+
+Boxes = list[NDArray[np.float32]]
+"""Quadrangles, shape (4, 2), of x and y in pixels."""
+
+_WORD = re.compile(r"[^\W_]+")
+_SHORTEST = 4  # characters of a word that tells something
+_MARGIN = 3  # pixels that a box is too tight by, and of the ring around it
+
+
+class Reader:
+    """RapidOCR's detector and recogniser on one thread."""
+
+    def __init__(self) -> None:
+        from rapidocr_onnxruntime import RapidOCR
+
+        self._engine = RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
+
+    def boxes(self, pixels: Any) -> Boxes:
+        """Where the text of an image, (height, width, 3) BGR uint8, stands."""
+        found, _ = self._engine(pixels, use_det=True, use_cls=False, use_rec=False)
+        return [np.asarray(box, np.float32) for box in (found if found is not None else ())]
+
+    def lines(self, pixels: Any) -> list[str]:
+        """What is read in an image, a line a box."""
+        found, _ = self._engine(pixels)
+        return [text for _, text, _ in found or ()]
+
+
+@lru_cache(maxsize=1)
+def reader() -> Reader:
+    """The reader of this process."""
+    return Reader()
+
+
+def decoded(content: bytes) -> Any:
+    """The pixels of an image file, BGR uint8; None where it cannot be decoded."""
+    import cv2
+
+    if not content:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+
+
+def mask_of(boxes: Boxes, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """1 inside a box, of an image of `shape` (height, width)."""
+    import cv2
+
+    mask = np.zeros(shape, np.uint8)
+    for box in boxes:
+        cv2.fillPoly(mask, [np.round(box).astype(np.int32)], 1)
+    return mask
+
+
+def masked(pixels: Any, boxes: Boxes) -> Any:
+    """`pixels` with each box, a margin added, filled with the mean colour of the ring around it.
+
+    Where there is no such ring, that of the whole image without its text; of an image that is nothing
+    but text, grey.
+    """
+    import cv2
+
+    kernel = np.ones((2 * _MARGIN + 1, 2 * _MARGIN + 1), np.uint8)
+    text = cv2.dilate(mask_of(boxes, pixels.shape[:2]), kernel)
+    filled = pixels.copy()
+    beyond = pixels[text == 0]
+    plain = beyond.mean(axis=0) if len(beyond) else np.full(3, 128.0)
+    for box in boxes:
+        inside = cv2.dilate(mask_of([box], pixels.shape[:2]), kernel)
+        ring = pixels[(cv2.dilate(inside, kernel) == 1) & (text == 0)]
+        filled[inside == 1] = np.round(ring.mean(axis=0) if len(ring) else plain)
+    return filled
+
+
+def overlap(caption: str, lines: Iterable[str]) -> float:
+    """The share of a caption's words that are written in an image, of 0 to 1.
+
+    Words are runs of letters and digits, without case and width (NFKC), of at least four characters;
+    a word is written in the image if a line of it, without its spaces and marks, holds it: readers
+    lose spaces. A caption without such a word overlaps nothing.
+
+    >>> overlap("Grand Opening of the shop", ["GRANDOPENING", "20% off"])
+    0.6666666666666666
+    """
+    words = {word for word in _words(caption) if len(word) >= _SHORTEST}
+    read = ["".join(_words(line)) for line in lines]
+    return sum(any(word in line for line in read) for word in words) / max(len(words), 1)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+class TextArea:
+    """The share of an image that boxes of text cover, 0 to 1."""
+
+    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
+        """Shares, shape (n,); not a number where an image cannot be decoded."""
+        return np.array([self._of(decoded(content)) for content in images], np.float32)
+
+    def _of(self, pixels: Any) -> float:
+        if pixels is None:
+            return np.nan
+        return float(mask_of(reader().boxes(pixels), pixels.shape[:2]).mean())
+
+
+class TextOverlap:
+    """The share of a caption's words that are written in its image: see `overlap`."""
+
+    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
+        """Shares, shape (n,); not a number where an image cannot be decoded."""
+        found = []
+        for caption, content in zip(captions, images, strict=True):
+            pixels = decoded(content)
+            found.append(np.nan if pixels is None else overlap(caption, reader().lines(pixels)))
+        return np.array(found, np.float32)
+
+
+class MaskedClip:
+    """The cosine of caption and image once the image's text is masked (T-MARS)."""
+
+    def __init__(self, model: ClipModel) -> None:
+        self._model = model
+
+    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
+        """Cosines, shape (n,); not a number where an image cannot be decoded."""
+        scorer = self._model.load()
+        scores = np.full(len(captions), np.nan, np.float32)
+        for start in range(0, len(captions), scorer.batch_size):
+            rows = slice(start, start + scorer.batch_size)
+            pixels = [scorer.prepare(self._hidden(content)) for content in images[rows]]
+            found = scorer(scorer.collate(pixels, captions[rows])).scores
+            undecodable = [x is None for x in pixels]
+            scores[rows] = np.where(undecodable, np.nan, found)
+        return scores
+
+    def _hidden(self, content: bytes) -> bytes:
+        """The file without its text; as it is where there is none."""
+        import cv2
+
+        pixels = decoded(content)
+        boxes = [] if pixels is None else reader().boxes(pixels)
+        return cv2.imencode(".png", masked(pixels, boxes))[1].tobytes() if boxes else content

@@ -1,0 +1,1 @@
+"""Which pairs stay: by rules, by lists, and by balancing."""

@@ -1,0 +1,84 @@
+"""Select rules over columns."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curate.config import Rule
+from curate.ops.selection.quantiles import Cuts, Quantile
+
+_NONE: Cuts = {}
+
+
+def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool_]:
+    """Whether `rule` keeps each row, shape (n,); a null never satisfies a condition.
+
+    `cuts` are the values that a row must reach for a `top_fraction`; a group without one keeps none.
+    """
+    kept: NDArray[np.bool_] = np.ones(len(table), np.bool_)
+    if rule.any_of is not None:
+        return np.asarray(np.any(~drops(table, rule.any_of, cuts=cuts), axis=0))
+    if rule.all_of is not None:
+        return np.asarray(np.all(~drops(table, rule.all_of, cuts=cuts), axis=0))
+    column = table[rule.column]
+    low, high = rule.between or (None, None)
+    conditions = [pc.is_valid(column)]
+    conditions += [_reaches(column, x) for x in (rule.min, low) if x is not None]
+    conditions += [_within(column, x) for x in (rule.max, high) if x is not None]
+    if rule.in_ is not None:
+        conditions.append(pc.is_in(column, pa.array(rule.in_, column.type)))
+    if rule.not_in is not None:
+        conditions.append(pc.invert(pc.is_in(column, pa.array(rule.not_in, column.type))))
+    if rule.same_as is not None:
+        conditions.append(pc.equal(column, table[rule.same_as]))
+    if rule.top_fraction is not None and rule.column is not None:
+        quantile = Quantile(rule.column, rule.top_fraction, rule.per)
+        conditions.append(pc.greater_equal(column, _to_reach(table, quantile, cuts)))
+    for condition in conditions:
+        kept &= np.asarray(pc.fill_null(condition, False))
+    return kept
+
+
+def _reaches(column: Any, least: float) -> Any:
+    return pc.greater_equal(column, _bound(column, math.ceil(least), least))
+
+
+def _within(column: Any, most: float) -> Any:
+    return pc.less_equal(column, _bound(column, math.floor(most), most))
+
+
+def _bound(column: Any, whole: int, bound: float) -> Any:
+    """What to compare a column with; of whole numbers some over 2^53 are no double, as Arrow says."""
+    if not pa.types.is_integer(column.type):
+        return pa.scalar(bound, pa.float64())
+    return pa.scalar(max(-(1 << 63), min(whole, (1 << 63) - 1)), pa.int64())
+
+
+def _to_reach(table: pa.Table, quantile: Quantile, cuts: Cuts) -> Any:
+    """The cut of each row's group in the column's type; null where there is none."""
+    ours = {group: cut.value for (of, group), cut in cuts.items() if of == quantile}
+    values = pa.array(ours.values(), table[quantile.column].type)
+    if quantile.per is None:
+        return values[0] if ours else pa.scalar(None, values.type)
+    texts = pc.cast(table[quantile.per], pa.string())
+    return values.take(pc.index_in(texts, pa.array(ours, pa.string())).combine_chunks())
+
+
+def drops(table: pa.Table, rules: Sequence[Rule], *, cuts: Cuts = _NONE) -> NDArray[np.bool_]:
+    """Whether each rule by itself drops each row, shape (rules, n)."""
+    found = [~keeps(table, rule, cuts=cuts) for rule in rules]
+    return np.array(found, np.bool_).reshape(len(rules), len(table))
+
+
+def shares(dropped: NDArray[np.bool_], rules: Sequence[Rule]) -> Mapping[str, tuple[int, int]]:
+    """Of each rule's label, how many rows it alone would drop, and how many only it drops."""
+    once = dropped.sum(axis=0) == 1
+    return {
+        rule.label: (int(row.sum()), int((row & once).sum()))
+        for rule, row in zip(rules, dropped, strict=True)
+    }

@@ -1,0 +1,1 @@
+"""What a caption matches, and its language."""

@@ -1,0 +1,122 @@
+"""Substring matching of captions against an entry list, as MetaCLIP defines it.
+
+A caption is *spaced*: one space before and after it, a space on each side of ``, . ; : ? !`` and the
+backtick, and tab, newline and carriage return become a space. An entry matches where it stands
+between two spaces. In lists of languages without spaces an entry needs no space on a side where its
+first (last) character is of such a script or is punctuation (Meta CLIP 2).
+
+The kernel cuts each caption into tokens (and, for entries free of a space, into characters), finds the
+number of each in a table, and walks from each along the trie of the entries. The tables hold what they
+hash, so a collision cannot match.
+"""
+
+import string
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curate.ops.strings import buffers
+from curate.ops.text.trie import group_rows, grown, match_rows
+
+NO_SPACE_LANGUAGES = frozenset(
+    {"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "wuu", "yue", "zh"}
+)
+"""Languages written without spaces: those of Meta CLIP 2, and the Chinese ones of fastText."""
+
+_NO_SPACE_RANGES = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x0F00, 0x0FFF),  # Tibetan
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x19E0, 0x19FF),  # Khmer symbols
+    (0x2E80, 0x2FFF),  # CJK radicals and how characters are composed of them
+    (0x3000, 0x33FF),  # CJK punctuation, kana, bopomofo, compatibility
+    (0x3400, 0x4DBF),  # CJK extension A
+    (0x4E00, 0x9FFF),  # CJK
+    (0xA9E0, 0xA9FF),  # Burmese extended B
+    (0xAA60, 0xAA7F),  # Burmese extended A
+    (0xF900, 0xFAFF),  # CJK compatibility ideographs
+    (0xFE30, 0xFE4F),  # CJK compatibility forms
+    (0xFF00, 0xFFEF),  # half and full width
+    (0x20000, 0x323AF),  # CJK extensions B to H
+)
+
+
+def needs_no_space(character: str) -> bool:
+    """Whether an entry that begins (ends) with `character` matches without a space there."""
+    point = ord(character)
+    if any(low <= point <= high for low, high in _NO_SPACE_RANGES):
+        return True
+    return character in string.punctuation or unicodedata.category(character).startswith("P")
+
+
+class Matcher:
+    """Finds the entries in captions.
+
+    Parameters
+    ----------
+    entries : sequence of str
+        The metadata; an entry's id is its position. An entry that stands twice has the first id.
+    no_space : bool
+        Follow the Meta CLIP 2 rule for languages without spaces.
+    ids : sequence of int, optional
+        The id of each entry in place of its position; synonyms of one concept share an id.
+
+    Raises
+    ------
+    ValueError
+        Where an entry is empty or is not valid Unicode.
+
+    Examples
+    --------
+    >>> matcher = Matcher(["red", "red fox", "fox", "Fox"])
+    >>> matcher.match(pa.array(["a red fox, running", "redfox"])).to_pylist()
+    [[0, 1, 2], []]
+
+    Source: MetaCLIP (arXiv 2309.16671, section 3.2), Meta CLIP 2 (arXiv 2507.22062, section 3.2).
+    """
+
+    def __init__(
+        self, entries: Sequence[str], *, no_space: bool = False, ids: Sequence[int] | None = None
+    ) -> None:
+        if ids is not None and len(ids) != len(entries):
+            raise ValueError(f"{len(entries)} entries, but {len(ids)} ids")
+        self._ids = None if ids is None else np.asarray(ids, np.int32)
+        try:
+            content = buffers(pa.array(entries, pa.large_string()))
+        except UnicodeEncodeError as error:
+            raise ValueError(f"an entry is not valid Unicode: {error.object!r}") from None
+        lengths = np.diff(content.offsets)
+        if len(lengths) and not lengths.all():
+            raise ValueError(f"entry {int(np.argmin(lengths))} is empty")
+        free = np.zeros(len(entries), np.uint8)  # 1: no space needed before, 2: after
+        if no_space:
+            for i, entry in enumerate(entries):
+                free[i] = needs_no_space(entry[0]) | needs_no_space(entry[-1]) << 1
+        self._free = free
+        self._tokens = grown(content, np.flatnonzero(free == 0), by_character=False)
+        self._characters = grown(content, np.flatnonzero(free), by_character=True)
+
+    def __len__(self) -> int:
+        return len(self._free)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tables and the entries take."""
+        ids = 0 if self._ids is None else self._ids.nbytes
+        tables = (*self._tokens[:3], *self._characters[:3])
+        return self._free.nbytes + ids + sum(table.nbytes for table in tables)
+
+    def match(self, captions: Any) -> pa.ListArray:
+        """The ascending ids of the entries in each caption: a ListArray of int32 of length n.
+
+        `captions` is a StringArray, LargeStringArray or ChunkedArray; a null matches nothing.
+        """
+        ends, ids = match_rows(buffers(captions), self._tokens, self._characters, self._free)
+        if self._ids is not None:
+            ends, ids = group_rows(ends, ids, self._ids)
+        kind = pa.list_(pa.field("element", pa.int32()))
+        return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids), type=kind)

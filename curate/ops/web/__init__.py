@@ -1,0 +1,1 @@
+"""Asking the web for images: requests, hosts, redirects, and what owners say against it."""

@@ -1,0 +1,238 @@
+"""What a person sees: the line on what stands, the bars, the funnel, the summary."""
+
+import io
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from curate import files
+from curate.commands.progress import announce, announce_retry, funnel, summary, tried_again, watch
+from curate.config import Config
+from curate.ops.journal import Journal
+from curate.ops.web.hosts import TRANSIENT
+from curate.planning.plan import Plan, make_plan
+from curate.planning.resume import Standing
+from curate.run import PartRecord
+
+
+def planned(tmp_path: Path, **keys: Any) -> Plan:
+    path = tmp_path / "pool.parquet"
+    pq.write_table(pa.table({"url": ["http://x.example/"] * 4, "caption": ["a"] * 4}), path)
+    document = {"input": {"paths": [str(path)]}, "out": str(tmp_path / "run"), "part_rows": 2,
+                "dedup": {"enabled": False}, **keys}  # fmt: skip
+    return make_plan(Config.model_validate(document))
+
+
+STANDING = Standing({}, {}, clustered=False)
+
+
+def console(*, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=200, force_terminal=terminal, highlight=False)
+
+
+def shown(target: Console) -> list[str]:
+    assert isinstance(target.file, io.StringIO)
+    return [line.rstrip() for line in target.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("valid", "stale", "lines"),
+    [
+        ({"prepare": 0, "download/annotated": 0}, {}, []),
+        ({"prepare": 2, "download/annotated": 2, "download": 1}, {},
+         ["Going on: parts that stand and are skipped: prepare 2/2, download 1/2"]),
+        ({"prepare": 0, "download": 0}, {"download": 2},
+         ["Done again, because what they depend on changed: download"]),
+        ({"prepare": 2, "download": 0}, {"download": 2},
+         ["Going on: parts that stand and are skipped: prepare 2/2",
+          "Done again, because what they depend on changed: download"]),
+    ],
+)  # fmt: skip
+def test_what_stands_is_announced(
+    tmp_path: Path, valid: dict[str, int], stale: dict[str, int], lines: list[str]
+) -> None:
+    target = console()
+    announce(target, planned(tmp_path), Standing(valid, stale, clustered=False))
+    assert shown(target) == lines
+
+
+def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
+    plan = replace(planned(tmp_path), retry_failed=TRANSIENT)
+    target = console()
+    nothing = Standing({"prepare": 2}, {}, clustered=False)
+    announce_retry(target, plan, {})
+    assert shown(target) == []  # of a new run
+    target = console()
+    standing = replace(nothing, failed={1: 1200})
+    announce_retry(target, plan, standing.failed)
+    for index, retried in enumerate((7, 1200)):  # the first part's are of an earlier retry
+        figures: dict[str, float] = {"retried": retried, "recovered": 5}
+        plan.run.write_record(
+            "download/annotated", index, PartRecord("d", "o", 2, 2, figures=figures)
+        )
+    tried_again(target, plan, standing)
+    assert shown(target) == [
+        "Fetching again what failed: 1,200 pairs in 1 part",
+        "Of 1,200 pairs fetched again, 5 came and 1,195 failed again",
+    ]
+    target = console()
+    announce_retry(target, plan, {})
+    tried_again(target, plan, nothing)
+    assert shown(target) == [
+        "Nothing to fetch again: no download failed for a reason that may pass"
+    ]
+    target = console()
+    announce_retry(target, replace(plan, retry_failed=frozenset({"dns"})), {})
+    announce_retry(target, replace(plan, retry_failed=frozenset()), {})
+    assert shown(target) == ["Nothing to fetch again: no download failed as dns"]
+
+
+def counts(rows: int, kept: int, dropped: dict[str, int], dead: dict[str, int]) -> dict[str, Any]:
+    return {"rows": rows, "kept": kept, "dropped": dropped, "dead": dead, "seconds": 1234.56}
+
+
+def test_the_funnel_lists_the_stages_in_flow_order_and_the_reasons_by_number() -> None:
+    reasons = {f"reason_{i}": i for i in range(1, 7)} | {"rule:small": 9000}
+    table = funnel({
+        "download": counts(10_000, 979, reasons, {}),
+        "prepare": counts(10_003, 10_000, {"no_match": 1, "language": 1}, {"null_url": 1}),
+    })  # fmt: skip
+    columns = [list(column.cells) for column in table.columns]
+    assert columns == [
+        ["prepare", "download"], ["10,003", "10,000"], ["10,000", "979"], ["2", "9,021"],
+        ["1", "0"], ["1,234.6", "1,234.6"],
+        ["language 1, no_match 1, null_url 1",
+         "small 9,000, reason_6 6, reason_5 5, reason_4 4, reason_3 3, reason_2 2, 1 more"],
+    ]  # fmt: skip
+
+
+def test_the_summary_names_what_there_is(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    plan.run.update(stages={"prepare": counts(4, 2, {"no_match": 2}, {})})
+    manifest = {"pairs": 12_345, "bytes": 6_789_000, "shards": [{}, {}]}
+    files.write_json(plan.run.path("shards", "manifest.json"), manifest)
+    target = console()
+    summary(target, plan, standing=STANDING, report="R/index.html", started=time.monotonic() - 61)
+    lines = shown(target)
+    assert [line.split()[:4] for line in lines[:2]] == [
+        ["stage", "in", "kept", "dropped"], ["prepare", "4", "2", "2"],
+    ]  # fmt: skip
+    assert lines[2:4] == [
+        f"shards  {plan.run.path('shards')}  (2 shards, 12,345 pairs, 6.8 MB)",
+        "report  R/index.html",
+    ]
+    assert lines[4].startswith("done in 61.")
+
+
+def test_without_shards_the_summary_names_the_folder_of_the_kept_pairs(tmp_path: Path) -> None:
+    plan = planned(tmp_path, download={"enabled": False})
+    plan.run.update(stages={"prepare": counts(4, 2, {"no_match": 2}, {})})
+    target = console()
+    files.write_table(plan.run.part("prepare", 0), pa.table({"uid": ["a"]}))
+    summary(target, plan, standing=STANDING, report="R/index.html", started=time.monotonic())
+    named = next(line for line in shown(target) if line.startswith("kept")).split()[1]
+    assert files.exists(named)
+
+
+def test_the_bars_follow_the_records(tmp_path: Path) -> None:
+    plan = planned(tmp_path, download={"enabled": False})
+    target = console(terminal=True)
+    fresh = Standing(dict.fromkeys(plan.digests, 0), {}, clustered=False)
+    with watch(target, plan, fresh):
+        for part, digest in zip(plan.parts, ("other", plan.digests["prepare"].chain), strict=True):
+            record = PartRecord(digest, "o", part.rows, part.rows)
+            plan.run.write_record("prepare", part.index, record)
+        deadline = time.monotonic() + 10
+        while "1/2 parts" not in target.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+            time.sleep(0.05)
+    text = "\n".join(shown(target))
+    assert "0/2 parts" in text
+    assert "1/2 parts" in text
+    assert "2/2 parts" not in text
+
+
+def test_pairs_of_a_part_that_is_being_fetched_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.commands.progress._QUIET", 0.0)
+    plan = planned(tmp_path, part_rows=4)
+    plan.run.write_record(
+        "prepare", 0, PartRecord("stale", "o", rows=4, kept=3, dropped={"language": 1})
+    )
+    folder = plan.run.part("download/annotated", 0, "journal")
+    with files.scratch(folder) as (file, earlier):
+        journal = Journal(file, of="settings", earlier=earlier)
+        journal.put("a", {}, b"fetched by an earlier command")
+        target = console()
+        with watch(target, plan, Standing(dict.fromkeys(plan.digests, 0), {}, clustered=False)):
+            for key, told in (("b", "0/1 parts, 1 pair\n"), ("c", "0/1 parts, 2 pairs\n")):
+                journal.put(key, {}, b"image")
+                deadline = time.monotonic() + 10
+                while told not in target.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+                    time.sleep(0.05)
+            file.write(b"\1" * 40)  # of a record that is not whole yet
+            file.flush()
+            time.sleep(1.2)  # a look and another
+    lines = [line.split(" s: ")[1] for line in shown(target)]
+    told_of = [line for line in dict.fromkeys(lines) if line.startswith("download")]
+    assert told_of[-2:] == [
+        "download: fetch 0/1 parts, 1 pair",
+        "download: fetch 0/1 parts, 2 pairs",
+    ]
+    assert lines[-1].endswith("2 pairs")
+
+
+def test_nothing_moves_where_nobody_looks(tmp_path: Path) -> None:
+    target = console()
+    plan = planned(tmp_path)
+    with watch(target, plan, Standing({}, {}, clustered=False)):
+        plan.run.write_record("prepare", 0, PartRecord("d", "o", 2, 2))
+    assert shown(target) == []
+
+
+def test_in_a_file_a_line_now_and_then_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.commands.progress._QUIET", 0.0)
+    plan = planned(tmp_path, download={"enabled": False})
+    target = console()
+    with watch(target, plan, Standing(dict.fromkeys(plan.digests, 0), {}, clustered=False)):
+        deadline = time.monotonic() + 10
+        for part in plan.parts:
+            record = PartRecord(plan.digests["prepare"].chain, "o", part.rows, part.rows)
+            plan.run.write_record("prepare", part.index, record)
+            told = f"{part.index + 1}/2 parts" if part.index == 0 else "writing the shards"
+            while told not in target.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+                time.sleep(0.05)
+    lines = [line.split(" s: ")[1] for line in shown(target)]
+    assert list(dict.fromkeys(lines))[-2:] == ["prepare 1/2 parts", "writing the shards"]
+
+
+def test_a_stage_of_which_nothing_was_done_has_no_seconds() -> None:
+    standing = Standing({"prepare": 2, "download/annotated": 2, "download": 1}, {}, False, parts=2)
+    assert standing.skips("prepare")
+    assert not standing.skips("download")
+    stages = {x: counts(3, 3, {}, {}) for x in ("prepare", "download")}
+    assert list(funnel(stages, skips=standing.skips).columns[5].cells) == ["–", "1,234.6"]
+
+
+def test_new_settings_that_may_mend_failures_are_told(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    target = console()
+    dropped = {"timeout": 3, "http_404": 2, "forbidden_address": 1200}
+    plan.run.write_record("download", 0, PartRecord("d", "o", 1205, 0, dropped=dropped))
+    standing = replace(STANDING, valid={"prepare": 2}, changed=("connect_to", "timeout"))
+    announce(target, plan, standing)
+    assert shown(target)[1:] == [
+        "download.connect_to, download.timeout changed: 1,203 pairs that failed before stay as they"
+        " are; to ask for them again: --retry forbidden_address,timeout"
+    ]
+    target = console()
+    announce(target, plan, replace(standing, changed=("contact",)))
+    assert shown(target)[1:] == []
