@@ -429,6 +429,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert str(error.value) == f"{path}: no such file"
 
 
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(CurateError, match=r": it is a folder, not a file$"):
+        load(str(tmp_path))
+
+
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes(b"input: \xff\xfe\0")
