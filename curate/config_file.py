@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -16,6 +17,17 @@ from curate.errors import CurateError
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 without what surprises: 010 is no octal number, 10:00 and 2001-01-01 are texts."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value that is not of the kind that its tag says is an error with a place."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, KeyError, AttributeError):  # what PyYAML's constructors end in
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(
+                problem=f"{shorten(str(node.value), width=60)!r} is no {kind} that can be read",
+                problem_mark=node.start_mark,
+            ) from None
 
 
 _INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
@@ -36,11 +48,24 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts into quotes what either this `_Loader` or another program would take for a number."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()), *more]
+    for first, more in _Loader.yaml_implicit_resolvers.items()
+}
+
+
 def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
     """The document in `text`, and where its parts stand; a key that is repeated is an error."""
-    node = yaml.compose(text, Loader=_Loader)
-    _check_keys(node)
-    return yaml.load(text, Loader=_Loader), node
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        _check_keys(node)
+        return yaml.load(text, Loader=_Loader), node
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="brackets stand in brackets too deeply") from None
 
 
 def _check_keys(root: yaml.Node | None) -> None:
@@ -265,7 +290,7 @@ def _nearest(loc: list[Any]) -> str | None:
 def dump(config: Config) -> str:
     """The resolved configuration as YAML that :func:`load` reads back."""
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def json_schema() -> str:

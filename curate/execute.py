@@ -21,6 +21,7 @@ from curate.reasons import MENDS
 from curate.run import ANNOTATED, PART_STAGES, totals, versions
 from curate.schema import Stage
 from curate.stages.parent import start_workers
+from curate.stages.shards import SIZES
 
 _OURS = re.compile(r"curate\.errors\.CurateError: (.*)")
 _WHILE = re.compile(r" \[while running .*\]$")
@@ -93,7 +94,7 @@ def _stands(plan: Plan, standing: Standing) -> bool:
     if Stage.SHARDS not in plan.stages:
         return True
     names = set(files.names(run.path(Stage.SHARDS)))
-    if "manifest.json" not in names:
+    if not {"manifest.json", SIZES} <= names:
         return False
     manifest = files.read_json(run.path(Stage.SHARDS, "manifest.json"))
     wanted = {

@@ -186,6 +186,8 @@ def open_read(url: str, *, compression: str | None = None) -> Iterator[IO[bytes]
             yield file
     except FileNotFoundError:
         raise CurateError(f"{url}: no such file") from None
+    except IsADirectoryError:
+        raise CurateError(f"{url}: it is a folder, not a file") from None
 
 
 def read_bytes(url: str) -> bytes:

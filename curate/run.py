@@ -10,6 +10,7 @@ RUN/
      part-00000.tar                (download only) the images
      part-00000.places.parquet     (prepare only) where the images lie that came with the pool
      part-00000.json               a PartRecord, written last: the part is done when it exists
+     uids.npy                      (the last, without images) its pairs as a DataComp subset
   download/annotated/ score/annotated/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
      part-00000.journal/           (local runs) what was fetched of a part that is in work
@@ -53,6 +54,8 @@ SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"
 """Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
+SUBSET = "uids.npy"
+"""The file of a run without images that lists the pairs which its last stage keeps."""
 CLUSTERS = files.join(Stage.DEDUP, "clusters")
 """The folder of the verdicts on the pairs that are not alone."""
 PAIRS = "pairs"

@@ -21,7 +21,7 @@ from curate.commands.terminal import (
 from curate.config import Config, Dedup
 from curate.errors import CurateError
 from curate.lock import locked
-from curate.planning.asked import rule_stage
+from curate.planning.asked import added_columns, check_prefer, rule_stage
 from curate.run import Run, totals
 from curate.schema import Stage
 
@@ -73,13 +73,18 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
     """The part of `config` that needs no image, and what that leaves out, in words."""
     if not config.download.enabled:
         return config, ()
+    check_prefer(config)
+    told = added_columns(config)[Stage.PREPARE].names
+    prefer = tuple(x for x in config.dedup.prefer if x.removeprefix("-") in told)
     rules = {rule.label: rule_stage(rule, config) for rule in config.select}
     of_text = tuple(x for x in config.select if rules[x.label] is Stage.PREPARE)
     policies = [name for name in config.dedup.policy if name in _OF_TEXT]
     by_text = config.dedup.enabled and bool(policies)
+    dedup = config.dedup.model_copy(update={"prefer": prefer})
     left_out = {
         "links that are dead": True,
         "duplicate images": config.dedup.enabled and set(config.dedup.policy) - {"url", "caption"},
+        **{f"dedup.prefer {x}": by_text for x in config.dedup.prefer if x not in prefer},
         **{f"rule {x.label}": True for x in config.select if x not in of_text},
         "decontaminate": config.decontaminate,
         "semdedup": config.semdedup,
@@ -87,7 +92,7 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
     changed: dict[str, Any] = {
         "download": config.download.model_copy(update={"enabled": False}),
         "decontaminate": None, "score": None, "scores": {}, "semdedup": None, "select": of_text,
-        "dedup": config.dedup if by_text else Dedup(enabled=False),
+        "dedup": dedup if by_text else Dedup(enabled=False),
     }  # fmt: skip
     return config.model_copy(update=changed), tuple(x for x, is_so in left_out.items() if is_so)
 

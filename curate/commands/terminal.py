@@ -126,6 +126,7 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
             )
             return
         from curate.finished.subset import write_subset
+        from curate.run import SUBSET
         from curate.stages.report import write_report
 
         with execute.recorded(planned):
@@ -133,7 +134,7 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
                 execute.execute(planned, standing, extra=options, debug=debugging())
             if not config.download.enabled:
                 kept = planned.upstream(Stage.SHARDS)
-                write_subset(run, kept, run.path(kept, "uids.npy"))
+                write_subset(run, kept, run.path(kept, SUBSET))
         report = write_report(run, config)
         execute.report_written(planned)
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ from curate.ops.tar import blank_header, blanked
 from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
 from curate.revocations import Revocations
-from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, Run, part_index
+from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, SUBSET, Run, part_index
 from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.clusters import without_rows
@@ -214,7 +214,7 @@ class Rewriter:
     def _uids(self) -> None:
         """Write the DataComp subset of a run without images again."""
         for stage in self.stages:
-            url = self.run.path(stage, "uids.npy")
+            url = self.run.path(stage, SUBSET)
             if files.exists(url):
                 write_subset(self.run, str(stage), url)
 

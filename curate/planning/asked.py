@@ -1,7 +1,7 @@
 """What a configuration asks for: its stages, the columns that they add, where each rule applies."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -172,12 +172,10 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
         if not is_number and any(bound is not None for bound in compared):
             raise CurateError(f"{where} {leaf.column} is not a number")
         for key, values in (("in", leaf.in_), ("not_in", leaf.not_in)):
-            try:
-                pa.array(values or (), kind)
-            except (pa.ArrowException, TypeError):
+            if not _fit(values or (), kind):
                 raise CurateError(
                     f"{where} {key} {list(values or ())} does not fit {leaf.column}, which is {kind}"
-                ) from None
+                )
         if leaf.same_as and not _comparable(kind, known[leaf.same_as]):
             raise CurateError(
                 f"{where} {leaf.column} is {kind} and {leaf.same_as} {known[leaf.same_as]}: they are"
@@ -190,6 +188,15 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
                 f"{where} per {leaf.per}: expected a column of words, whole numbers or true and"
                 f" false, not of {known[leaf.per]}"
             )
+
+
+def _fit(values: Sequence[object], kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold `values`; Arrow would cut 3.5 down to a whole 3."""
+    try:
+        held = pa.array(values, kind)
+    except (pa.ArrowException, TypeError, OverflowError):
+        return False
+    return not pa.types.is_integer(kind) or held.to_pylist() == list(values)
 
 
 def _comparable(one: pa.DataType, other: pa.DataType) -> bool:

@@ -140,7 +140,13 @@ def check_metadata(config: Config) -> dict[str, str]:
             raise CurateError(
                 f"prepare.words_in: {words_in}: no such file; see curate metadata words -h"
             )
-        if not files.read_bytes(url).strip():
+        try:
+            words = files.read_bytes(url).decode()
+        except UnicodeDecodeError:
+            raise CurateError(f"prepare.words_in: {words_in}: not UTF-8") from None
+        except CurateError as error:
+            raise CurateError(f"prepare.words_in: {error}") from None
+        if not words.strip():
             raise CurateError(f"prepare.words_in: {words_in}: there is no word in it")
         digests["words_in"] = files.content_digest(url)
     if uids_in := config.prepare.uids_in:

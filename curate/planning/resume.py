@@ -18,6 +18,7 @@ from curate.run import (
     ANNOTATED,
     JOURNAL,
     PART_STAGES,
+    SUBSET,
     Run,
     part_index,
 )
@@ -95,6 +96,7 @@ def settle(plan: Plan) -> Standing:
         if folder == Stage.DEDUP:
             clustered = _clusters_stand(plan, digest.chain, whole=whole)
         before = now
+    _remove_subsets(plan, stands=len(before) == everything)
     if Stage.SHARDS in plan.stages and len(before) < everything:
         for name in files.names(run.path(Stage.SHARDS)):
             if name.endswith(".json"):
@@ -130,6 +132,14 @@ def _remove_journals(run: Run, folder: str, done: set[int]) -> None:
     for name in files.names(run.path(folder)):
         if name.endswith(f".{JOURNAL}") and part_index(name) in done:
             files.remove(run.path(folder, name))
+
+
+def _remove_subsets(plan: Plan, *, stands: bool) -> None:
+    """The lists of uids of other stages than the last, or of a run with images; all if it changes."""
+    last = plan.upstream(Stage.SHARDS) if stands and not plan.config.download.enabled else None
+    for stage in PART_STAGES:
+        if plan.run.makes(stage) and stage != last:
+            files.remove(plan.run.path(stage, SUBSET))
 
 
 def _rules(plan: Plan, folder: str) -> tuple[Rule, ...]:

@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 from curate import cli, files
 from curate.commands.planning import text_alone
 from curate.config_file import load
+from curate.errors import CurateError
 from curate.ops.selection.balancing import entry_probs
 from curate.planning.plan import make_plan
 from curate.planning.resume import settle
+from curate.schema import Stage
 
 CAPTIONS = ["a red fox", "a fox", "the red house", "a quiet street", "", "fox and house"]
 CONFIG = """\
@@ -84,6 +86,19 @@ def test_what_needs_images_is_left_out_and_named(folder: Path) -> None:
         "decontaminate",
     )  # fmt: skip
     assert text_alone(wanted) == (wanted, ())
+
+
+def test_duplicates_are_preferred_by_what_the_text_alone_tells(folder: Path) -> None:
+    config = load("c.yaml", overrides=("input.columns.keep={rank: int64}", "select=[]",
+                  "dedup={policy: strict, prefer: [-rank, smaller_side, caption_words]}"),
+                  out="preferred")  # fmt: skip
+    wanted, left_out = text_alone(config)
+    assert wanted.dedup.prefer == ("-rank", "caption_words")
+    assert left_out == ("links that are dead", "duplicate images", "dedup.prefer smaller_side")
+    assert make_plan(wanted).columns(Stage.DEDUP)
+    with pytest.raises(CurateError, match=r"dedup\.prefer: no column 'ranc'.*'rank'"):
+        text_alone(load("c.yaml", overrides=("dedup={policy: strict, prefer: [ranc]}",
+                        "input.columns.keep={rank: int64}")))  # fmt: skip
 
 
 def test_the_configuration_to_start_from_can_be_run(folder: Path) -> None:

@@ -122,6 +122,17 @@ def test_what_is_dumped_loads_as_the_same(tmp_path: Path, text: str) -> None:
     assert "null" not in dump(loaded)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1.5e5", "+.5", "-.5", "1.e5", ".5e3", "010", "1e5", "0x1", "10:00", "yes", "2026-11-22"],
+)
+def test_a_text_that_looks_like_a_number_survives_a_dump(tmp_path: Path, text: str) -> None:
+    made = Config.model_validate(
+        {"input": {"paths": text}, "select": [{"column": "licence", "in": [text]}]}
+    )
+    assert load(written(tmp_path, dump(made))) == made
+
+
 words = st.text("aé中: #'\"-{}[]&*!|>%@`,?\\0", min_size=1, max_size=8)
 rules = st.builds(
     Rule,
@@ -383,11 +394,44 @@ def test_a_mapping_that_is_merged_may_be_overridden(tmp_path: Path) -> None:
     assert load(written(tmp_path, text)).scores["b"].kind == "text_area"
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("1" + "0" * 5_000, "'[...]' is no int that can be read"),
+        ("0x_", "'0x_' is no int that can be read"),
+        ("!!int abc", "'abc' is no int that can be read"),
+        ("!!bool abc", "'abc' is no bool that can be read"),
+        ("!!timestamp abc", "'abc' is no timestamp that can be read"),
+    ],
+)
+def test_a_value_that_is_none_of_its_kind_is_named_with_its_line(
+    tmp_path: Path, value: str, problem: str
+) -> None:
+    path = written(tmp_path, MINIMAL + f"seed: {value}\n")
+    with pytest.raises(CurateError) as error:
+        load(path)
+    assert str(error.value) == f"{path}:{MINIMAL.count(chr(10)) + 1}: not YAML: {problem}"
+    with pytest.raises(CurateError, match=r"--set seed=.*: not YAML: .* that can be read"):
+        parse_set(f"seed={value}")
+
+
+@pytest.mark.parametrize("depth", [300, 3_000])
+def test_brackets_in_brackets_are_one_line(tmp_path: Path, depth: int) -> None:
+    rules = "{name: a, any_of: [" * depth + "]}" * depth
+    with pytest.raises(CurateError, match="too deeply"):
+        load(written(tmp_path, MINIMAL + f"select: [{rules}]\n"))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "absent.yaml")
     with pytest.raises(CurateError) as error:
         load(path)
     assert str(error.value) == f"{path}: no such file"
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(CurateError, match=r": it is a folder, not a file$"):
+        load(str(tmp_path))
 
 
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:

@@ -523,12 +523,20 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
         ({"select": [{"column": "clip_score", "min": 1}]}, "no column 'clip_score' in this run"),
         ({"select": [{"column": "language", "min": 1}]}, "'language': language is not a number"),
         ({"select": [{"column": "width", "in": ["a"]}]}, "width"),
+        ({"select": [{"column": "width", "in": [10**30]}]}, "does not fit width, which is int32"),
+        ({"select": [{"column": "width", "in": [64, 3.5]}]},
+         "'width': in [64, 3.5] does not fit width, which is int32"),
         ({"select": [{"column": "width", "same_as": "language"}]},
          "'width': width is int32 and language string: they are never the same"),
         ({"select": [{"column": "sha256", "same_as": "pool_sha256"}]}, "no column 'pool_sha256'"),
         ({"select": [{"column": "matches", "in": ["a"]}]}, "matches"),
         ({"prepare": {"metadata": {"en": "gone.txt"}}}, "prepare.metadata.en: "),
         ({"prepare": {"words_in": "gone.txt"}}, "prepare.words_in: gone.txt: no such file"),
+        ({"prepare": {"words_in": "/"}}, "prepare.words_in: /: it is a folder, not a file"),
+        ({"prepare": {"words_in": "LATIN"}}, "latin.txt: not UTF-8"),
+        ({"prepare": {"metadata": {"en": "/"}}}, "prepare.metadata.en: /: it is a folder"),
+        ({"download": {"opt_out_list": "/"}}, "download.opt_out_list: /: it is a folder"),
+        ({"download": {"block_lists": ["/"]}}, "download.block_lists: /: "),
         ({"prepare": {"uids_in": "/gone.npy"}}, "prepare.uids_in: /gone.npy: no such file"),
         ({"score": {"model": "ViT-B-23"}}, "open_clip has no model 'ViT-B-23'; nearest: ViT-B-32"),
         ({"score": {"model": "gone.json"}}, "score.model: gone.json: no such file"),
@@ -558,6 +566,9 @@ def test_a_mistake_is_named_before_anything_starts(
     tmp_path: Path, keys: dict[str, Any], message: str
 ) -> None:
     path = parquet(tmp_path / "pool.parquet", ROWS, 3)
+    if keys.get("prepare", {}).get("words_in") == "LATIN":
+        (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+        keys["prepare"]["words_in"] = str(tmp_path / "latin.txt")
     for further in keys.get("scores", {}).values():
         if further.get("weights") == "NARROW":
             np.save(tmp_path / "narrow.npy", np.zeros(9))

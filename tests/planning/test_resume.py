@@ -11,9 +11,11 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
+from curate.execute import prepare_run, report_written
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
-from curate.run import PartRecord, Run
+from curate.run import SUBSET, PartRecord, Run
+from curate.stages.shards import SIZES
 
 PARTS = 3
 FOLDERS = ["prepare", "download/annotated", "download", "dedup", "score/annotated", "score",
@@ -229,6 +231,36 @@ def test_without_images_no_shard_is_left(tmp_path: Path) -> None:
     assert sorted(files.names(run.root)) == [
         "balance", "dedup", "dropped", "input", "prepare", "run.json",
     ]  # fmt: skip
+
+
+def test_a_list_of_uids_stands_only_beside_the_pairs_that_it_lists(tmp_path: Path) -> None:
+    text: dict[str, Any] = {"download": {"enabled": False}, "score": None, "select": []}
+    run = finish(planned(tmp_path, **text))
+    folders = ("prepare", "dedup", "balance")
+
+    def left_of_all(plan: Plan) -> list[str]:
+        for folder in folders:
+            files.write_bytes(run.path(folder, SUBSET), b"uids")
+        settle(plan)
+        return [folder for folder in folders if files.exists(run.path(folder, SUBSET))]
+
+    assert left_of_all(planned(tmp_path, **text)) == ["balance"]
+    assert left_of_all(planned(tmp_path, **text, seed=1)) == []
+    assert left_of_all(planned(tmp_path)) == []
+
+
+def test_a_file_beside_the_shards_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    run = finish(plan)
+    files.write_json(
+        run.path("shards", "manifest.json"), {"shards": [], "digest": plan.digests["shards"].chain}
+    )
+    files.write_bytes(run.path("report", "index.html"), b"")
+    files.write_json(run.path("shards", SIZES), {})
+    report_written(plan)
+    assert prepare_run(plan).idle
+    files.remove(run.path("shards", SIZES))
+    assert not prepare_run(plan).idle
 
 
 def _content(run: Run) -> dict[str, bytes]:

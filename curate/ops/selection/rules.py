@@ -35,7 +35,7 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
     if rule.not_in is not None:
         conditions.append(pc.invert(pc.is_in(column, pa.array(rule.not_in, column.type))))
     if rule.same_as is not None:
-        conditions.append(pc.equal(column, table[rule.same_as]))
+        conditions.append(_same(column, table[rule.same_as]))
     if rule.top_fraction is not None and rule.column is not None:
         quantile = Quantile(rule.column, rule.top_fraction, rule.per)
         conditions.append(pc.greater_equal(column, _to_reach(table, quantile, cuts)))
@@ -57,6 +57,18 @@ def _bound(column: Any, whole: int, bound: float) -> Any:
     if not pa.types.is_integer(column.type):
         return pa.scalar(bound, pa.float64())
     return pa.scalar(max(-(1 << 63), min(whole, (1 << 63) - 1)), pa.int64())
+
+
+def _same(one: Any, other: Any) -> Any:
+    """Whether each value is that beside it; Arrow compares no whole number over 2^53 with a double."""
+    if pa.types.is_floating(one.type):
+        one, other = other, one
+    if not (pa.types.is_integer(one.type) and pa.types.is_floating(other.type)):
+        return pc.equal(one, other)
+    doubles = pc.cast(other, pa.float64())
+    fits = pc.and_(pc.greater_equal(doubles, -(2.0**63)), pc.less(doubles, 2.0**63))
+    whole = pc.if_else(pc.and_(fits, pc.equal(pc.floor(doubles), doubles)), doubles, None)
+    return pc.equal(pc.cast(one, pa.int64()), pc.cast(whole, pa.int64(), safe=False))
 
 
 def _to_reach(table: pa.Table, quantile: Quantile, cuts: Cuts) -> Any:

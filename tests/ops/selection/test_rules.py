@@ -75,6 +75,17 @@ def test_whole_numbers_that_no_double_holds(column: list[int], bound: float) -> 
         assert kept(column, rule, kind=pa.int64()) == holds
 
 
+@given(rows=st.lists(st.tuples(large | st.integers(-5, 5), st.floats() | bound), max_size=8))
+@example(rows=[((1 << 60) + 1, 2.0**60), (1 << 60, 2.0**60), ((1 << 63) - 1, 2.0**63), (0, -0.0)])
+@example(rows=[(-(1 << 63), -(2.0**63)), (1, float("inf")), (2, float("nan")), (5, 5.5)])
+@settings(deadline=None)
+def test_a_whole_number_is_the_same_as_a_double_where_it_is(rows: list[tuple[int, float]]) -> None:
+    whole, double = [one for one, _ in rows], [other for _, other in rows]
+    table = pa.table({"a": pa.array(whole, pa.int64()), "b": pa.array(double, pa.float64())})
+    for rule in (Rule(column="a", same_as="b"), Rule(column="b", same_as="a")):
+        assert keeps(table, rule).tolist() == [one == other for one, other in rows]
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
