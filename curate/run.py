@@ -216,13 +216,9 @@ class Run:
         return files.digest_of(digest, retries) if retries else digest
 
     def sweep(self) -> None:
-        """Remove the temporary files that a killed command left, but those of the report.
-
-        The report may be written by another command now.
-        """
+        """Remove the temporary files that a killed command left; no other may be at work here."""
         for name in files.temporaries(self.root):
-            if not name.startswith(f"{Stage.REPORT}/"):
-                files.remove(files.join(self.root, name))
+            files.remove(files.join(self.root, name))
 
 
 def part_index(name: str) -> int | None:
