@@ -12,7 +12,8 @@ RUN/
      part-00000.json               a PartRecord, written last: the part is done when it exists
   download/annotated/ score/annotated/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
-     part-00000.journal/           (local runs) what was fetched of a part that is in work
+     part-00000.journal/           (local runs) what was fetched of a part that is in work, or how
+                                   many of its rows are scored
      part-00000.npz                (score, where asked for) the embeddings of these rows
      NAME/part-00000.parquet       (score) the column of a further score, or of one that is made of
                                    embeddings, with a record of its own
@@ -44,7 +45,7 @@ from curate.schema import Stage
 
 ANNOTATED = "annotated"
 JOURNAL = "journal"
-"""The ending of the folder that holds what was fetched of a part that is in work."""
+"""The ending of the folder of the journals of a part that is in work."""
 TRANSIENT_ROWS = "transient"
 """The figure of rows whose download failed for a reason that may have passed."""
 ALTERED, RENEWED = "altered", "renewed"
