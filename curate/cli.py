@@ -24,6 +24,7 @@ from curate.commands.terminal import (
     check_seen_by_workers,
     one_line_errors,
     out_console,
+    reporting,
     run_plan,
     with_engine,
 )
@@ -169,8 +170,9 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
 
     with one_line_errors():
         found = Run.at(run_directory)
-        settings = config_file.load(found.path("config.yaml"))
-        out_console.print(f"report  {write_report(found, settings)}")
+        with reporting(found):
+            settings = config_file.load(found.path("config.yaml"))
+            out_console.print(f"report  {write_report(found, settings)}")
 
 
 @app.command(name="config")

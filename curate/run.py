@@ -13,7 +13,8 @@ RUN/
      uids.npy                      (the last, without images) its pairs as a DataComp subset
   download/annotated/ score/annotated/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
-     part-00000.journal/           (local runs) what was fetched of a part that is in work
+     part-00000.journal/           (local runs) what was fetched of a part that is in work, or how
+                                   many of its rows are scored
      part-00000.npz                (score, where asked for) the embeddings of these rows
      NAME/part-00000.parquet       (score) the column of a further score, or of one that is made of
                                    embeddings, with a record of its own
@@ -45,7 +46,7 @@ from curate.schema import Stage
 
 ANNOTATED = "annotated"
 JOURNAL = "journal"
-"""The ending of the folder that holds what was fetched of a part that is in work."""
+"""The ending of the folder of the journals of a part that is in work."""
 TRANSIENT_ROWS = "transient"
 """The figure of rows whose download failed for a reason that may have passed."""
 ALTERED, RENEWED = "altered", "renewed"
@@ -219,13 +220,9 @@ class Run:
         return files.digest_of(digest, retries) if retries else digest
 
     def sweep(self) -> None:
-        """Remove the temporary files that a killed command left, but those of the report.
-
-        The report may be written by another command now.
-        """
+        """Remove the temporary files that a killed command left; no other may be at work here."""
         for name in files.temporaries(self.root):
-            if not name.startswith(f"{Stage.REPORT}/"):
-                files.remove(files.join(self.root, name))
+            files.remove(files.join(self.root, name))
 
 
 def part_index(name: str) -> int | None:

@@ -121,6 +121,12 @@ def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
         ("run CONFIG --out RUN --retry-failed", "RUN"),
         ("revoke RUN --list LIST", "RUN"),
         ("score RUN --model ViT-B-32", "RUN"),
+        ("report RUN", "RUN"),
+        ("report RUN", "RUN/report"),
+        ("report DERIVED", "RUN"),
+        ("sweep RUN", "RUN"),
+        ("sweep RUN --t 5", "RUN/report"),
+        ("sweep DERIVED", "RUN"),
         ("rebalance RUN --out OTHER --t 5", "RUN"),
         ("rebalance RUN --out OTHER --t 5", "OTHER"),
     ],
@@ -130,11 +136,37 @@ def test_every_command_that_writes_is_refused(
 ) -> None:
     monkeypatch.setenv("CURATE_DEBUG", "1")
     (tmp_path / "CONFIG").write_text("input: {paths: pool.jsonl}\n")
-    for name in ("RUN", "OTHER"):
-        files.write_json(str(tmp_path / name / "run.json"), {"state": "complete"})
+    states = {"RUN": None, "OTHER": None, "DERIVED": str(tmp_path / "RUN")}
+    for name, source in states.items():
+        state = {"state": "complete", "source": source}
+        files.write_json(str(tmp_path / name / "run.json"), state)
     words = [str(tmp_path / x) if x.isupper() else x for x in arguments.split()]
     with locked(str(tmp_path / at_work_in)):
         found = CliRunner().invoke(app, ["--debug", *words])
     assert isinstance(found.exception, CurateError)
     assert f"at work in {tmp_path / at_work_in};" in str(found.exception)
-    assert not [*tmp_path.glob(f"*/{NAME}")]
+    assert not [*tmp_path.glob(f"**/{NAME}")]
+
+
+@pytest.mark.parametrize("command", ["report", "sweep"])
+def test_a_report_is_written_beside_readers_and_what_changes_the_run_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As beside a rebalance of the same run; what it would interfere with is kept out meanwhile."""
+    root = str(tmp_path / "run")
+    files.write_json(files.join(root, "run.json"), {"state": "complete", "parts": 0})
+    refused = []
+
+    def load(url: str) -> None:
+        for folder in (root, files.join(root, "report")):
+            with pytest.raises(CurateError, match="another curate command"), locked(folder):
+                pass
+            refused.append(folder)
+        raise CurateError(f"{url}: read under the lock")
+
+    monkeypatch.setattr("curate.config_file.load", load)
+    with locked(root, shared=True):
+        found = CliRunner().invoke(app, ["--debug", command, root])
+    assert "config.yaml: read under the lock" in str(found.exception)
+    assert len(refused) == 2
+    assert sorted(os.listdir(root)) == ["run.json"]

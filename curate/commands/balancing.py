@@ -15,6 +15,7 @@ from curate.commands.terminal import (
     beam_options,
     one_line_errors,
     out_console,
+    reporting,
     run_plan,
     with_engine,
 )
@@ -83,15 +84,16 @@ def sweep(
     from curate.stages.report import write_report
 
     with one_line_errors():
-        run, source = Run.at(run_directory), open_source(run_directory)
-        found = sweeping.sweep(
-            source,
-            ts=_numbers(t, option="--t"),
-            sizes=_numbers(size, option="--size"),
-            reference=reference,
-        )
-        url = sweeping.write(run, found)
-        report = write_report(run, config_file.load(run.path("config.yaml")))
+        run = Run.at(run_directory)
+        with reporting(run):
+            found = sweeping.sweep(
+                open_source(run_directory),
+                ts=_numbers(t, option="--t"),
+                sizes=_numbers(size, option="--size"),
+                reference=reference,
+            )
+            url = sweeping.write(run, found)
+            report = write_report(run, config_file.load(run.path("config.yaml")))
         if as_json:
             print(json.dumps(asdict(found), ensure_ascii=False))
             return

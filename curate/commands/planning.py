@@ -58,14 +58,14 @@ def plan(
         with locked(whole.out):
             _check_out(run)
             run_plan(make_plan(wanted), options=beam_options(context), started=started)
-        prepared = totals(run, Stage.PREPARE)
-        pairs = prepared["kept"]
-        out_console.print(
-            f"\n{pairs:,} of {prepared['rows']:,} pairs would be fetched"
-            + (f"; not judged here: {', '.join(left_out)}" if left_out else "")
-        )
-        if wanted.balance is not None and wanted.prepare.metadata and pairs:
-            _show_other_ts(run)
+            prepared = totals(run, Stage.PREPARE)
+            pairs = prepared["kept"]
+            out_console.print(
+                f"\n{pairs:,} of {prepared['rows']:,} pairs would be fetched"
+                + (f"; not judged here: {', '.join(left_out)}" if left_out else "")
+            )
+            if wanted.balance is not None and wanted.prepare.metadata and pairs:
+                _show_other_ts(run)
         out_console.print(f"To go on, with the images: curate run {config} --out {whole.out}")
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -87,7 +87,7 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     """A bar a stage while the block runs: parts done, pairs a second, time left.
 
     The bars follow the records in the run directory, so they are true on any runner; in a local one
-    the journals tell how far the parts are that are being fetched. Where nobody
+    the journals tell how far the parts are that are being fetched or scored. Where nobody
     sees bars, in a file or a job's log, a line says the same every half minute.
     """
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
@@ -123,36 +123,52 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+            journals.forget()
 
 
 class _Journals:
-    """Pairs fetched of parts that are not done, of a run directory on this machine."""
+    """Pairs fetched or scored of parts that are not done, of a run directory on this machine."""
 
     def __init__(self, plan: Plan) -> None:
-        self._run, self._parts = plan.run, {part.index for part in plan.parts}
+        self._plan, self._run = plan, plan.run
+        self._parts = {part.index for part in plan.parts}
         self._local = files.local_path(plan.run.root) is not None
-        self._rows: dict[int, int] = {}  # to fetch
+        self._rows: dict[tuple[str, int], int] = {}  # that come in, by folder and part
         self._read: dict[str, tuple[int, int]] = {}  # records of a file, and where they end
-        self.before = self.pairs(set())
+        self.forget()
+        self.before = self.pairs(_FETCHED, set())
 
-    def pairs(self, done: set[int]) -> dict[int, int]:
+    def forget(self) -> None:
+        """Remove those that serve for counting alone, of parts whose workers were stopped or killed."""
+        for folder in self._plan.digests:
+            for journal in self._of(folder).values() if folder != _FETCHED else ():
+                with suppress(OSError):  # its worker removes it just now
+                    files.remove(journal)
+
+    def pairs(self, folder: str, done: set[int]) -> dict[int, int]:
         """By part, at most as many as it has."""
-        folder = self._run.path(_FETCHED)
         found: dict[int, int] = {}
-        for name in files.names(folder) if self._local else ():
-            index = part_index(name)
-            if index not in self._parts - done or not name.endswith(f".{JOURNAL}"):
-                continue
-            journal = files.join(folder, name)
-            read = sum(self._follow(files.join(journal, one)) - 1 for one in files.names(journal))
-            found[index] = max(0, min(read, self.rows(index)))
+        for index, journal in self._of(folder).items():
+            if index in self._parts - done:
+                read = (self._follow(files.join(journal, x)) - 1 for x in files.names(journal))
+                found[index] = max(0, min(sum(read), self.rows(folder, index)))
         return found
 
-    def rows(self, index: int) -> int:
-        """Pairs of a part that are to be fetched; known once it is prepared."""
-        if index not in self._rows and (record := self._run.record(Stage.PREPARE, index)):
-            self._rows[index] = record.kept
-        return self._rows.get(index, 0)
+    def rows(self, folder: str, index: int) -> int:
+        """Pairs of a part that come into the step of `folder`; known once the stage before is done."""
+        if (folder, index) not in self._rows:
+            before = self._plan.upstream(Stage(folder.split("/")[0]))
+            if record := self._run.record(before, index):
+                self._rows[folder, index] = record.kept
+        return self._rows.get((folder, index), 0)
+
+    def _of(self, folder: str) -> dict[int, str]:
+        """The journals in `folder`, by part."""
+        if not self._local or ANNOTATED not in folder:
+            return {}
+        url = self._run.path(folder)
+        found = (name for name in files.names(url) if name.endswith(f".{JOURNAL}"))
+        return {i: files.join(url, name) for name in found if (i := part_index(name)) is not None}
 
     def _follow(self, url: str) -> int:
         records, end = self._read.get(url, (0, 0))
@@ -208,11 +224,11 @@ def _advance(
             seen[folder].add(index)
             if len(seen[folder]) > earlier[folder]:
                 new += record.rows - before.get(index, 0)
-        under_way = journals.pairs(seen[folder]) if folder == _FETCHED else {}
+        under_way = journals.pairs(folder, seen[folder])
         if seen[folder] or under_way:
             progress.start_task(task)
         done[folder] += new
-        share = sum(n / journals.rows(index) for index, n in under_way.items() if n)
+        share = sum(n / journals.rows(folder, index) for index, n in under_way.items() if n)
         progress.update(
             task, completed=len(seen[folder]) + share, parts=len(seen[folder]),
             pairs=done[folder] + sum(n - before.get(index, 0) for index, n in under_way.items()),

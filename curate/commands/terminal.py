@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,10 +13,12 @@ from rich.text import Text
 
 from curate.config import Config
 from curate.errors import CurateError
+from curate.lock import locked
 from curate.schema import Stage
 
 if TYPE_CHECKING:
     from curate.planning.plan import Plan
+    from curate.run import Run
 
 # Without markup: what is printed are paths, names of rules and captions, brackets included.
 out_console = Console(
@@ -53,6 +55,19 @@ def one_line_errors() -> Iterator[None]:
             raise
         error_console.print(Text.assemble(("error", "bold red"), " ", str(error)))
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def reporting(run: "Run") -> Iterator[None]:
+    """Keep out what changes a run's files or its report, while the block reads those and writes this.
+
+    Otherwise a run that ends meanwhile might have its page replaced by one of its first half.
+    """
+    with ExitStack() as held:
+        for root in filter(None, (run.source, run.root)):
+            held.enter_context(locked(root, shared=True))
+        held.enter_context(locked(run.path(Stage.REPORT)))
+        yield
 
 
 def debugging() -> bool:

@@ -42,7 +42,11 @@ class Columns(Model):
 class Input(Model):
     """The pool."""
 
-    paths: tuple[str, ...] = Field(min_length=1, description="files, folders or globs")
+    paths: tuple[str, ...] = Field(
+        min_length=1,
+        description="files, folders or globs, read in this order, and by name within each; a file that"
+        " several of them match is read once, at the first",
+    )
     format: Literal[
         "auto", "parquet", "csv", "tsv", "quoted-tsv", "jsonl", "wat", "warc", "img2dataset",
         "webdataset",

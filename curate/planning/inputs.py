@@ -21,14 +21,16 @@ def pool_format(config: Config) -> PoolFormat:
 def pool_files(config: Config) -> Iterator[tuple[str, list[str], str]]:
     """Path, images that belong to it, and format of each file of the pool, in order.
 
-    The format is empty where neither name nor content tells it. What lies in the run directory is no
-    file of the pool.
+    A file comes once, where the first of `input.paths` matches it; with its images if any of them
+    matches these too, which then are no files of the pool. What lies in the run directory is none
+    either. The format is empty where neither name nor content tells it.
     """
     form = PoolFormat(config.input.format, url="", caption="")
     own = files.spelt(files.absolute(config.out)).rstrip("/") + "/" if config.out else None
+    found: dict[str, tuple[str, list[str]]] = {}  # by the one spelling of the path
     for pattern in config.input.paths:
-        everything = files.expand(files.absolute(pattern))
-        paths = [x for x in everything if own is None or not files.spelt(x).startswith(own)]
+        everything = {x: files.spelt(x) for x in files.expand(files.absolute(pattern))}
+        paths = [x for x, one in everything.items() if own is None or not one.startswith(own)]
         if everything and not paths:
             raise CurateError(
                 f"input.paths: {pattern}: all that is there lies in the run directory {config.out},"
@@ -38,6 +40,11 @@ def pool_files(config: Config) -> Iterator[tuple[str, list[str], str]]:
         if not pooled:
             raise CurateError(f"input.paths: {pattern}: no such file, folder or match")
         for path, companions in pooled:
+            if everything[path] not in found or companions:
+                found[everything[path]] = path, companions
+    images = {files.spelt(x) for _, companions in found.values() for x in companions}
+    for one, (path, companions) in found.items():
+        if one not in images:
             yield path, companions, _format(path, form, is_shard=bool(companions))
 
 

@@ -31,7 +31,7 @@ from curate.ops.web.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fe
 from curate.ops.web.optout import read_list
 from curate.ops.web.review import Review
 from curate.reasons import SUCCESS, DropReason
-from curate.run import ALTERED, JOURNAL, PLACES_FILE, RENEWED, TRANSIENT_ROWS, Part, Run
+from curate.run import ALTERED, PLACES_FILE, RENEWED, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
 from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
@@ -78,7 +78,7 @@ class FetchStep(PartStep):
         boxes = table["blur_boxes"].to_pylist() if boxed else [None] * len(keys)
         gate, review = self.lists.open(self.run), self._review()
         encoding = isolated(self.encoder, timeout=self.decode_timeout)
-        with files.scratch(self._journal(part)) as (file, earlier), encoding as encode:
+        with files.scratch(self.journal(part)) as (file, earlier), encoding as encode:
             journal = Journal(file, of=f"{self.own} {self._heeds}", earlier=earlier)
             old = self.reusable(part)
             failed = self._take_over(part, old, set(keys), journal, gate, review)
@@ -115,13 +115,6 @@ class FetchStep(PartStep):
         if old is not None and not old.equals(annotated):
             self.run.retract(self.stage, part.index, own="")  # what was selected of other rows
         return PartOutput(annotated, figures=figures)
-
-    def tidy(self, part: Part) -> None:
-        """The journal has served."""
-        files.remove(self._journal(part))
-
-    def _journal(self, part: Part) -> str:
-        return self.run.part(self.folder, part.index, JOURNAL)
 
     @property
     def _heeds(self) -> str:

@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,8 +26,11 @@ class Job(Protocol):
     def contents(self) -> Iterator[tuple[int, str, bytes]]:
         """Row, caption and image file of each row that is to be scored."""
 
+    def count(self, n: int) -> None:
+        """Tell who watches that `n` rows are through the model."""
+
     def put(self, row: int, found: Embedded, at: int, *, decoded: bool) -> None:
-        """Row `at` of a batch's outcome is that of `row`."""
+        """Row `at` of a batch's outcome is that of `row`; with its last row a job is done."""
 
 
 @dataclass
@@ -109,6 +112,8 @@ class Line:
             figures["model_seconds"] += ended - came
             if more := ready.scorer.out_of_memory - halved:
                 figures["out_of_memory"] = figures.get("out_of_memory", 0) + more
+            for job, n in Counter(one.job for one in ready.rows).items():
+                job.count(n)
             for at, (one, decoded) in enumerate(zip(ready.rows, ready.decoded, strict=True)):
                 one.job.put(one.row, found, at, decoded=decoded)
 

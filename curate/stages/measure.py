@@ -57,11 +57,23 @@ class MeasureStep(PartStep):
         for i, key in enumerate(keys):
             values[i] = known.get(key, np.nan)
         if len(rows):
-            values[rows] = np.concatenate(list(self._measured(part, table.take(pa.array(rows)))))
+            values[rows] = self._measure(
+                part, table.take(pa.array(rows)), known=len(keys) - len(rows)
+            )
         column = pa.array(values, mask=np.isnan(values))
         schema = pa.schema([*_OF_ROWS, (self.name, pa.float32())])
         done = pa.table([table["uid"], scored, column], schema=schema)
         return PartOutput(done, figures={"reused": float(len(keys) - len(rows))})
+
+    def _measure(self, part: Part, table: pa.Table, *, known: int) -> Any:
+        """The numbers of the rows of `table`, counted as they come; `known` others need none."""
+        found = []
+        with self.counted(part) as journal:
+            journal.count(known)
+            for values in self._measured(part, table):
+                found.append(values)
+                journal.count(len(values))
+        return np.concatenate(found)
 
     def _known(self, part: Part) -> dict[str, float]:
         old = self.reusable(part)

@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -20,8 +21,9 @@ import pyarrow.compute as pc
 
 from curate import files, schema
 from curate.machine import faults_named
+from curate.ops.journal import Journal
 from curate.reasons import DropReason, ErrorCode
-from curate.run import ANNOTATED, Part, PartRecord, Run
+from curate.run import ANNOTATED, JOURNAL, Part, PartRecord, Run
 from curate.schema import Stage
 from curate.stages.parent import follow
 
@@ -127,8 +129,20 @@ class PartStep(ABC):
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Run the step on a part; `sides` are the side inputs that the stage wires in."""
 
-    def tidy(self, part: Part) -> None:  # noqa: B027 - most steps leave nothing behind
-        """Remove what only a repeat of `process` would have needed: the part's record stands."""
+    def journal(self, part: Part) -> str:
+        """The folder of the journals of a part that is in work."""
+        return self.run.part(self.folder, part.index, JOURNAL)
+
+    @contextmanager
+    def counted(self, part: Part) -> Iterator[Journal]:
+        """A journal that says to who watches the run how many rows of a part are done, and no more."""
+        with files.scratch(self.journal(part)) as (file, _):
+            yield Journal(file, of=self.own)
+
+    def tidy(self, part: Part) -> None:
+        """Remove the part's journals, which have served: its record stands."""
+        if self.annotates:
+            files.remove(self.journal(part))
 
 
 class TakePart(beam.DoFn):

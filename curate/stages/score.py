@@ -14,6 +14,7 @@ import tarfile
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -65,9 +66,10 @@ class ScoreStep(PartStep):
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Score one part by itself."""
-        job, line = Job(self, part), Line(self.model)
-        line.put(job)
-        line.end()
+        with closing(Job(self, part)) as job:
+            line = Line(self.model)
+            line.put(job)
+            line.end()
         return job.output()
 
 
@@ -93,6 +95,14 @@ class Job:
         self.missing = len(self._rows)
         self._table = table.take(pa.array(self._rows))
         self.figures["reused"] = n - self.missing
+        self._opened = ExitStack()
+        if self.missing:
+            self._journal = self._opened.enter_context(step.counted(part))
+            self.count(n - self.missing)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._opened.close()
 
     def contents(self) -> Iterator[tuple[int, str, bytes]]:
         """Row, caption and image file of each row that has no score yet."""
@@ -112,8 +122,12 @@ class Job:
                 f" remove {record} and run again"
             ) from None
 
+    def count(self, n: int) -> None:
+        """Tell who watches that `n` rows are through the model."""
+        self._journal.count(n)
+
     def put(self, row: int, found: Embedded, at: int, *, decoded: bool) -> None:
-        """Row `at` of a batch's outcome is that of `row`."""
+        """Row `at` of a batch's outcome is that of `row`; with its last row a job is done."""
         self._undecodable[row] = not decoded
         if decoded:
             self._scores[row] = found.scores[at]
@@ -213,7 +227,6 @@ class TakeScores(beam.DoFn):
     def start_bundle(self) -> None:
         """Nothing runs until a part comes that is not done."""
         self.teardown()
-        self._open.clear()
 
     def process(self, part: Part) -> Iterator[Part]:
         """Skip the part if its record stands; else line it up, and write those that are done."""
@@ -242,12 +255,16 @@ class TakeScores(beam.DoFn):
         if self._line:
             self._line.abandon()
             self._line = None
+        while self._open:
+            self._open.popleft().close()
 
     def _written(self) -> Iterator[Part]:
         while self._open and not self._open[0].missing:
             job = self._open.popleft()
+            job.close()
             output = job.output()
             now = time.monotonic()
             seconds, self._ended = now - max(job.started, self._ended), now
             record = commit(self._step, job.part, output, seconds=seconds)
+            self._step.tidy(job.part)
             yield replace(job.part, kept=record.kept)

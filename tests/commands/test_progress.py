@@ -188,6 +188,37 @@ def test_pairs_of_a_part_that_is_being_fetched_are_told(
     assert lines[-1].endswith("2 pairs")
 
 
+def test_pairs_of_a_part_that_is_being_scored_are_told_and_what_was_killed_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.commands.progress._QUIET", 0.0)
+    model = {key: f"shipped://pipelines/demo/scorer/curate-mini.{ending}"
+             for key, ending in (("model", "json"), ("pretrained", "safetensors"))}  # fmt: skip
+    plan = planned(tmp_path, part_rows=4, score={**model, "also": {"second": model}})
+    plan.run.write_record("download", 0, PartRecord("stale", "o", 4, 3, dropped={"http_404": 1}))
+    folders = ("score/annotated", "score/annotated/second")
+    left = [plan.run.part(folder, 0, "journal") for folder in folders]
+    for journal in left:
+        with files.scratch(journal) as (file, _):
+            Journal(file, of="settings").count(2)  # its worker was killed
+    fetched = plan.run.part("download/annotated", 0, "journal")
+    with files.scratch(fetched) as (file, _):
+        Journal(file, of="settings").put("a", {}, b"image")
+    target = console()
+    with watch(target, plan, Standing(dict.fromkeys(plan.digests, 0), {}, clustered=False)):
+        assert [files.exists(journal) for journal in left] == [False, False]
+        with files.scratch(left[1]) as (file, _):
+            counts = Journal(file, of="settings")
+            for n, told in ((1, "0/1 parts, 1 pair\n"), (9, "0/1 parts, 3 pairs\n")):
+                counts.count(n)
+                deadline = time.monotonic() + 10
+                while told not in target.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+                    time.sleep(0.05)
+    lines = [line for line in shown(target) if "second" in line]
+    assert lines[-1].endswith("score: model/second 0/1 parts, 3 pairs")
+    assert [files.exists(journal) for journal in (*left, fetched)] == [False, False, True]
+
+
 def test_nothing_moves_where_nobody_looks(tmp_path: Path) -> None:
     target = console()
     plan = planned(tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.ops.journal import Journal
+from curate.ops.journal import Journal, grown
 
 COLUMNS = st.dictionaries(
     st.text(max_size=5),
@@ -77,6 +77,20 @@ def test_garbage_and_zeros_are_no_records() -> None:
     for rest in (b"\xff" * 4096, bytes(4096), b"\x00" * 11):
         assert found(content + rest) == {"a": ({}, b"1")}
         assert found(rest) == {}
+
+
+def test_what_is_counted_is_found_from_where_the_last_look_ended() -> None:
+    file = io.BytesIO()
+    journal = Journal(file, of="settings")
+    n, end = grown(file)
+    assert n == 1  # what it is of
+    for more in (0, 3, 10_000):
+        journal.count(more)
+        n, end = grown(file, end)
+        assert n == more
+    assert end == len(file.getvalue()) < 300_000
+    file.truncate(end - 1)
+    assert grown(file, end - 40)[0] == 1
 
 
 def test_a_journal_can_be_read_while_it_is_written() -> None:

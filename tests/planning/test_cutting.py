@@ -73,6 +73,52 @@ def test_the_files_of_a_folder(
     assert len(inputs) == len(found)
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/*.jsonl", "a/0.jsonl"], ["a/0.jsonl", "a/1.jsonl"]),
+        (["a/1.jsonl", "a/*.jsonl"], ["a/1.jsonl", "a/0.jsonl"]),
+        (["b", "a/0.jsonl", "a", "b/2.jsonl"], ["b/2.jsonl", "a/0.jsonl", "a/1.jsonl"]),
+        (["./a/0.jsonl", "a/0.jsonl", "b/../a//0.jsonl", "FULL/a/0.jsonl", "file://FULL/a/0.jsonl"],
+         ["a/0.jsonl"]),
+        (["linked/*", "a"], ["linked/0.jsonl", "linked/1.jsonl"]),
+    ],
+)  # fmt: skip
+def test_a_file_that_several_paths_match_is_read_once_where_the_first_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], names: list[str]
+) -> None:
+    lay(tmp_path, "a/0.jsonl", "a/1.jsonl", "b/2.jsonl")
+    (tmp_path / "linked").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    asked = [path.replace("FULL", str(tmp_path)) for path in paths]
+    made = make_plan(config(tmp_path, asked))
+    assert [one["path"] for one in made.inputs] == [str(tmp_path / name) for name in names]
+    assert sum(part.rows for part in made.parts) == len(names)
+    once = make_plan(config(tmp_path, names, out=str(tmp_path / "other")))
+    assert made.input_digest == once.input_digest
+
+
+def test_a_remote_file_that_several_paths_match_is_read_once() -> None:
+    pool = "memory://pool-in-overlap"
+    files.write_bytes(files.join(pool, "a.jsonl"), LINE.encode())
+    document = {"input": {"paths": [f"{pool}/*", f"{pool}/a.jsonl", pool]}, "part_rows": 10}
+    assert [one["path"] for one in find_inputs(Config.model_validate(document))] == [
+        f"{pool.replace('//', '///')}/a.jsonl"
+    ]
+    files.remove(pool)
+
+
+@pytest.mark.parametrize("first", ["00000.parquet", "*.parquet", "*.tar", "*"])
+def test_a_shard_that_several_paths_match_is_read_once_with_its_images(
+    tmp_path: Path, first: str
+) -> None:
+    folder = lay(tmp_path / "pool", *SHARDS)
+    inputs = find_inputs(config(tmp_path, [f"{folder}/{first}", folder]))
+    found = {one["name"]: one["format"] for one in inputs}
+    assert found == {"00000.parquet": "img2dataset", "00001.parquet": "img2dataset"}
+    assert len(inputs) == len(found)
+
+
 def test_a_file_that_neither_name_nor_content_tells_has_no_format(tmp_path: Path) -> None:
     (tmp_path / "README").write_text("Read me")
     assert find_inputs(config(tmp_path, str(tmp_path / "README")))[0]["format"] == ""

@@ -1,8 +1,9 @@
 """Further scores as steps: their folders, what is taken over, and how they are joined."""
 
 import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -18,7 +19,7 @@ from curate.stages.measure import JoinStep, MeasureStep
 from curate.stages.part import TakePart
 from curate.stages.score import TakeScores
 from tests.stages.rundir import drive, lay, lay_images, rows_of, table_of, uid_of
-from tests.stages.test_score import contents, pair, score_step
+from tests.stages.test_score import contents, counted, marked, pair, score_step
 
 FOLDER = "score/annotated"
 CAPTIONS = ["two cups of coffee", "you fucking idiot"]
@@ -97,6 +98,41 @@ def test_images_of_a_part_are_measured_and_the_undecodable_are_null(run: Run) ->
     record = run.record(f"{FOLDER}/rude", 0)
     assert record is not None
     assert record.figures["reused"] == 2  # the image that two pairs have by now was measured
+
+
+@dataclass(frozen=True)
+class Noting(MeasureSpec):
+    """A measure that notes what the journals in `folder` count."""
+
+    folder: str = ""
+    seen: ClassVar[list[dict[str, int]]] = []
+
+    def load(self) -> Any:
+        def measure(captions: list[str], images: list[bytes]) -> Any:
+            self.seen.append(counted(self.folder))
+            return np.array([len(image) for image in images], np.float32)
+
+        return measure
+
+
+def test_how_many_rows_of_a_part_are_measured_is_told_until_its_record_stands(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.stages.measure._BATCH", 2)
+    images = {uid_of(n): contents()[n] for n in range(5)}
+    places = lay_images(run, 0, images)
+    columns = schema.after(Stage.DOWNLOAD, enabled=[Stage.PREPARE, Stage.DOWNLOAD])
+    parts = lay(run, "prepare", [[pair(n, places) for n in range(5)]], columns)
+    folder = run.path(FOLDER, "rude")
+    (known,) = marked((3, 7.0)).rename_columns(COLUMNS.names).to_pylist()
+    files.write_table(run.part(f"{FOLDER}/rude", 0), table_of([known], COLUMNS))
+    run.write_record(f"{FOLDER}/rude", 0, PartRecord("d0", "o1", 1, 1))
+    step = replace(measure_step(run), measure=Noting("nsfw", folder=folder))
+    drive(run, beam.ParDo(TakePart(step)), parts)
+    assert Noting.seen == [{"part-00000.journal": 1}, {"part-00000.journal": 3}]
+    sizes = [len(image) for image in images.values()]
+    assert rows_of(run, f"{FOLDER}/rude", "rude") == [*sizes[:3], 7.0, sizes[4]]
+    assert files.names(folder) == ["part-00000.json", "part-00000.parquet"]
 
 
 def test_heads_are_of_the_stored_embeddings(run: Run, tmp_path: Path) -> None:

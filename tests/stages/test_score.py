@@ -4,11 +4,11 @@ import io
 import json
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -18,6 +18,7 @@ import pytest
 from curate import files, schema
 from curate.errors import CurateError
 from curate.ops.hashing import pair_uids
+from curate.ops.journal import grown
 from curate.ops.scores.clip import ClipModel, ClipScorer
 from curate.run import Part, PartRecord, Run
 from curate.schema import Stage
@@ -285,6 +286,61 @@ def test_a_model_that_raises_ends_the_run_and_loses_nothing(run: Run) -> None:
     assert set(run.done(FOLDER)) <= {0}
     found = score(run, score_step(run), [0, 1], [2, 3], [4])
     np.testing.assert_allclose([x for _, x in found], reference()[:5], atol=1e-5)
+
+
+@dataclass(frozen=True)
+class Watched(ClipModel):
+    """A model that notes, before each batch, what the journals in `folder` count."""
+
+    folder: str = ""
+    seen: ClassVar[list[dict[str, int]]] = []
+
+    def load(self) -> Any:
+        scorer = ClipModel(self.model, self.pretrained, batch_size=self.batch_size).load()
+        folder, seen = self.folder, self.seen
+
+        class Wrapped:
+            batch_size, out_of_memory = scorer.batch_size, 0
+            prepare, collate = scorer.prepare, scorer.collate
+
+            def __call__(self, batch: Any) -> Any:
+                seen.append(counted(folder))
+                return scorer(batch)
+
+        return Wrapped()
+
+
+def counted(folder: str) -> dict[str, int]:
+    """Rows by the journals of parts that are in work."""
+    found = {}
+    for path in Path(folder).glob("*.journal"):
+        (file,) = path.iterdir()
+        with file.open("rb") as opened:
+            found[path.name] = grown(opened)[0] - 1
+    return found
+
+
+def test_how_many_rows_of_a_part_are_done_is_told_until_its_record_stands(tmp_path: Path) -> None:
+    """One row was known before; the batch in the middle is of both parts."""
+    run, plain = Run(str(tmp_path / "run")), Run(str(tmp_path / "plain"))
+    for one in (run, plain):
+        files.write_table(one.part(FOLDER, 0), marked((1, 0.5)))
+        one.write_record(FOLDER, 0, PartRecord("d0", "o1", 1, 1))
+    folder = run.path(FOLDER)
+    model = Watched(MODEL, WEIGHTS, batch_size=2, folder=folder)
+    score(run, replace(score_step(run), model=model), [0, 1, 2, 3], [4, 5])
+    first = [seen.get("part-00000.journal") for seen in Watched.seen]
+    assert first[:2] == [1, 3]
+    assert Watched.seen[2].get("part-00001.journal") == 1
+    assert first[2] in (None, 4)  # its record may stand by now
+    assert counted(folder) == {}
+    score(plain, score_step(plain, batch_size=2), [0, 1, 2, 3], [4, 5])
+    for name in ("part-00000.parquet", "part-00001.parquet"):
+        assert files.read_bytes(run.path(FOLDER, name)) == files.read_bytes(
+            plain.path(FOLDER, name)
+        )
+    assert files.names(folder) == files.names(plain.path(FOLDER))
+    assert [x for x in files.names(folder) if not x.endswith((".json", ".parquet"))] == []
 
 
 class Cramped(ClipModel):
