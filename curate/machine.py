@@ -12,13 +12,19 @@ from contextlib import contextmanager
 from curate.errors import CurateError
 
 FILES_A_REQUEST = 3
-"""Sockets that come with a request: two may be dialled at a time, and one stays open behind."""
+"""Sockets that come with a request: two may be dialled at a time, and one stays open behind.
+
+Before that the look-up of its name may have taken as many, one a name server.
+"""
+LOOK_UPS_A_REQUEST = 4
+"""Look-ups at a time, each on a thread: one is waited for, the others outlast what waited for them."""
 _SPARE = 64
-"""Files that are opened beside: those of the part, and libcurl's twenty threads that look names up."""
+"""Files that are opened beside: those of the part."""
 _FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n) or lower download.concurrency",
     errno.ENFILE: "the machine has too many files open: lower download.concurrency or the workers",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u) or lower download.concurrency",
     errno.ENOSPC: "make room on the disk of the run directory",
     errno.EDQUOT: "make room on the disk of the run directory",
     errno.EROFS: "let the disk of the run directory be written to",
@@ -59,6 +65,8 @@ def is_out_of_files() -> bool:
 def allow_requests(concurrency: int) -> None:
     """Let this process open the files of so many requests at a time, beside those that it has open.
 
+    Those of look-ups that nobody waits for any more are allowed as far as the machine does.
+
     Raises
     ------
     CurateError
@@ -67,7 +75,8 @@ def allow_requests(concurrency: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = len(os.listdir("/dev/fd")) + _SPARE
     wanted = taken + FILES_A_REQUEST * concurrency
-    if soft == resource.RLIM_INFINITY or wanted <= soft:
+    ample = taken + FILES_A_REQUEST * LOOK_UPS_A_REQUEST * concurrency
+    if soft == resource.RLIM_INFINITY or ample <= soft:
         return
     if hard != resource.RLIM_INFINITY and wanted > hard:
         fits = max((hard - taken) // FILES_A_REQUEST, 0)
@@ -76,4 +85,5 @@ def allow_requests(concurrency: int) -> None:
             f" and a process may have {hard:,} here (ulimit -Hn): raise that limit"
             + (f", or set download.concurrency to {fits} or less" if fits else "")
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft = ample if hard == resource.RLIM_INFINITY else min(ample, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -24,6 +24,7 @@ from curate.files import digest_of
 from curate.machine import allow_requests
 from curate.ops.web import hosts
 from curate.ops.web.hosts import TRANSIENT, Host
+from curate.ops.web.names import LookUp, look_up
 from curate.ops.web.optout import read_list, reservation
 from curate.ops.web.robots import ROBOTS, ROBOTS_BYTES, RobotsRules
 from curate.ops.web.transport import Answer, FetchError, Limit, Transport, untrusted
@@ -100,13 +101,14 @@ def request_url(url: str, *, base: str = "") -> URL:
 
 
 class _Session:
-    def __init__(self, policy: FetchPolicy) -> None:
+    def __init__(self, policy: FetchPolicy, *, look_up: LookUp) -> None:
         self.policy = policy
         contact = f" ({policy.contact})" if policy.contact else ""
         self.transport = Transport(
             user_agent=policy.user_agent + contact,
             connect_to=policy.connect_to,
-            keep=policy.concurrency,
+            concurrency=policy.concurrency,
+            look_up=look_up,
         )
         self.opt_out_list = read_list(policy.opt_out_list) if policy.opt_out_list else None
         self.slots = asyncio.Semaphore(policy.concurrency)
@@ -299,7 +301,9 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> Iterator[Fetched]:
+def fetch(
+    urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy, look_up: LookUp = look_up
+) -> Iterator[Fetched]:
     """Fetch all `urls`, yielding each as it ends, in whatever order that is.
 
     The requests run on a thread of their own while the caller works on what came. At most
@@ -321,7 +325,7 @@ def fetch(urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy) -> I
         done.put(await session.image(index, urls[index], uids[index]))
 
     async def everything() -> None:
-        session = _Session(policy)
+        session = _Session(policy, look_up=look_up)
         held.append(session)
         try:
             async with asyncio.TaskGroup() as group:

@@ -30,6 +30,7 @@ from curate.ops.images.encoder import ImageEncoder, Refusal
 from curate.ops.web import fetch as fetch_module
 from curate.ops.web import hosts, transport
 from curate.ops.web.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
+from curate.ops.web.names import LookUp, look_up
 from curate.ops.web.optout import opted_out
 from curate.ops.web.transport import is_public
 from curate.reasons import DropReason
@@ -146,15 +147,16 @@ def policy_for(site: Site, **options: Any) -> FetchPolicy:
     return FetchPolicy(**(settings | options))
 
 
-def fetch_all(urls: list[str], policy: FetchPolicy) -> list[Fetched]:
+def fetch_all(urls: list[str], policy: FetchPolicy, look_up: LookUp = look_up) -> list[Fetched]:
     uids = [f"{i:032x}" for i in range(len(urls))]
-    got = sorted(fetch(urls, uids=uids, policy=policy), key=lambda one: one.index)
+    results = fetch(urls, uids=uids, policy=policy, look_up=look_up)
+    got = sorted(results, key=lambda one: one.index)
     assert [one.index for one in got] == list(range(len(urls)))
     return got
 
 
-def fetch_one(url: str, policy: FetchPolicy) -> Fetched:
-    [got] = fetch_all([url], policy)
+def fetch_one(url: str, policy: FetchPolicy, look_up: LookUp = look_up) -> Fetched:
+    [got] = fetch_all([url], policy, look_up)
     return got
 
 
@@ -610,7 +612,7 @@ def test_no_socket_is_made_for_a_forbidden_address(
     monkeypatch.setattr(socket, "socket", lambda *parts: made.append(parts))
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     transfer = transport._Transfer([], transport.Dialler({}))
-    transfer.begin(URL("http://x.test/"), seconds=1, limit=lambda _: 0)
+    transfer.begin(URL("http://x.test/"), resolve=[], seconds=1, limit=lambda _: 0)
     info = (family, socket.SOCK_STREAM, 6, (address, 80))
     assert transfer._open(pycurl.SOCKTYPE_IPCXN, info) == pycurl.SOCKET_BAD
     assert made == []
@@ -662,27 +664,10 @@ class _Names:
     answers: dict[str, list[list[str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def answer(self, host: str) -> list[str]:
+    def __call__(self, host: str) -> list[str]:
         self.asked.append(host)
         rounds = self.answers[host]
         return rounds.pop(0) if len(rounds) > 1 else rounds[0]
-
-
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> _Names:
-    """libcurl asks these names in place of the system's, each time anew."""
-    names = _Names()
-
-    class Curl(pycurl.Curl):
-        def setopt(self, option: int, value: Any) -> None:
-            if option == pycurl.URL and (host := URL(value).raw_host) in names.answers:
-                at = f"{host}:{URL(value).port}"
-                entry = f"+{at}:{','.join(names.answer(host))}"
-                super().setopt(pycurl.RESOLVE, [f"-{at}", entry])
-            super().setopt(option, value)
-
-    monkeypatch.setattr(pycurl, "Curl", Curl)
-    return names
 
 
 @pytest.fixture
@@ -707,26 +692,24 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
      ["::ffff:127.0.0.1"]],
 )  # fmt: skip
 def test_a_name_that_leads_to_private_addresses(
-    site: Site, names: _Names, dialled: list[tuple[str, int]], addresses: list[str]
+    site: Site, dialled: list[tuple[str, int]], addresses: list[str]
 ) -> None:
-    names.answers["inside.test"] = [[f"[{x}]" if ":" in x else x for x in addresses]]
+    names = _Names({"inside.test": [addresses]})
     url = f"http://inside.test:{site.port}/x"
-    got = fetch_one(url, FetchPolicy(timeout=PATIENT))
+    got = fetch_one(url, FetchPolicy(timeout=PATIENT), names)
     assert got.reason is DropReason.FORBIDDEN_ADDRESS
     assert got.detail.endswith("is not a public address")
     assert names.asked == ["inside.test"]
     assert (site.connections, dialled) == (0, [])
 
 
-def test_a_name_whose_answer_changes(
-    site: Site, names: _Names, dialled: list[tuple[str, int]]
-) -> None:
-    names.answers["rebound.test"] = [["8.8.8.8"], ["127.0.0.1"]]
+def test_a_name_whose_answer_changes(site: Site, dialled: list[tuple[str, int]]) -> None:
+    names = _Names({"rebound.test": [["8.8.8.8"], ["127.0.0.1"]]})
     url = f"http://rebound.test:{site.port}/x"
-    got = fetch_one(url, FetchPolicy(timeout=PATIENT))
+    got = fetch_one(url, FetchPolicy(timeout=PATIENT), names)
     assert names.asked == ["rebound.test"]
     assert dialled == [("8.8.8.8", site.port)]
-    got = fetch_one(url, FetchPolicy(timeout=PATIENT))
+    got = fetch_one(url, FetchPolicy(timeout=PATIENT), names)
     assert got.reason is DropReason.FORBIDDEN_ADDRESS
     assert got.detail == "127.0.0.1 is not a public address"
     assert names.asked == ["rebound.test"] * 2
@@ -754,10 +737,10 @@ def test_a_name_that_is_no_idna_is_reported_as_it_was_asked_for() -> None:
     assert got == Fetched(0, reason=DropReason.DNS, detail="xn--xn--.onion")
 
 
-def test_mapped_hosts_are_not_looked_up(site: Site, names: _Names) -> None:
+def test_mapped_hosts_are_not_looked_up(site: Site) -> None:
     site.on("/x", answer())
-    names.answers = {"only.test": [["10.0.0.1"]], "upper.test": [["10.0.0.1"]]}
-    assert fetch_one("http://SITE.test/x", policy_for(site)).content == BODY
+    names = _Names({"only.test": [["10.0.0.1"]]})
+    assert fetch_one("http://SITE.test/x", policy_for(site), names).content == BODY
     target = f"127.0.0.1:{site.port}"
     for key, url in (
         ("only.test:81", "http://only.test:81/x"),
@@ -765,9 +748,11 @@ def test_mapped_hosts_are_not_looked_up(site: Site, names: _Names) -> None:
         (f"127.0.0.1:{site.port}", f"http://{target}/x"),
     ):
         policy = FetchPolicy(timeout=PATIENT, connect_to={key: target})
-        assert fetch_one(url, policy).content == BODY, key
+        assert fetch_one(url, policy, names).content == BODY, key
     policy = FetchPolicy(timeout=PATIENT, connect_to={"only.test:81": target}, retries=0)
-    assert fetch_one("http://only.test:82/x", policy).reason is DropReason.FORBIDDEN_ADDRESS
+    assert names.asked == []
+    got = fetch_one("http://only.test:82/x", policy, names)
+    assert (got.reason, names.asked) == (DropReason.FORBIDDEN_ADDRESS, ["only.test"])
 
 
 def test_a_port_is_mapped_before_its_host(site: Site) -> None:
