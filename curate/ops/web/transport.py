@@ -8,7 +8,6 @@ HTTP/2, where aiohttp, which speaks HTTP/1.1 alone, takes 0.20 ms and 0.34 ms.
 
 import asyncio
 import errno
-import ipaddress
 import os
 import re
 import socket
@@ -24,16 +23,11 @@ from yarl import URL
 
 from curate.errors import CurateError
 from curate.machine import FAULTS, is_out_of_files
+from curate.ops.web.dialler import Dialler
 from curate.ops.web.names import LookUp, Names, is_looked_up
 from curate.reasons import DropReason
 
 ACCEPT = "image/*,*/*;q=0.1"
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_SPECIAL = tuple(
-    ipaddress.ip_network(x)
-    for x in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20", "5f00::/16")
-)
-"""Of IANA's special-purpose registries what Python 3.11 takes for global, in part or whole."""
 _STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})(?!\d)")
 _OURS = frozenset({pycurl.E_FAILED_INIT, pycurl.E_SSL_CACERT_BADFILE})
 """What libcurl fails at before anybody is asked."""
@@ -81,18 +75,6 @@ def untrusted() -> Iterator[None]:
         raise FetchError(DropReason.PROTOCOL, type(error).__name__) from error
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address may be dialled: global and unicast, as is an IPv4 address within it."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.is_site_local:
-            return False
-        last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        ip = ip.ipv4_mapped or ip.sixtofour or (last if ip in _NAT64 else ip)
-    special = any(ip in network for network in _SPECIAL)
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not special
-
-
 @dataclass
 class Answer:
     """An HTTP answer; `over`: there was more of the body than was wanted, and it was not read."""
@@ -120,40 +102,6 @@ class Answer:
 
 Limit = Callable[[Answer], int]
 """How many bytes of the body are wanted, seeing status and headers."""
-
-
-class Dialler:
-    """Says where to connect, and makes sockets for permitted addresses only."""
-
-    def __init__(self, connect_to: dict[str, str]) -> None:
-        self._mapped = {host.lower(): _address(target) for host, target in connect_to.items()}
-        hosts = sorted(connect_to, key=lambda host: not _PORTED.search(host))
-        self.connect_to = [
-            f"{host}{'' if _PORTED.search(host) else ':'}:{connect_to[host]}" for host in hosts
-        ]
-
-    def is_mapped(self, url: URL) -> bool:
-        """Whether the host of `url` is mapped, as libcurl compares it: to the dot at its end."""
-        if not self._mapped:
-            return False
-        host = url.host_subcomponent or ""
-        return host in self._mapped or f"{host}:{url.port}" in self._mapped
-
-    def may_dial(self, address: str, port: int, *, url: URL) -> bool:
-        """Whether `address` may be dialled for `url`: it is public, or what its host is mapped to."""
-        if is_public(address):
-            return True
-        host = (url.host_subcomponent or "").rstrip(".").lower()
-        mapped = self._mapped.get(f"{host}:{url.port}") or self._mapped.get(host)
-        return (address, port) == mapped
-
-
-_PORTED = re.compile(r":\d+$")
-
-
-def _address(target: str) -> tuple[str, int]:
-    address, _, port = target.rpartition(":")
-    return str(ipaddress.ip_address(address.strip("[]"))), int(port)
 
 
 class _Transfer:

@@ -27,12 +27,12 @@ from yarl import URL
 from curate.config import Download
 from curate.errors import CurateError
 from curate.ops.images.encoder import ImageEncoder, Refusal
+from curate.ops.web import dialler, hosts, transport
 from curate.ops.web import fetch as fetch_module
-from curate.ops.web import hosts, transport
+from curate.ops.web.dialler import is_public
 from curate.ops.web.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
 from curate.ops.web.names import LookUp, look_up
 from curate.ops.web.optout import opted_out
-from curate.ops.web.transport import is_public
 from curate.reasons import DropReason
 
 BODY = b"\xff\xd8\xff" + bytes(range(256)) * 40
@@ -611,7 +611,7 @@ def test_no_socket_is_made_for_a_forbidden_address(
     made: list[object] = []
     monkeypatch.setattr(socket, "socket", lambda *parts: made.append(parts))
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    transfer = transport._Transfer([], transport.Dialler({}))
+    transfer = transport._Transfer([], dialler.Dialler({}))
     transfer.begin(URL("http://x.test/"), resolve=[], seconds=1, limit=lambda _: 0)
     info = (family, socket.SOCK_STREAM, 6, (address, 80))
     assert transfer._open(pycurl.SOCKTYPE_IPCXN, info) == pycurl.SOCKET_BAD
@@ -619,15 +619,15 @@ def test_no_socket_is_made_for_a_forbidden_address(
 
 
 def test_an_address_is_permitted_at_the_mapped_port_alone() -> None:
-    dialler = transport.Dialler({"site.test": "127.0.0.1:8080", "six.test": "[::1]:81"})
+    given = dialler.Dialler({"site.test": "127.0.0.1:8080", "six.test": "[::1]:81"})
     site, six = URL("http://Site.test./x"), URL("http://six.test/x")
-    assert dialler.may_dial("127.0.0.1", 8080, url=site)
-    assert dialler.may_dial("::1", 81, url=six)
+    assert given.may_dial("127.0.0.1", 8080, url=site)
+    assert given.may_dial("::1", 81, url=six)
     for address, port in (("127.0.0.1", 8081), ("127.0.0.1", 81), ("::1", 8080), ("::1", 81)):
-        assert not dialler.may_dial(address, port, url=site)
+        assert not given.may_dial(address, port, url=site)
     for url in ("http://127.0.0.1:8080/x", "http://other.test/x", "http://a.site.test/x"):
-        assert not dialler.may_dial("127.0.0.1", 8080, url=URL(url))
-        assert dialler.may_dial("8.8.8.8", 80, url=URL(url))
+        assert not given.may_dial("127.0.0.1", 8080, url=URL(url))
+        assert given.may_dial("8.8.8.8", 80, url=URL(url))
 
 
 def test_a_mapped_address_is_for_its_host_alone(site: Site) -> None:
@@ -674,15 +674,15 @@ class _Names:
 def dialled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What would have been connected to: a permitted address is recorded and then refused."""
     found: list[tuple[str, int]] = []
-    real = transport.Dialler.may_dial
+    real = dialler.Dialler.may_dial
 
-    def record(self: transport.Dialler, address: str, port: int, *, url: URL) -> bool:
+    def record(self: dialler.Dialler, address: str, port: int, *, url: URL) -> bool:
         if not real(self, address, port, url=url):
             return False
         found.append((address, port))
         return address.startswith("127.")
 
-    monkeypatch.setattr(transport.Dialler, "may_dial", record)
+    monkeypatch.setattr(dialler.Dialler, "may_dial", record)
     return found
 
 

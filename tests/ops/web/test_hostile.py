@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from curate.ops.images.encoder import ImageEncoder, Refusal
-from curate.ops.web import hosts, transport
+from curate.ops.web import dialler, hosts
 from curate.ops.web.fetch import Fetched, FetchPolicy, _retry_after, fetch, request_url
 from curate.ops.web.transport import Answer, FetchError
 from curate.reasons import DropReason
@@ -40,15 +40,15 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 def dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every address that was permitted; another than the loopback's would be refused and fail."""
     found: list[str] = []
-    real = transport.Dialler.may_dial
+    real = dialler.Dialler.may_dial
 
-    def record(self: transport.Dialler, address: str, port: int, *, url: URL) -> bool:
+    def record(self: dialler.Dialler, address: str, port: int, *, url: URL) -> bool:
         if not real(self, address, port, url=url):
             return False
         found.append(address)
         return address == "127.0.0.1"
 
-    monkeypatch.setattr(transport.Dialler, "may_dial", record)
+    monkeypatch.setattr(dialler.Dialler, "may_dial", record)
     monkeypatch.setattr(hosts, "BACKOFF", 0.05)
     yield found
     assert set(found) <= {"127.0.0.1"}

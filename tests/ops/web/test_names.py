@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from curate.ops.web import names, transport
+from curate.ops.web import dialler, names
 from curate.ops.web.fetch import Fetched, FetchPolicy, fetch
 from curate.ops.web.names import LookUp, Names, look_up
 from curate.reasons import DropReason
@@ -25,7 +25,7 @@ BODY = b"\xff\xd8\xff" + bytes(1000)
 @pytest.fixture(autouse=True)
 def _public(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two addresses of the loopback interface stand for public ones; no other is dialled."""
-    monkeypatch.setattr(transport, "is_public", {"127.0.0.1", "::1"}.__contains__)
+    monkeypatch.setattr(dialler, "is_public", {"127.0.0.1", "::1"}.__contains__)
 
 
 @pytest.fixture(autouse=True)
