@@ -56,6 +56,15 @@ def surplus(trees: NDArray[np.int64], *, keep: int = 1) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
+def root_of(parent: Any, node: int) -> int:
+    """The root of `node` where `parent` holds the node above each, a root its own; paths are halved."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@nb.njit(cache=True, nogil=True)
 def _bucket_pairs(hashes: Any, rows: Any, exact: bool, out: Any) -> int:
     """Write the edges of each bucket of the sorted `hashes` to `out`, if it has room; how many."""
     fill = len(out) > 0

@@ -18,6 +18,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.ops.duplicates.components import root_of
 from curate.ops.images import looks
 from curate.ops.strings import buffers
 
@@ -120,14 +121,6 @@ def _is_small(left: Any, right: Any) -> bool:
 
 
 @nb.njit(cache=True, nogil=True)
-def _root(parent: Any, i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@nb.njit(cache=True, nogil=True)
 def _join(words: Any, seen: Any, bucket: Any, distance: int, parent: Any) -> None:
     """Join those of a `bucket` that are near; each is compared with the next `_WINDOW` of it."""
     size = len(bucket)
@@ -145,7 +138,7 @@ def _join(words: Any, seen: Any, bucket: Any, distance: int, parent: Any) -> Non
             i, j = bucket[at], bucket[other]
             if _apart(words[i], words[j], _is_small(seen[i], seen[j])) > distance:
                 continue
-            first, second = _root(parent, i), _root(parent, j)
+            first, second = root_of(parent, i), root_of(parent, j)
             if first != second and looks.alike(seen[i], seen[j]):
                 parent[max(first, second)] = min(first, second)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from curate.ops.duplicates.components import root_of
 from curate.ops.duplicates.minhash import end_of, shingles_of
 from curate.ops.hashing import xxh64
 from curate.ops.strings import buffers
@@ -69,14 +70,6 @@ def _similarity(x: Any, y: Any) -> float:
     return common / union if union else 1.0
 
 
-@nb.njit(cache=True)
-def _root(parent: Any, node: int) -> Any:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
 @nb.njit(cache=True, nogil=True)
 def _joining(
     content: Any, offsets: Any, left: Any, right: Any, threshold: float, ngram: int
@@ -87,7 +80,7 @@ def _joining(
     x = np.empty(0, np.uint64)
     for k in range(len(left)):
         i, j = left[k], right[k]
-        a, b = _root(parent, i), _root(parent, j)
+        a, b = root_of(parent, i), root_of(parent, j)
         if a == b:
             continue
         if held != i:
