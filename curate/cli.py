@@ -32,7 +32,7 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.lock import locked
 from curate.reasons import FETCH_FAILURES
-from curate.run import Run
+from curate.run import DISTRIBUTION, Run
 
 app = typer.Typer(
     help="From a raw pool of (image URL, caption) pairs to balanced WebDataset shards and a report.",
@@ -45,7 +45,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"curate {version_of('curate')}")
+        print(f"curate {version_of(DISTRIBUTION)}")
         raise typer.Exit
 
 

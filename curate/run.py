@@ -267,6 +267,10 @@ def totals(run: Run, stage: Stage) -> dict[str, Any]:
     }
 
 
+DISTRIBUTION = "curate-clip"
+"""The name of this project on the package index."""
+
+
 def versions() -> dict[str, str]:
     """Versions of what a run's output depends on."""
     names = ("curate", "apache-beam", "pyarrow", "numpy", "open_clip_torch", "torch",
@@ -274,7 +278,7 @@ def versions() -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            found[name] = metadata.version(DISTRIBUTION if name == "curate" else name)
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found

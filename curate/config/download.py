@@ -35,7 +35,7 @@ class Download(Model):
     decode_timeout: float = Field(60.0, gt=0, description="seconds for one image, then it is hung")
     max_redirects: int = Field(5, ge=0, description="followed for one URL")
     user_agent: str = Field(
-        "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate)",
+        "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate-clip)",
         description="what hosts see as the name of this program",
     )
     contact: str | None = Field(

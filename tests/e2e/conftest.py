@@ -76,7 +76,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path.parent if "PYTEST_XDIST_WORKER" in os.environ else path
 
 
-def _made_once(shared: Path, name: str, curate: Command, *options: str) -> Path:
+def made_once(shared: Path, name: str, curate: Command, *options: str) -> Path:
     """The run directory of a demo: the first process makes it. What it said stands beside it."""
     out = shared / name / "run"
     words = out.parent / "stdout"
@@ -91,7 +91,7 @@ def _made_once(shared: Path, name: str, curate: Command, *options: str) -> Path:
 @pytest.fixture(scope="session")
 def demo_run(process: Command, shared: Path) -> Path:
     """The run directory of a whole demo."""
-    return _made_once(shared, "demo", process)
+    return made_once(shared, "demo", process)
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +108,7 @@ def some_pairs(shared: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def some_run(curate: Command, shared: Path, some_pairs: tuple[str, ...]) -> Path:
     """The run directory of a demo over a third of its pool."""
-    return _made_once(shared, "some", curate, *some_pairs)
+    return made_once(shared, "some", curate, *some_pairs)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ WEIGHTS = "shipped://pipelines/demo/scorer/curate-mini.safetensors"
 NEEDED = (
     "parser no_such_parser: python -m spacy download no_such_parser"
     if find_spec("spacy")
-    else "package spacy: pip install 'curate[scores]'"
+    else "package spacy: pip install 'curate-clip[scores]'"
 )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from curate.errors import CurateError
 from curate.ops.scores.clip import ClipModel
 
-_EXTRA = "pip install 'curate[scores]'"
+_EXTRA = "pip install 'curate-clip[scores]'"
 _OCR = f"{_EXTRA} && pip install --no-deps rapidocr-onnxruntime"
 PACKAGES = {
     "relations": ("spacy", _EXTRA),
