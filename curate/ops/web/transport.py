@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,15 @@ ACCEPT = "image/*,*/*;q=0.1"
 _STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})(?!\d)")
 _OURS = frozenset({pycurl.E_FAILED_INIT, pycurl.E_SSL_CACERT_BADFILE})
 """What libcurl fails at before anybody is asked."""
+_NO_BODY = frozenset({204, 304})
+"""What ends with its headers; some send a body all the same, which the next request would find."""
+_HTTP2_STREAM = 92  # CURLE_HTTP2_STREAM
+_DOUBTFUL = frozenset({DropReason.PROTOCOL, DropReason.RESET})
+_SHARED = 1.0
+"""Seconds that a host's further requests wait for its first connection, which HTTP/2 can share.
+
+libcurl's own CURLOPT_PIPEWAIT waits, where it turns out to be HTTP/1.1, for the whole first answer.
+"""
 _ELAPSED = re.compile(r" after \d+ ms")
 _REASONS = {
     pycurl.E_URL_MALFORMAT: DropReason.BAD_URL,
@@ -77,7 +86,7 @@ def untrusted() -> Iterator[None]:
 
 @dataclass
 class Answer:
-    """An HTTP answer; `over`: there was more of the body than was wanted, and it was not read."""
+    """An HTTP answer; `over`: no more of it is wanted than was read, and its connection is closed."""
 
     status: int
     headers: list[tuple[str, str]]  # names in lower case
@@ -113,12 +122,21 @@ class _Transfer:
         for option, value in options:
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
+        self.curl.setopt(pycurl.PREREQFUNCTION, self._connect)
         self.curl.setopt(pycurl.HEADERFUNCTION, self._header)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._write)
 
-    def begin(self, url: URL, *, resolve: list[str], seconds: float, limit: Limit) -> None:
+    def begin(
+        self, url: URL, *, resolve: list[str], seconds: float, limit: Limit,
+        connected: asyncio.Event, alone: bool,
+    ) -> None:  # fmt: skip
+        """Prepare a request; `connected` is set once it has a connection, `alone` one of its own."""
         self._url = url
         self.curl.setopt(pycurl.URL, str(url))
+        self.curl.setopt(pycurl.FRESH_CONNECT, int(alone))
+        version = pycurl.CURL_HTTP_VERSION_1_1 if alone else pycurl.CURL_HTTP_VERSION_2TLS
+        self.curl.setopt(pycurl.HTTP_VERSION, version)
+        self._connected = connected
         if resolve:
             self.curl.setopt(pycurl.RESOLVE, resolve)
         else:  # or what an earlier request brought would count again
@@ -144,6 +162,10 @@ class _Transfer:
             self.fault = error
             return int(pycurl.SOCKET_BAD)
 
+    def _connect(self, *_ends: object) -> int:
+        self._connected.set()
+        return int(pycurl.PREREQFUNC_OK)
+
     def _header(self, line: bytes) -> int | None:
         if line.strip():
             self._lines.append(line)
@@ -165,7 +187,7 @@ class _Transfer:
         self.answer = Answer(status, [_field(line) for line in lines[1:]])
         with untrusted():
             self._wanted = self._limit(self.answer)
-            self.answer.over = self.answer.length > self._wanted
+            self.answer.over = self.answer.length > self._wanted or status in _NO_BODY
         return -1 if self.answer.over else None
 
     def _write(self, chunk: bytes) -> int | None:
@@ -179,7 +201,29 @@ class _Transfer:
         self.answer.over = len(self.answer.body) > self._wanted
         return -1 if self.answer.over else None
 
-    def error(self, code: int, message: str) -> Exception:
+    def outcome(self, code: int, message: str) -> Answer | BaseException:
+        """What came of the request that libcurl ended so."""
+        if self.fault is not None:
+            return self.fault
+        if self.answer is not None and (code == pycurl.E_OK or self.answer.over):
+            return self.answer
+        return (
+            FetchError(DropReason.PROTOCOL) if code == pycurl.E_OK else self._error(code, message)
+        )
+
+    def fell_with_others(self, code: int, outcome: Answer | BaseException) -> bool:
+        """Whether what failed may be the connection, for what another request brought or did there.
+
+        Over HTTP/1.1 that is so before an answer began, on a connection that was used before. One of
+        HTTP/2 is shared, and all that is asked on it ends with it, unless the stream alone was reset.
+        """
+        if not isinstance(outcome, FetchError) or outcome.reason not in _DOUBTFUL:
+            return False
+        if self.curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
+            return code != _HTTP2_STREAM
+        return self.answer is None and not self.curl.getinfo(pycurl.NUM_CONNECTS)
+
+    def _error(self, code: int, message: str) -> Exception:
         """What a failure was: a FetchError, or a fault of this machine."""
         if self._forbidden and not self._dialled:
             detail = f"{self._forbidden[0]} is not a public address"
@@ -209,6 +253,11 @@ def _field(line: bytes) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
+async def _wait(event: asyncio.Event, *, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
 class Transport:
     """Connections that are kept and shared, as are the addresses of names and the certificates."""
 
@@ -224,8 +273,6 @@ class Transport:
             (pycurl.NOSIGNAL, 1),
             (pycurl.PROXY, ""),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
-            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
-            (pycurl.PIPEWAIT, 1),
             (pycurl.CAINFO, ssl.get_default_verify_paths().cafile or certifi.where()),
             (pycurl.USERAGENT, user_agent),
             (pycurl.HTTPHEADER, [f"Accept: {ACCEPT}"]),
@@ -235,11 +282,15 @@ class Transport:
             (pycurl.CONNECT_TO, self._dialler.connect_to),
         ]
         self._idle: list[_Transfer] = []
+        self._connected: dict[str, asyncio.Event] = {}
+        """By scheme, host and port: what is set once the first connection stands, or failed."""
         self._resolved = {"": ""}
         """What libcurl knows: addresses by host and port, as CURLOPT_RESOLVE takes them."""
 
     async def get(self, url: URL, *, seconds: float, limit: Limit) -> Answer:
         """The answer to one request, wherever it stands: no redirect is followed.
+
+        What fell with a connection that others had used, or use, is asked once more on one of its own.
 
         Raises
         ------
@@ -251,23 +302,35 @@ class Transport:
         clock = asyncio.get_running_loop().time
         started = clock()
         name, addresses = await self._addresses(url, seconds=seconds)
+        origin = str(url.origin())
+        if connected := self._connected.get(origin):
+            if url.scheme == "https" and not connected.is_set():
+                await _wait(connected, seconds=min(_SHARED, started + seconds - clock()))
+        else:
+            connected = self._connected[origin] = asyncio.Event()
         resolve = [] if self._resolved.get(name) == addresses else [f"{name}:{addresses}"]
-        left = started + seconds - clock()
         transfer = self._idle.pop() if self._idle else _Transfer(self._options, self._dialler)
-        transfer.begin(url, resolve=resolve, seconds=left, limit=limit)
-        failure = None
-        try:
-            await self._multi.perform(transfer.curl)
-        except pycurl.error as error:
-            failure = error
-        self._resolved[name] = addresses
-        answer, transfer.answer = transfer.answer, None
+        for alone in (False, True):
+            left = started + seconds - clock()
+            transfer.begin(
+                url, resolve=resolve, seconds=left, limit=limit, connected=connected, alone=alone
+            )
+            code, message = pycurl.E_OK, ""
+            try:
+                await self._multi.perform(transfer.curl)
+            except pycurl.error as error:
+                code, message = error.args
+            finally:
+                connected.set()
+            self._resolved[name] = addresses
+            outcome = transfer.outcome(code, message)
+            if alone or not transfer.fell_with_others(code, outcome):
+                break
+        transfer.answer = None
         self._idle.append(transfer)
-        if transfer.fault is not None:
-            raise transfer.fault
-        if answer is not None and (failure is None or answer.over):
-            return answer
-        raise transfer.error(*failure.args) if failure else FetchError(DropReason.PROTOCOL)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome
 
     async def _addresses(self, url: URL, *, seconds: float) -> tuple[str, str]:
         """What libcurl is to know of the host of `url`: nothing if that is no name, or mapped."""

@@ -1,5 +1,6 @@
 """The fetcher against a real server on 127.0.0.1; nothing here leaves the loopback interface."""
 
+import asyncio
 import dataclasses
 import gzip
 import hashlib
@@ -612,7 +613,10 @@ def test_no_socket_is_made_for_a_forbidden_address(
     monkeypatch.setattr(socket, "socket", lambda *parts: made.append(parts))
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     transfer = transport._Transfer([], dialler.Dialler({}))
-    transfer.begin(URL("http://x.test/"), resolve=[], seconds=1, limit=lambda _: 0)
+    transfer.begin(
+        URL("http://x.test/"), resolve=[], seconds=1, limit=lambda _: 0,
+        connected=asyncio.Event(), alone=False,
+    )  # fmt: skip
     info = (family, socket.SOCK_STREAM, 6, (address, 80))
     assert transfer._open(pycurl.SOCKTYPE_IPCXN, info) == pycurl.SOCKET_BAD
     assert made == []
