@@ -17,7 +17,8 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.ops.images.encoder import ImageEncoder, StoredImage
 from curate.ops.pool.rows import BROKEN, PoolFormat
-from curate.ops.pool.stored import ENDINGS, Place, read_places, read_webdataset
+from curate.ops.pool.samples import ENDINGS
+from curate.ops.pool.stored import Place, read_places, read_webdataset
 from curate.ops.scores.clip import ClipModel
 from curate.ops.selection.contamination import EmbeddingModel, caption_hashes, with_embeddings
 from curate.planning.asked import clip_model

@@ -20,11 +20,12 @@ from curate.ops.pool.kept import as_text, misfit, read_kept
 from curate.ops.pool.lines import NOT_UTF8, SHOWN, BadRow
 from curate.reasons import ErrorCode
 from curate.schema import BOXES, POOL, kept_columns
+from curate.unpacking import ENDINGS, Unpacked
 
 T = TypeVar("T")
 
-BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, EOFError, LZMAError, zlib.error,
-          ZstdError, tarfile.TarError)  # fmt: skip
+BROKEN = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, EOFError, LZMAError,
+          zlib.error, ZstdError, tarfile.TarError, RecursionError)  # fmt: skip
 """What readers raise on meeting a broken file."""
 
 ENDLESS = 1_000_000
@@ -33,7 +34,6 @@ ENDLESS = 1_000_000
 _ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
             "jsonl": "jsonl", "ndjson": "jsonl", "wat": "wat", "warc": "warc",
             "tar": "webdataset"}  # fmt: skip
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
 _USUAL_URL = ("url", "link", "image_url", "img_url")
 _USUAL_CAPTION = ("caption", "text", "alt", "alt_text", "title")
 _GIVEN = ("img2dataset", "quoted-tsv")  # no name tells these
@@ -59,8 +59,8 @@ class PoolFormat:
         if self.format != "auto":
             return self.format
         name = path.lower()
-        for packed in _PACKED:
-            name = name.removesuffix(packed)
+        for packed in ENDINGS:
+            name = name.removesuffix(f".{packed}")
         found = _ENDINGS.get(name.rsplit(".", 1)[-1]) or _sniff(path)
         if not found:
             raise UnreadableError(
@@ -185,11 +185,9 @@ def _listed(names: list[str]) -> str:
 def _sniff(path: str) -> str:
     """The format that the first bytes of a file tell, or empty."""
     with files.open_read(path) as file:
-        head = file.read(512)
-    if head.startswith(b"\x1f\x8b"):
         try:
-            head = zlib.decompressobj(wbits=31).decompress(head, 512)
-        except zlib.error:
+            head = Unpacked(file).read(512)
+        except ValueError:
             return ""
     if head.startswith(b"PAR1"):
         return "parquet"

@@ -5,12 +5,10 @@ as the failed rows of img2dataset, is fetched by its URL like any other pair.
 """
 
 import json
-import re
-import tarfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import groupby, islice
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,18 +19,15 @@ from curate.ops.images.boxes import EXPECTED, read_boxes
 from curate.ops.pool.jsonl import documents, json_text
 from curate.ops.pool.lines import BadRow
 from curate.ops.pool.rows import PoolFormat, UnreadableError, bad_rows, batched, pool_table
+from curate.ops.pool.samples import ENDINGS, Sample, read_samples
 from curate.reasons import SUCCESS
 from curate.schema import POOL
 
-ENDINGS = frozenset(["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg"])
-"""Of the members and files that are images; what they really are is found out later."""
 STATS = "_stats.json"
 """What the name of the statistics of an img2dataset shard ends in."""
 
 _ROWS = 2_000  # a table
 _LOOKED_AT = 100  # samples that say what is in the columns
-_TEXT_BYTES = 1 << 24
-_KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)$")
 
 
 class Place(NamedTuple):
@@ -58,82 +53,37 @@ def read_places(places: Iterable[tuple[int, Place]]) -> Iterator[tuple[int, byte
                 yield number, content
 
 
-@dataclass
-class _Sample:
-    number: int
-    key: str
-    place: Place | None = None
-    text: bytes | None = None
-    document: bytes | None = None
-
-
 def read_webdataset(path: str, *, pool: PoolFormat, name: str) -> Iterator[pa.Table]:
-    """The samples of a tar, tables of `schema.POOL`: neighbours whose names agree up to the first dot.
+    """The samples of a tar, tables of `schema.POOL`.
 
     A sample's caption is the field of its ``.json`` that `pool` names, else its ``.txt``. Its URL is
-    that of its ``.json``, else ``file:///NAME/KEY``, which is never fetched.
+    that of its ``.json``, else ``file:///NAME/KEY``, which is never fetched; a further sample with
+    the same key has ``KEY.2`` there.
     """
-    with files.open_read(path) as file:
-        for samples in batched(_samples(file, path), size=_ROWS):
-            rows, bad = [], []
-            for sample in samples:
-                try:
-                    rows.append(_row(sample, pool=pool, name=name))
-                except (ValueError, RecursionError) as error:
-                    bad.append(BadRow(sample.number, str(error).splitlines()[0], sample.key))
-            columns = {
-                x: [row[x] for row in rows] for x in POOL.names if x not in ("error", "detail")
-            }
-            found = pool_table(**columns)
-            if pool.keep:
-                texts = pa.schema([(name, pa.string()) for name, _ in pool.keep])
-                kept = pa.Table.from_pylist([row["kept"] for row in rows], schema=texts)
-                found = pool.keeping(found, kept, path=path)
-            yield pa.concat_tables([found, pool.with_all(bad_rows(bad, path=path))])
+    for samples in batched(read_samples(path), size=_ROWS):
+        rows, bad = [], []
+        for sample in samples:
+            try:
+                rows.append(_row(sample, pool=pool, path=path, name=name))
+            except (ValueError, RecursionError) as error:
+                bad.append(BadRow(sample.number, str(error).splitlines()[0], sample.key))
+        columns = {x: [row[x] for row in rows] for x in POOL.names if x not in ("error", "detail")}
+        found = pool_table(**columns)
+        if pool.keep:
+            texts = pa.schema([(name, pa.string()) for name, _ in pool.keep])
+            kept = pa.Table.from_pylist([row["kept"] for row in rows], schema=texts)
+            found = pool.keeping(found, kept, path=path)
+        yield pa.concat_tables([found, pool.with_all(bad_rows(bad, path=path))])
 
 
 def first_documents(path: str) -> list[dict[str, Any]]:
     """The ``.json`` of the first samples of a tar, those that are objects."""
-    with files.open_read(path) as file:
-        texts = [x.document for x in islice(_samples(file, path), _LOOKED_AT) if x.document]
+    texts = [x.document for x in islice(read_samples(path), _LOOKED_AT) if x.document]
     return [one for text in texts for one in documents(text.replace(b"\n", b" "))]
 
 
-def _members(file: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined] # or it would remember them all
-            if member.isreg() and not member.issparse():
-                yield archive, member
-        # A broken header ends an archive as its last block does; only that one is empty.
-        file.seek(archive.offset)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError(f"no valid header at offset {archive.offset}")
-
-
-def _samples(file: IO[bytes], path: str) -> Iterator[_Sample]:
-    sample: _Sample | None = None
-    for archive, member in _members(file, path):
-        matched = _KEY.match(member.name)
-        if matched is None:
-            continue
-        key, ending = matched[1], matched[2].lower()
-        if sample is None or key != sample.key:
-            if sample is not None:
-                yield sample
-            sample = _Sample(number=sample.number + 1 if sample else 1, key=key)
-        if ending in ENDINGS:
-            sample.place = sample.place or Place(path, member.offset_data, member.size)
-        elif ending in ("txt", "json") and member.size <= _TEXT_BYTES:
-            content = archive.extractfile(member)
-            setattr(sample, "text" if ending == "txt" else "document", content and content.read())
-    if sample is not None:
-        yield sample
-
-
-def _row(sample: _Sample, *, pool: PoolFormat, name: str) -> dict[str, Any]:
-    if sample.place is None:
-        raise ValueError("a sample without an image")
+def _row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str, Any]:
+    sample.check()
     document = json.loads(sample.document.decode()) if sample.document is not None else {}
     if not isinstance(document, dict):
         raise ValueError("its .json is not an object")
@@ -141,11 +91,11 @@ def _row(sample: _Sample, *, pool: PoolFormat, name: str) -> dict[str, Any]:
     caption = _string(document, pool.caption)
     return {
         "kept": {name: json_text(document.get(name)) for name, _ in pool.keep},
-        "url": _string(document, pool.url) or f"file:///{name}/{sample.key}",
+        "url": _string(document, pool.url) or f"file:///{name}/{sample.name}",
         "caption": text if caption is None else caption,
         "uid": _string(document, pool.uid) if pool.uid else None,
         "blur_boxes": _boxes(document, pool.blur_boxes) if pool.blur_boxes else None,
-        **sample.place._asdict(),
+        **_place(sample, path)._asdict(),
     }
 
 
@@ -164,8 +114,18 @@ def _string(document: dict[str, Any], key: str) -> str | None:
     return value
 
 
+def _place(sample: Sample, path: str) -> Place:
+    assert sample.image is not None
+    return Place(path, *sample.image)
+
+
 def read_img2dataset(path: str, *, pool: PoolFormat) -> Iterator[pa.Table]:
-    """The rows of a shard by the parquet at `path`; its images are in the tar or folder beside it."""
+    """The rows of a shard by the parquet at `path`; its images are in the tar or folder beside it.
+
+    Of several rows and images with one key the first row has the first image. Where their numbers
+    differ nobody can tell which belongs to which: these rows are fetched like those without an image,
+    and a bad row at the end tells of the images, as of those that have no row.
+    """
     stem = path.removesuffix(".parquet")
     places = _tar_places(f"{stem}.tar") or _folder_places(stem)
     with files.open_read(path) as file:
@@ -176,34 +136,53 @@ def read_img2dataset(path: str, *, pool: PoolFormat) -> Iterator[pa.Table]:
             raise UnreadableError(
                 f"{path}: no column {min(missing)!r}: this is not a shard of img2dataset"
             )
+        asked = Counter(_stored_keys(source.read(columns=["key", "status"], use_threads=False)))
+        odd = [key for key in places if asked[key] != len(places[key])]
+        lost = {key: places.pop(key) for key in odd}
         wanted = [name for name in names if name in {*pool.columns, "key", "status"}]
         for batch in source.iter_batches(columns=wanted):
             table = pa.Table.from_batches([batch])
-            given = zip(*(table[x].to_pylist() for x in ("key", "status")), strict=True)
-            found = [places.get(key) if status == SUCCESS else None for key, status in given]
+            found = [
+                places[key].popleft() if key in places else None for key in _stored_keys(table)
+            ]
             columns = {
                 name: pa.array([place and getattr(place, name) for place in found], kind)
                 for name, kind in (("file", pa.string()), ("offset", pa.int64()), ("size", pa.int64()))
             }  # fmt: skip
             yield pool.normalise(table, path=path, **columns)
+    if lost:
+        yield pool.with_all(bad_rows([_unmatched(lost, asked, rows=asked.total())], path=path))
 
 
-def _tar_places(path: str) -> dict[str, Place]:
-    if not files.exists(path):
-        return {}
-    places: dict[str, Place] = {}
-    with files.open_read(path) as file:
-        for _, member in _members(file, path):
-            matched = _KEY.match(member.name)
-            if matched and matched[2].lower() in ENDINGS:
-                places.setdefault(matched[1], Place(path, member.offset_data, member.size))
+def _stored_keys(table: pa.Table) -> list[str | None]:
+    """The key of each row that has an image, None for the others."""
+    given = zip(*(table[x].to_pylist() for x in ("key", "status")), strict=True)
+    return [key if status == SUCCESS else None for key, status in given]
+
+
+def _unmatched(lost: Mapping[str, Sized], asked: Counter[str | None], *, rows: int) -> BadRow:
+    key, images = next(iter(lost.items()))
+    total = sum(map(len, lost.values()))
+    problem = (
+        f"{total:,} images beside it are left out: their keys have not as many rows with status"
+        f" {SUCCESS}; the first is {key}: {len(images)} in the images, {asked[key]} in the rows"
+    )
+    return BadRow(rows + 1, problem, key)
+
+
+def _tar_places(path: str) -> dict[str, deque[Place]]:
+    """The images of a tar by their key, which has no folder here."""
+    places: dict[str, deque[Place]] = defaultdict(deque)
+    for sample in read_samples(path, texts=False) if files.exists(path) else ():
+        if sample.image is not None:
+            places[sample.key.rpartition("/")[2]].append(_place(sample, path))
     return places
 
 
-def _folder_places(folder: str) -> dict[str, Place]:
-    places: dict[str, Place] = {}
+def _folder_places(folder: str) -> dict[str, deque[Place]]:
+    places: dict[str, deque[Place]] = {}
     for name, size in files.sizes(folder).items():
         key, _, ending = name.partition(".")
         if ending.lower() in ENDINGS:
-            places.setdefault(key, Place(files.join(folder, name), 0, size))
+            places.setdefault(key, deque([Place(files.join(folder, name), 0, size)]))
     return places

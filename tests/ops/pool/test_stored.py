@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from curate.errors import CurateError
 from curate.ops.pool.rows import PoolFormat
-from curate.ops.pool.stored import ENDINGS, Place, read_places
+from curate.ops.pool.samples import ENDINGS
+from curate.ops.pool.stored import Place, read_places
 from curate.ops.pool.tables import read_batches
 
 SHARD = PoolFormat(format="webdataset", url="url", caption="caption", uid="uid")
@@ -70,7 +71,7 @@ def test_a_broken_sample_is_a_bad_row(tmp_path: Path) -> None:
     assert [row["caption"] for row in found if row["error"] is None] == ["good"]
     details = [row["detail"].removeprefix(f"{path}: row ")[:29] for row in found if row["error"]]
     assert details == [
-        "1: a sample without an image", "2: Expecting property name en",
+        "1: a sample without an image:", "2: Expecting property name en",
         "3: its .json is not an object", "4: 'utf-8' codec can't decode",
         "5: 'utf-8' codec can't encode",
     ]  # fmt: skip

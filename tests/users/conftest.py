@@ -1,0 +1,5 @@
+"""Fixtures for what users do."""
+
+from tests.e2e.conftest import curate
+
+__all__ = ["curate"]
