@@ -55,5 +55,5 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@# pip makes the byte code on one processor, compileall on all.
 	$(PIP) --no-compile --editable '.[dev]'
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib > /dev/null || true
+	@PYTHONWARNINGS=ignore $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib > /dev/null || true
 	@touch $(READY)
