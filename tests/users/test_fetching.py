@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import struct
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
 
+from curate.ops.web import fetch as fetch_module
 from curate.ops.web import hosts
 from curate.ops.web.fetch import Fetched, FetchPolicy, fetch
+from curate.ops.web.robots import RobotsCache
 from curate.reasons import DropReason
 from tests.ops.web.hostile import CLOSE, HostileServer, Request, Route, serving
 
@@ -214,3 +217,33 @@ def test_a_shared_connection_that_ends_costs_no_other_image(certified: ssl.SSLCo
         got = fetched(paths, port=server.port, scheme="https", per_host=8, timeout=1.0)
     assert [x for x in got if paths[x.index] != "/odd" and x.content != IMAGE] == []
     assert max(server.requests[path] for path in paths if path != "/odd") <= 7
+
+
+AGENTS = "".join(f"User-agent: a{i}\n" for i in range(1_000))
+ROBOTS = (AGENTS + "".join(f"Allow: /{i}\n" for i in range(1_000))).encode()
+"""A million pairs of agent and rule in 30 kB."""
+
+
+@pytest.mark.parametrize("kept", [None, 1])
+def test_robots_txt_of_many_hosts_fit_into_memory(
+    kept: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the parsed ones do not fit, they are parsed again; nobody is asked for one again."""
+    if kept:
+        monkeypatch.setattr(fetch_module, "RobotsCache", partial(RobotsCache, max_bytes=kept))
+    monkeypatch.setattr(fetch_module, "ROBOTS", RobotsCache())
+    names = [f"h{i}.test" for i in range(20)]
+    server = HostileServer(otherwise=sends_image)
+    server.routes["/robots.txt"] = says(OK + b"Content-Length: %d\r\n\r\n" % len(ROBOTS) + ROBOTS)
+    tracemalloc.start()
+    with serving(server):
+        urls = [f"http://{name}/{i}.jpg" for i in range(3) for name in names]
+        policy = FetchPolicy(
+            retries=0, robots=True, connect_to=dict.fromkeys(names, f"127.0.0.1:{server.port}")
+        )
+        got = list(fetch(urls, uids=urls, policy=policy))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [one.reason for one in got] == [None] * len(urls)
+    assert server.requests["/robots.txt"] == len(names)
+    assert peak < 60_000_000

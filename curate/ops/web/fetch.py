@@ -26,7 +26,7 @@ from curate.ops.web import hosts
 from curate.ops.web.hosts import TRANSIENT, Host
 from curate.ops.web.names import LookUp, look_up
 from curate.ops.web.optout import read_list, reservation
-from curate.ops.web.robots import ROBOTS, ROBOTS_BYTES, RobotsRules
+from curate.ops.web.robots import ROBOTS, ROBOTS_BYTES, RobotsCache, RobotsRules
 from curate.ops.web.transport import Answer, FetchError, Limit, Transport, untrusted
 from curate.reasons import DropReason
 
@@ -113,6 +113,7 @@ class _Session:
         self.opt_out_list = read_list(policy.opt_out_list) if policy.opt_out_list else None
         self.slots = asyncio.Semaphore(policy.concurrency)
         self.hosts: dict[str, Host] = {}
+        self.rules: RobotsCache[RobotsRules] = RobotsCache()
         # A robots.txt is for whom it was sent to, by whoever was asked.
         self.asker = digest_of(policy.user_agent, policy.contact, policy.connect_to)
 
@@ -142,10 +143,10 @@ class _Session:
         return Fetched(index, bytes(answer.body), redirects=answer.redirects)
 
     def _wanted(self, answer: Answer) -> int:
-        if answer.status != 200:
-            return _DRAIN
-        reserved = reservation(answer, directives=self.policy.opt_out)
-        return 0 if reserved else self.policy.max_bytes
+        if reservation(answer, directives=self.policy.opt_out):
+            return 0
+        wanted = self.policy.max_bytes if answer.status == 200 else _DRAIN
+        return wanted if answer.length <= wanted else 0
 
     def _unwanted(self, answer: Answer) -> tuple[DropReason, str] | None:
         if reserved := reservation(answer, directives=self.policy.opt_out):
@@ -221,27 +222,32 @@ class _Session:
             return
         origin = str(target.origin())
         async with host.asking:
-            if origin not in host.robots:
-                host.robots[origin] = await self._read_robots(origin)
-        rules = host.robots[origin]
-        if isinstance(rules, FetchError):
-            raise copy(rules)
+            if error := host.no_robots.get(origin):
+                raise copy(error)
+            if (rules := self.rules.get(origin)) is None:
+                try:
+                    rules = await self._read_robots(origin)
+                except FetchError as error:
+                    host.no_robots[origin] = error
+                    raise copy(error) from None
+                self.rules.put(origin, rules, size=rules.size)
         with untrusted():
             permitted = rules.permit(target)
         if not permitted:
             raise FetchError(DropReason.OPTED_OUT, ROBOTS_TXT)
 
-    async def _read_robots(self, origin: str) -> RobotsRules | FetchError:
+    async def _read_robots(self, origin: str) -> RobotsRules:
         """RFC 9309, section 2.3.1: without one all is permitted; while it cannot be had, nothing."""
         key = f"{self.asker} {origin}"
         try:
             if (content := ROBOTS.get(key)) is None:
                 content = await self._robots_content(origin)
-                ROBOTS.put(key, content)
+                ROBOTS.put(key, content, size=len(content))
             with untrusted():
                 return RobotsRules(content)
         except FetchError as error:
-            return FetchError(error.reason, f"{ROBOTS_TXT}: {error.detail}", final=True)
+            detail = f"{ROBOTS_TXT}: {error.detail}"
+            raise FetchError(error.reason, detail, final=True) from None
 
     async def _robots_content(self, origin: str) -> bytes:
         try:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
 
-from curate.ops.web.robots import RobotsRules
 from curate.ops.web.transport import FetchError
 from curate.reasons import DropReason
 
@@ -35,7 +34,7 @@ class Host:
     def __init__(self, *, places: int, rate: float | None, attempts: int) -> None:
         self._places = asyncio.Semaphore(places)
         self.asking = asyncio.Lock()  # for robots.txt
-        self.robots: dict[str, RobotsRules | FetchError] = {}
+        self.no_robots: dict[str, FetchError] = {}  # why it cannot be had, by origin
         self._closed: FetchError | None = None
         self._pace = 1 / rate if rate else 0.0
         self._rounds = max(ROUNDS, attempts)

@@ -110,7 +110,7 @@ class Answer:
 
 
 Limit = Callable[[Answer], int]
-"""How many bytes of the body are wanted, seeing status and headers."""
+"""How many bytes of the body are wanted, seeing status and headers; for 0 it is not waited for."""
 
 
 class _Transfer:
@@ -187,7 +187,7 @@ class _Transfer:
         self.answer = Answer(status, [_field(line) for line in lines[1:]])
         with untrusted():
             self._wanted = self._limit(self.answer)
-            self.answer.over = self.answer.length > self._wanted or status in _NO_BODY
+            self.answer.over = not self._wanted or status in _NO_BODY
         return -1 if self.answer.over else None
 
     def _write(self, chunk: bytes) -> int | None:

@@ -1,6 +1,7 @@
 """robots.txt and opt-out lists, against a server on 127.0.0.1."""
 
 import time
+import tracemalloc
 from pathlib import Path
 from urllib.robotparser import RobotFileParser
 
@@ -9,13 +10,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from protego import Protego
 from yarl import URL
 
 from curate.errors import CurateError
 from curate.ops.web import hosts
 from curate.ops.web.fetch import Fetched, FetchPolicy, fetch, request_url
-from curate.ops.web.optout import OptOutList, read_list
-from curate.ops.web.robots import RobotsCache, RobotsRules
+from curate.ops.web.optout import AGENT, OptOutList, read_list
+from curate.ops.web.robots import ROBOTS_BYTES, RobotsCache, RobotsRules
 from curate.reasons import DropReason
 from tests.ops.web.hostile import HostileServer, Request, Route, serving
 
@@ -91,13 +93,13 @@ def test_that_there_is_no_robots_txt_is_kept_and_that_it_cannot_be_had_is_not() 
 
 def test_kept_files_grow_old() -> None:
     now = [1_000.0]
-    cache = RobotsCache(seconds=60, clock=lambda: now[0])
-    cache.put("a", b"rules")
+    cache = RobotsCache[bytes](seconds=60, clock=lambda: now[0])
+    cache.put("a", b"rules", size=5)
     now[0] += 60
     assert cache.get("a") == b"rules"
     now[0] += 1
     assert cache.get("a") is None
-    cache.put("a", b"")
+    cache.put("a", b"", size=0)
     assert cache.get("a") == b""
 
 
@@ -105,14 +107,14 @@ def test_kept_files_grow_old() -> None:
 def test_kept_files_are_those_used_last_and_take_no_more_than_their_room(
     steps: list[tuple[int, bool, int]],
 ) -> None:
-    cache = RobotsCache(max_bytes=8_000)
+    cache = RobotsCache[bytes](max_bytes=8_000)
     used: dict[str, bytes] = {}  # the one used last stands last
     for number, put, size in steps:
         name = str(number)
         if put:
             used.pop(name, None)
             used[name] = bytes(size)
-            cache.put(name, used[name])
+            cache.put(name, used[name], size=size)
         elif name in used:
             used[name] = used.pop(name)
         while sum(500 + len(x) for x in used.values()) > 8_000:
@@ -121,6 +123,57 @@ def test_kept_files_are_those_used_last_and_take_no_more_than_their_room(
             assert cache.get(name) == used.get(name)
     for name in used:
         assert cache.get(name) == used[name]
+
+
+def lines(*pieces: str) -> bytes:
+    return "\n".join(pieces).encode()[:ROBOTS_BYTES]
+
+
+LONG_ROBOTS = {
+    "rules": lines("User-agent: *", *(f"Disallow: /{i:x}" for i in range(40_000))),
+    "agents with rules": lines(
+        *(f"User-agent: a{i:x}" for i in range(20_000)), *(f"Allow: /{i:x}" for i in range(40_000))
+    ),
+    "all that stand for us": lines(
+        *("User-agent: " + AGENT[:i] for i in range(1, 7)), *(f"Allow: /{i:x}" for i in range(50_000))
+    ),
+    "ends": lines("User-agent: *", *(f"Allow: /{i:x}$" for i in range(60_000))),
+    "stars": lines("User-agent: *", *(f"Allow: /*{i:x}*" for i in range(60_000))),
+    "a long line": lines("User-agent: *", "Disallow: /" + "*a" * 300_000),
+    "empty lines": b"\n" * ROBOTS_BYTES,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LONG_ROBOTS)
+def test_no_robots_txt_takes_more_memory_than_it_is_counted_for(case: str) -> None:
+    tracemalloc.start()
+    rules = RobotsRules(LONG_ROBOTS[case])
+    rules.permit(URL("http://a.test/x.jpg"))
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < rules.size <= 40_000_000
+    assert peak < 60_000_000
+
+
+@given(st.lists(st.sampled_from(
+    ["User-agent: *", "user agent curate", "Useragent:CUR*", "User-agent: other # x", "User-agent:",
+     "USER-AGENT : a", "Disallow: /", "Disallow: /x", "Allow: /x/y", "Sitemap: z", "", "junk", "j: k"]
+), max_size=12))  # fmt: skip
+def test_the_other_agents_of_a_robots_txt_change_nothing(lines: list[str]) -> None:
+    content = "\n".join(lines)
+    whole, ours = Protego.parse(content), RobotsRules(content.encode())
+    for path in ("/", "/x", "/x/y", "/z"):
+        url = f"http://a.test{path}"
+        assert ours.permit(URL(url)) is whole.can_fetch(url, "curate")
+
+
+def test_the_first_part_of_a_long_robots_txt_holds() -> None:
+    rules = "User-agent: *\nDisallow: /art\n" + "#" * 600_000
+    server = HostileServer({"/robots.txt": replies(200, rules)}, otherwise=replies())
+    with serving(server):
+        got = fetch_all(server, "http://a.test/art/x", "http://a.test/x", robots=True)
+    assert [one.reason for one in got] == [DropReason.OPTED_OUT, None]
+    assert server.requests["/robots.txt"] == 1
 
 
 def test_without_robots_nobody_asks_for_it() -> None:
