@@ -2,16 +2,24 @@
 
 import dataclasses
 import time
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.commands.terminal import one_line_errors, out_console
 from curate.errors import CurateError
-from curate.metadata.recipe import RECIPES, Source
+from curate.metadata.recipe import RECIPES, Limits, Source
+
+if TYPE_CHECKING:
+    from curate.metadata.build import Built
 
 app = typer.Typer(help="Entry lists: the concepts a pool is balanced over.", no_args_is_help=True)
 Paths = list[str] | None
+
+
+_SHOWN = 10
+"""Entries of a source that are shown from either end of it."""
 
 
 def _files(option: str, text: str) -> Any:
@@ -51,6 +59,19 @@ def build(
         Paths, _files("--captions", "Texts whose words and pairs are counted: a pool or lines.")
     ] = None,
     caption_column: Annotated[str, typer.Option(help="Their column.")] = "caption",
+    ignore_case: Annotated[
+        bool,
+        typer.Option("--ignore-case", help="All in lower case, for runs with prepare.ignore_case."),
+    ] = False,
+    stop_words: Annotated[
+        Paths,
+        typer.Option(
+            "--stop-words",
+            metavar="FILE",
+            help="Words, one a line, that are no entries and begin or end no pair;"
+            " shipped://metadata/stop-words-en.txt for English. Repeatable.",
+        ),
+    ] = None,
     limit: Annotated[int | None, _limit("Entries in all.")] = None,
     min_count: Annotated[int | None, _limit("Of a word.")] = None,
     unigram_share: Annotated[float | None, _limit("Of the distinct words, by count.")] = None,
@@ -110,24 +131,55 @@ def build(
             titles=tuple(titles or ()),
             captions=tuple(captions or ()),
             caption_column=caption_column,
+            ignore_case=ignore_case,
+            stop_words=tuple(stop_words or ()),
             licences=_licences(licence or []),
         )
+        limits = dataclasses.replace(RECIPES[recipe], **changes)
         built = build_list(
-            inputs,
-            limits=dataclasses.replace(RECIPES[recipe], **changes),
-            language=language,
-            out=out,
-            memory=memory_mb << 20,
+            inputs, limits=limits, language=language, out=out, memory=memory_mb << 20
         )
-        for name, tally in built.tallies.items():
-            out_console.print(
-                f"{name:10} {tally.taken:>9,} of {tally.offered:,}: {tally.below:,} below the"
-                f" threshold, {tally.unfit:,} unfit, {tally.duplicate:,} offered before,"
-                f" {tally.over:,} over the limit"
-            )
+        for line in _told(built, limits):
+            out_console.print(line)
         out_console.print(
             f"{built.entries:,} entries  {built.path}  {time.monotonic() - started:.0f} s"
         )
+
+
+def _told(built: "Built", limits: Limits) -> Iterator[str]:
+    """What became of each source's candidates, and the first and the last that it gave."""
+    thresholds = {
+        Source.UNIGRAMS: f"--min-count {limits.min_count:,}",
+        Source.BIGRAMS: f"--min-pmi {limits.min_pmi:.3g} or --min-bigram-count"
+        f" {limits.min_bigram_count:,}",
+        Source.TITLES: f"--min-views {limits.min_views:,}",
+    }
+    lowest = {
+        Source.UNIGRAMS: ("unigram_count", "count"),
+        Source.BIGRAMS: ("bigram_pmi", "PMI"),
+        Source.TITLES: ("title_views", "views"),
+    }
+    for name, tally in built.tallies.items():
+        source = Source(name)
+        yield (
+            f"{name:10} {tally.taken:>9,} of {tally.offered:,}: {tally.below:,} below"
+            f" {thresholds.get(source, 'the threshold')}, {tally.unfit:,} unfit,"
+            f" {tally.duplicate:,} offered before, {tally.over:,} over the limit"
+            + (
+                f"; {built.stopped[name]:,} with a stop word left out"
+                if name in built.stopped
+                else ""
+            )
+        )
+        taken = built.taken[name]
+        if not taken:
+            continue
+        key, unit = lowest.get(source, ("", ""))
+        last = built.lowest.get(key)
+        yield f"{'':10} first: {', '.join(taken[:_SHOWN])}{' …' if len(taken) > _SHOWN else ''}"
+        if len(taken) > _SHOWN:
+            rest = taken[_SHOWN:][-_SHOWN:]
+            yield f"{'':10} last{f' ({unit} {last:,.6g})' if last else ''}: {', '.join(rest)}"
 
 
 def _licences(given: list[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,10 +40,13 @@ class Inputs:
     titles: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
     caption_column: str = "caption"
+    ignore_case: bool = False  # all in lower case; what differs in case alone adds up
+    stop_words: tuple[str, ...] = ()  # lists of words that are no entry, nor either word of a pair
     licences: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not (self.numbers or any(getattr(self, name) for name in _SOURCE_OF)):
+        given = set(_SOURCE_OF) - {"pmi_unigrams", "stop_words"}
+        if not (self.numbers or any(getattr(self, name) for name in given)):
             raise CurateError("no source given; give at least one, such as --unigrams FILE")
         if self.bigrams and self.captions:
             raise CurateError("--bigrams and --captions: the PMI of two texts; give one of them")
@@ -63,6 +66,7 @@ _SOURCE_OF = {
     "titles": Source.TITLES,
     "captions": "captions",
     "pmi_unigrams": "pmi-unigrams",
+    "stop_words": "stop-words",
 }
 
 
@@ -72,6 +76,9 @@ class Built:
 
     entries: int
     tallies: dict[str, Tally]
+    lowest: dict[str, float | None]  # count, PMI or views of the last that was taken
+    stopped: dict[str, int]  # stop words, and pairs with one, that a source offered
+    taken: dict[str, list[str]]  # by source, the best first
     path: str
 
 
@@ -86,7 +93,7 @@ def build(inputs: Inputs, *, limits: Limits, language: str, out: str, memory: in
         record = builder.record()
     entries = builder.selection.entries
     if not entries:
-        raise CurateError(f"{out}: no entry passed the limits; see --min-count and the like")
+        raise CurateError(f"{out}: no entry passed the limits: {_nearest(builder)}")
     content = "".join(f"{entry}\n" for entry in entries).encode()
     manifest = files.join(os.path.dirname(out) or ".", MANIFEST)
     known = files.read_json(manifest) if files.exists(manifest) else {}
@@ -99,7 +106,24 @@ def build(inputs: Inputs, *, limits: Limits, language: str, out: str, memory: in
     }
     files.write_bytes(out, content)
     files.write_json(manifest, dict(sorted(known.items())))
-    return Built(entries=len(entries), tallies=builder.tallies, path=out)
+    return Built(
+        entries=len(entries), tallies=builder.tallies, lowest=builder.lowest,
+        stopped=builder.stopped, taken=builder.taken, path=out,
+    )  # fmt: skip
+
+
+def _nearest(builder: "_Builder") -> str:
+    """What the sources offered in vain, and the options that say why."""
+    limits = builder.limits
+    said = {
+        Source.UNIGRAMS: f"--min-count {limits.min_count}",
+        Source.BIGRAMS: f"--min-pmi {limits.min_pmi:.3g} or --min-bigram-count"
+        f" {limits.min_bigram_count}",
+        Source.TITLES: f"--min-views {limits.min_views}",
+    }
+    below = {x: tally.below for x, tally in builder.tallies.items() if tally.below}
+    found = [f"{n:,} {x} are below {said[Source(x)]}" for x, n in below.items()]
+    return "; ".join(found) or "the sources hold none that can be one"
 
 
 class _Builder:
@@ -116,18 +140,22 @@ class _Builder:
         self.tallies: dict[str, Tally] = {}
         self.lowest: dict[str, float | None] = {}
         self.skipped: dict[str, int] = {}
+        self.stopped: dict[str, int] = {}
+        self.taken: dict[str, list[str]] = {}
+        words = [word for block in self._plain(inputs.stop_words) for word in block.to_pylist()]
+        self.stop_words = self._folded(pa.array(words, pa.large_string()))
 
     def record(self) -> dict[str, Any]:
         """Choose from all sources, in their order; what the manifest says of it."""
         inputs, limits = self.inputs, self.limits
         if inputs.numbers:
-            self._take(Source.NUMBERS, _in_order([str(i) for i in range(100)]))
+            self._take(Source.NUMBERS, _in_order([str(i) for i in range(100)], self._folded))
         if inputs.lists:
             self._take(Source.LIST, _numbered(self._plain(inputs.lists)))
         if inputs.wordnet:
             names = (sources.wordnet(p, synset_names=limits.synset_names) for p in inputs.wordnet)
             unique = dict.fromkeys(name for found in names for name in found)
-            self._take(Source.WORDNET, _in_order(list(unique)))
+            self._take(Source.WORDNET, _in_order(list(unique), self._folded))
         if inputs.unigrams or inputs.bigrams or inputs.captions:
             self._take_ngrams()
         if inputs.titles:
@@ -138,13 +166,35 @@ class _Builder:
             "sources": {name: dataclasses.asdict(tally) for name, tally in self.tallies.items()},
             "lowest": self.lowest,
             "limits": dataclasses.asdict(limits),
+            **({"ignore_case": True} if inputs.ignore_case else {}),
+            **({"stopped": self.stopped} if inputs.stop_words else {}),
             "inputs": self._files(),
             "licences": self._licences(),
         }
 
     def _take(self, source: Source, candidates: Candidates, **limits: Any) -> float | None:
         tally = self.tallies[source] = Tally()
-        return self.selection.take(candidates, tally=tally, **limits)
+        before = len(self.selection.entries)
+        lowest = self.selection.take(candidates, tally=tally, **limits)
+        self.taken[source] = self.selection.entries[before:]
+        return lowest
+
+    def _folded(self, entries: Any) -> Any:
+        """Strings as they count: in lower case where case is ignored."""
+        return pc.utf8_lower(entries) if self.inputs.ignore_case else entries
+
+    def _unstopped(self, table: pa.Table, source: Source) -> pa.Table:
+        """The rows of (entry, count) whose first and last words are no stop words."""
+        if not len(self.stop_words):
+            return table
+        words = pc.split_pattern(table["entry"].combine_chunks(), " ")
+        ends = (pc.list_element(words, 0), pc.list_slice(words, 1, 2, return_fixed_size_list=False))
+        stopped = pc.is_in(ends[0], value_set=self.stop_words)
+        if source is Source.BIGRAMS:
+            stopped = pc.or_(stopped, pc.is_in(pc.list_flatten(ends[1]), value_set=self.stop_words))
+        left = table.filter(pc.invert(stopped))
+        self.stopped[source] = self.stopped.get(source, 0) + len(table) - len(left)
+        return left
 
     def _take_ngrams(self) -> None:
         """Words, then pairs; the PMI of a pair is that within its own text."""
@@ -156,7 +206,7 @@ class _Builder:
         if inputs.unigrams or inputs.captions:
             self.lowest["unigram_count"] = self._take(
                 Source.UNIGRAMS,
-                _scored(words),
+                _scored(words, lambda found: self._unstopped(found, Source.UNIGRAMS)),
                 threshold=limits.min_count,
                 most=limits.max_unigrams,
                 share=limits.unigram_share,
@@ -190,12 +240,13 @@ class _Builder:
         for pattern in self.inputs.captions:
             for path in _expanded(pattern, option="--captions"):
                 for batch in sources.texts(path, column=self.inputs.caption_column):
-                    ngrams.add(batch)
+                    ngrams.add(self._folded(batch))
         ngrams.flush()
         return ngrams.words, ngrams.pairs
 
     def _lifts(self, pairs: Counts, *, words: pa.Table, total: int) -> Candidates:
-        for table in pairs.partitions():
+        for found in pairs.partitions():
+            table = self._unstopped(found, Source.BIGRAMS)
             score = lift(table, words=words, total=total)
             score[table["count"].to_numpy() < self.limits.min_bigram_count] = 0
             entries = table["entry"].combine_chunks()
@@ -228,11 +279,11 @@ class _Builder:
             for found in sources.pageviews(
                 rows, domains=domains, min_row_views=limits.min_row_views
             ):
-                counts.add(*found)
+                counts.add(self._folded(found[0]), found[1])
             self.skipped[path] = rows.skipped
         self.lowest["title_views"] = self._take(
             Source.TITLES,
-            _scored(counts),
+            _scored(counts, lambda found: found),
             threshold=limits.min_views,
             most=limits.max_titles,
             share=limits.title_share,
@@ -243,14 +294,14 @@ class _Builder:
             empty = True
             for block in sources.plain(path):
                 empty = empty and not len(block)
-                yield block
+                yield self._folded(block)
             if empty:
                 raise CurateError(f"{path}: no entry in it; expected one a line")
 
     def _add(self, counts: Counts, path: str, pattern: str, read: Any) -> None:
         rows = sources.Rows(path, pattern)
         for entries, numbers in read(rows):
-            counts.add(entries, numbers)
+            counts.add(self._folded(entries), numbers)
         self.skipped[path] = rows.skipped
 
     def _files(self) -> list[dict[str, Any]]:
@@ -290,8 +341,8 @@ def _expanded(pattern: str, *, option: str) -> list[str]:
     return found
 
 
-def _in_order(entries: list[str]) -> Candidates:
-    return _numbered(iter([pa.array(entries, pa.large_string())]))
+def _in_order(entries: list[str], folded: Callable[[pa.Array], pa.Array]) -> Candidates:
+    return _numbered(iter([folded(pa.array(entries, pa.large_string()))]))
 
 
 def _numbered(blocks: Iterator[pa.Array]) -> Candidates:
@@ -302,6 +353,6 @@ def _numbered(blocks: Iterator[pa.Array]) -> Candidates:
         at += len(block)
 
 
-def _scored(counts: Counts) -> Candidates:
-    for table in counts.partitions():
+def _scored(counts: Counts, left: Callable[[pa.Table], pa.Table]) -> Candidates:
+    for table in map(left, counts.partitions()):
         yield table["entry"], table["count"].cast(pa.float64())

@@ -227,3 +227,54 @@ def test_the_command_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_the_command_ends_with_1(tmp_path: Path, arguments: list[str]) -> None:
     assert invoke(*arguments, "--out", str(tmp_path / "x.txt"))[0] == 1
     assert not list(tmp_path.iterdir())
+
+
+CAPTIONS = ["The red fox", "a Red fox", "The red FOX of the north", "red fox", "of the fox"]
+
+
+def said_of(tmp_path: Path, *options: str) -> tuple[list[str], str]:
+    """The list of the captions above, and what the command says of it."""
+    pool = write(tmp_path / "captions.txt", "".join(f"{x}\n" for x in CAPTIONS))
+    out = tmp_path / "list.txt"
+    arguments = ["metadata", "build", "--captions", pool, "--out", str(out), "--min-count", "2"]
+    done = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return out.read_text().splitlines(), done.stdout
+
+
+def test_words_that_differ_in_case_alone_add_up_where_case_is_ignored(tmp_path: Path) -> None:
+    assert said_of(tmp_path)[0] == ["fox", "red", "The", "of", "the"]
+    folded, _ = said_of(tmp_path, "--ignore-case")
+    assert folded == ["fox", "red", "the", "of"]
+    assert json.loads((tmp_path / "MANIFEST.json").read_text())["list.txt"]["ignore_case"] is True
+
+
+def test_stop_words_are_no_entries_and_begin_or_end_no_pair(tmp_path: Path) -> None:
+    limits = ("--ignore-case", "--min-pmi", "0", "--min-bigram-count", "2")
+    every, _ = said_of(tmp_path, *limits)
+    assert {"of the", "the red", "red fox"} <= set(every)
+    stop = write(tmp_path / "stop.txt", "The\nof\n")
+    left, said = said_of(tmp_path, *limits, "--stop-words", stop)
+    assert left == ["fox", "red", "red fox"]
+    assert "2 with a stop word left out" in said
+    shipped = files.read_bytes("shipped://metadata/stop-words-en.txt").decode().split()
+    assert shipped == sorted(set(shipped), key=shipped.index)
+    assert {"the", "of", "a"} <= set(shipped)
+    assert not {"fox", "red", "one"} & set(shipped)
+
+
+def test_the_thresholds_and_both_ends_of_the_list_are_shown(tmp_path: Path) -> None:
+    _, said = said_of(tmp_path)
+    assert "5 of 9: 4 below --min-count 2," in " ".join(said.split())
+    assert "first: fox, red, The, of, the" in said
+    wide = "".join(f"word{i:02} " * (40 - i) + "\n" for i in range(30))
+    pool = write(tmp_path / "wide.txt", wide)
+    arguments = ["metadata", "build", "--captions", pool, "--out", str(tmp_path / "wide")]
+    said = CliRunner().invoke(app, [*arguments, "--min-count", "15"]).stdout
+    assert "first: word00, word01" in said
+    assert "word09 …" in said
+    assert "last (count 15): word16" in said
+    said = CliRunner().invoke(app, [*arguments, "--min-count", "100"]).stderr
+    assert "no entry passed the limits: 30 unigrams are below --min-count 100" in " ".join(
+        said.split()
+    )
