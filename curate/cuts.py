@@ -1,4 +1,4 @@
-"""The cuts that a run's quantile rules led to: ``RUN/STAGE/quantiles.json``."""
+"""The cuts that a run's quantile rules led to: ``RUN/records/STAGE/quantiles.json``."""
 
 from typing import Any
 

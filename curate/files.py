@@ -120,12 +120,14 @@ def _is_local(fs: Any) -> bool:
 def atomic_write(url: str) -> Iterator[IO[bytes]]:
     """A binary file that appears at `url` when the block ends, and never where it raises.
 
-    Local and memory files are written under a temporary name and renamed. On object stores an
+    Local and memory files are written under a temporary name, hidden from who reads the folder, and
+    renamed. On object stores an
     upload becomes visible when it is complete, so nothing needs renaming there.
     """
     fs, path = file_system(url)
     renames = isinstance(fs, LocalFileSystem | MemoryFileSystem)
-    target = f"{path}.{secrets.token_hex(4)}{TEMPORARY}" if renames else path
+    folder, _, name = path.rpartition("/")
+    target = f"{folder}/.{name}.{secrets.token_hex(4)}{TEMPORARY}" if renames else path
     if renames:
         fs.makedirs(os.path.dirname(path), exist_ok=True)
     file = fs.open(target, "wb")

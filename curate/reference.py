@@ -159,11 +159,11 @@ def reference() -> str:
         [schema.FETCHED.field(name) for name in ("uid", "outcome", "detail", "redirects")]
     )
     for path, told, columns in (
-        ("download/annotated/part-00000.parquet",
+        ("annotated/download/part-00000.parquet",
          "every row that was asked for; with the columns of download", fetched),
         ("dropped/STAGE/part-00000.parquet", "the ledger: pairs that were not wanted", schema.LEDGER),
         ("dead/STAGE/part-00000.parquet", "records that could not be handled", schema.DEAD),
-        ("balance/entries.parquet", "an entry a row", schema.ENTRIES),
+        ("entries/entries.parquet", "an entry a row", schema.ENTRIES),
         ("report/hosts.parquet", "a host a row, those with the most pairs first", schema.HOSTS),
     ):  # fmt: skip
         lines += [f"### {path}", "", f"{told[0].upper()}{told[1:]}.", "", *_columns(columns), ""]

@@ -1,35 +1,4 @@
-"""The run directory: where everything is, what is done, and what an interrupted run has left.
-
-RUN/
-  run.json  config.yaml
-  .lock                            (local runs) while a command is at work here
-  revoked.parquet                  hashes of what was revoked from the run, where something was
-  input/                           pool files that had to be cut into parts first, and parts.json
-  prepare/ dedup/ score/ balance/ download/
-     part-00000.parquet            rows kept after this stage, this stage's columns added
-     part-00000.tar                (download only) the images
-     part-00000.places.parquet     (prepare only) where the images lie that came with the pool
-     part-00000.json               a PartRecord, written last: the part is done when it exists
-     uids.npy                      (the last, without images) its pairs as a DataComp subset
-  download/annotated/ score/annotated/
-     part-00000.parquet            what was fetched or scored, every row that came in, before rules
-     part-00000.journal/           (local runs) what was fetched of a part that is in work, or how
-                                   many of its rows are scored
-     part-00000.npz                (score, where asked for) the embeddings of these rows
-     NAME/part-00000.parquet       (score) the column of a further score, or of one that is made of
-                                   embeddings, with a record of its own
-     semantic_duplicate/           (score) who stays in the place of each pair, if it is none itself
-  dropped/<stage>/part-00000.parquet   the ledger
-  dead/<stage>/part-00000.parquet
-  dedup/clusters/part-00000.parquet dedup/clusters.json    who stays, for the pairs not alone
-  balance/entries.parquet  balance/thresholds.json  <stage>/quantiles.json
-  shards/00000.tar 00000.parquet 00000_stats.json manifest.json sizes.json
-  report/
-
-The annotated files are there so that a changed rule repeats neither a download nor a model pass.
-
-A rebalanced run has no folders of the stages before balance: it reads those of its `source`.
-"""
+"""The run directory: where everything is, what is done, and what an interrupted run has left."""
 
 import json
 import re
@@ -42,9 +11,10 @@ import pyarrow as pa
 
 from curate import files, schema
 from curate.errors import CurateError
+from curate.layout import ANNOTATED as ANNOTATED
+from curate.layout import LAYOUT, folders, layout_of, place
 from curate.schema import Stage
 
-ANNOTATED = "annotated"
 JOURNAL = "journal"
 """The ending of the folder of the journals of a part that is in work."""
 TRANSIENT_ROWS = "transient"
@@ -106,6 +76,15 @@ class Run:
 
     root: str
     source: str | None = None  # the run whose stages before balance are this one's too
+    layout: int = LAYOUT
+    source_layout: int = LAYOUT
+
+    @classmethod
+    def to(cls, url: str, source: str | None = None) -> "Run":
+        """The run at `url`, which stands there or is to be made; a rebalance where it has a source."""
+        root = files.absolute(url).rstrip("/")
+        laid_out = (layout_of(cls(x).state(), root=x) if x else LAYOUT for x in (root, source))
+        return cls(root, source, *laid_out)
 
     @classmethod
     def at(cls, url: str) -> "Run":
@@ -120,20 +99,25 @@ class Run:
                 f"{url} is a rebalance of {source}, which is not there any more; put it back, or"
                 f" start again: curate run {files.join(url, 'config.yaml')} --out NEW"
             )
-        return cls(root, source)
+        return cls.to(root, source)
 
     def makes(self, stage: Stage) -> bool:
         """Whether the files of `stage` are this run's own."""
         return self.source is None or stage not in BORROWED
 
     def path(self, *names: str) -> str:
-        """The URL of a file in the run."""
+        """The URL of a file in the run, which is named by the step that writes it: see `layout`."""
+        name = "/".join(names)
         if self.source is not None:
-            first, *more = "/".join(names).split("/")
+            first, *more = name.split("/")
             owner = more[0] if first in ("dropped", "dead") and more else first
             if owner in BORROWED:
-                return files.join(self.source, *names)
-        return files.join(self.root, *names)
+                return files.join(self.source, place(name, layout=self.source_layout))
+        return files.join(self.root, place(name, layout=self.layout))
+
+    def folders(self, stage: Stage) -> list[str]:
+        """The URLs of all that `stage` has written to this run."""
+        return [files.join(self.root, name) for name in folders(stage, layout=self.layout)]
 
     def part(self, folder: str, index: int, ending: str = "parquet") -> str:
         """The URL of a part's file: `folder` is a stage, or ``STAGE/annotated``."""
@@ -174,7 +158,8 @@ class Run:
 
     def done(self, folder: str) -> list[int]:
         """Indices of the parts that have a record at a step, ascending."""
-        records = (name for name in files.names(self.path(folder)) if name.endswith(".json"))
+        where = self.part(folder, 0, "json").rpartition("/")[0]
+        records = (name for name in files.names(where) if name.endswith(".json"))
         return sorted({index for name in records if (index := part_index(name)) is not None})
 
     def records(self, folder: str) -> Iterator[tuple[int, PartRecord]]:
@@ -212,7 +197,7 @@ class Run:
 
     def update(self, **values: object) -> None:
         """Set keys of run.json."""
-        files.write_json(self.path("run.json"), {**self.state(), **values})
+        files.write_json(self.path("run.json"), {"layout": self.layout, **self.state(), **values})
 
     def content(self, digest: str) -> str:
         """`digest` of parts, with the retries since: they change rows under the same settings."""

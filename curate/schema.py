@@ -46,7 +46,7 @@ CANDIDATES = pa.list_(pa.struct([("source", pa.string()), ("text", pa.string())]
 """All texts of an image on a page: the column `texts` of the copies that are made of crawls."""
 
 PLACES = pa.schema([POOL.field(name) for name in ("file", "offset", "size")])
-"""Where the images of a part's rows lie, row by row: `prepare/part-00000.places.parquet`."""
+"""Where the images of a part's rows lie, row by row: `places/part-00000.parquet`."""
 
 PREPARE = pa.schema(
     [
@@ -93,7 +93,7 @@ FETCHED = pa.schema(
         ("stored_sha256", pa.string()),  # of the stored image, hex
     ]
 )
-"""Every row that was fetched, whatever came of it: `download/annotated/`."""
+"""Every row that was fetched, whatever came of it: `annotated/download/`."""
 
 _ONLY_FETCHED = ("uid", "pair", "outcome", "detail", "redirects")
 DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in _ONLY_FETCHED])
@@ -121,7 +121,7 @@ SCORED = pa.schema(
         ("clip_score", pa.float32()),
     ]
 )
-"""Every row that was scored: `score/annotated/`; further scores follow, each in its column.
+"""Every row that was scored: `annotated/score/`; further scores follow, each in its column.
 
 A score is null where the image could not be decoded.
 """
@@ -137,7 +137,7 @@ DERIVED = pa.schema(
         ("evaluation_similarity", pa.float32()),  # cosine to the nearest item of evaluation sets
     ]
 )
-"""What is made of stored embeddings, on request: each in a folder ``score/annotated/COLUMN``.
+"""What is made of stored embeddings, on request: each in a folder ``annotated/score/COLUMN``.
 
 Null where the image could not be decoded.
 """
@@ -158,7 +158,7 @@ VERDICT = pa.schema(
         ("semantic_cosine", pa.float32()),  # of the two images, or to the one that led to it
     ]
 )
-"""``score/annotated/semantic_duplicate``: every row that was scored, whatever the rules said."""
+"""``annotated/score/semantic_duplicate``: every row that was scored, whatever the rules said."""
 
 BALANCE = pa.schema([("keep_probability", pa.float64())])
 
@@ -210,7 +210,7 @@ ENTRIES = pa.schema(
         ("kept", pa.int64()),
     ]
 )
-"""`balance/entries.parquet`: an entry a row, `kept` counted over the sampled pairs."""
+"""`entries/entries.parquet`: an entry a row, `kept` counted over the sampled pairs."""
 
 HOSTS = pa.schema(
     [

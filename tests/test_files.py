@@ -43,7 +43,7 @@ def test_nothing_appears_before_the_block_ends(root: str) -> None:
         file.write(b"half")
         assert not files.exists(url)
         [name] = files.names(root)
-        assert name.startswith("a.")
+        assert name.startswith(".a.")
         assert name.endswith(files.TEMPORARY)
         file.write(b" and half")
     assert files.names(root) == ["a"]

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from curate import files
+from curate.layout import LAYOUT
 from curate.run import PART_STAGES, Part, PartRecord, Run, part_index, totals, versions
 from curate.schema import Stage
 
@@ -25,12 +26,19 @@ def test_every_file_has_its_place(run: Run) -> None:
     places = [
         run.part("score/annotated", 7), run.part(Stage.DOWNLOAD, 12345, "tar"),
         run.part("prepare", 0, "json"), run.ledger(Stage.DEDUP, 3), run.dead(Stage.PREPARE, 3),
-        run.path(Stage.SHARDS, "manifest.json"),
+        run.path(Stage.SHARDS, "manifest.json"), run.part("score/annotated/nsfw", 1, "json"),
+        run.part(Stage.PREPARE, 100_000, "places.parquet"), run.part("dedup/clusters", 1),
+        run.path("score", "quantiles.json"), run.path("balance", "entries.parquet"),
+        run.path("balance", "uids.npy"), run.path("dedup", "keys", "pair", "part-00000.keys"),
     ]  # fmt: skip
     assert [place.removeprefix(run.root) for place in places] == [
-        "/score/annotated/part-00007.parquet", "/download/part-12345.tar",
-        "/prepare/part-00000.json", "/dropped/dedup/part-00003.parquet",
+        "/annotated/score/part-00007.parquet", "/download/part-12345.tar",
+        "/records/prepare/part-00000.json", "/dropped/dedup/part-00003.parquet",
         "/dead/prepare/part-00003.parquet", "/shards/manifest.json",
+        "/records/annotated/score/nsfw/part-00001.json",
+        "/places/part-100000.parquet", "/clusters/part-00001.parquet",
+        "/records/score/quantiles.json", "/entries/entries.parquet",
+        "/subset/balance/uids.npy", "/keys/pair/part-00000.keys",
     ]  # fmt: skip
     assert [str(stage) for stage in PART_STAGES] == [
         "prepare", "download", "dedup", "score", "balance",
@@ -114,7 +122,7 @@ def test_the_state_keeps_what_is_not_set_again(run: Run) -> None:
     assert run.state() == {}
     run.update(state="running", seed=1)
     run.update(state="complete", parts=3)
-    assert run.state() == {"state": "complete", "seed": 1, "parts": 3}
+    assert run.state() == {"layout": LAYOUT, "state": "complete", "seed": 1, "parts": 3}
     assert json.loads(files.read_bytes(run.path("run.json"))) == run.state()
     assert files.names(run.root) == ["run.json"]
 

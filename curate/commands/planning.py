@@ -54,7 +54,7 @@ def plan(
         if not whole.out:
             raise CurateError("no output folder: give --out RUN or the key `out`")
         wanted, left_out = text_alone(with_column_types(whole))
-        run = Run(files.absolute(whole.out))
+        run = Run.to(whole.out)
         with locked(whole.out):
             _check_out(run)
             run_plan(make_plan(wanted), options=beam_options(context), started=started)

@@ -39,7 +39,7 @@ def score(
 ) -> None:
     """Give the pairs of a run the score of a further model; nothing else is made again.
 
-    The scores go to RUN/score/annotated/NAME, and the rest of RUN stays as it is. The next
+    The scores go to RUN/annotated/score/NAME, and the rest of RUN stays as it is. The next
     `curate run` that names the model takes them over: it is printed. Options after -- go to Beam.
     """
     from curate import config_file, execute

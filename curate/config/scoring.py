@@ -37,7 +37,7 @@ class NormSim(Model):
 
     target: str = Field(
         description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
-        " another run's score/annotated"
+        " another run's annotated/score"
     )
     norm: Literal["max", 2] = Field(
         "max", description="max: the highest cosine; 2: the root of the sum of their squares"

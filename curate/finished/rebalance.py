@@ -94,7 +94,7 @@ def make_plan(source: Source, *, balance: Balance, out: str, beam: Beam) -> Plan
     if balance.reference not in source.config.prepare.metadata:
         have = ", ".join(sorted(source.config.prepare.metadata))
         raise CurateError(f"--reference {balance.reference}: the run's entry lists are for {have}")
-    run = Run(files.absolute(out).rstrip("/"), source.run.root)
+    run = Run.to(out, source.run.root)
     _check_out(run, out)
     config = source.config.model_copy(update={"balance": balance, "out": out, "beam": beam})
     state = source.run.state()

@@ -65,7 +65,7 @@ def make_plan(config: Config) -> Plan:
     """
     if not config.out:
         raise CurateError("no output folder: give --out RUN or the key `out`")
-    run = Run(files.absolute(config.out))
+    run = Run.to(config.out)
     stages = enabled_stages(config)
     config = with_column_types(config)
     for rule in config.select:

@@ -68,8 +68,8 @@ def settle(plan: Plan) -> Standing:
     run.sweep()
     for stage in own:
         if stage not in plan.stages:
-            for folder in (str(stage), f"dropped/{stage}", f"dead/{stage}"):
-                files.remove(run.path(folder))
+            for folder in run.folders(stage):
+                files.remove(folder)
     valid: dict[str, int] = {}
     stale: dict[str, int] = {}
     before = {part.index for part in plan.parts}
@@ -114,7 +114,7 @@ def _check_nothing_is_lost(plan: Plan) -> None:
         if stage not in plan.stages and run.makes(stage) and files.names(folder):
             raise CurateError(
                 f"{run.root} holds {what}, which this configuration ({key}) would remove; give"
-                f" another --out, or remove {run.path(stage)} yourself"
+                f" another --out, or remove {run.path(stage)} and {folder} yourself"
             )
     scorers = config.score.scorers if config.score and run.makes(Stage.SCORE) else {}
     for name, scorer in scorers.items():

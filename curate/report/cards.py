@@ -116,7 +116,7 @@ def _files(facts: Facts, config: Config) -> list[str]:
         f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
         " beside it stands a parquet file. Both have a pair's"
     )
-    known_by = "the `entry_id`, in `balance/entries.parquet` under the caption's language,"
+    known_by = "the `entry_id`, in `entries/entries.parquet` under the caption's language,"
     if Stage.BALANCE not in stages:
         known_by = "the place, from 0 in the list of the caption's language,"
     matches = (

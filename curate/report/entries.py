@@ -76,7 +76,7 @@ class Balance:
 
 
 def balance(run: Run, *, pairs_in: int, kept_pairs: dict[str, int]) -> Balance:
-    """Read ``balance/entries.parquet`` and ``thresholds.json``.
+    """Read ``entries/entries.parquet`` and ``thresholds.json``.
 
     `pairs_in` are those that came in and stand, `kept_pairs` the ones that were kept by language.
     """

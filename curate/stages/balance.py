@@ -230,7 +230,7 @@ def _concepts(path: str) -> list[str]:
 
 
 def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) -> str:
-    """``balance/entries.parquet`` and ``thresholds.json`` from the counts before and after."""
+    """``entries/entries.parquet`` and ``thresholds.json`` from the counts before and after."""
     tables, thresholds = [schema.ENTRIES.empty_table()], {}
     for language in sorted(counts):
         pairs, found = counts[language]

@@ -39,7 +39,7 @@ VERDICTS = pa.schema(
         ("other_captions", pa.list_(pa.field("element", pa.string()))),
     ]
 )
-"""`dedup/clusters/part-00000.parquet`: the pairs of a part that are not alone, by row."""
+"""`clusters/part-00000.parquet`: the pairs of a part that are not alone, by row."""
 
 TEXT = "text"
 """The column of captions of pairs on their way to a verdict; `caption` is a policy's there."""
@@ -225,9 +225,9 @@ class _Write(beam.DoFn):
 
 
 class Clusters(beam.PTransform):
-    """Parts -> ``dedup/clusters/``, and once all stand the number of parts, one element.
+    """Parts -> ``clusters/``, and once all stand the number of parts, one element.
 
-    ``dedup/clusters.json`` is written last: the digest, and how many pairs each policy that was
+    ``records/dedup/clusters.json`` is written last: the digest, and how many pairs each policy that was
     looked at would drop if it were the only one.
     """
 
@@ -288,7 +288,7 @@ def _named(forest: bytes, policy: Policy) -> tuple[Policy, bytes]:
 def say(
     parts: int, found: list[tuple[Policy, bytes]], *, run: Run, rule: DedupRule, digest: str
 ) -> int:
-    """Write ``dedup/clusters.json``."""
+    """Write ``records/dedup/clusters.json``."""
     keep = {"caption": rule.caption_keeps}
     would_drop = {
         policy: components.surplus(edges_in(forest), keep=keep.get(policy, 1))

@@ -12,7 +12,7 @@ their colours (ops.images.looks). Chains of images, each near the next, do not m
 compared with that one image itself.
 
 Only hashes, row numbers and what decides who stays are exchanged, packed: see curate.stages.forests
-and curate.stages.clusters. The verdicts stand in ``dedup/clusters/``; a retry writes the same ones.
+and curate.stages.clusters. The verdicts stand in ``clusters/``; a retry writes the same ones.
 """
 
 from dataclasses import dataclass

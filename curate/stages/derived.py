@@ -1,6 +1,6 @@
 """derived: what the columns that are made of stored embeddings have in common.
 
-Each is a step with a folder of its own, ``score/annotated/COLUMN``. One that needs more of the pool
+Each is a step with a folder of its own, ``annotated/score/COLUMN``. One that needs more of the pool
 than a part begins with a survey of all parts, and computes nothing where every part's column stands.
 """
 
@@ -44,7 +44,7 @@ class DerivedStep(PartStep):
 
     @property
     def folder(self) -> str:
-        """``score/annotated/COLUMN``."""
+        """``annotated/score/COLUMN``."""
         return files.join(super().folder, self.column)
 
     def uids(self, part: Part) -> pa.ChunkedArray:

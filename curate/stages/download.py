@@ -1,7 +1,7 @@
 """download: url -> the image in the part's tar, with its sizes and hash.
 
 Images that came with the pool are read where they lie and go the same way as those that are fetched.
-`FetchStep` writes an outcome for every pair to ``download/annotated``; `select` then drops those that
+`FetchStep` writes an outcome for every pair to ``annotated/download``; `select` then drops those that
 failed and those that the image rules drop. Rows of an earlier run under the same image settings are
 judged by the limits and lists of today (`curate.ops.web.review`) and taken over without a request; not
 those that failed for a reason in `retry_failed`.

@@ -1,7 +1,7 @@
 """Further scores: stored image and caption -> a number a pair, a column each.
 
-`MeasureStep` writes one such column to a folder of its own inside ``score/annotated``; the model's
-step, or `JoinStep` where there is no model, puts all columns beside each other in ``score/annotated``
+`MeasureStep` writes one such column to a folder of its own inside ``annotated/score``; the model's
+step, or `JoinStep` where there is no model, puts all columns beside each other in ``annotated/score``
 itself. No row leaves here. A retry is safe; what an earlier run found under the same settings, of the
 same stored image and caption, is taken over.
 """
@@ -40,7 +40,7 @@ class MeasureStep(PartStep):
 
     @property
     def folder(self) -> str:
-        """``score/annotated/NAME``."""
+        """``annotated/score/NAME``."""
         return files.join(super().folder, self.name)
 
     def process(self, part: Part, *sides: Any) -> PartOutput:

@@ -2,7 +2,7 @@
 
 `ScoreStep` writes the scores of every pair of a part; `select` then applies the rules. A further
 model's scores stand in a folder of its own, and the first model's step joins them to its own, so
-``score/annotated`` has a column for each. The device is chosen on the worker. A retry is safe; scores
+``annotated/score`` has a column for each. The device is chosen on the worker. A retry is safe; scores
 of an earlier run under the same model, of the same stored image and caption, are taken over, bit for
 bit what a new pass would give.
 
@@ -53,7 +53,7 @@ class ScoreStep(PartStep):
 
     @property
     def folder(self) -> str:
-        """``score/annotated``; that of a further score is inside it."""
+        """``annotated/score``; that of a further score is inside it."""
         return files.join(super().folder, self.name) if self.name else super().folder
 
     @property

@@ -1,6 +1,6 @@
 """semantic: stored embeddings of the pairs that the rules keep -> which of them mean the same.
 
-SemDeDup (arXiv 2303.09540). The verdicts are columns under ``score/annotated/semantic_duplicate``, and
+SemDeDup (arXiv 2303.09540). The verdicts are columns under ``annotated/score/semantic_duplicate``, and
 `select` takes the duplicates out after its rules: so only pairs that all rules keep are compared, and
 none leaves for another that does not stay. They are not among the rules' columns for that reason.
 

@@ -20,9 +20,11 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from curate import cli
+from curate import cli, files
 from curate.commands import terminal
 from curate.files import shipped
+from curate.run import Run
+from curate.schema import Stage
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Copied = Callable[[str], Path]
@@ -129,8 +131,10 @@ def downloaded(some_copied: Copied) -> Copied:
 
     def copy(name: str) -> Path:
         out = some_copied(name)
-        for stage in ("dedup", "score", "balance", "shards", "report"):
-            shutil.rmtree(out / stage)
+        run = Run.at(str(out))
+        for stage in (Stage.DEDUP, Stage.SCORE, Stage.BALANCE, Stage.SHARDS, Stage.REPORT):
+            for folder in run.folders(stage):
+                files.remove(folder)
         return out
 
     return copy
@@ -143,5 +147,5 @@ def read_json(path: Path) -> Any:
 
 def output_bytes(run: Path) -> dict[str, bytes]:
     """The files whose bytes a run promises: the shards and the entries."""
-    found = [*(run / "shards").iterdir(), run / "balance" / "entries.parquet"]
+    found = [*(run / "shards").iterdir(), run / "entries" / "entries.parquet"]
     return {str(path.relative_to(run)): path.read_bytes() for path in found}

@@ -141,7 +141,7 @@ def test_entries_count_what_naive_counting_counts(demo_run: Path) -> None:
         for path in demo_run.glob(f"{folder}/part-*.parquet"):
             for row in rows(path):
                 counter.update(row["matches"])
-    entries = rows(demo_run / "balance/entries.parquet")
+    entries = rows(demo_run / "entries/entries.parquet")
     assert [row["count"] for row in entries] == [before[i] for i in range(len(entries))]
     assert [row["kept"] for row in entries] == [after[i] for i in range(len(entries))]
     for row in entries:
@@ -165,7 +165,7 @@ def test_scores_separate_wrong_captions(demo_run: Path) -> None:
             map(json.loads, shipped("pipelines/demo/pool/pairs.jsonl").open())}  # fmt: skip
     scores: dict[bool, list[float]] = {True: [], False: []}
     for path in sorted(demo_run.glob("dedup/part-*.parquet")):
-        scored = rows(demo_run / "score/annotated" / path.name)
+        scored = rows(demo_run / "annotated/score" / path.name)
         for row, score in zip(rows(path), scored, strict=True):
             url, caption = row["url"], row["caption"]
             if url in true and not caption.endswith("!"):
@@ -231,10 +231,10 @@ def test_csv_input_gives_the_same_pairs(demo_run: Path, curate: Command, tmp_pat
     for path in sorted((tmp_path / "run/prepare").glob("*.parquet")):
         ours, theirs = rows(path), rows(demo_run / "prepare" / path.name)
         assert [row["uid"] for row in ours] == [row["uid"] for row in theirs]
-    uids = np.load(tmp_path / "run/balance/uids.npy")
+    uids = np.load(tmp_path / "run/subset/balance/uids.npy")
     expected = sorted(
         (int(row["uid"][:16], 16), int(row["uid"][16:], 16))
-        for path in (tmp_path / "run/balance").glob("*.parquet") if "part" in path.name
+        for path in (tmp_path / "run/balance").glob("*.parquet")
         for row in rows(path)
     )  # fmt: skip
     assert uids.dtype == np.dtype("u8,u8")

@@ -98,9 +98,9 @@ def run_once(document: dict[str, Any]) -> None:
 def stored(run: Path) -> set[str]:
     """The uids whose image or outcome stands in a part or, as a whole record, in a journal."""
     found: set[str] = set()
-    folder = run / "download" / "annotated"
-    for record in folder.glob("part-*.json"):
-        found |= set(pq.read_table(record.with_suffix(".parquet"))["uid"].to_pylist())
+    folder = run / "annotated/download"
+    for record in run.glob("records/annotated/download/part-*.json"):
+        found |= set(pq.read_table(folder / f"{record.stem}.parquet")["uid"].to_pylist())
     for journal in folder.glob("*.journal/*"):
         content = journal.read_bytes()
         while len(content) >= 12:
@@ -178,7 +178,7 @@ def test_killed_at_ten_moments(tmp_path: Path) -> None:
         for moment in (*moments, None):
             process = start("killed")
             if moment is None:  # behind the download
-                wait_for(lambda: len(list((run / "download").glob("*.json"))) == 3, process)
+                wait_for(lambda: len(list((run / "records/download").glob("*.json"))) == 3, process)
                 time.sleep(chance.uniform(0, 0.05))
             else:
                 wait_for(lambda at=moment: hits.total() >= at, process)  # type: ignore[misc]

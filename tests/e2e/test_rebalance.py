@@ -56,7 +56,7 @@ def test_the_shards_are_those_of_a_whole_run(
     assert done.returncode == 0, done.stderr
     assert output_bytes(rebalanced) == output_bytes(whole)
     assert output_bytes(rebalanced) != output_bytes(some_run)
-    for name in ("balance/thresholds.json", "report/caption_words.png"):
+    for name in ("records/balance/thresholds.json", "report/caption_words.png"):
         assert (rebalanced / name).read_bytes() == (whole / name).read_bytes()
     stages = [read_json(run / "run.json")["stages"] for run in (rebalanced, whole)]
     for stage in ("prepare", "download", "dedup", "score", "balance"):
@@ -66,7 +66,8 @@ def test_the_shards_are_those_of_a_whole_run(
 
 def test_it_is_a_run_of_its_own_without_copies(rebalanced: Path, some_run: Path) -> None:
     assert sorted(path.name for path in rebalanced.iterdir()) == [
-        "balance", "config.yaml", "dead", "dropped", "report", "run.json", "shards",
+        "balance", "config.yaml", "dead", "dropped", "entries", "records", "report", "run.json",
+        "shards",
     ]  # fmt: skip
     assert [path.name for path in (rebalanced / "dropped").iterdir()] == ["balance"]
     state = read_json(rebalanced / "run.json")
@@ -209,7 +210,7 @@ def test_a_run_that_cannot_be_the_source(copied: Path, tmp_path: Path, curate: C
     with pytest.raises(CurateError, match="has no matches to balance"):
         planned(copied, out, t=1)
     (copied / "config.yaml").write_text(config)
-    (copied / "score/part-00003.json").unlink()
+    (copied / "records/score/part-00003.json").unlink()
     with pytest.raises(CurateError, match="of 6 parts, 5 stand after score"):
         planned(copied, out, t=1)
 

@@ -41,7 +41,7 @@ def test_two_workers_that_were_killed_give_the_bytes_of_one(
     killed = downloaded("killed")
     arguments = ("demo", "--out", str(killed), *some_pairs)
     process = start(*arguments, "--workers", "2")
-    scored = killed / "score" / "annotated"
+    scored = killed / "records" / "annotated" / "score"
     wait_for(process, lambda: len(list(scored.glob("*.json"))) >= 1)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
@@ -69,7 +69,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_shows_what_is_skipped(
 ) -> None:
     out = downloaded("stopped")
     process = start("demo", "--out", str(out), *some_pairs)
-    wait_for(process, lambda: len(list((out / "score" / "annotated").glob("*.json"))) >= 1)
+    wait_for(process, lambda: len(list((out / "records/annotated/score").glob("*.json"))) >= 1)
     os.kill(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -96,7 +96,7 @@ def test_a_changed_t_redoes_the_balance_alone_and_equals_a_run_with_that_t(
     assert done.returncode == 0, done.stderr
     assert "Done again, because what they depend on changed: balance" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
-    assert read_json(changed / "balance/thresholds.json")["en"]["t"] == 1
+    assert read_json(changed / "records/balance/thresholds.json")["en"]["t"] == 1
     fewer = read_json(changed / "shards/manifest.json")["pairs"]
     assert fewer < read_json(some_run / "shards/manifest.json")["pairs"]
     back = curate("demo", "--out", str(changed), *some_pairs)
@@ -117,7 +117,7 @@ def test_a_changed_image_rule_fetches_and_scores_nothing_again(
     assert done.returncode == 0, done.stderr
     stages = read_json(out / "run.json")["stages"]
     assert stages["download"]["dropped"]["rule:smaller_side"] > before
-    fetched = [read_json(path) for path in (out / "download/annotated").glob("*.json")]
+    fetched = [read_json(path) for path in (out / "records/annotated/download").glob("*.json")]
     assert sum(record["figures"]["reused"] for record in fetched) == 0  # not even looked at
-    scored = [read_json(path) for path in (out / "score/annotated").glob("*.json")]
+    scored = [read_json(path) for path in (out / "records/annotated/score").glob("*.json")]
     assert all(record["figures"]["reused"] == record["rows"] for record in scored)

@@ -47,7 +47,7 @@ def listing(run: Path) -> tuple[str, list[dict[str, Any]]]:
     hashes = {by_sha["sha256"], by_pdq["sha256"]}
     named = [by_uid, foreign, gone]
     named += [row for row in ledger(run) if row["url"].startswith("http://gone.example/")]
-    for path in sorted(run.glob("download/annotated/*.parquet")):
+    for path in sorted(run.glob("annotated/download/*.parquet")):
         by = {row["uid"]: row for row in rows(run / "prepare" / path.name)}
         named += [by[row["uid"]] for row in rows(path) if row["sha256"] in hashes]
         named += [row for row in by.values() if row["url"] in urls]
@@ -128,7 +128,7 @@ def test_exactly_the_listed_pairs_are_gone(
     changed = {name for name in shards if after[name] != before[name]}
     assert len(concerned) < len(shards) / 3
     assert {name.split("/")[1][:5] for name in changed} == concerned
-    entries = rows(run / "balance/entries.parquet")
+    entries = rows(run / "entries/entries.parquet")
     matches = [x for row in rows_of(run, "balance") for x in row["matches"]]
     assert [row["kept"] for row in entries] == [matches.count(row["entry_id"]) for row in entries]
 
@@ -149,8 +149,8 @@ def test_a_repeat_changes_nothing_and_going_on_brings_nothing_back(
     assert content(out) == before
     shards = {name: raw for name, raw in before.items() if name.startswith("shards/")}
     for stage in ("prepare", "download"):  # done again, these meet the list once more
-        (out / stage / "part-00000.json").unlink()
-    (out / "download/annotated/part-00000.json").unlink()
+        (out / "records" / stage / "part-00000.json").unlink()
+    (out / "records/annotated/download/part-00000.json").unlink()
     prepared = (out / "prepare/part-00000.parquet").read_bytes()
     dropped = (out / "dropped/prepare/part-00000.parquet").read_bytes()
     again = curate("demo", "--out", str(out))

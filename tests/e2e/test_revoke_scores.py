@@ -92,20 +92,20 @@ def test_all_that_was_scored_stays_row_by_row(scored: tuple[Path, Path]) -> None
     before, after = scored
     gone = chosen(before)
     looked = 0
-    for path in sorted(before.glob("score/annotated/part-*.parquet")):
+    for path in sorted(before.glob("annotated/score/part-*.parquet")):
         was = rows(path)
         here = [i for i, row in enumerate(was) if row["uid"] not in gone]
         looked += len(was) - len(here)
         uids = [was[i]["uid"] for i in here]
-        assert rows(after / "score/annotated" / path.name) == [was[i] for i in here]
+        assert rows(after / "annotated/score" / path.name) == [was[i] for i in here]
         assert {row["uid"] for row in rows_of_part(after, "dedup", path.name)} == set(uids)
         for name in COLUMNS:
-            column = rows(before / "score/annotated" / name / path.name)
-            now = rows(after / "score/annotated" / name / path.name)
+            column = rows(before / "annotated/score" / name / path.name)
+            now = rows(after / "annotated/score" / name / path.name)
             assert now == [column[i] for i in here], name
-            record = read_json(after / "score/annotated" / name / f"{path.stem}.json")
+            record = read_json(after / "records/annotated/score" / name / f"{path.stem}.json")
             assert record["kept"] == record["rows"] == len(here)
-        for folder in ("score/annotated", "score/annotated/again"):
+        for folder in ("annotated/score", "annotated/score/again"):
             arrays, old = (stored(run, folder, path.stem) for run in (after, before))
             assert arrays["uid"].astype(str).tolist() == uids
             assert arrays.keys() == old.keys()
@@ -129,14 +129,14 @@ def reached(run: Path, stage: str) -> list[dict[str, Any]]:
         found = [*rows_of(run, stage), *late]
         return [{"uid": x["uid"], "short_caption": len(x["caption"]) < 12} for x in found]
     if stage == "download":
-        found = [x for x in rows_of(run, "download/annotated") if x["outcome"] == "success"]
+        found = [x for x in rows_of(run, "annotated/download") if x["outcome"] == "success"]
         return [{"uid": x["uid"], "small_image": x["smaller_side"] < 64, "wide": x["aspect"] > 1.6}
                 for x in found]  # fmt: skip
-    cuts = {x["column"]: x["cut"] for x in read_json(run / "score/quantiles.json")}
+    cuts = {x["column"]: x["cut"] for x in read_json(run / "records/score/quantiles.json")}
     found = [
         {**row, "norm_sim": near["norm_sim"]}
         for row, near in zip(
-            rows_of(run, "score/annotated"), rows_of(run, "score/annotated/norm_sim"), strict=True
+            rows_of(run, "annotated/score"), rows_of(run, "annotated/score/norm_sim"), strict=True
         )
     ]
     return [{"uid": x["uid"], **{name: x[name] < cuts[name] for name in CUT}} for x in found]
@@ -189,7 +189,7 @@ def test_hosts_languages_and_the_balance_are_counted_again(scored: tuple[Path, P
     gone = chosen(before)
     fetched: dict[str, Counter[str]] = {}
     for pair, found in zip(
-        rows_of(before, "prepare"), rows_of(before, "download/annotated"), strict=True
+        rows_of(before, "prepare"), rows_of(before, "annotated/download"), strict=True
     ):
         if pair["uid"] not in gone:
             host = str(urlsplit(pair["url"]).hostname)
@@ -203,7 +203,7 @@ def test_hosts_languages_and_the_balance_are_counted_again(scored: tuple[Path, P
     }
     transient = ("timeout", "reset", "refused", "http_5xx", "dns")
     assert hosts["transient"] <= sum(one[x] for one in fetched.values() for x in transient) + 6
-    records = [read_json(x) for x in after.glob("download/annotated/part-*.json")]
+    records = [read_json(x) for x in after.glob("records/annotated/download/part-*.json")]
     assert sum(x["figures"]["transient"] for x in records) == hosts["transient"]
     (english,) = facts(after)["languages"][:1]
     assert (english["language"], english["kept"]) == ("en", len(kept(after)))
@@ -221,15 +221,16 @@ def test_going_on_takes_over_what_is_left(
     out = tmp_path / "run"
     shutil.copytree(scored[1], out)
     before = content(out)
-    (out / "score/annotated/norm_sim/part-00000.json").unlink()
-    cut_off = out / "score/annotated/part-00001.json"  # as a run that was stopped at it leaves it
+    (out / "records/annotated/score/norm_sim/part-00000.json").unlink()
+    # as a run that was stopped at it leaves it
+    cut_off = out / "records/annotated/score/part-00001.json"
     cut_off.write_text(json.dumps(read_json(cut_off) | {"digest": ""}))
     done = curate("run", str(out / "config.yaml"), "--out", str(out))
     assert done.returncode == 0, done.stderr
     now = content(out)
     for name, raw in before.items():
         folder, _, file = name.rpartition("/")
-        if folder in (f"score/annotated{x}" for x in ("", "/again", "/norm_sim")):
+        if folder in (f"annotated/score{x}" for x in ("", "/again", "/norm_sim")):
             assert file.endswith(".json") or now[name] == raw, name
     record = read_json(cut_off)
     assert record["figures"]["reused"] == record["rows"], "no model had to run"

@@ -40,14 +40,14 @@ def test_a_second_score_beside_the_first(some_copied: Copied, curate: Command, w
     done = curate("score", str(run), "--model", wide, "--pretrained", WEIGHTS, "--workers", "2")
     assert done.returncode == 0, done.stderr
     after = snapshot(run)
-    folder = "score/annotated/mini_192"
+    folder = "annotated/score/mini_192"
     assert {path: after[path] for path in before} == before
-    parts = sorted(str(path.relative_to(run)) for path in (run / "dedup").glob("part-*.json"))
+    parts = sorted(str(path.relative_to(run)) for path in run.glob("records/dedup/part-*.json"))
     added = {str(Path(path).relative_to(run)) for path in after.keys() - before.keys()}
     assert added == {part.replace("dedup", folder) for part in parts} | {
-        part.replace("dedup", folder).replace(".json", ".parquet") for part in parts
+        part.replace("records/dedup", folder).replace(".json", ".parquet") for part in parts
     }
-    first, second = columns(run, "score/annotated"), columns(run, folder)
+    first, second = columns(run, "annotated/score"), columns(run, folder)
     assert first["uid"] == second["uid"]
     assert first["clip_score"] != second["mini_192"]
     n = len(first["uid"])
@@ -67,11 +67,12 @@ def test_a_second_score_beside_the_first(some_copied: Copied, curate: Command, w
     assert done.returncode == 0, done.stderr
     now = snapshot(run)
     for path, seen in after.items():
-        if path.startswith(tuple(str(run / x) for x in ("download", "dedup", folder))):
+        stands = ("download", "dedup", folder, f"records/{folder}")
+        if path.startswith(tuple(str(run / x) for x in stands)):
             assert now[path] == seen
-    for record in map(read_json, (run / "score/annotated").glob("part-*.json")):
+    for record in map(read_json, (run / "records/annotated/score").glob("part-*.json")):
         assert record["figures"]["reused"] == record["rows"]
-    joined = columns(run, "score/annotated")
+    joined = columns(run, "annotated/score")
     assert joined["mini_192"] == second["mini_192"]
     assert joined["clip_score"] == first["clip_score"]
     kept = columns(run, "score")
@@ -98,7 +99,7 @@ def test_what_cannot_be_scored_is_said(some_copied: Copied, wide: str, tmp_path:
     assert "gone.pt: no such file" in refused(run, "a", model=wide, pretrained="./gone.pt")
     nearest = refused(run, "a", model="ViT-B-23", pretrained=WEIGHTS)
     assert "open_clip has no model 'ViT-B-23'; nearest: ViT-B-32" in nearest
-    (run / "dedup/part-00001.json").unlink()
+    (run / "records/dedup/part-00001.json").unlink()
     assert "its parts after dedup are not those" in refused(run, "a", **model)
     state = read_json(run / "run.json")
     (run / "run.json").write_text(json.dumps(state | {"state": "interrupted"}))

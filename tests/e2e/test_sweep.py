@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_a_naive_computation(swept: Path) -> None:
 
 def test_at_the_runs_own_t_it_agrees_with_the_run(swept: Path) -> None:
     point = read_json(swept / "report/sweep.json")["languages"][0]["points"][1]
-    thresholds = read_json(swept / "balance/thresholds.json")["en"]
+    thresholds = read_json(swept / "records/balance/thresholds.json")["en"]
     assert (point["t"], point["p"]) == (thresholds["t"], thresholds["p"])
     keep = [
         probability
@@ -142,7 +142,7 @@ def test_a_size_leads_to_its_t(swept: Path) -> None:
     (point,) = found.total.points
     assert point.pairs == pytest.approx(150, rel=0.005)
     pool = pa.array(matches_of(swept), pa.list_(pa.int32()))
-    entries = pq.ParquetFile(swept / "balance/entries.parquet").read()
+    entries = pq.ParquetFile(swept / "entries/entries.parquet").read()
     counts = entries["count"].to_numpy()
     assert point.t == pytest.approx(t_for_size(pool, counts, size=150))
 

@@ -123,7 +123,7 @@ def matches(rows: list[dict[str, str]]) -> dict[str, Matches]:
 
 
 def test_every_entry_of_every_language_is_counted(run: Path, matches: dict[str, Matches]) -> None:
-    table = files.read_table(str(run / "balance" / "entries.parquet")).to_pylist()
+    table = files.read_table(str(run / "entries" / "entries.parquet")).to_pylist()
     found: dict[str, Counter[str]] = {language: Counter() for language in matches}
     for row in table:
         if row["count"]:
@@ -135,7 +135,7 @@ def test_every_entry_of_every_language_is_counted(run: Path, matches: dict[str, 
 def test_the_p_of_english_is_carried_to_every_language(
     run: Path, matches: dict[str, Matches]
 ) -> None:
-    thresholds = read_json(run / "balance" / "thresholds.json")
+    thresholds = read_json(run / "records" / "balance" / "thresholds.json")
     p = t_to_p(matches["en"].counts, REFERENCE_T)
     assert 0.3 < p < 0.9
     expected: dict[str, dict[str, Any]] = {}
@@ -158,7 +158,7 @@ def test_the_report_has_a_row_a_language(run: Path, matches: dict[str, Matches])
         [unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall(r"<td.*?</td>", row)]
         for row in section.split("<tr>")[2:]
     ]
-    thresholds = read_json(run / "balance" / "thresholds.json")
+    thresholds = read_json(run / "records" / "balance" / "thresholds.json")
     ordered = sorted(matches, key=lambda x: (-matches[x].counts.total(), x))
     assert [[row[i] for i in (0, 1, 2, 3, 5)] for row in found] == [
         [x, significant(thresholds[x]["t"]), percent(thresholds[x]["p"]),

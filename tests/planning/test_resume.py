@@ -14,7 +14,8 @@ from curate.errors import CurateError
 from curate.execute import prepare_run, report_written
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
-from curate.run import SUBSET, PartRecord, Run
+from curate.run import ANNOTATED, SUBSET, PartRecord, Run
+from curate.schema import Stage
 from curate.stages.shards import SIZES
 
 PARTS = 3
@@ -193,10 +194,10 @@ LOSSES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("scores", {}, {"score": None, "select": []},
      "holds scores, which this configuration (neither score nor scores) would remove"),
     ("embeddings", STORED, {"score": {**STORED["score"], "embeddings": False}},
-     "score/annotated holds embeddings, which this configuration (score.embeddings: false)"),
+     "annotated/score holds embeddings, which this configuration (score.embeddings: false)"),
     ("embeddings of a further model", STORED,
      {"score": {**STORED["score"], "also": {"other": MODEL}}},
-     "annotated/other holds embeddings, which this configuration (score.also.other.embeddings: "),
+     "score/other holds embeddings, which this configuration (score.also.other.embeddings: "),
 ]  # fmt: skip
 
 
@@ -224,13 +225,16 @@ def test_what_took_long_is_never_removed(
 def test_without_images_no_shard_is_left(tmp_path: Path) -> None:
     """Once a person has removed them."""
     run = finish(planned(tmp_path))
-    for folder in ("download", "score"):
-        files.remove(run.path(folder))
+    for stage in (Stage.DOWNLOAD, Stage.SCORE):
+        files.remove(run.path(stage))
+        files.remove(run.path(stage, ANNOTATED))
     plan = planned(tmp_path, download={"enabled": False}, score=None, select=[])
     assert settle(plan).valid == {"prepare": 3, "dedup": 0, "balance": 0}
     assert sorted(files.names(run.root)) == [
-        "balance", "dedup", "dropped", "input", "prepare", "run.json",
+        "annotated", "balance", "dedup", "dropped", "input", "prepare", "records", "run.json",
     ]  # fmt: skip
+    for folder in ("annotated", "records/annotated"):
+        assert files.names(run.path(folder)) == []
 
 
 def test_a_list_of_uids_stands_only_beside_the_pairs_that_it_lists(tmp_path: Path) -> None:

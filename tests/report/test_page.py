@@ -308,7 +308,8 @@ def test_a_set_that_one_reason_emptied_is_alarming(text_config: Config) -> None:
 
 def test_alarms_stand_on_top_of_the_page(full_run: Run, full_config: Config) -> None:
     for stage in (Stage.BALANCE, Stage.SHARDS):
-        files.remove(full_run.path(stage))
+        for folder in full_run.folders(stage):
+            files.remove(folder)
     facts = replace(
         collect(full_run, full_config),
         funnel=(StageFacts("prepare", 1, 5, 0, 5, 0),),

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.flow import fetch_step, prepare_step, select_step
@@ -54,7 +53,7 @@ def config(folder: Path, web: Web, boxes: dict[str, Any], **keys: Any) -> Config
 def downloaded(asked: Config) -> Run:
     """Prepare, fetch and select."""
     made = make_plan(asked)
-    files.write_json(made.run.path("run.json"), {"input_digest": made.input_digest})
+    made.run.update(input_digest=made.input_digest)
     parts = drive(made.run, beam.ParDo(TakePart(prepare_step(made))), made.parts)
     parts = drive(made.run, beam.ParDo(TakePart(fetch_step(made))), parts)
     drive(made.run, Select(select_step(made, Stage.DOWNLOAD)), parts)

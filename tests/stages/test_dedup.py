@@ -410,11 +410,11 @@ def test_clusters_are_networkxs(run: Run, policies: tuple[Policy, ...]) -> None:
     ]  # fmt: skip
     if policies == ("pair",):
         variants.append({"partitions": 256, "workers": 2})
-    for k, variant in enumerate(variants):
-        other = Run(run.path(str(k)))
+    others = [Run(run.path(str(k))) for k in range(len(variants))]
+    for other, variant in zip(others, variants, strict=True):
         dedup(other, parts, *policies, **variant)
         assert clusters(other, 3) == expected
         for index in range(3):
             for folder in ("dedup", "dedup/clusters", "dropped/dedup"):
                 found = files.read_bytes(other.part(folder, index))
-                assert found == files.read_bytes(run.part(f"0/{folder}", index))
+                assert found == files.read_bytes(others[0].part(folder, index))

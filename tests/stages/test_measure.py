@@ -132,7 +132,7 @@ def test_how_many_rows_of_a_part_are_measured_is_told_until_its_record_stands(
     assert Noting.seen == [{"part-00000.journal": 1}, {"part-00000.journal": 3}]
     sizes = [len(image) for image in images.values()]
     assert rows_of(run, f"{FOLDER}/rude", "rude") == [*sizes[:3], 7.0, sizes[4]]
-    assert files.names(folder) == ["part-00000.json", "part-00000.parquet"]
+    assert files.names(folder) == ["part-00000.parquet"]
 
 
 def test_heads_are_of_the_stored_embeddings(run: Run, tmp_path: Path) -> None:

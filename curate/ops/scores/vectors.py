@@ -61,7 +61,7 @@ def read_target(url: str) -> NDArray[np.float16]:
     """The image embeddings of a target set as unit vectors, shape (n, width).
 
     `url` is a .npy with one a row, a .npz like those beside a run's scores, or a folder of such
-    files, for example another run's ``score/annotated``. Rows that are not finite are left out.
+    files, for example another run's ``annotated/score``. Rows that are not finite are left out.
 
     Raises
     ------
