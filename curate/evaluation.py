@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import files, schema
+from curate import files, listing, schema
 from curate.config import Config
 from curate.errors import CurateError
 from curate.ops.images.encoder import ImageEncoder, StoredImage
@@ -48,7 +48,7 @@ def items_of(source: str) -> Iterator[Item]:
     CurateError
         Naming what is not there or cannot be read.
     """
-    paths = files.expand(files.absolute(source))
+    paths = listing.expand(files.absolute(source))
     if not paths:
         raise CurateError(f"{source}: no such file, folder or match")
     several = len(paths) > 1

@@ -21,6 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from numpy.typing import NDArray
 
 from curate.errors import CurateError
+from curate.stores import told
 
 TEMPORARY = ".tmp"
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}\.tmp$")
@@ -50,37 +51,40 @@ def absolute(url: str) -> str:
 def spelt(url: str) -> str:
     """The one spelling of what may be written in several ways: protocol, links, ``..``."""
     fs, path = file_system(url)
-    return os.path.realpath(path) if _is_local(fs) else str(fs.unstrip_protocol(path))
+    return os.path.realpath(path) if is_local(fs) else str(fs.unstrip_protocol(path))
 
 
 def local_path(url: str) -> str | None:
     """Where the file or folder at `url` is on this machine's file system; None for any other."""
     fs, path = file_system(url)
-    return str(path) if _is_local(fs) else None
+    return str(path) if is_local(fs) else None
 
 
 def exists(url: str) -> bool:
     """Whether a file or folder stands at `url`."""
-    fs, path = file_system(url)
-    return bool(fs.exists(path))
+    with told(url):
+        fs, path = file_system(url)
+        return stands(fs, path)
+
+
+def stands(fs: Any, path: str) -> bool:
+    """Whether there is a file or folder at `path`; raises where this may not be known."""
+    if not is_local(fs):
+        return bool(fs.exists(path))
+    try:
+        os.stat(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def size(url: str) -> int:
     """Bytes of the file at `url`."""
-    fs, path = file_system(url)
-    return int(fs.size(path))
-
-
-def expand(pattern: str) -> list[str]:
-    """The files at `pattern` (a file, a folder or a glob), sorted; empty where there are none."""
-    fs, path = file_system(pattern)
-    if fs.isdir(path):
-        found = [f for f in fs.find(path) if not os.path.basename(f).startswith((".", "_"))]
-    elif fs.exists(path):
-        found = [path]
-    else:
-        found = [f for f in fs.glob(path) if fs.isfile(f)]
-    return sorted(str(fs.unstrip_protocol(f)) if not _is_local(fs) else f for f in found)
+    with told(url):
+        fs, path = file_system(url)
+        return int(fs.size(path))
 
 
 def names(folder: str) -> list[str]:
@@ -88,7 +92,8 @@ def names(folder: str) -> list[str]:
     fs, path = file_system(folder)
     fs.invalidate_cache(path)
     try:
-        listed = fs.ls(path, detail=False)
+        with told(folder):
+            listed = fs.ls(path, detail=False)
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(os.path.basename(f.rstrip("/")) for f in listed)
@@ -98,7 +103,8 @@ def sizes(folder: str) -> dict[str, int]:
     """Bytes of each file in `folder`, by base name; none where it does not exist."""
     fs, path = file_system(folder)
     try:
-        listed = fs.ls(path, detail=True)
+        with told(folder):
+            listed = fs.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     found = [(os.path.basename(one["name"]), one) for one in listed if one["type"] == "file"]
@@ -107,12 +113,14 @@ def sizes(folder: str) -> dict[str, int]:
 
 def remove(url: str) -> None:
     """Remove the file or folder at `url`, if there is one."""
-    fs, path = file_system(url)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
+    with told(url, to="remove"):
+        fs, path = file_system(url)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
 
 
-def _is_local(fs: Any) -> bool:
+def is_local(fs: Any) -> bool:
+    """Whether a file system is this machine's."""
     return isinstance(fs, LocalFileSystem)
 
 
@@ -128,23 +136,25 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
     renames = isinstance(fs, LocalFileSystem | MemoryFileSystem)
     folder, _, name = path.rpartition("/")
     target = f"{folder}/.{name}.{secrets.token_hex(4)}{TEMPORARY}" if renames else path
-    if renames:
-        fs.makedirs(os.path.dirname(path), exist_ok=True)
-    file = fs.open(target, "wb")
-    try:
-        yield file
-    except BaseException:
+    with told(url, to="write"):
         if renames:
-            file.close()
-            fs.rm(target)
-        elif hasattr(file, "discard"):
-            file.discard()
-        raise
-    file.close()
-    if _is_local(fs):
-        os.replace(target, path)
-    elif renames:
-        fs.mv(target, path)
+            fs.makedirs(os.path.dirname(path), exist_ok=True)
+        file = fs.open(target, "wb")
+        try:
+            yield file
+        except BaseException:
+            if renames:
+                file.close()
+                fs.rm_file(target)
+            elif hasattr(file, "discard"):
+                file.discard()
+            raise
+        file.close()
+        if is_local(fs):
+            os.replace(target, path)
+        elif renames:
+            fs.cp_file(target, path)  # mv would take brackets in a name for a pattern
+            fs.rm_file(target)
 
 
 def temporaries(folder: str) -> list[str]:
@@ -168,7 +178,7 @@ def scratch(folder: str) -> Iterator[tuple[IO[bytes], list[IO[bytes]]]]:
     """
     fs, path = file_system(folder)
     with ExitStack() as opened:
-        if not _is_local(fs):
+        if not is_local(fs):
             yield opened.enter_context(tempfile.TemporaryFile()), []
             return
         earlier: list[IO[bytes]] = [
@@ -184,7 +194,7 @@ def open_read(url: str, *, compression: str | None = None) -> Iterator[IO[bytes]
     """A seekable binary file; `compression="infer"` unpacks by the name's ending."""
     file_system(url)
     try:
-        with fsspec.open(resolve(url), "rb", compression=compression) as file:
+        with told(url), fsspec.open(resolve(url), "rb", compression=compression) as file:
             yield file
     except FileNotFoundError:
         raise CurateError(f"{url}: no such file") from None
@@ -201,7 +211,8 @@ def read_bytes(url: str) -> bytes:
 def read_range(url: str, start: int, stop: int) -> bytes:
     """The bytes from `start` up to `stop` of the file at `url`, and no others."""
     fs, path = file_system(url)
-    content: bytes = fs.cat_file(path, start=start, end=stop) if stop > start else b""
+    with told(url):
+        content: bytes = fs.cat_file(path, start=start, end=stop) if stop > start else b""
     return content
 
 
@@ -272,10 +283,11 @@ def write_array(url: str, array: Any) -> None:
 def local_copy(url: str) -> str:
     """A path at which code that knows only local files can read `url`, under its own base name."""
     fs, path = file_system(url)
-    if _is_local(fs):
+    if is_local(fs):
         return str(path)
     copy = os.path.join(tempfile.mkdtemp(prefix="curate-"), os.path.basename(path))
-    fs.get_file(path, copy)
+    with told(url):
+        fs.get_file(path, copy)
     return copy
 
 
@@ -283,7 +295,8 @@ def content_digest(url: str) -> str:
     """SHA-256 (hex) of a local or memory file's bytes; of the store's checksum for a remote one."""
     fs, path = file_system(url)
     if not isinstance(fs, LocalFileSystem | MemoryFileSystem):
-        return hashlib.sha256(str(fs.checksum(path)).encode()).hexdigest()
+        with told(url):
+            return hashlib.sha256(str(fs.checksum(path)).encode()).hexdigest()
     digest = hashlib.sha256()
     with open_read(url) as file:
         while block := file.read(1 << 20):

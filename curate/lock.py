@@ -79,7 +79,10 @@ def _acquire(path: str, *, url: str, shared: bool) -> int | None:
         except OSError as error:
             if shared:
                 return None  # a folder of another user, who lets one read
-            raise CurateError(f"{url}: cannot write there: {error.strerror}") from None
+            raise CurateError(
+                f"{url}: cannot write there: {error.strerror}; let this user write there, or give"
+                " another folder"
+            ) from None
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import curate
-from curate import files
+from curate import files, listing
 from curate.errors import CurateError
 
 
@@ -122,7 +122,7 @@ def test_a_missing_file_is_one_line(root: str) -> None:
 
 
 def test_a_protocol_that_is_not_there() -> None:
-    for use in (files.exists, files.expand, files.read_bytes):
+    for use in (files.exists, listing.expand, files.read_bytes):
         with pytest.raises(CurateError, match=r"^nonsense://a/b: Protocol not known: nonsense$"):
             use("nonsense://a/b")
 
@@ -187,7 +187,7 @@ def _pool(root: str) -> None:
 
 def expanded(root: str, pattern: str) -> list[str]:
     prefix = root.replace("memory://", "memory:///") if "://" in root else root
-    return [path.removeprefix(prefix).lstrip("/") for path in files.expand(pattern)]
+    return [path.removeprefix(prefix).lstrip("/") for path in listing.expand(pattern)]
 
 
 def test_a_folder_expands_to_its_files(root: str) -> None:
@@ -219,12 +219,12 @@ def test_patterns(root: str, pattern: str, expected: list[str]) -> None:
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     (tmp_path / "x1.csv").write_bytes(b"")
-    assert files.expand(str(tmp_path / name)) == [str(tmp_path / name)]
+    assert listing.expand(str(tmp_path / name)) == [str(tmp_path / name)]
 
 
 def test_what_is_expanded_can_be_opened(root: str) -> None:
     files.write_bytes(files.join(root, "a b", "é.csv"), b"content")
-    [path] = files.expand(root)
+    [path] = listing.expand(root)
     assert files.read_bytes(path) == b"content"
     assert path.startswith("memory://" if "://" in root else "/")
 

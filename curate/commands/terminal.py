@@ -15,6 +15,7 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.lock import locked
 from curate.schema import Stage
+from curate.stores import told
 
 if TYPE_CHECKING:
     from curate.planning.plan import Plan
@@ -49,7 +50,8 @@ BEAM_OPTIONS = {"allow_extra_args": True}
 def one_line_errors() -> Iterator[None]:
     """Show an error as one line; `--debug` shows where it came from."""
     try:
-        yield
+        with told(to="read or write"):
+            yield
     except CurateError as error:
         if debugging():
             raise
@@ -130,6 +132,8 @@ def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
         n = len(planned.parts)
         rows = sum(part.rows for part in planned.parts)
         stages = " > ".join(stage for stage in planned.stages if run.makes(stage))
+        for note in planned.notes:
+            out_console.print(note)
         out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
         progress.announce(out_console, planned, standing)
         if standing.idle:

@@ -44,8 +44,10 @@ class Input(Model):
 
     paths: tuple[str, ...] = Field(
         min_length=1,
-        description="files, folders or globs, read in this order, and by name within each; a file that"
-        " several of them match is read once, at the first",
+        description="files, folders, globs or ranges as in shards/{00000..00010}.tar, read in this"
+        " order, and by name within each; a file that several of them match is read once, at the first."
+        " In folders and for wildcards, names that begin with . or _ are left out, and files of no"
+        " known format; links are followed",
     )
     format: Literal[
         "auto", "parquet", "csv", "tsv", "quoted-tsv", "jsonl", "wat", "warc", "img2dataset",

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import files
+from curate import files, listing
 from curate.errors import CurateError
 from curate.metadata import sources
 from curate.metadata.counts import Counts
@@ -309,7 +309,7 @@ class _Builder:
         for name, source in _SOURCE_OF.items():
             for given in getattr(self.inputs, name):
                 if source == "captions":
-                    paths = files.expand(given)
+                    paths = listing.expand(given)
                 elif source == Source.WORDNET:
                     paths = sources.wordnet_files(given, synset_names=self.limits.synset_names)
                 else:
@@ -335,7 +335,7 @@ class _Builder:
 
 
 def _expanded(pattern: str, *, option: str) -> list[str]:
-    found = files.expand(pattern)
+    found = listing.expand(pattern)
     if not found:
         raise CurateError(f"{option} {pattern}: no such file")
     return found

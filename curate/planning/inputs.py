@@ -1,14 +1,27 @@
 """The pool's files: which they are, what belongs to each, and in which format it is."""
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from curate import files
+from curate import files, listing
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.pool.rows import PoolFormat, UnreadableError
-from curate.ops.pool.stored import STATS
+from curate.ops.pool.rows import (
+    KNOWN,
+    PoolFormat,
+    UnreadableError,
+    ending,
+    is_named,
+    is_one_document,
+    named_format,
+)
+from curate.ops.pool.stored import ENDINGS, STATS
+from curate.ops.pool.tables import column_kinds
+
+_NEVER = ENDINGS | {"md", "html", "pdf", "yaml", "yml", "py", "sh", "crc", "lock", "metadata"}
+"""What no file of a pool is called, whatever its format is said to be."""
 
 
 def pool_format(config: Config) -> PoolFormat:
@@ -18,18 +31,43 @@ def pool_format(config: Config) -> PoolFormat:
     return PoolFormat(config.input.format, **columns.model_dump(exclude={"keep"}), keep=keep)
 
 
-def pool_files(config: Config) -> Iterator[tuple[str, list[str], str]]:
-    """Path, images that belong to it, and format of each file of the pool, in order.
+class PoolFile(NamedTuple):
+    """A file of the pool."""
+
+    path: str
+    companions: list[str]  # the tar or folder of images that belongs to it
+    format: str  # empty where neither name nor content tells it
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The files of a pool, in order, and what lies beside them."""
+
+    files: tuple[PoolFile, ...]
+    notes: tuple[str, ...]  # what was left out of folders, a line for each of `input.paths`
+
+
+def find_pool(config: Config) -> Pool:
+    """The files that `input.paths` stand for.
 
     A file comes once, where the first of `input.paths` matches it; with its images if any of them
     matches these too, which then are no files of the pool. What lies in the run directory is none
-    either. The format is empty where neither name nor content tells it.
+    either, nor what lies in a folder and is of no format that is read; a file that is named itself is
+    taken in any case.
+
+    Raises
+    ------
+    CurateError
+        Naming the path of which nothing is there, or nothing that can be read.
     """
-    form = PoolFormat(config.input.format, url="", caption="")
+    columns = config.input.columns
+    form = PoolFormat(config.input.format, columns.url, columns.caption)
     own = files.spelt(files.absolute(config.out)).rstrip("/") + "/" if config.out else None
     found: dict[str, tuple[str, list[str]]] = {}  # by the one spelling of the path
+    notes: list[str] = []
     for pattern in config.input.paths:
-        everything = {x: files.spelt(x) for x in files.expand(files.absolute(pattern))}
+        listed = listing.find(files.absolute(pattern))
+        everything = {x: files.spelt(x) for x in listed.files}
         paths = [x for x, one in everything.items() if own is None or not one.startswith(own)]
         if everything and not paths:
             raise CurateError(
@@ -37,25 +75,80 @@ def pool_files(config: Config) -> Iterator[tuple[str, list[str], str]]:
                 " which is no pool of itself; give another --out"
             )
         pooled = list(_with_companions(paths, pool=form))
+        others: set[str] = set()
+        if not listed.named:
+            others = _no_data([path for path, beside in pooled if not beside], pool=form)
+            pooled = [one for one in pooled if one[0] not in others]
+        left_out = [
+            _counted(len(links), name, links)
+            for name, links in (("file of no known format", sorted(others)),
+                                ("link that leads nowhere", listed.broken)) if links
+        ]  # fmt: skip
         if not pooled:
-            raise CurateError(f"input.paths: {pattern}: no such file, folder or match")
+            told = f"; there are {' and '.join(left_out)}" if left_out else ""
+            hint = (
+                f"; name the file itself, or set input.format to one of {KNOWN}" if others else ""
+            )
+            nothing = "no such file, folder or match" if not left_out else "nothing to read in it"
+            raise CurateError(f"input.paths: {pattern}: {nothing}{told}{hint}")
+        if left_out:
+            notes.append(f"{pattern}: left out {' and '.join(left_out)}")
         for path, companions in pooled:
             if everything[path] not in found or companions:
                 found[everything[path]] = path, companions
     images = {files.spelt(x) for _, companions in found.values() for x in companions}
-    for one, (path, companions) in found.items():
-        if one not in images:
-            yield path, companions, _format(path, form, is_shard=bool(companions))
+    pool = (
+        PoolFile(path, companions, _format(path, form, is_shard=bool(companions)))
+        for one, (path, companions) in found.items()
+        if one not in images
+    )
+    return Pool(tuple(pool), tuple(notes))
 
 
-def find_inputs(config: Config) -> tuple[dict[str, Any], ...]:
+def _counted(n: int, what: str, paths: Sequence[str]) -> str:
+    """So many of what, with a few of their names.
+
+    >>> _counted(2, "file of no known format", ["x/README.md", "x/a.lock"])
+    '2 files of no known format (README.md, a.lock)'
+    """
+    names = ", ".join(path.rsplit("/", 1)[-1] for path in paths[:3])
+    first, _, rest = what.partition(" ")
+    if n > 1 and rest.endswith("leads nowhere"):
+        rest = rest.replace("leads", "lead")
+    return f"{n:,} {first}{'s' * (n > 1)} {rest} ({names}{', …' * (n > 3)})"
+
+
+def _no_data(paths: list[str], *, pool: PoolFormat) -> set[str]:
+    """Those files of a folder that are no files of the pool.
+
+    Where a format is given, these are all that are not named so; or where none is, those whose
+    ending is never that of a pool. Else it is those whose format neither name nor content tells.
+    """
+    if pool.format == "auto":
+        return {path for path in paths if not _is_told(path, pool)}
+    named = {path for path in paths if is_named(path, pool.format)}
+    wanted = named or {path for path in paths if ending(path) not in _NEVER}
+    return set(paths) - wanted
+
+
+def _is_told(path: str, pool: PoolFormat) -> bool:
+    if named_format(path):
+        return True
+    form = "" if ending(path) in ENDINGS else _format(path, pool, is_shard=False)
+    if form != "jsonl" or not is_one_document(path):
+        return bool(form)
+    kinds = column_kinds(path, pool=replace(pool, format=form))
+    return pool.url in kinds or pool.caption in kinds
+
+
+def find_inputs(pool: Pool) -> tuple[dict[str, Any], ...]:
     """Path, name, format, bytes and digest of each file of the pool, in order.
 
     The name is what is left of the path without the folders that all share. The format is empty where
     neither name nor content tells it.
     """
     found = []
-    for path, companions, form in pool_files(config):
+    for path, companions, form in pool.files:
         content = [path, *companions]
         digests = [files.content_digest(x) for x in content if x == path or _is_tar(x)]
         # Of images in a folder the sizes have to do: there may be millions of them.
@@ -114,13 +207,11 @@ def _with_companions(paths: list[str], *, pool: PoolFormat) -> Iterator[tuple[st
                 images[stem] = [stem]
     tars = {x for beside in images.values() for x in beside}
     homes = {os.path.dirname(stem) for stem in images}
-    endings = {"img2dataset": ".parquet", "webdataset": ".tar"}
-    ending = endings.get(pool.format, "") if len(paths) > 1 else ""
     for path in paths:
         stem, folder = path.removesuffix(".parquet"), os.path.dirname(path)
         is_beside = path in tars or folder in images or path.endswith(STATS)
         is_account = folder in homes and path.endswith(".json")
         if stem in images:
             yield path, images[stem]
-        elif path.endswith(ending) and not is_beside and not is_account:
+        elif not is_beside and not is_account:
             yield path, []

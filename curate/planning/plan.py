@@ -19,7 +19,7 @@ from curate.planning.asked import (
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
-from curate.planning.inputs import find_inputs, pool_format
+from curate.planning.inputs import find_inputs, find_pool, pool_format
 from curate.planning.pool_columns import with_column_types
 from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
@@ -39,6 +39,7 @@ class Plan:
     input_digest: str
     retry_failed: frozenset[str] = frozenset()  # fetch again what failed for one of these reasons
     blocked: dict[str, int] = field(default_factory=dict)  # hashes on the block lists, by kind
+    notes: tuple[str, ...] = ()  # what was left out of the pool's folders
 
     def rules(self, stage: Stage) -> tuple[Rule, ...]:
         """The select rules that apply at the end of `stage`."""
@@ -74,7 +75,8 @@ def make_plan(config: Config) -> Plan:
     if Stage.DOWNLOAD in stages and config.beam.runner == LOCAL_RUNNER:
         allow_requests(config.download.concurrency)
     assets = check_assets(config)
-    inputs = find_inputs(config)
+    found_pool = find_pool(config)
+    inputs = find_inputs(found_pool)
     pool = pool_format(config)
     input_digest = files.digest_of(
         [
@@ -96,7 +98,8 @@ def make_plan(config: Config) -> Plan:
     inputs = tuple({**one, "rows": n} for one, n in zip(inputs, found.rows, strict=True))
     settings, beside = step_settings(config, assets), conditions(config, assets)
     digests = chain(settings, start=input_digest, beside=beside)
-    return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked)
+    return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked,
+                notes=found_pool.notes)  # fmt: skip
 
 
 def _check_out(run: Run, input_digest: str, config: Config) -> None:

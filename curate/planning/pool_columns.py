@@ -8,7 +8,7 @@ from curate.errors import CurateError
 from curate.ops.pool.kept import common
 from curate.ops.pool.rows import PoolFormat, UnreadableError
 from curate.ops.pool.tables import column_kinds
-from curate.planning.inputs import pool_files
+from curate.planning.inputs import find_pool
 from curate.schema import Kind
 
 _KEY = "input.columns.keep"
@@ -47,7 +47,7 @@ def with_column_types(config: Config) -> Config:
 
 
 def _kinds(config: Config) -> Iterator[tuple[str, str, dict[str, str | None]]]:
-    for path, _, form in pool_files(config):
+    for path, _, form in find_pool(config).files:
         pool = PoolFormat(form or config.input.format, url="", caption="")
         try:
             yield path, form, column_kinds(path, pool=pool)

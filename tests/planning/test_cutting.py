@@ -17,7 +17,7 @@ from curate.errors import CurateError
 from curate.execute import check_dead
 from curate.flow import prepare_step
 from curate.planning.cutting import FORMAT, most_dead
-from curate.planning.inputs import find_inputs
+from curate.planning.inputs import find_inputs, find_pool
 from curate.planning.plan import Plan, make_plan
 from curate.schema import Stage
 from curate.stages.part import TakePart
@@ -68,7 +68,7 @@ def test_the_files_of_a_folder(
     tmp_path: Path, form: str, names: tuple[str, ...], found: dict[str, str]
 ) -> None:
     folder = lay(tmp_path / "pool", *names)
-    inputs = find_inputs(config(tmp_path, folder, input={"format": form}))
+    inputs = find_inputs(find_pool(config(tmp_path, folder, input={"format": form})))
     assert {one["name"]: one["format"] for one in inputs} == found
     assert len(inputs) == len(found)
 
@@ -102,7 +102,7 @@ def test_a_remote_file_that_several_paths_match_is_read_once() -> None:
     pool = "memory://pool-in-overlap"
     files.write_bytes(files.join(pool, "a.jsonl"), LINE.encode())
     document = {"input": {"paths": [f"{pool}/*", f"{pool}/a.jsonl", pool]}, "part_rows": 10}
-    assert [one["path"] for one in find_inputs(Config.model_validate(document))] == [
+    assert [one["path"] for one in find_inputs(find_pool(Config.model_validate(document)))] == [
         f"{pool.replace('//', '///')}/a.jsonl"
     ]
     files.remove(pool)
@@ -113,7 +113,7 @@ def test_a_shard_that_several_paths_match_is_read_once_with_its_images(
     tmp_path: Path, first: str
 ) -> None:
     folder = lay(tmp_path / "pool", *SHARDS)
-    inputs = find_inputs(config(tmp_path, [f"{folder}/{first}", folder]))
+    inputs = find_inputs(find_pool(config(tmp_path, [f"{folder}/{first}", folder])))
     found = {one["name"]: one["format"] for one in inputs}
     assert found == {"00000.parquet": "img2dataset", "00001.parquet": "img2dataset"}
     assert len(inputs) == len(found)
@@ -121,14 +121,14 @@ def test_a_shard_that_several_paths_match_is_read_once_with_its_images(
 
 def test_a_file_that_neither_name_nor_content_tells_has_no_format(tmp_path: Path) -> None:
     (tmp_path / "README").write_text("Read me")
-    assert find_inputs(config(tmp_path, str(tmp_path / "README")))[0]["format"] == ""
+    assert find_inputs(find_pool(config(tmp_path, str(tmp_path / "README"))))[0]["format"] == ""
 
 
 def test_the_digest_of_a_shard_covers_its_images(tmp_path: Path) -> None:
     folder = lay(tmp_path / "pool", *SHARDS)
 
     def digests() -> list[str]:
-        return [one["digest"] for one in find_inputs(config(tmp_path, folder))]
+        return [one["digest"] for one in find_inputs(find_pool(config(tmp_path, folder)))]
 
     before = digests()
     with tarfile.open(tmp_path / "pool" / "00000.tar", "w") as archive:

@@ -1,5 +1,5 @@
-"""Fixtures for what users do."""
+"""The `curate` command, in this process or in one of its own."""
 
-from tests.e2e.conftest import curate
+from tests.e2e.conftest import curate, process, shared
 
-__all__ = ["curate"]
+__all__ = ["curate", "process", "shared"]

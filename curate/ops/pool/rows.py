@@ -28,6 +28,7 @@ BROKEN = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, 
           zlib.error, ZstdError, tarfile.TarError, RecursionError)  # fmt: skip
 """What readers raise on meeting a broken file."""
 
+_ONE_DOCUMENT = 4 << 20  # bytes, at most
 ENDLESS = 1_000_000
 """Bytes from which on a text is none: a quote was opened and never closed, most likely."""
 
@@ -37,6 +38,9 @@ _ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
 _USUAL_URL = ("url", "link", "image_url", "img_url")
 _USUAL_CAPTION = ("caption", "text", "alt", "alt_text", "title")
 _GIVEN = ("img2dataset", "quoted-tsv")  # no name tells these
+KNOWN = ", ".join(sorted({*_ENDINGS.values(), *_GIVEN}))
+"""The formats, for a message."""
+_NAMED_AS = {"img2dataset": "parquet", "quoted-tsv": "tsv"}
 
 
 class UnreadableError(CurateError):
@@ -58,14 +62,10 @@ class PoolFormat:
         """The format of the file at `path`."""
         if self.format != "auto":
             return self.format
-        name = path.lower()
-        for packed in ENDINGS:
-            name = name.removesuffix(f".{packed}")
-        found = _ENDINGS.get(name.rsplit(".", 1)[-1]) or _sniff(path)
+        found = named_format(path) or _sniff(path)
         if not found:
             raise UnreadableError(
-                f"{path}: cannot tell the format from the name; set input.format to one of"
-                f" {', '.join(sorted({*_ENDINGS.values(), *_GIVEN}))}"
+                f"{path}: cannot tell the format from the name; set input.format to one of {KNOWN}"
             )
         return found
 
@@ -176,6 +176,35 @@ class PoolFormat:
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         return table
+
+
+def ending(path: str) -> str:
+    """What the name of a file ends in, in lower case and without that of its packing.
+
+    >>> ending("a/pairs.TSV.gz"), ending("a.b/README")
+    ('tsv', '')
+    """
+    name = path.rsplit("/", 1)[-1].lower()
+    for packed in ENDINGS:
+        name = name.removesuffix(f".{packed}")
+    return name.rpartition(".")[2] if "." in name else ""
+
+
+def named_format(path: str) -> str:
+    """The format that the name of a file tells, or empty."""
+    return _ENDINGS.get(ending(path), "")
+
+
+def is_named(path: str, form: str) -> bool:
+    """Whether the name of a file is one of the format `form`."""
+    return named_format(path) == _NAMED_AS.get(form, form)
+
+
+def is_one_document(path: str) -> bool:
+    """Whether a file that looks like JSON lines has a single one, as settings and accounts do."""
+    with files.open_read(path, compression="infer") as file:
+        lines = file.read(_ONE_DOCUMENT).split(b"\n")
+        return len([line for line in lines if line.strip()]) < 2 and not file.read(1)
 
 
 def _listed(names: list[str]) -> str:

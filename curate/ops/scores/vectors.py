@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from curate import files
+from curate import files, listing
 from curate.errors import CurateError
 from curate.ops.hashing import hash64
 
@@ -50,7 +50,7 @@ def stored_vectors(content: Any, *, kind: str = "img") -> NDArray[Any]:
 
 def target_files(url: str) -> list[str]:
     """The files of a target set: a .npy, a .npz, or a folder of such; none are an error."""
-    found = [path for path in files.expand(url) if path.endswith((".npy", ".npz"))]
+    found = [path for path in listing.expand(url) if path.endswith((".npy", ".npz"))]
     if not found:
         raise CurateError(f"{url}: no .npy or .npz of embeddings here")
     return found

@@ -94,7 +94,8 @@ def read_block_lists(paths: tuple[str, ...]) -> Hashes:
         try:
             found.append(read_hashes(files.read_bytes(path)))
         except CurateError as error:
-            raise CurateError(f"download.block_lists: {path}: {error}") from None
+            told = str(error).removeprefix(f"{path}: ")
+            raise CurateError(f"download.block_lists: {path}: {told}") from None
     return {kind: np.concatenate([one[kind] for one in found]) for kind in found[0]}
 
 

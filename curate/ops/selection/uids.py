@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
+from curate.stores import told
 
 DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 _AT_ONCE = 1 << 20
@@ -34,7 +35,8 @@ def open_subset(url: str) -> NDArray[np.uint64]:
     if not files.exists(url):
         raise CurateError(f"{url}: no such file")
     try:
-        found = np.load(files.local_copy(url), mmap_mode="r", allow_pickle=False)
+        with told(url):
+            found = np.load(files.local_copy(url), mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise CurateError(f"{url}: not an .npy file: {str(error).splitlines()[0]}") from None
     if not isinstance(found, np.ndarray) or found.dtype != DTYPE or found.ndim != 1:
