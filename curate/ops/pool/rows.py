@@ -20,7 +20,7 @@ from curate.ops.pool.kept import as_text, misfit, read_kept
 from curate.ops.pool.lines import NOT_UTF8, SHOWN, BadRow
 from curate.reasons import ErrorCode
 from curate.schema import BOXES, POOL, kept_columns
-from curate.unpacking import ENDINGS, Unpacked
+from curate.unpacking import ENDINGS, Unpacked, open_unpacked
 
 T = TypeVar("T")
 
@@ -202,7 +202,7 @@ def is_named(path: str, form: str) -> bool:
 
 def is_one_document(path: str) -> bool:
     """Whether a file that looks like JSON lines has a single one, as settings and accounts do."""
-    with files.open_read(path, compression="infer") as file:
+    with open_unpacked(path) as file:
         lines = file.read(_ONE_DOCUMENT).split(b"\n")
         return len([line for line in lines if line.strip()]) < 2 and not file.read(1)
 
