@@ -149,6 +149,8 @@ def _below(fs: Any, root: str, rest: tuple[str, ...], broken: list[str]) -> list
     """The files below the folder `root` whose components match those of `rest`."""
     start: Tails = frozenset([rest])
     if files.is_local(fs):
+        if not os.path.isdir(root or "/"):
+            return []
         return list(_walk(root or "/", start, broken=broken, seen=set()))
     depth = None if "**" in rest else len(rest)
     found = []

@@ -275,4 +275,4 @@ def test_the_thresholds_and_both_ends_of_the_list_are_shown(tmp_path: Path) -> N
     assert "word09 …" in said
     assert "last (count 15): word16" in said
     with pytest.raises(CurateError, match="limits: 30 unigrams are below --min-count 100"):
-        built(tmp_path, captions=(pool,))
+        built(tmp_path, captions=(pool,), limits={"min_pmi": 30.0})
