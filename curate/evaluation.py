@@ -21,7 +21,7 @@ from curate.ops.pool.samples import ENDINGS
 from curate.ops.pool.stored import Place, read_places, read_webdataset
 from curate.ops.scores.clip import ClipModel
 from curate.ops.selection.contamination import EmbeddingModel, caption_hashes, with_embeddings
-from curate.planning.asked import clip_model
+from curate.planning.asked import clip_model, image_encoder
 from curate.planning.assets import embedding_model
 
 _CAPTIONS = ("caption", "text")
@@ -126,11 +126,8 @@ class Embedder:
         """
         if config.score is None:
             raise CurateError("--config: it has no model (score.model) to embed images with")
-        names = set(ImageEncoder.__dataclass_fields__)
-        settings = config.download.model_dump(include=names) | {"perceptual_hash": True}
-        return cls(
-            ImageEncoder(**settings), clip_model(config.score), embedding_model(config.score)
-        )
+        encoder = image_encoder(config.download, perceptual_hash=True)
+        return cls(encoder, clip_model(config.score), embedding_model(config.score))
 
     def __call__(self, images: Sequence[bytes | None]) -> pa.Array:
         """The embedding of each stored image; null where there is none or it cannot be decoded."""

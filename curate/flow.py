@@ -16,13 +16,13 @@ from curate import config as configuration
 from curate import files, schema
 from curate.config import LOCAL_RUNNER, Config
 from curate.ops.duplicates.graph import DedupRule
-from curate.ops.images.encoder import ImageEncoder
 from curate.ops.scores.clip import embedding_prefix
 from curate.ops.web.fetch import FetchPolicy
 from curate.planning.asked import (
     added_columns,
     clip_model,
     derived_of,
+    image_encoder,
     measure_spec,
     measured,
     runs_model,
@@ -138,12 +138,12 @@ def prepare_step(plan: Plan) -> PrepareStep:
 def fetch_step(plan: Plan) -> FetchStep:
     """The step that fetches images."""
     download = plan.config.download
-    image = download.model_dump(include=set(ImageEncoder.__dataclass_fields__))
-    image["perceptual_hash"] |= "pdq" in plan.blocked
+    hashed = download.perceptual_hash or "pdq" in plan.blocked
     return FetchStep(
         **_common(plan, Stage.DOWNLOAD, files.join(Stage.DOWNLOAD, ANNOTATED)),
         policy=FetchPolicy(**download.model_dump(include=set(FetchPolicy.__dataclass_fields__))),
-        encoder=ImageEncoder(**image, md5="md5" in plan.blocked),
+        encoder=image_encoder(download, perceptual_hash=hashed, md5="md5" in plan.blocked),
+        keep=download.keeps,
         lists=Lists(tuple(map(files.absolute, download.block_lists)), download.block_distance),
         retry_failed=plan.retry_failed,
         decode_timeout=download.decode_timeout,
@@ -306,4 +306,5 @@ def shard_step(plan: Plan) -> ShardStep:
         digest=plan.digests[Stage.SHARDS].chain,
         rows=plan.config.shards.rows,
         encode_format=plan.config.download.encode_format,
+        kept=plan.config.download.keeps and not plan.config.download.disable_all_reencoding,
     )

@@ -37,6 +37,9 @@ POOL = pa.schema(
         ("file", pa.string()),  # where the image came with the pair: the file that holds its bytes
         ("offset", pa.int64()),  # of the image inside `file`, bytes
         ("size", pa.int64()),
+        ("original_width", pa.int32()),  # of the image that it was made of, where the pool says so
+        ("original_height", pa.int32()),
+        ("sha256", pa.string()),  # of the file of that image, hex
         ("blur_boxes", BOXES),  # what to blur in the image; null where that is not known
     ]
 )
@@ -45,8 +48,14 @@ POOL = pa.schema(
 CANDIDATES = pa.list_(pa.struct([("source", pa.string()), ("text", pa.string())]))
 """All texts of an image on a page: the column `texts` of the copies that are made of crawls."""
 
-PLACES = pa.schema([POOL.field(name) for name in ("file", "offset", "size")])
-"""Where the images of a part's rows lie, row by row: `places/part-00000.parquet`."""
+PLACES = pa.schema(
+    [
+        POOL.field(name)
+        for name in ("file", "offset", "size", "original_width", "original_height", "sha256")
+    ]
+)
+"""Where the images of a part's rows lie, row by row, and what they were made of:
+`places/part-00000.parquet`."""
 
 PREPARE = pa.schema(
     [

@@ -13,6 +13,10 @@ Interpolation = Literal[
 ]
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
+_MAKING = ("image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
+           "downscale_interpolation", "encode_format", "encode_quality")  # fmt: skip
+"""Settings that say what a stored image is to be like."""
+
 
 class Download(Model):
     """Fetching and encoding images."""
@@ -54,7 +58,13 @@ class Download(Model):
         default_factory=dict,
         description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
     )
-    image_size: Positive = Field(256, description="pixels, of the side that resize_mode means")
+    image_size: Positive | None = Field(
+        None,
+        description="pixels, of the side that resize_mode means; default: 256, and images that come"
+        " with the pool stay byte for byte as they are, unless another of these is set:"
+        " resize_mode, only_if_bigger, upscale_interpolation, downscale_interpolation,"
+        " encode_format, encode_quality",
+    )
     resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = Field(
         "keep_ratio",
         description="keep_ratio: the smaller side becomes image_size; keep_ratio_largest: the larger;"
@@ -88,6 +98,17 @@ class Download(Model):
     block_distance: int = Field(
         31, ge=0, le=31, description="bits between the PDQ hashes of what counts as one picture"
     )
+
+    @property
+    def stored_size(self) -> int:
+        """Pixels, of the side that resize_mode means, of images that are encoded."""
+        return self.image_size or 256
+
+    @property
+    def keeps(self) -> bool:
+        """Whether images that come with the pool stay as they are: nothing else is asked for."""
+        fields = type(self).model_fields
+        return all(getattr(self, name) == fields[name].default for name in _MAKING)
 
     @field_validator("user_agent")
     @classmethod

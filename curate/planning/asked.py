@@ -2,12 +2,14 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from curate import schema
-from curate.config import Config, FurtherScore, Model, Rule, Scorer
+from curate.config import Config, Download, FurtherScore, Model, Rule, Scorer
 from curate.errors import CurateError
+from curate.ops.images.encoder import ImageEncoder
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.measures import MeasureSpec
 from curate.schema import Stage
@@ -57,6 +59,12 @@ def measure_spec(further: FurtherScore, config: Config) -> MeasureSpec:
 def clip_model(scorer: Scorer) -> ClipModel:
     """What to load for a scorer."""
     return ClipModel(**scorer.model_dump(include=set(ClipModel.__dataclass_fields__)))
+
+
+def image_encoder(download: Download, **more: Any) -> ImageEncoder:
+    """What makes the stored form of an image; `more` are fields that no setting of theirs gives."""
+    given = download.model_dump(include=set(ImageEncoder.__dataclass_fields__))
+    return ImageEncoder(**(given | {"image_size": download.stored_size} | more))
 
 
 def added_columns(config: Config) -> dict[Stage, pa.Schema]:

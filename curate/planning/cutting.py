@@ -21,7 +21,7 @@ from curate.planning.inputs import pool_format
 from curate.reasons import ErrorCode
 from curate.run import Part, Run
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the copies change shape, so that older ones are made again."""
 
 _AT_ONCE = 4  # parts in a row group that is read where it stands

@@ -66,9 +66,12 @@ def _summary(facts: Facts, config: Config) -> list[str]:
     lines = []
     if facts.shards:
         form = (
-            f"{config.shards.rows:,} pairs a shard, images at {config.download.image_size} pixels"
+            f"{config.shards.rows:,} pairs a shard, images at {config.download.stored_size} pixels"
+            f" ({config.download.resize_mode})"
         )
-        lines.append(f"- Form: WebDataset, {form} ({config.download.resize_mode})")
+        if config.download.keeps and facts.brings_images:
+            form += ", those that came with the pool as they were"
+        lines.append(f"- Form: WebDataset, {form}")
         lines.append(f"- Size: {size(sum(shard.bytes for shard in facts.shards))}")
     captions = facts.captions
     lines.append(f"- Caption length, median: {significant(captions.words.median_after)} words")
@@ -107,13 +110,14 @@ def _balance(facts: Facts) -> list[str]:
 
 
 def _files(facts: Facts, config: Config) -> list[str]:
-    ending = config.download.encode_format
+    ending, *others = facts.image_endings(config)
+    also = "".join(f" or `.{x}`" for x in others)
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
     after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
     names = ["key", "status", "error_message", *after.names]
     columns = [f"- `{name}`: {_meaning(name, config)}" for name in names if name not in HIDDEN]
     text = (
-        f"Each shard is a tar with `KEY.{ending}`, `KEY.txt` (the caption) and `KEY.json`, and"
+        f"Each shard is a tar with `KEY.{ending}`{also}, `KEY.txt` (the caption) and `KEY.json`, and"
         " beside it stands a parquet file. Both have a pair's"
     )
     known_by = "the `entry_id`, in `entries/entries.parquet` under the caption's language,"

@@ -22,7 +22,7 @@ def croissant(facts: Facts, *, config: Config, name: str) -> str | None:
     """
     if not facts.shards:
         return None
-    ending = config.download.encode_format
+    endings = facts.image_endings(config)
     tars = [
         {
             "@type": "cr:FileObject",
@@ -46,7 +46,7 @@ def croissant(facts: Facts, *, config: Config, name: str) -> str | None:
             "includes": pattern,
         }
         for identifier, media, pattern in (
-            ("image-files", _MEDIA[ending], f"*.{ending}"),
+            ("image-files", _one([_MEDIA[x] for x in endings]), _one([f"*.{x}" for x in endings])),
             ("caption-files", "text/plain", "*.txt"),
         )
     ]
@@ -59,19 +59,23 @@ def croissant(facts: Facts, *, config: Config, name: str) -> str | None:
         "version": "1.0.0",
         "distribution": [*tars, *sets],
         "recordSet": [
-            _records("image", "sc:ImageObject", files="image-files", ending=ending),
+            _records("image", "sc:ImageObject", files="image-files", ending="|".join(endings)),
             _records("caption", "sc:Text", files="caption-files", ending="txt"),
         ],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+def _one(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values
+
+
 def _records(name: str, kind: str, *, files: str, ending: str) -> dict[str, Any]:
-    """A record set of keys and the contents of the files with `ending`."""
+    """A record set of keys and the contents of the files with `ending`, a regular expression."""
     of_set = {"fileSet": {"@id": files}}
     key = of_set | {
         "extract": {"fileProperty": "filename"},
-        "transform": {"regex": rf"^(.+)\.{ending}$"},
+        "transform": {"regex": rf"^(.+)\.(?:{ending})$"},
     }
     content = of_set | {"extract": {"fileProperty": "content"}}
     plural = f"{name}s"

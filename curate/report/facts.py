@@ -10,6 +10,7 @@ from typing import Any
 
 from curate import files
 from curate.config import Config
+from curate.ops.images.encoder import KINDS
 from curate.ops.selection.sweeping import Sweep
 from curate.planning.asked import enabled_stages
 from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
@@ -66,6 +67,7 @@ class Source:
     rows: int | None
     bytes: int | None
     digest: str
+    format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,19 @@ class Facts:
     sweep: Sweep | None
     examples: tuple[ledger.Example, ...]  # kept pairs
     seconds: dict[str, float]  # of work, over all workers, by stage
+
+    def image_endings(self, config: Config) -> tuple[str, ...]:
+        """What the names of the shards' images end in, most often what is encoded here does."""
+        endings: list[str] = [config.download.encode_format]
+        if config.download.keeps and self.images and self.brings_images:
+            formats = {one.image_format for one in self.images.formats if one.kept}
+            endings += [x for x, kind in KINDS.items() if kind in formats and x not in endings]
+        return tuple(endings)
+
+    @property
+    def brings_images(self) -> bool:
+        """Whether some of the pool's files hold images."""
+        return any(one.format in ("img2dataset", "webdataset") for one in self.origin.inputs)
 
     def to_json(self) -> dict[str, Any]:
         """The facts as a JSON document."""
@@ -238,6 +253,7 @@ def _origin(run: Run, config: Config) -> Origin:
                 rows=one.get("rows"),
                 bytes=one.get("bytes"),
                 digest=str(one.get("digest", "")),
+                format=one.get("format"),
             )
             for one in state.get("inputs", ())
         ),

@@ -4,12 +4,12 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.hashing import pair_uids
+from curate.ops.images.levels import trainer_pixels
 from curate.report.ledger import Example, Key
 from curate.run import ANNOTATED, Run
 from curate.schema import Stage
@@ -56,7 +56,7 @@ def _data_uri(content: bytes) -> str | None:
     """The image `content` at no more than `SIDE` pixels, as WebP; None if it does not decode."""
     import cv2
 
-    pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    pixels = trainer_pixels(content)
     if pixels is None:
         return None
     height, width = pixels.shape[:2]

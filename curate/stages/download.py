@@ -14,7 +14,7 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -68,6 +68,7 @@ class FetchStep(PartStep):
     decode_timeout: float = 60.0  # seconds
     retry_failed: frozenset[str] = frozenset()  # reasons
     lists: Lists = NO_LISTS
+    keep: bool = False  # images that came with the pool, as they are
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
@@ -77,8 +78,12 @@ class FetchStep(PartStep):
         boxed = "blur_boxes" in table.column_names
         boxes = table["blur_boxes"].to_pylist() if boxed else [None] * len(keys)
         gate, review = self.lists.open(self.run), self._review()
-        encoding = isolated(self.encoder, timeout=self.decode_timeout)
-        with files.scratch(self.journal(part)) as (file, earlier), encoding as encode:
+        encoding, keeping = (
+            isolated(encoder, timeout=self.decode_timeout)
+            for encoder in (self.encoder, replace(self.encoder, keep=self.keep))
+        )
+        scratch = files.scratch(self.journal(part))
+        with scratch as (file, earlier), encoding as encode, keeping as keep:
             journal = Journal(file, of=f"{self.own} {self._heeds}", earlier=earlier)
             old = self.reusable(part)
             failed = self._take_over(part, old, set(keys), journal, gate, review)
@@ -88,16 +93,18 @@ class FetchStep(PartStep):
                 columns = journal.columns.get(key)
                 if columns is None or self._asks(columns, gate, review):
                     missing.append(row)
-                elif stop := _stop(columns, gate, review, url=None if row in came else urls[row]):
+                elif stop := _stop(columns, gate, review, url=urls[row], place=came.get(row)):
                     led = None if stop.reason in _NOT_ANSWERED else columns.get("redirects")
                     journal.put(key, _columns(stop)[0] | {"redirects": led}, b"")
             for row, got in self._gather(came, missing, keys=keys, urls=urls):
+                make, blur = keep if row in came else encode, boxes[row] or ()
                 image = (
-                    Refusal(got.reason, got.detail)
-                    if got.reason
-                    else encode(got.content, blur=boxes[row] or ())
+                    Refusal(got.reason, got.detail) if got.reason else make(got.content, blur=blur)
                 )
-                columns, content = _columns(gate.check(image))
+                image = gate.check(image)
+                if row in came and isinstance(image, StoredImage):
+                    image = gate.check(_made_of(image, came[row]))
+                columns, content = _columns(image)
                 journal.put(keys[row], columns | {"redirects": got.redirects or None}, content)
             annotated = self._write_tar(part, keys, pairs, journal)
         figures = {
@@ -250,15 +257,26 @@ def _changed(old: pa.Table | None, new: pa.Table, *names: str) -> int:
 
 
 def _stop(
-    columns: dict[str, Any], gate: Gate, review: Review, *, url: str | None
+    columns: dict[str, Any], gate: Gate, review: Review, *, url: str, place: Place | None
 ) -> Refusal | None:
-    """Why a row of an earlier run is to be dropped by now."""
-    if stop := review.refusal(columns, url=url):
+    """Why a row of an earlier run is to be dropped by now; with the `place` of an image that came."""
+    # What the pool says of an original is not what was decoded here.
+    size_of = "" if place and place.original_width else "original_"
+    if stop := review.refusal(columns, url=None if place else url, size_of=size_of):
         return stop
     if columns["outcome"] != SUCCESS:
         return None
-    hit = gate.verdict(**{x: columns[x] for x in HASHES})
+    hashes = {x: columns[x] for x in HASHES}
+    hit = gate.verdict(**hashes)
+    if hit is None and place and place.sha256:
+        hit = gate.verdict(**(hashes | {"sha256": columns.get("stored_sha256")}))
     return Refusal(hit[0], str(hit[1])) if hit else None
+
+
+def _made_of(image: StoredImage, place: Place) -> StoredImage:
+    """An image that came with the pool, with what the pool says of its original."""
+    known = {name: getattr(place, name) for name in ("original_width", "original_height", "sha256")}
+    return replace(image, **{name: value for name, value in known.items() if value is not None})
 
 
 def _columns(image: StoredImage | Refusal) -> tuple[dict[str, Any], bytes]:

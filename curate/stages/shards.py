@@ -14,6 +14,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from curate import files
+from curate.ops.images.encoder import KINDS
+from curate.ops.images.formats import sniff
 from curate.ops.tar import TarWriter
 from curate.reasons import SUCCESS
 from curate.revocations import rows_of
@@ -24,6 +26,7 @@ from curate.stages.download import read_images
 SIZES = "sizes.json"
 """Pairs of each tar, as open_clip and DataComp read them in place of ``--train-num-samples``."""
 _SHARD_DIGITS = 5
+_ENDINGS = {kind: ending for ending, kind in KINDS.items()}
 _INNER = ["tar_offset", "tar_size", "stored_sha256"]  # of the part's tar, not of the shard's
 
 
@@ -84,6 +87,7 @@ class ShardStep:
     digest: str
     rows: int
     encode_format: str
+    kept: bool = False  # whether an image may be a file of the pool, of another format
 
     def path(self, name: str) -> str:
         """The URL of a file among the shards."""
@@ -133,9 +137,13 @@ class ShardStep:
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]
             document = json.dumps(columns, ensure_ascii=False)
-            tar.add(f"{key}.{self.encode_format}", image)
+            tar.add(f"{key}.{self._ending(image)}", image)
             tar.add(f"{key}.txt", columns["caption"].encode())
             tar.add(f"{key}.json", document.encode())
+
+    def _ending(self, image: bytes) -> str:
+        """What the name of a stored image ends in."""
+        return _ENDINGS.get(sniff(image), self.encode_format) if self.kept else self.encode_format
 
     def shards(self, parts: Iterable[Part]) -> list[Shard]:
         """The shards that the kept rows of `parts` make up.

@@ -282,10 +282,10 @@ def test_images_that_came_with_the_pool_are_read_and_not_fetched(run: Run, web: 
             places.append((name, run.path(file), len(content), len(came[name])))
             content += came[name]
         files.write_bytes(run.path(file), content)
-    by_name = {name: place for name, *place in places}
-    rows = [by_name.get(row["url"].rsplit("/", 1)[1], [None] * 3) for row in table]
-    columns = dict(zip(schema.PLACES.names, zip(*rows, strict=True), strict=True))
-    files.write_table(run.part("prepare", 0, PLACES_FILE), pa.table(columns, schema=schema.PLACES))
+    by_name = {name: dict(zip(("file", "offset", "size"), x, strict=True)) for name, *x in places}
+    rows = [by_name.get(row["url"].rsplit("/", 1)[1], {}) for row in table]
+    columns = pa.Table.from_pylist(rows, schema=schema.PLACES)
+    files.write_table(run.part("prepare", 0, PLACES_FILE), columns)
     laid = [replace(part, images=True) for part in lay(run, "prepare", [table], schema.PREPARE)]
     drive(run, beam.ParDo(TakePart(fetch_step(run, web.addresses))), laid)
     found = run.tables(FOLDER).__next__().to_pylist()

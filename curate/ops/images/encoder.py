@@ -2,9 +2,10 @@
 
 Geometry, blur and encoding are those of img2dataset's `Resizer`, byte for byte (the tests compare
 them), but for two kinds of image that it spoils: a photo whose EXIF block says that it lies on its
-side is turned upright, and 16 bits a channel are scaled to 8 where `Resizer` cuts them off, which
-leaves a white picture. The class itself is not used: it silences stdout and stderr of the whole
-process for each image, which is not safe beside other threads, and importing it takes seconds.
+side is turned upright, and more than 8 bits a channel are scaled to 8 where `Resizer`, or who reads
+what it stored, cuts them off, which leaves a white picture, or a black one. The class itself is not
+used: it silences stdout and stderr of the whole process for each image, which is not safe beside other
+threads, and importing it takes seconds.
 """
 
 import hashlib
@@ -19,9 +20,10 @@ import numpy as np
 from curate.ops.images.area import shrink
 from curate.ops.images.blur import blur_boxes
 from curate.ops.images.boxes import Box, turned
-from curate.ops.images.faces import find_faces, to_bytes
+from curate.ops.images.faces import find_faces
 from curate.ops.images.formats import RASTER, Header, is_truncated, read_header, sniff
 from curate.ops.images.imagehash import NO_HASH, PerceptualHash, perceptual_hash
+from curate.ops.images.levels import levels, to_bytes
 from curate.reasons import DropReason
 
 INTERPOLATIONS = {"nearest": "NEAREST", "linear": "LINEAR", "bilinear": "LINEAR", "cubic": "CUBIC",
@@ -35,7 +37,8 @@ SMALL = 1 << 20
 Size = tuple[int, int]
 """Width and height, pixels."""
 
-_KINDS = {"jpg": "jpeg", "png": "png", "webp": "webp"}
+KINDS = {"jpg": "jpeg", "png": "png", "webp": "webp"}
+"""The format of stored images by the ending of their names."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class ImageEncoder:
     max_pixels: int = 89_478_484
     max_pixels_per_byte: float = 1_000
     perceptual_hash: bool = True
+    keep: bool = False  # store the file itself, at its size, where a trainer sees it as it is
     md5: bool = False  # for block lists that hold MD5s
     faces: str | None = None  # `find` or `blur`; neither goes with disable_all_reencoding
 
@@ -119,15 +123,14 @@ class ImageEncoder:
         if self.disable_all_reencoding:
             sizes = _upright_size(header)
             pixels = _decode(content, header, shrunk=1) if self.perceptual_hash else None
-            seen = NO_HASH if pixels is None else self._perceptual(self._eight_bits(pixels))
+            seen = NO_HASH if pixels is None else self._perceptual(_as_trained(pixels, header))
             return self._stored(content, content, seen, kind=kind, size=sizes, original=sizes)
         width, height = _upright_size(header)
         shrunk = self._shrink(header, width, height)
         pixels = _decode(content, header, shrunk=shrunk)
         if pixels is None:
             return Refusal(DropReason.UNDECODABLE, kind)
-        matted = pixels.ndim == 3 and pixels.shape[2] == 4
-        pixels = _upright(self._eight_bits(pixels), header.orientation)
+        raw, pixels = pixels, _upright(self._eight_bits(pixels, header.bits), header.orientation)
         if shrunk == 1:
             height, width = pixels.shape[:2]
             if bomb := self.bomb_of(width, height, len(content)):
@@ -136,6 +139,11 @@ class ImageEncoder:
         hidden = turned(blur, header.orientation)
         if faces and self.faces == "blur":
             hidden += faces
+        if self.keep and not hidden and kind in KINDS.values() and _is_trained_on(raw):
+            return self._stored(
+                content, content, self._perceptual(_as_trained(raw, header)), kind=kind,
+                size=(raw.shape[1], raw.shape[0]), original=(width, height), faces=faces,
+            )  # fmt: skip
         if hidden:
             pixels = to_bytes(pixels)
         resizes = self._resizes(width, height)
@@ -145,8 +153,9 @@ class ImageEncoder:
         size = (stored.shape[1], stored.shape[0])
         as_it_came = (
             self.skip_reencode
-            and kind == _KINDS[self.encode_format]
-            and not (matted or hidden or resizes or header.orientation > 1)
+            and kind == KINDS[self.encode_format]
+            and not (_is_matted(raw) or hidden or resizes or header.orientation > 1)
+            and _is_trained_on(raw)
             and (self.keep_exif or not header.has_exif)
         )
         encoded = content if as_it_came else self._encode(stored)
@@ -215,7 +224,7 @@ class ImageEncoder:
         return max(width, height) if by_longest else min(width, height)
 
     def _resizes(self, width: int, height: int) -> bool:
-        if self.resize_mode == "no":
+        if self.keep or self.resize_mode == "no":
             return False
         return not self.only_if_bigger or self._side(width, height) > self.image_size
 
@@ -226,13 +235,12 @@ class ImageEncoder:
         side = self._side(width, height)
         return next((n for n in (8, 4, 2) if side // n >= self.image_size), 1)
 
-    def _eight_bits(self, pixels: Any) -> Any:
-        """Without an alpha channel, on white, and in no more bits than the stored format has."""
-        import cv2
-
-        matted = pixels.ndim == 3 and pixels.shape[2] == 4
-        if pixels.dtype == np.uint16 and (matted or self.encode_format != "png"):
-            pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+    def _eight_bits(self, pixels: Any, bits: int) -> Any:
+        """Without an alpha channel, on white, and in no more bits than a trainer sees."""
+        matted = _is_matted(pixels)
+        if self.encode_format == "png" and bits == 16 and not matted and _is_trained_on(pixels):
+            return pixels
+        pixels = levels(pixels, bits=bits)
         return _on_white(pixels) if matted else pixels
 
     def _scale(self, pixels: Any, width: int, height: int) -> Any:
@@ -299,6 +307,21 @@ def _decode(content: bytes, header: Header, *, shrunk: int) -> Any:
     if shrunk > 1:  # the decoder rounds up: the last row and column may be nearly all padding
         pixels = pixels[: round(header.height / shrunk), : round(header.width / shrunk)]
     return pixels
+
+
+def _is_matted(pixels: Any) -> bool:
+    return bool(pixels.ndim == 3 and pixels.shape[2] == 4)
+
+
+def _is_trained_on(pixels: Any) -> bool:
+    """Whether a trainer sees all levels of such a picture: see `curate.ops.images.levels`."""
+    return bool(pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and pixels.ndim == 3))
+
+
+def _as_trained(pixels: Any, header: Header) -> Any:
+    """The decoded picture as `trainer_view` shows its file: not turned, without its alpha channel."""
+    pixels = levels(pixels, bits=header.bits)
+    return np.ascontiguousarray(pixels[..., :3]) if _is_matted(pixels) else pixels
 
 
 def _on_white(pixels: Any) -> Any:

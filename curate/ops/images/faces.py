@@ -10,6 +10,7 @@ import numpy as np
 
 from curate import files
 from curate.ops.images.boxes import Box
+from curate.ops.images.levels import to_bytes
 
 MODEL = "curate/data/face_detection_yunet_2023mar.onnx"
 _LEAST = 64  # pixels; in a layer of one pixel OpenCV answers what was left in its memory
@@ -55,12 +56,3 @@ def _detector() -> Any:
 
     model = str(files.shipped(MODEL))
     return cv2.FaceDetectorYN.create(model, "", (_SIDE, _SIDE), _CONFIDENCE, _OVERLAP)
-
-
-def to_bytes(pixels: Any) -> Any:
-    """`pixels` in 8 bits a channel."""
-    import cv2
-
-    if pixels.dtype == np.uint8:
-        return pixels
-    return cv2.convertScaleAbs(pixels, alpha=1 / 257 if pixels.dtype == np.uint16 else 1.0)

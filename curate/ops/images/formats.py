@@ -20,6 +20,7 @@ class Header:
     orientation: int = 1  # of EXIF, 1 to 8
     has_exif: bool = False
     channels: int = 0  # of a JPEG; 0 in other formats
+    bits: int = 16  # that a channel has once it is decoded to more than 8
 
 
 def sniff(content: bytes) -> str:
@@ -170,9 +171,17 @@ def _avif(content: bytes) -> Header | None:
     turn, mirror = meta.find(b"\0\0\0\x09irot"), meta.find(b"\0\0\0\x09imir")
     quarters = meta[turn + 8] & 3 if turn >= 0 else 0
     turned = _TURNS[quarters] if mirror < 0 else _MIRRORED[quarters, meta[mirror + 8] & 1]
-    return Header(width, height, turned, b"Exif" in meta)
+    return Header(width, height, turned, b"Exif" in meta, bits=_av1_bits(meta))
 
 
+def _av1_bits(meta: bytes) -> int:
+    """Bits a channel by the configuration of the first AV1 item: 10 or 12; 16 where it has 8."""
+    at = meta.find(b"av1C")
+    flags = meta[at + 6] if at >= 0 else 0
+    return (12 if flags & _TWELVE else 10) if flags & _HIGH_BITDEPTH else 16
+
+
+_HIGH_BITDEPTH, _TWELVE = 0x40, 0x20
 _SHORT, _LONG = 3, 4
 _WIDTH, _HEIGHT, _TURN = 256, 257, 274
 

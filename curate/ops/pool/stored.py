@@ -5,6 +5,7 @@ as the failed rows of img2dataset, is fetched by its URL like any other pair.
 """
 
 import json
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import groupby, islice
@@ -21,28 +22,47 @@ from curate.ops.pool.lines import BadRow
 from curate.ops.pool.rows import PoolFormat, UnreadableError, bad_rows, batched, pool_table
 from curate.ops.pool.samples import ENDINGS, Sample, read_samples
 from curate.reasons import SUCCESS
-from curate.schema import POOL
+from curate.schema import PLACES, POOL
 
 STATS = "_stats.json"
 """What the name of the statistics of an img2dataset shard ends in."""
 
 _ROWS = 2_000  # a table
 _LOOKED_AT = 100  # samples that say what is in the columns
+_SHA256 = re.compile("[0-9a-f]{64}")
+_ORIGINAL = ("original_width", "original_height", "sha256")
 
 
 class Place(NamedTuple):
-    """Where the bytes of an image lie."""
+    """Where the bytes of an image lie, and what the pool says of the image that it was made of."""
 
     file: str
     offset: int
     size: int
+    original_width: int | None = None  # pixels; the others only beside both sides
+    original_height: int | None = None
+    sha256: str | None = None  # hex
+
+    def made_of(self, width: object, height: object, sha256: object) -> "Place":
+        """This place with what img2dataset writes of the original.
+
+        Without both of its sides nothing is known of it: a hash alone may be that of this very file.
+        """
+        sides = [x for x in (width, height) if type(x) is int and 0 < x < 1 << 31]
+        if len(sides) < 2:
+            return self
+        digest = sha256.lower() if isinstance(sha256, str) else ""
+        return self._replace(
+            original_width=sides[0], original_height=sides[1],
+            sha256=digest if _SHA256.fullmatch(digest) else None,
+        )  # fmt: skip
 
 
 def read_places(places: Iterable[tuple[int, Place]]) -> Iterator[tuple[int, bytes]]:
     """The bytes of images with the number that each was given, in order."""
     for path, group in groupby(places, key=lambda one: one[1].file):
         with files.open_read(path) as file:
-            for number, (_, offset, size) in group:
+            for number, (_, offset, size, *_) in group:
                 file.seek(offset)
                 content = file.read(size)
                 if len(content) < size:
@@ -95,7 +115,7 @@ def _row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str,
         "caption": text if caption is None else caption,
         "uid": _string(document, pool.uid) if pool.uid else None,
         "blur_boxes": _boxes(document, pool.blur_boxes) if pool.blur_boxes else None,
-        **_place(sample, path)._asdict(),
+        **_place(sample, path).made_of(*map(document.get, _ORIGINAL))._asdict(),
     }
 
 
@@ -139,16 +159,19 @@ def read_img2dataset(path: str, *, pool: PoolFormat) -> Iterator[pa.Table]:
         asked = Counter(_stored_keys(source.read(columns=["key", "status"], use_threads=False)))
         odd = [key for key in places if asked[key] != len(places[key])]
         lost = {key: places.pop(key) for key in odd}
-        wanted = [name for name in names if name in {*pool.columns, "key", "status"}]
+        wanted = [name for name in names if name in {*pool.columns, "key", "status", *_ORIGINAL}]
         for batch in source.iter_batches(columns=wanted):
             table = pa.Table.from_batches([batch])
+            nothing = [None] * len(table)
+            known = [table[x].to_pylist() if x in names else nothing for x in _ORIGINAL]
             found = [
-                places[key].popleft() if key in places else None for key in _stored_keys(table)
+                places[key].popleft().made_of(*original) if key in places else None
+                for key, *original in zip(_stored_keys(table), *known, strict=True)
             ]
             columns = {
                 name: pa.array([place and getattr(place, name) for place in found], kind)
-                for name, kind in (("file", pa.string()), ("offset", pa.int64()), ("size", pa.int64()))
-            }  # fmt: skip
+                for name, kind in zip(PLACES.names, PLACES.types, strict=True)
+            }
             yield pool.normalise(table, path=path, **columns)
     if lost:
         yield pool.with_all(bad_rows([_unmatched(lost, asked, rows=asked.total())], path=path))

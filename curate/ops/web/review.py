@@ -51,10 +51,13 @@ class Review:
                 return numbers[0] < self.policy.max_redirects
         return False
 
-    def refusal(self, columns: Mapping[str, Any], *, url: str | None) -> Refusal | None:
+    def refusal(
+        self, columns: Mapping[str, Any], *, url: str | None, size_of: str = "original_"
+    ) -> Refusal | None:
         """Why a row is refused today, whatever had become of it; None where that stands.
 
-        `url` is None where the image was not fetched but came with the pool.
+        `url` is None where the image was not fetched but came with the pool. The columns of its sides
+        are those whose names begin with `size_of`.
         """
         hops = columns.get("redirects") or []
         if self.opt_out_list and url is not None:
@@ -72,4 +75,4 @@ class Review:
             return Refusal(DropReason.REDIRECTS, over(most, hops[most]))
         if size > self.policy.max_bytes:
             return Refusal(DropReason.TOO_LARGE, str(size))
-        return self.encoder.bomb_of(columns["original_width"], columns["original_height"], size)
+        return self.encoder.bomb_of(columns[f"{size_of}width"], columns[f"{size_of}height"], size)

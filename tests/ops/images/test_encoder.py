@@ -315,9 +315,41 @@ def test_sixteen_bits_are_scaled_to_eight() -> None:
         assert isinstance(one, StoredImage)
         assert isinstance(other, StoredImage)
         assert one.content == other.content
+    grey = ImageEncoder(encode_format="png", encode_quality=1)(
+        encoded(eight[..., 0].astype(np.uint16) * 257, ".png")
+    )
+    assert isinstance(grey, StoredImage)
+    assert np.array_equal(decoded(grey.content), eight[..., 0]), (
+        "a trainer sees 16 bits of grey white"
+    )
     whole = ImageEncoder(encode_format="png", encode_quality=1)(wide_png())
     assert isinstance(whole, StoredImage)
     assert decoded(whole.content).dtype == np.uint16
+
+
+@pytest.mark.parametrize(("bits", "step"), [(10, 4), (12, 16)])
+def test_an_avif_of_ten_or_twelve_bits_is_not_black(bits: int, step: int) -> None:
+    flags = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 95]
+    ramp = np.tile(np.arange(0, 250, 2).astype(np.uint16)[:, np.newaxis], (60, 1, 3))
+    content = encoded(ramp * step, ".avif", *flags)
+    seen = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+    for kind in ("png", "jpg"):
+        image = ImageEncoder(encode_format=kind, encode_quality=9)(content)
+        assert isinstance(image, StoredImage)
+        assert np.abs(decoded(image.content).astype(int) - seen).mean() < (
+            1 if kind == "png" else 6
+        )
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1.0, 257.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_are_shares_or_levels_of_eight_or_sixteen_bits(scale: float, dtype: Any) -> None:
+    pixels = pixels_of(60, 70)
+    wide = (pixels * scale).astype(dtype)
+    wide[0, 0] = np.nan
+    image = ImageEncoder(encode_format="png", encode_quality=1)(encoded(wide, ".tiff"))
+    assert isinstance(image, StoredImage)
+    assert np.abs(decoded(image.content).astype(int) - pixels)[1:].max() <= 1
 
 
 def wide_png() -> bytes:
@@ -362,6 +394,8 @@ def test_defaults_are_those_of_the_configuration() -> None:
     given_by_config = Download().model_dump()
     defaults = asdict(ImageEncoder())
     assert defaults.pop("md5") is False  # it follows from what the block lists hold
+    assert defaults.pop("keep") is False  # it is of images that come with the pool
+    given_by_config["image_size"] = Download().stored_size
     assert defaults == {name: given_by_config[name] for name in defaults}
 
 

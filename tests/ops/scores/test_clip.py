@@ -71,7 +71,8 @@ def reference(spec: ClipModel) -> Any:
     rows = []
     for content, caption in zip(*pairs(), strict=True):
         with torch.no_grad():
-            image = model.encode_image(preprocess(Image.open(io.BytesIO(content)))[None])
+            seen = Image.open(io.BytesIO(content)).convert("RGB")  # as open_clip's training does
+            image = model.encode_image(preprocess(seen)[None])
             text = model.encode_text(tokenizer([caption]))
             image, text = (x / x.norm(dim=-1, keepdim=True) for x in (image, text))
         rows.append(((image @ text.T).item(), image[0].numpy(), text[0].numpy()))
