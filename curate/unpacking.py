@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import zstandard
 
@@ -93,6 +93,15 @@ class Unpacked(io.RawIOBase):
         if self._error and not found and size:
             raise self._error
         return b"".join(found)
+
+    def whole(self, limit: int) -> bytes:
+        """All bytes; a ValueError where they are over `limit`, or cannot all be read."""
+        content = self.read(limit + 1)
+        if len(content) > limit:
+            raise ValueError(f"it has over {limit:,} bytes")
+        if self._error:
+            raise self._error
+        return content
 
     def piece(self, size: int) -> bytes:
         """At most `size` bytes, all of one member, none of them only at the end."""
@@ -182,7 +191,7 @@ class Unpacked(io.RawIOBase):
 
 
 @contextmanager
-def open_unpacked(url: str) -> Iterator[Unpacked]:
+def open_unpacked(url: str) -> Iterator[IO[bytes]]:
     """The bytes of the file at `url`, unpacked if it is packed."""
     with files.open_read(url) as file:
-        yield Unpacked(file, named=url)
+        yield cast(IO[bytes], Unpacked(file, named=url))

@@ -31,7 +31,7 @@ def picture(shade: int) -> bytes:
     """A JPEG that is as bright as `shade` says."""
     pixels = np.full((90, 120, 3), shade, np.uint8)
     pixels[20:50, 30:90] = 128
-    return cv2.imencode(".jpg", pixels)[1].tobytes()
+    return bytes(cv2.imencode(".jpg", pixels)[1])
 
 
 def tar(path: Path, members: Members) -> bytes:
@@ -59,7 +59,7 @@ def stored(run: Path) -> dict[str, int]:
         content = part.with_suffix(".tar").read_bytes()
         for row in pq.read_table(part).to_pylist():
             image = content[row["tar_offset"] : row["tar_offset"] + row["tar_size"]]
-            pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+            pixels: Any = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
             found[row["caption"]] = int(pixels[0, 0, 0])
     return found
 
@@ -179,7 +179,7 @@ def shard(folder: Path, keys: list[str], members: Members, *, form: str) -> list
 
 
 def of_rows(found: list[dict[str, Any]]) -> list[bytes | None]:
-    images = []
+    images: list[bytes | None] = []
     for row in found:
         place = Place(row["file"], row["offset"], row["size"])
         images += [x for _, x in read_places([(0, place)])] if row["file"] else [None]

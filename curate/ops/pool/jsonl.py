@@ -10,18 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from curate.ops.pool.lines import BOM, BadRow, Rows, Utf8, shown
+from curate.ops.pool.lines import LONGEST_LINE, BadRow, Rows, Utf8, shown
 
-LONGEST_LINE = 64 << 20
-"""Bytes of a line, at most."""
-
+_LOOKED_AT = 100_000  # lines, at most, for the first that holds an object with a key
 _BLANKS = np.frombuffer(b" \t\r", np.uint8)
 _NONE_KEPT: Mapping[str, pa.DataType] = MappingProxyType({})
 
 
 def documents(first: bytes) -> list[dict[str, Any]]:
     """The JSON objects among the first lines of a file."""
-    lines = first.removeprefix(BOM).split(b"\n")
+    lines = first.split(b"\n")
     return [one for one in map(_loaded, lines) if isinstance(one, dict)]
 
 
@@ -34,17 +32,24 @@ def _loaded(line: bytes) -> object:
 
 def keys_of(file: IO[bytes], *, wanted: list[str], block_bytes: int) -> list[str]:
     """The keys of the objects in the first block that holds a whole one, or until all `wanted`."""
+    source = Utf8(file)
     keys: dict[str, None] = {}
-    rest = b""
-    while not keys and len(rest) <= LONGEST_LINE:
-        block = file.read(block_bytes)
-        *lines, rest = (rest + block).removeprefix(BOM).split(b"\n")
+    rest, looked_at = b"", 0
+    while not keys and len(rest) <= LONGEST_LINE and looked_at < _LOOKED_AT:
+        block = source.read(block_bytes)
+        if block.isspace() and not rest:
+            continue
+        *lines, rest = (rest + block).split(b"\n")
         for line in lines if block else [rest]:
-            keys |= _keys(line)
-            if keys.keys() >= set(wanted):
+            if line.strip():
+                keys |= _keys(line)
+                looked_at += 1
+            if keys.keys() >= set(wanted) or looked_at == _LOOKED_AT:
                 return list(keys)
         if not block:
             break
+    if source.broken and not looked_at:
+        raise source.broken
     return list(keys)
 
 
@@ -64,6 +69,11 @@ def read_jsonl(
 
     Those of `columns` that are in `kept` may hold anything: they have the type that stands there, or
     where a block has values of another, are texts, JSON of what is no text.
+
+    Raises
+    ------
+    ValueError
+        A line is longer than `LONGEST_LINE`, or the file breaks off, after the rows up to there.
     """
     source = Utf8(file)
     schema = pa.schema([(name, kept.get(name, pa.string())) for name in columns])
@@ -79,11 +89,11 @@ def read_jsonl(
             raise ValueError(f"line {number} has over {LONGEST_LINE >> 20} MB")
     if rest:
         yield _rows(rest, first=number, schema=schema, kept=kept)
+    if source.broken:
+        raise source.broken
 
 
 def _rows(lines: bytes, *, first: int, schema: pa.Schema, kept: Mapping[str, pa.DataType]) -> Rows:
-    if first == 1:
-        lines = lines.removeprefix(BOM)
     count = _objects(lines)
     if count:
         try:
@@ -127,9 +137,7 @@ def _line_by_line(
 ) -> Rows:
     values: dict[str, list[str | None]] = {name: [] for name in names}
     bad = []
-    for number, line in enumerate(lines.split(b"\n"), first):
-        if not line.strip():
-            continue
+    for number, line in _with_text(lines, first=first):
         try:
             document = json.loads(line.decode())
             if not isinstance(document, dict):
@@ -146,6 +154,17 @@ def _line_by_line(
         for name, value in zip(names, row, strict=True):
             values[name].append(value)
     return Rows(pa.table(values, pa.schema([(name, pa.string()) for name in names])), bad)
+
+
+def _with_text(lines: bytes, *, first: int) -> Iterator[tuple[int, bytes]]:
+    """Those of `lines` that are not blank, with their numbers; there may be millions of blank ones."""
+    content = np.frombuffer(lines, np.uint8)
+    text = (content != ord(" ")) & ((content < ord("\t")) | (content > ord("\r")))
+    ends = np.append(np.flatnonzero(content == ord("\n")), len(content))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    starts = starts[starts < len(content)]
+    for k in np.flatnonzero(np.add.reduceat(text, starts, dtype=np.int64)).tolist():
+        yield first + k, lines[starts[k] : ends[k]]
 
 
 def _text(value: object, name: str) -> str | None:

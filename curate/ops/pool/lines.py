@@ -5,17 +5,25 @@ So what is not UTF-8 is marked before it gets there; `separated` sets rows with 
 fields aside, and `jsonl` reads a block that Arrow refuses again, line by line.
 """
 
+import codecs
 import io
 import re
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
+from curate.texts import encoding_of
+
 NOT_UTF8 = "\ufdd0\uffff\ufdd1"
 """Stands in a row for bytes that are not UTF-8; no text has these three noncharacters in a row."""
-BOM = b"\xef\xbb\xbf"
 SHOWN = 500
 """Characters of a bad row that are kept."""
+LONGEST_LINE = 64 << 20
+"""Bytes of a line, at most."""
+
+_HEAD = 4  # bytes that tell the encoding
+_MARKED = "curate.not_text"  # what Python's codecs know NOT_UTF8 by
+codecs.register_error(_MARKED, lambda error: (NOT_UTF8, error.end))  # type: ignore[attr-defined]
 
 
 class BadRow(NamedTuple):
@@ -39,32 +47,65 @@ def shown(text: str) -> str:
 
 
 class Utf8(io.RawIOBase):
-    """A file whose bytes are UTF-8 in any case: others are read as `NOT_UTF8`."""
+    """The lines of a file, whose bytes are UTF-8 in any case: others are read as `NOT_UTF8`.
+
+    Text in UTF-16 becomes UTF-8, and a byte order mark goes. A file that breaks off ends with its last
+    whole line, and `broken` says why.
+    """
 
     def __init__(self, file: IO[bytes], *, ending: bytes = b"") -> None:
         self._file = file
         self._ending = ending  # what follows its last byte
-        self._rest = b""  # a character cut off at the end of what was read
+        self._decoder: Any = None  # of what is not in UTF-8
+        self._begun = self._ended = False
+        self._rest = b""  # of a line that has not ended in what was read
         self._ready = b""
+        self.broken: ValueError | None = None
 
     def readable(self) -> bool:
         """It is."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, more than none except at the end."""
-        while not self._ready:
-            block = self._file.read(size)
-            content = self._rest + block
-            cut = _whole(content) if block else len(content)
-            self._ready, self._rest = marked(content[:cut]), content[cut:]
-            if not block:
-                self._ready, self._ending = self._ready + self._ending, b""
-                break
+        """`size` bytes, fewer only at the end; with no size any number, more than none."""
+        while len(self._ready) < max(size, 1) and not self._ended:
+            self._ready += self._lines(size)
         if size < 0:
             size = len(self._ready)
         ready, self._ready = self._ready[:size], self._ready[size:]
         return ready
+
+    def _lines(self, size: int) -> bytes:
+        block = self._block(size)
+        self._ended = not block
+        content = self._rest + (self._decoded(block) if self._decoder else block)
+        cut = content.rfind(b"\n") + 1
+        if self._ended and not self.broken:
+            cut = len(content)
+        elif not cut and len(content) > LONGEST_LINE:
+            cut = _whole(content)
+        self._rest = content[cut:]
+        return marked(content[:cut]) + (self._ending if self._ended else b"")
+
+    def _block(self, size: int) -> bytes:
+        try:
+            block = self._file.read(size)
+            if self._begun:
+                return block
+            while 0 < len(block) < _HEAD and (more := self._file.read(_HEAD)):
+                block += more
+        except ValueError as error:
+            self.broken = error
+            return b""
+        self._begun = True
+        codec, mark = encoding_of(block[:_HEAD])
+        if codec != "utf-8":
+            self._decoder = codecs.getincrementaldecoder(codec)(_MARKED)
+        return block[mark:] or self._block(size) if block else block
+
+    def _decoded(self, block: bytes) -> bytes:
+        text: str = self._decoder.decode(block, final=not block)
+        return text.encode()
 
 
 def marked(content: bytes) -> bytes:

@@ -9,7 +9,8 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv
 
-from curate.ops.pool.lines import BOM, BadRow, Rows, Utf8, shown
+from curate.ops.pool.lines import NOT_UTF8, BadRow, Rows, Utf8, shown
+from curate.texts import TRIED
 
 _END = "\ufdd2\uffff\ufdd3"
 _DELIMITERS = {"csv": ",", "tsv": "\t", "quoted-tsv": "\t"}
@@ -23,7 +24,10 @@ def header(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:
     ValueError
         The header is not UTF-8, or one of its names has over 131,072 characters.
     """
-    first = file.read(block_bytes).removeprefix(BOM).decode(errors="surrogateescape")
+    source = Utf8(file)
+    first = source.read(block_bytes).decode(errors="replace")
+    if source.broken and not first:
+        raise source.broken
     if kind == "tsv":
         line = re.split("[\r\n]", first, maxsplit=1)[0]
         names = line.split("\t") if line else []
@@ -33,10 +37,8 @@ def header(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:
             names = next(rows, [])
         except csv.Error as error:
             raise ValueError(f"its header: {error}") from None
-    try:
-        "".join(names).encode()
-    except UnicodeEncodeError:
-        raise ValueError("its header is not UTF-8") from None
+    if any(NOT_UTF8 in name for name in names):
+        raise ValueError(f"its header is {TRIED}")
     return names
 
 
@@ -51,8 +53,9 @@ def read_separated(
     Raises
     ------
     ValueError
-        A quote is never closed, after the rows up to there. To Arrow the end of the file closes it;
-        so a row of our own is put behind the last, and is missing where a quote swallowed it.
+        The file breaks off, or a quote is never closed, after the rows up to there. To Arrow the end
+        of the file closes it; so a row of our own is put behind the last, and is missing where a quote
+        swallowed it.
     """
     plain = kind == "tsv"
     bad: list[BadRow] = []
@@ -94,13 +97,14 @@ def read_separated(
         yield Rows(last, bad)
         if "straddling" not in str(error):
             raise
-        raise ValueError(
-            f"row {number + 1} has over {block_bytes:,} bytes; most likely its quote is never closed"
-        ) from None
+        quote = "" if plain else "; most likely its quote is never closed"
+        raise ValueError(f"row {number + 1} has over {block_bytes:,} bytes{quote}") from None
     if not ended and not opened:
         own = all(column[-1].as_py() == _END for column in last.columns) if len(last) else False
         opened = 0 if own else number
         last = last.slice(0, max(0, len(last) - 1))
     yield Rows(last, bad)
+    if source.broken:
+        raise source.broken
     if opened:
         raise ValueError(f"the quote that opens in row {opened} is never closed")

@@ -13,7 +13,7 @@ from curate.ops.pool.candidates import Candidate, choose
 from curate.ops.pool.crawl import BrokenRecord, read_crawl
 from curate.ops.pool.jsonl import documents, keys_of, read_jsonl
 from curate.ops.pool.kept import kind_of, kind_of_texts, kind_of_values
-from curate.ops.pool.lines import BadRow
+from curate.ops.pool.lines import BadRow, Utf8
 from curate.ops.pool.rows import (
     BROKEN,
     PoolFormat,
@@ -25,6 +25,8 @@ from curate.ops.pool.rows import (
 from curate.ops.pool.separated import header, read_separated
 from curate.ops.pool.stored import first_documents, read_img2dataset, read_webdataset
 from curate.schema import CANDIDATES, POOL
+from curate.texts import read_text
+from curate.unpacking import open_unpacked
 
 _PAGES = 500  # a table
 
@@ -112,18 +114,18 @@ def column_kinds(path: str, *, pool: PoolFormat) -> dict[str, str | None]:
         if kind == "webdataset":
             found = first_documents(path)
         else:
-            with files.open_read(path, compression="infer") as file:
+            with open_unpacked(path) as file:
                 if kind != "jsonl":
                     names = header(file, kind=kind, block_bytes=_FIRST)
                     return _separated_kinds(path, kind, names)
-                found = documents(file.read(_FIRST))
+                found = documents(Utf8(file).read(_FIRST))
         keys = dict.fromkeys(name for document in found for name in document)
         return {name: kind_of_values(one.get(name) for one in found) for name in keys}
 
 
 def _separated_kinds(path: str, kind: str, names: list[str]) -> dict[str, str | None]:
     once = [name for name in names if names.count(name) == 1]
-    with files.open_read(path, compression="infer") as file:
+    with open_unpacked(path) as file:
         rows = next(read_separated(file, kind=kind, columns=once, block_bytes=_FIRST), None)
     if rows is None:
         return dict.fromkeys(once)
@@ -167,7 +169,7 @@ def _parquet(path: str, pool: PoolFormat) -> Iterator[pa.Table]:
 
 
 def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator[pa.Table]:
-    with files.open_read(path, compression="infer") as file:
+    with open_unpacked(path) as file:
         if kind == "jsonl":
             names = keys_of(file, wanted=pool.columns, block_bytes=block_bytes)
         else:
@@ -175,7 +177,7 @@ def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator
     if kind == "tsv" and any(name.startswith('"') for name in names):
         raise UnreadableError(f"{path}: its header is quoted; set input.format to quoted-tsv")
     pool.check(path, names)
-    with files.open_read(path, compression="infer") as file:
+    with open_unpacked(path) as file:
         if kind == "jsonl":
             found = read_jsonl(file, columns=pool.columns, block_bytes=block_bytes, kept=pool.typed)
         else:
@@ -216,7 +218,7 @@ class EntryList(NamedTuple):
 
 
 def read_entries(path: str) -> EntryList:
-    """The entry list at `path`: UTF-8, one entry a line; blank lines and repeats are left out.
+    """The entry list at `path`, packed or not: one entry a line; blank lines and repeats are left out.
 
     A line may be ``entry<TAB>concept``: its entries are matched one by one and count as one concept,
     once a caption. A line without a tab stands for the concept of its own name, so in ::
@@ -233,13 +235,9 @@ def read_entries(path: str) -> EntryList:
         Where the list is empty or not UTF-8, a line with a tab lacks one of its two columns or has
         more, or one entry stands for two concepts.
     """
-    text = files.read_bytes(path)
-    try:
-        lines = [line.rstrip("\r") for line in text.decode("utf-8-sig").split("\n")]
-    except UnicodeDecodeError as error:
-        line = text[: error.start].count(b"\n") + 1
-        raise CurateError(f"{path}:{line}: not UTF-8") from None
-    if b"\t" in text:
+    text = read_text(path)
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    if "\t" in text:
         concept_of = _concept_of_each(path, lines)
         names = {concept: i for i, concept in enumerate(dict.fromkeys(concept_of.values()))}
         ids = [names[concept] for concept in concept_of.values()]

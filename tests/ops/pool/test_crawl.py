@@ -33,7 +33,8 @@ from curate.ops.pool.candidates import (
     srcset,
     wat_candidates,
 )
-from curate.ops.pool.crawl import HEADER_BYTES, BrokenRecord, read_crawl
+from curate.ops.pool.crawl import BrokenRecord, read_crawl
+from curate.ops.pool.records import HEADER_BYTES
 from curate.ops.pool.rows import PoolFormat
 from curate.ops.pool.tables import read_batches
 

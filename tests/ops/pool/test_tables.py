@@ -374,7 +374,10 @@ def test_an_entry_list_that_is_not_utf_8_names_the_line(tmp_path: Path) -> None:
     path = placed(tmp_path, "en.txt", b"a\nb\ncaf\xe9\n")
     with pytest.raises(CurateError) as error:
         read_entries(path)
-    assert str(error.value) == f"{path}:3: not UTF-8"
+    assert str(error.value) == (
+        f"{path}: line 3 is not UTF-8, nor marked as UTF-16; save it as UTF-8, as with:"
+        " iconv -f WINDOWS-1252 -t UTF-8"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b" \r\n\t"])
