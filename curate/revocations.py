@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.ops.selection.blocklists import MAX_DISTANCE, BlockList, hashes_of
-from curate.ops.web.urls import host_of, normalise_urls
+from curate.ops.web.urls import host_of, normalise_urls, stripped
 from curate.reasons import DropReason
 from curate.run import Run
 
@@ -86,7 +86,9 @@ class Revocations:
         found = {kind: np.zeros(len(table), np.bool_) for kind in ("uid", "url", "host")}
         found["uid"] |= np.asarray(pc.is_in(table["uid"], value_set=self.uids, skip_nulls=True))
         if self.urls or self.hosts:
-            for row, url in enumerate(normalise_urls(pc.fill_null(table["url"], "")).to_pylist()):
+            for row, url in enumerate(
+                normalise_urls(stripped(pc.fill_null(table["url"], ""))).to_pylist()
+            ):
                 found["url"][row] = bool(self.urls) and fingerprint(url) in self.urls
                 hosts = parents(host_of(url)) if self.hosts else ()
                 found["host"][row] = any(fingerprint(host) in self.hosts for host in hosts)

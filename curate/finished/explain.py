@@ -18,7 +18,7 @@ from curate.config import Config
 from curate.cuts import read_cuts
 from curate.errors import CurateError
 from curate.ops.selection.quantiles import quantiles_of
-from curate.ops.web.urls import normalise_url
+from curate.ops.web.urls import WHITE_SPACE, normalise_url
 from curate.reasons import rule_reason
 from curate.report.wording import explain as worded
 from curate.report.wording import survivor_in_words
@@ -95,6 +95,7 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
         Where no pair of the run has it.
     """
     config = config_file.load(run.path("config.yaml"))
+    wanted = wanted.strip(WHITE_SPACE)
     is_url = "://" in wanted
     found = list(_search(run, "url" if is_url else "uid", wanted if is_url else wanted.lower()))
     if not found and is_url and normalise_url(wanted) != wanted:

@@ -23,6 +23,7 @@ from curate.finished.revoked_shards import RewrittenShards, rewrite_shards
 from curate.finished.subset import write_subset
 from curate.ops.selection import balancing
 from curate.ops.tar import blank_header, blanked
+from curate.ops.web.urls import stripped
 from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
 from curate.revocations import Revocations
@@ -182,7 +183,7 @@ class Rewriter:
                 continue
             url = files.join(folder, name)
             table = files.read_table(url)
-            uids = table["uid"] if pool.uid else uids_of(table, clean(table["caption"]))
+            uids = stripped(table["uid"]) if pool.uid else uids_of(table, clean(table["caption"]))
             rows = table.set_column(table.column_names.index("uid"), "uid", uids)
             gone = self.revoked.gone(rows) & np.asarray(pc.is_valid(table["url"]))
             if not gone.any():

@@ -5,7 +5,8 @@ no image came with it, a language that is not wanted, what the text rules drop, 
 no entry. A retry is safe.
 
 Cleaning: control characters and line breaks become a space each, outer white space is cut off.
-Nothing else changes; spaces inside are kept as they are, because matching looks at them.
+Nothing else changes; spaces inside are kept as they are, because matching looks at them. White space
+around URLs and uids is cut off before anything looks at them.
 """
 
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import identify
 from curate.ops.text.matching import NO_SPACE_LANGUAGES, Matcher
+from curate.ops.web.urls import stripped
 from curate.planning.cutting import source_of
 from curate.reasons import DropReason, ErrorCode
 from curate.revocations import load_revocations
@@ -58,7 +60,7 @@ def uids_of(table: pa.Table, captions: Any) -> Any:
     A row whose pair was taken out of RUN/input has the uid that stands there in its place.
     """
     emptied = pc.and_(pc.is_null(table["url"]), pc.is_valid(table["uid"]))
-    return pc.if_else(emptied, table["uid"], pair_uids(table["url"], captions))
+    return pc.if_else(emptied, table["uid"], pair_uids(stripped(table["url"]), captions))
 
 
 def word_count(captions: Any) -> Any:
@@ -196,7 +198,7 @@ class PrepareStep(PartStep):
             places = sieve.table.select(schema.PLACES.names)
             files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
         output = sieve.output(columns=self.columns, figures={"matches": total, **rules})
-        self._check(part, output.dead, table["uid"])
+        self._check(part, output.dead, stripped(table["uid"]))
         return output
 
     def sound(self, part: Part) -> pa.Table:
@@ -213,8 +215,12 @@ class PrepareStep(PartStep):
 
     def _sieved(self, table: pa.Table) -> Sieve:
         """What comes before any text is looked at, cheapest first, so that later checks see less."""
-        given, caption = table["uid"], clean(table["caption"])
-        columns = {"uid": uids_of(table, caption), "url": table["url"], "caption": caption}
+        given, caption = stripped(table["uid"]), clean(table["caption"])
+        columns = {
+            "uid": uids_of(table, caption),
+            "url": stripped(table["url"]),
+            "caption": caption,
+        }
         rest = {name: table[name] for name in ("error", "detail", *_CARRIED, *self.pool.kept.names)}
         sieve = Sieve(pa.table({**columns, "given": given, **rest}), stage=self.stage)
         for error in (ErrorCode.BAD_ROW, ErrorCode.UNREADABLE_FILE):

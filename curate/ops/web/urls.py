@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.ops.strings import replaced
 
@@ -11,6 +12,9 @@ TRACKING = frozenset(
     {"fbclid", "gclid", "dclid", "msclkid", "yclid", "mc_cid", "mc_eid", "igshid", "ref_src"}
 )
 """Query parameters, beside every ``utm_…``, that follow a visitor and do not change the image."""
+
+WHITE_SPACE = " \t\n\f\r"
+"""What the HTML standard calls white space: around a URL it is no part of it."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -32,6 +36,11 @@ def normalise_url(url: str) -> str:
         netloc += f":{port}"
     query = "&".join(field for field in parts.query.split("&") if not _tracks(field))
     return urlunsplit((scheme, netloc, parts.path or "/", query, ""))
+
+
+def stripped(urls: Any) -> Any:
+    """A column of texts, without the white space around them that is no part of a URL or uid."""
+    return pc.ascii_trim(urls, WHITE_SPACE)
 
 
 def host_of(url: str) -> str:
