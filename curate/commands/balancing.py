@@ -80,7 +80,7 @@ def sweep(
     """
     from curate.finished import sweep as sweeping
     from curate.finished.rebalance import open_source
-    from curate.report.sweeps import tables
+    from curate.report.sweeps import notes, tables
     from curate.stages.report import write_report
 
     with one_line_errors():
@@ -99,6 +99,8 @@ def sweep(
             return
         for table in tables(found):
             out_console.print(table)
+        for note in notes(found, sizes=_numbers(size, option="--size")):
+            out_console.print(note)
         out_console.print(f"sweep   {url}\nreport  {report}")
 
 

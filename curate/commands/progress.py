@@ -19,6 +19,7 @@ from curate.ops.web.hosts import TRANSIENT
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.reasons import MENDS, RULE_PREFIX
+from curate.report import entries
 from curate.report.wording import alarms
 from curate.run import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
 from curate.schema import Stage
@@ -284,7 +285,8 @@ def summary(
     run = plan.run
     state = run.state()
     console.print(funnel(state["stages"], skips=standing.skips))
-    for alarm in alarms(state["stages"], config=plan.config):
+    said = alarms(state["stages"], config=plan.config)
+    for alarm in [*said, *entries.idle(entries.thresholds(run), plan.config.balance)]:
         console.print(Text.assemble(("warning ", "bold yellow"), alarm))
     manifest = run.path(Stage.SHARDS, "manifest.json")
     if files.exists(manifest):

@@ -4,6 +4,7 @@ The figures are those of the MetaCLIP paper (arXiv 2309.16671, section 3): entri
 cumulative number of matches with entries sorted from tail to head.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate import files
+from curate import config, files
 from curate.run import Run
 from curate.schema import Stage
 
@@ -62,6 +63,7 @@ class LanguageBalance:
     head: int  # entries with count >= t
     tail: int  # entries with 0 < count < t
     unmatched: int
+    largest: int  # pairs of the most frequent entry
     ranks: tuple[Point, ...]  # counts by rank, each curve sorted on its own
     cumulative: tuple[Point, ...]  # matches of the x least frequent matched entries
 
@@ -99,6 +101,7 @@ def balance(run: Run, *, pairs_in: int, kept_pairs: dict[str, int]) -> Balance:
                 head=int((matched & (before >= t)).sum()),
                 tail=int((matched & (before < t)).sum()),
                 unmatched=int((~matched).sum()),
+                largest=int(before.max(initial=0)),
                 ranks=_ranks(before, after),
                 cumulative=_cumulative(before, after),
             )
@@ -107,6 +110,43 @@ def balance(run: Run, *, pairs_in: int, kept_pairs: dict[str, int]) -> Balance:
     rest = [replace(one, ranks=(), cumulative=()) for one in languages[CURVES:]]
     revoked = max(0, sum(one.pairs for one in languages) - pairs_in)
     return Balance(languages=(*languages[:CURVES], *rest), head=tuple(head), revoked=revoked)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """t of one language, with what it is measured against."""
+
+    t: float
+    pairs: int  # that reached the balance
+    largest: int  # pairs of the most frequent entry
+
+
+def thresholds(run: Run) -> list[Threshold]:
+    """Those that the run balanced with; none where it did not, or did so before they told as much."""
+    url = run.path(Stage.BALANCE, "thresholds.json")
+    found = files.read_json(url).values() if files.exists(url) else ()
+    return [Threshold(x["t"], x["pairs"], x["largest"]) for x in found if "largest" in x]
+
+
+def idle(found: Iterable[Threshold | LanguageBalance], asked: config.Balance | None) -> list[str]:
+    """What to say of a balance that left no pair out, with the t that would; else nothing."""
+    matched = [one for one in found if one.largest]
+    if asked is None or asked.wfpp is not None or not matched:
+        return []
+    pairs, largest = sum(x.pairs for x in matched), max(x.largest for x in matched)
+    if asked.size is not None and asked.size >= pairs:
+        return [
+            f"balance.size {asked.size:,} is not below the {pairs:,} pairs that reach the balance: all"
+            " stay. A smaller one, or a t from `curate sweep`, balances."
+        ]
+    if any(x.t < x.largest for x in matched):
+        return []
+    value = next(x for x in (asked.t, asked.p, asked.size) if x is not None)
+    key = "t" if asked.t is not None else "p" if asked.p is not None else "size"
+    return [
+        f"balance.{key} {value:,g} leaves no pair out: the most frequent entry stands in {largest:,}"
+        f" pairs. A t below {largest:,} balances; `curate sweep` shows what each would keep."
+    ]
 
 
 def _read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry]]:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from curate.config import Config
 from curate.config_file import dump
-from curate.report import sweeps
+from curate.report import entries, sweeps
 from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
@@ -64,7 +64,10 @@ def render(
         name=name,
         languages=folded(facts.languages),
         verdict=verdict(facts),
-        alarms=alarms(_stages(facts), config=config),
+        alarms=[
+            *alarms(_stages(facts), config=config),
+            *(entries.idle(facts.balance.languages, config.balance) if facts.balance else ()),
+        ],
         figures=figures,
         thumbnails=thumbnails,
         config=dump(config),

@@ -109,3 +109,14 @@ def tables(found: Sweep) -> Iterator[Table]:
             f"{one.concepts:,.1f}", style="dim",
         )  # fmt: skip
         yield table
+
+
+def notes(found: Sweep, *, sizes: Sequence[float] = ()) -> Iterator[str]:
+    """What is to be said of values of t, and of `sizes`, that leave no pair out."""
+    pairs = found.total.pairs
+    for size in sizes:
+        if size >= pairs:
+            yield f"--size {size:,g} is not below the {pairs:,} pairs that reach the balance: all stay"
+    idle = [point.t for point in found.total.points if not point.head_matches]
+    if len(idle) == len(found.total.points) and not sizes:
+        yield f"no t of these leaves a pair out: from {min(idle):,.4g} on there is no head"

@@ -244,7 +244,7 @@ def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) ->
         tables.append(pa.table(columns, schema=schema.ENTRIES))
         thresholds[language] = {
             "t": t, "p": balancing.t_to_p(found, t=t), "pairs": pairs,
-            "matches": int(found.sum()), "entries": n,
+            "matches": int(found.sum()), "entries": n, "largest": int(found.max(initial=0)),
         }  # fmt: skip
     files.write_table(step.run.path(Stage.BALANCE, "entries.parquet"), pa.concat_tables(tables))
     target = step.run.path(Stage.BALANCE, "thresholds.json")

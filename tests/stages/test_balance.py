@@ -114,7 +114,7 @@ def test_a_given_t_samples_each_pair_by_its_entries(run: Run) -> None:
     ]  # fmt: skip
     assert thresholds(run) == {
         "en": {"t": 20, "p": share_in_tail(counts, 20), "pairs": 240, "matches": counts.total(),
-               "entries": 25}
+               "entries": 25, "largest": max(counts.values())}
     }  # fmt: skip
 
 
@@ -204,7 +204,8 @@ def test_files_do_not_depend_on_how_the_pool_is_cut(run: Run) -> None:
 
 def test_a_language_without_pairs_and_a_pool_without_rows(run: Run) -> None:
     balance(run, [EN[:40]], NAMES, t=5)
-    assert thresholds(run)["zh"] == {"t": 1, "p": 0, "pairs": 0, "matches": 0, "entries": 12}
+    assert thresholds(run)["zh"] == {"t": 1, "p": 0, "pairs": 0, "matches": 0, "entries": 12,
+                                      "largest": 0}  # fmt: skip
     balance(empty := Run(run.path("empty")), [[], []], NAMES, size=10)
     assert rows_of(empty, "balance", "uid") == []
     assert thresholds(empty)["en"]["pairs"] == 0
