@@ -4,7 +4,9 @@ import inspect
 import logging
 import os
 import re
+import sys
 import time
+import traceback
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,6 +17,7 @@ import typer
 
 from curate import config_file, files
 from curate.commands import balancing, hashing, metadata, planning, revoking, scoring, subset
+from curate.commands.process import end, heed_signals, open_stream
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Out,
@@ -229,7 +232,15 @@ for _command in (*app.registered_commands, *metadata.app.registered_commands):
 
 def main() -> None:
     """The entry point of the `curate` command."""
-    app()
+    sys.stdout = open_stream(1)
+    heed_signals()
+    try:
+        app()
+    except SystemExit as ended:
+        end(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    except Exception:  # noqa: BLE001 - shown as the interpreter would, which would then wait
+        traceback.print_exc()
+        end(1)
 
 
 if __name__ == "__main__":

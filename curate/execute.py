@@ -2,14 +2,12 @@
 
 import os
 import re
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from curate import config_file, files, revocations
 from curate.config import LOCAL_RUNNER, Download
@@ -20,10 +18,11 @@ from curate.planning.resume import Standing, settle
 from curate.reasons import MENDS
 from curate.run import ANNOTATED, PART_STAGES, totals, versions
 from curate.schema import Stage
-from curate.stages.parent import start_workers
 from curate.stages.shards import SIZES
 
 _OURS = re.compile(r"curate\.errors\.CurateError: (.*)")
+_GRACE = 5.0
+"""Seconds that Beam may take to end after a worker was lost."""
 _WHILE = re.compile(r" \[while running .*\]$")
 
 
@@ -169,15 +168,20 @@ def run_graph(
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    start_workers()
-    try:
-        pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
-    except ValueError as refused:
-        told = " ".join(line.strip() for line in str(refused).splitlines())
-        raise CurateError(f"the options after --: {told}") from refused
-    graph(pipeline)
-    with nullcontext() if debug else _without_noise():
-        state, error = _on_a_thread(lambda: pipeline.run().wait_until_finish())
+    from curate.workers import watched
+
+    with nullcontext() if debug else _without_noise(), watched() as crew:
+        try:
+            pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
+        except ValueError as refused:
+            told = " ".join(line.strip() for line in str(refused).splitlines())
+            raise CurateError(f"the options after --: {told}") from refused
+        graph(pipeline)
+        state, error = _on_a_thread(
+            lambda: pipeline.run().wait_until_finish(), lost=lambda: crew.error is not None
+        )
+    if crew.error and state is None:
+        raise crew.error from error
     if error is not None:
         raise _in_one_line(error) from error
     if state is not None and str(state) != "DONE":
@@ -195,8 +199,13 @@ def check_dead(plan: Plan) -> None:
         )  # fmt: skip
 
 
-def _on_a_thread(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """What `work` returns, or raises. Ctrl-C interrupts this thread, which only waits, at once."""
+def _on_a_thread(
+    work: Callable[[], Any], *, lost: Callable[[], bool]
+) -> tuple[Any, BaseException | None]:
+    """What `work` returns, or raises. Ctrl-C interrupts this thread, which only waits, at once.
+
+    Once `lost`, it is waited for no longer than `_GRACE` seconds.
+    """
     ended: list[tuple[Any, BaseException | None]] = []
 
     def body() -> None:
@@ -207,9 +216,10 @@ def _on_a_thread(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
 
     thread = threading.Thread(target=body, daemon=True, name="pipeline")
     thread.start()
-    while thread.is_alive():
+    while thread.is_alive() and not lost():
         thread.join(0.1)
-    return ended[0]
+    thread.join(_GRACE)
+    return ended[0] if ended else (None, None)
 
 
 def _in_one_line(error: BaseException) -> CurateError:
@@ -245,14 +255,3 @@ def _without_noise() -> Iterator[None]:
         raise
     os.dup2(kept, 2)
     os.close(kept)
-
-
-def abandon(code: int) -> NoReturn:
-    """End this process at once, and the worker processes that it started.
-
-    Workers hold nothing that is worth waiting for: a part counts when its record stands.
-    """
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
-    os._exit(code)

@@ -93,12 +93,17 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     """
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
     stop = threading.Event()
-    lines = None if console.is_terminal else _Lines(console, len(plan.parts))
+    sees = console.is_terminal and not console.is_dumb_terminal
+    lines = None if sees else _Lines(console, len(plan.parts))
     columns = (
-        TextColumn("{task.description:<18}"), BarColumn(),
-        TextColumn("{task.fields[parts]}/{task.total:.0f} parts"), _Rate(), TimeRemainingColumn(),
+        TextColumn("{task.description:<18}", markup=False), BarColumn(),
+        TextColumn("{task.fields[parts]}/{task.total:.0f} parts", markup=False), _Rate(),
+        TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=bool(lines)) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=bool(lines),
+        redirect_stderr=False,  # which is shut meanwhile: what threads of the engine say of an end
+    ) as progress:  # fmt: skip
         tasks = {
             folder: progress.add_task(
                 folder.replace(f"/{ANNOTATED}", ": fetch" if "down" in folder else ": model"),

@@ -1,6 +1,5 @@
 """`curate score`: a further model's score for the pairs of a finished run."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -10,10 +9,8 @@ from curate.commands.terminal import (
     Workers,
     beam_options,
     debugging,
-    error_console,
     one_line_errors,
     out_console,
-    this_command,
     with_engine,
 )
 from curate.lock import locked
@@ -42,7 +39,7 @@ def score(
     The scores go to RUN/annotated/score/NAME, and the rest of RUN stays as it is. The next
     `curate run` that names the model takes them over: it is printed. Options after -- go to Beam.
     """
-    from curate import config_file, execute
+    from curate import config_file
     from curate.commands import progress
     from curate.config import Scorer
     from curate.finished import rescore
@@ -56,13 +53,8 @@ def score(
         plan = rescore.make_plan(run_directory, scorer, name=name, beam=engine)
         n, rows = len(plan.parts), sum(part.rows for part in plan.parts)
         out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: score {name}")
-        try:
-            with progress.watch(out_console, plan, Standing({}, {}, clustered=False)):
-                rescore.execute(plan, name=name, extra=beam_options(context), debug=debugging())
-        except KeyboardInterrupt:
-            error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
-            sys.stdout.flush()
-            execute.abandon(130)
+        with progress.watch(out_console, plan, Standing({}, {}, clustered=False)):
+            rescore.execute(plan, name=name, extra=beam_options(context), debug=debugging())
         found = plan.run
         options = " ".join(["--out", found.root, *rescore.settings(scorer, name=name)])
         out_console.print(

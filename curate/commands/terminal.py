@@ -1,16 +1,19 @@
 """What all commands share: options, consoles, errors as one line, and a plan from start to report."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from curate.commands.process import fill_streams, open_stream, status
 from curate.config import Config
 from curate.errors import CurateError
 from curate.lock import locked
@@ -21,14 +24,40 @@ if TYPE_CHECKING:
     from curate.planning.plan import Plan
     from curate.run import Run
 
-# Without markup: what is printed are paths, names of rules and captions, brackets included.
-out_console = Console(
-    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
-)
+_TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal or turn the direction of the text; not tab and line feed."""
+
+
+def shown(text: str) -> str:
+    """`text` with the characters that would steer a terminal as escapes, which JSON reads as well.
+
+    >>> print(shown("a\\x1b[2Jb"))
+    a\\u001b[2Jb
+    """
+    return _TRICKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class _Screen(Console):
+    """A console on which captions, URLs, paths and names appear as they are: nothing in them acts."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        return super().render_str(shown(text), **settings)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(shown(text), style)
+
+
+fill_streams()
+out_console = _Screen(width=None if sys.stdout.isatty() else 140)
 # A descriptor of its own: while a pipeline runs, that of stderr is shut to decoders and workers.
-error_console = Console(
-    file=os.fdopen(os.dup(2), "w"), highlight=False, markup=False, soft_wrap=True
-)
+error_console = _Screen(file=open_stream(os.dup(2)))
 
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Local worker processes.")]
 Out = Annotated[str | None, typer.Option("--out", help="The run directory: a path or fsspec URL.")]
@@ -48,14 +77,18 @@ BEAM_OPTIONS = {"allow_extra_args": True}
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Show an error as one line; `--debug` shows where it came from."""
+    """Show an error as one line; `--debug` shows where it came from. So with what stops the command."""
     try:
         with told(to="read or write"):
             yield
+    except KeyboardInterrupt:
+        error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
+        raise typer.Exit(status()) from None
     except CurateError as error:
         if debugging():
             raise
-        error_console.print(Text.assemble(("error", "bold red"), " ", str(error)))
+        line = shown(str(error)).replace("\n", "\\n")
+        error_console.print(Text.assemble(("error", "bold red"), " ", line))
         raise typer.Exit(1) from None
 
 
@@ -116,49 +149,42 @@ def beam_options(context: typer.Context) -> list[str]:
 
 
 def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
-    """Run and report; Ctrl-C says how to go on. `started` is the monotonic clock's."""
+    """Run and report. `started` is the monotonic clock's."""
     from curate import execute, retry
     from curate.commands import progress
     from curate.planning.resume import Standing
 
     run, config = planned.run, planned.config
-    try:
-        failed = retry.failures(planned)
-        progress.announce_retry(out_console, planned, failed)
-        if failed:
-            with progress.watch(out_console, planned, Standing({}, {}, clustered=False)):
-                retry.retry(planned, failed, extra=options, debug=debugging())
-        standing = execute.prepare_run(planned, failed=failed)
-        n = len(planned.parts)
-        rows = sum(part.rows for part in planned.parts)
-        stages = " > ".join(stage for stage in planned.stages if run.makes(stage))
-        for note in planned.notes:
-            out_console.print(note)
-        out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
-        progress.announce(out_console, planned, standing)
-        if standing.idle:
-            progress.tried_again(out_console, planned, standing)
-            report = run.path(Stage.REPORT, "index.html")
-            out_console.print("Nothing to do: all of it stands")
-            progress.summary(
-                out_console, planned, standing=standing, report=report, started=started
-            )
-            return
-        from curate.finished.subset import write_subset
-        from curate.run import SUBSET
-        from curate.stages.report import write_report
+    failed = retry.failures(planned)
+    progress.announce_retry(out_console, planned, failed)
+    if failed:
+        with progress.watch(out_console, planned, Standing({}, {}, clustered=False)):
+            retry.retry(planned, failed, extra=options, debug=debugging())
+    standing = execute.prepare_run(planned, failed=failed)
+    n = len(planned.parts)
+    rows = sum(part.rows for part in planned.parts)
+    stages = " > ".join(stage for stage in planned.stages if run.makes(stage))
+    for note in planned.notes:
+        out_console.print(note)
+    out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
+    progress.announce(out_console, planned, standing)
+    if standing.idle:
+        progress.tried_again(out_console, planned, standing)
+        report = run.path(Stage.REPORT, "index.html")
+        out_console.print("Nothing to do: all of it stands")
+        progress.summary(out_console, planned, standing=standing, report=report, started=started)
+        return
+    from curate.finished.subset import write_subset
+    from curate.run import SUBSET
+    from curate.stages.report import write_report
 
-        with execute.recorded(planned):
-            with progress.watch(out_console, planned, standing):
-                execute.execute(planned, standing, extra=options, debug=debugging())
-            if not config.download.enabled:
-                kept = planned.upstream(Stage.SHARDS)
-                write_subset(run, kept, run.path(kept, SUBSET))
-        report = write_report(run, config)
-        execute.report_written(planned)
-    except KeyboardInterrupt:
-        error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
-        sys.stdout.flush()
-        execute.abandon(130)
+    with execute.recorded(planned):
+        with progress.watch(out_console, planned, standing):
+            execute.execute(planned, standing, extra=options, debug=debugging())
+        if not config.download.enabled:
+            kept = planned.upstream(Stage.SHARDS)
+            write_subset(run, kept, run.path(kept, SUBSET))
+    report = write_report(run, config)
+    execute.report_written(planned)
     progress.tried_again(out_console, planned, standing)
     progress.summary(out_console, planned, standing=standing, report=report, started=started)

@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 from curate import files, schema
 from curate.machine import faults_named
 from curate.ops.journal import Journal
+from curate.parent import at_work
 from curate.reasons import DropReason, ErrorCode
 from curate.run import ANNOTATED, JOURNAL, Part, PartRecord, Run
 from curate.schema import Stage
-from curate.stages.parent import follow
 
 
 @dataclass(frozen=True)
@@ -151,17 +151,14 @@ class TakePart(beam.DoFn):
     def __init__(self, step: PartStep) -> None:
         self._step = step
 
-    def setup(self) -> None:
-        """A worker that outlived its run would only stand in the way of the next one."""
-        follow()
-
     def process(self, part: Part, *sides: Any) -> Iterator[Part]:
         """Skip the part if its record stands under this digest; else run, write, record."""
         step = self._step
         record = standing(step, part)
         if record is None:
             started = time.monotonic()
-            with faults_named(f"{step.folder} of part {part.index}"):
+            what = f"{step.folder} of part {part.index}"
+            with at_work(what), faults_named(what):
                 step.run.retract(step.folder, part.index, own=step.own)
                 output = step.process(part, *sides)
                 record = commit(step, part, output, seconds=time.monotonic() - started)

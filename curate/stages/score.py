@@ -28,12 +28,12 @@ from curate import files, schema
 from curate.errors import CurateError
 from curate.ops.scores.clip import ClipModel, Embedded
 from curate.ops.scores.heads import load_head
+from curate.parent import at_work
 from curate.run import ANNOTATED, Part
 from curate.schema import Stage
 from curate.stages.download import read_images
 from curate.stages.line import Line
 from curate.stages.measure import joined, scored_of
-from curate.stages.parent import follow
 from curate.stages.part import PartOutput, PartStep, commit, standing
 
 
@@ -96,6 +96,7 @@ class Job:
         self._table = table.take(pa.array(self._rows))
         self.figures["reused"] = n - self.missing
         self._opened = ExitStack()
+        self._opened.enter_context(at_work(f"{step.folder} of part {part.index}"))
         if self.missing:
             self._journal = self._opened.enter_context(step.counted(part))
             self.count(n - self.missing)
@@ -219,10 +220,6 @@ class TakeScores(beam.DoFn):
         self._line: Line | None = None
         self._open: deque[Job] = deque()
         self._ended = 0.0
-
-    def setup(self) -> None:
-        """As in `TakePart`."""
-        follow()
 
     def start_bundle(self) -> None:
         """Nothing runs until a part comes that is not done."""

@@ -17,6 +17,7 @@ from curate import files
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.ops.tar import TarWriter
+from curate.parent import at_work
 from curate.reasons import SUCCESS
 from curate.revocations import rows_of
 from curate.run import Part, Run
@@ -212,6 +213,11 @@ def _with_status(table: pa.Table, keys: list[str]) -> pa.Table:
     return table.add_column(2, "error_message", pa.nulls(n, pa.string()))
 
 
+def _write(shard: Shard, *, step: ShardStep) -> ShardRecord:
+    with at_work(f"shard {shard.name}"):
+        return step.write(shard)
+
+
 class Shards(beam.PTransform):
     """Parts -> the URL of the manifest; a barrier, because a shard may begin in any part."""
 
@@ -227,7 +233,7 @@ class Shards(beam.PTransform):
             | "Parts" >> beam.combiners.ToList()
             | "Cut" >> beam.FlatMap(step.shards)
             | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.Map(step.write)
+            | "Write" >> beam.Map(_write, step=step)
             | "All" >> beam.combiners.ToList()
             | "Manifest" >> beam.Map(step.manifest)
         )

@@ -13,7 +13,6 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 from collections import defaultdict
@@ -21,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from curate import parent
 from curate.errors import CurateError
 from curate.ops.images.boxes import Box
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
@@ -94,17 +94,12 @@ class _Process:
 
     def __init__(self, encoder: Encode) -> None:
         ours, theirs = socket.socketpair()
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         limits = {}
         if isinstance(encoder, ImageEncoder):
             # Should a decoder find another size than the header reader did.
             limits["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(encoder.max_pixels)
         with tempfile.TemporaryFile() as words:
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import _serve; _serve({theirs.fileno()})"],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=words, env=os.environ | limits | {"PYTHONPATH": path},
-            )  # fmt: skip
+            self._child = parent.start(_serve, theirs, environment=limits, words=words)
             theirs.close()
             self._pipe = _Pipe(ours)
             try:
