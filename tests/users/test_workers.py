@@ -207,8 +207,9 @@ def test_ctrl_c_in_a_terminal(
     terminal = Terminal("run", config, "--out", str(tmp_path / "run"), "--workers", str(workers))
     terminal.read(lambda: len(silent[1]) >= workers)
     for key in keys:
-        terminal.press(bytes([key]))
-        time.sleep(0.05)
+        terminal.press(bytes([key]))  # which drops what has not been read
+        pressed = time.monotonic()
+        terminal.read(lambda then=pressed: time.monotonic() > then + 0.05)  # type: ignore[misc]
     check_stopped(terminal, tmp_path / "run")
 
 
