@@ -106,7 +106,7 @@ class FetchStep(PartStep):
                     image = gate.check(_made_of(image, came[row]))
                 columns, content = _columns(image)
                 journal.put(keys[row], columns | {"redirects": got.redirects or None}, content)
-            annotated = self._write_tar(part, keys, pairs, journal)
+            annotated = self._write_tar(part, keys, pairs, journal, old)
         figures = {
             "reused": len(keys) - len(missing),
             TRANSIENT_ROWS: sum(x in TRANSIENT for x in annotated["outcome"].to_pylist()),
@@ -117,7 +117,7 @@ class FetchStep(PartStep):
             figures |= {"retried": len(failed), "recovered": recovered}
             figures |= {
                 ALTERED: _changed(old, annotated, "outcome", "detail"),
-                RENEWED: _changed(old, annotated, "stored_sha256"),
+                RENEWED: _changed(old, annotated, "stored_sha256", "tar_offset"),
             }
         if old is not None and not old.equals(annotated):
             self.run.retract(self.stage, part.index, own="")  # what was selected of other rows
@@ -204,25 +204,64 @@ class FetchStep(PartStep):
         return failed
 
     def _write_tar(
-        self, part: Part, keys: list[str], pairs: list[str], journal: Journal
+        self, part: Part, keys: list[str], pairs: list[str], journal: Journal, old: pa.Table | None
     ) -> pa.Table:
-        rows = []
-        with files.atomic_write(self.run.part(self.stage, part.index, "tar")) as file:
-            tar = TarWriter(file, hashed=False)
-            for key, pair in zip(keys, pairs, strict=True):
-                uid = uid_of(key)
-                columns = {**journal.columns[key], "uid": uid, "pair": pair}
-                if columns["outcome"] == SUCCESS:
+        """The rows of the part, once its tar holds their images.
+
+        A tar that holds them already stays: later parts, and rebalanced runs, know its places.
+        """
+        rows = [
+            {**journal.columns[key], "uid": uid_of(key), "pair": pair}
+            for key, pair in zip(keys, pairs, strict=True)
+        ]
+        stored = [
+            (key, row)
+            for key, row in zip(keys, rows, strict=True)
+            if row["outcome"] == SUCCESS
+        ]
+        if not self._kept_places(part, stored, journal, old):
+            with files.atomic_write(self.run.part(self.stage, part.index, "tar")) as file:
+                tar = TarWriter(file, hashed=False)
+                for key, row in stored:
                     content = journal.content(key)
-                    columns["tar_size"] = len(content)
-                    name = member_name(uid, self.encoder.encode_format)
-                    columns["tar_offset"] = tar.add(name, content)
-                    columns["stored_sha256"] = hashlib.sha256(content).hexdigest()
-                rows.append(columns)
-            tar.end()
+                    name = member_name(row["uid"], self.encoder.encode_format)
+                    row["tar_size"], row["tar_offset"] = len(content), tar.add(name, content)
+                    row["stored_sha256"] = hashlib.sha256(content).hexdigest()
+                tar.end()
         found = schema.FACES if self.encoder.faces else ()
         columns = pa.schema([*schema.FETCHED, *found], metadata={_HEEDED: self._heeds})
         return pa.Table.from_pylist(rows, schema=columns)
+
+    def _kept_places(
+        self, part: Part, stored: list[tuple[str, dict[str, Any]]], journal: Journal,
+        old: pa.Table | None,
+    ) -> bool:  # fmt: skip
+        """Whether the images of exactly these rows stand in the part's tar, at the places of `old`.
+
+        Then the rows are given these places.
+        """
+        if old is None:
+            return False
+        known = row_keys(old["uid"].to_pylist(), old["pair"].to_pylist())
+        places = {
+            key: row
+            for key, row in zip(known, old.to_pylist(), strict=True)
+            if row["outcome"] == SUCCESS
+        }
+        if places.keys() != {key for key, _ in stored}:
+            return False
+        with files.open_read(self.run.part(self.stage, part.index, "tar")) as tar:
+            for key, row in stored:
+                offset, size = places[key]["tar_offset"], places[key]["tar_size"]
+                name = member_name(row["uid"], self.encoder.encode_format)
+                try:
+                    if read_member(tar, name=name, offset=offset, size=size) != journal.content(key):
+                        return False
+                except tarfile.ReadError:
+                    return False
+        for key, row in stored:
+            row |= {x: places[key][x] for x in ("tar_offset", "tar_size", "stored_sha256")}
+        return True
 
 
 def row_keys(uids: list[str], pairs: list[str]) -> list[str]:

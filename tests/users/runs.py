@@ -1,0 +1,90 @@
+"""A small run over the demo's pictures, made through the command line, and what one looks for in it."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from typer.testing import CliRunner
+
+from curate import cli
+from curate.commands import terminal
+from curate.files import shipped
+
+SMALL = [i for k in range(30) for i in (2 * k, 2 * k + 1, 440 + k)]
+"""Of the demo's pool: every third is a bad neighbour, which no server has or of which half comes."""
+
+
+def curate(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run `curate ARGUMENTS` in this process."""
+    console, said = terminal.error_console, io.StringIO()
+    console.file = said
+    try:
+        with chdir(cwd or "."):
+            done = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    finally:
+        console._file = None
+    stderr = said.getvalue() + done.stderr
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, stderr)
+
+
+def well(*arguments: str) -> str:
+    """What `curate ARGUMENTS` says, which has to end well."""
+    done = curate(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refused(*arguments: str) -> str:
+    """The one line with which `curate ARGUMENTS` is refused."""
+    done = curate(*arguments)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def small_run(folder: Path, *options: str) -> Path:
+    """A finished run of three parts without a model, in `folder`."""
+    pool = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
+    (folder / "pool.jsonl").write_text("\n".join(pool[i] for i in SMALL) + "\n")
+    well(
+        "demo", "--out", str(folder / "run"), "--set", f"input.paths={folder / 'pool.jsonl'}",
+        "--set", "part_rows=30", "--set", "shards.rows=10", "--set", "score=null",
+        "--set", "select=[{name: short_caption, column: caption_chars, min: 5}]",
+        "--set", "balance.t=1", *options,
+    )  # fmt: skip
+    return folder / "run"
+
+
+def document(path: Path) -> Any:
+    """The JSON document at `path`."""
+    return json.loads(path.read_text())
+
+
+def pairs(run: Path) -> list[dict[str, Any]]:
+    """The pairs in the shards of a run."""
+    found = [pq.read_table(path).to_pylist() for path in sorted(run.glob("shards/*.parquet"))]
+    return [row for rows in found for row in rows]
+
+
+def interrupted(*arguments: str, after: str) -> None:
+    """Start `curate ARGUMENTS` in a process of its own, which dies where it writes `after`."""
+    code = (
+        "import os, sys\n"
+        "from curate import cli, files\n"
+        "write = files.atomic_write\n"
+        "def dying(url):\n"
+        f"    if {after!r} in url: os._exit(9)\n"
+        "    return write(url)\n"
+        "files.atomic_write = dying\n"
+            "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 9, done.stdout + done.stderr
