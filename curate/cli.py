@@ -16,10 +16,12 @@ from typing import Annotated
 import typer
 
 from curate import config_file, files
+from curate.borrowed import open_run
 from curate.commands import balancing, hashing, metadata, planning, revoking, scoring, subset
 from curate.commands.process import end, heed_signals, open_stream
 from curate.commands.terminal import (
     BEAM_OPTIONS,
+    Force,
     Out,
     Set,
     Workers,
@@ -93,6 +95,7 @@ def run(
             help="Fetch again what failed for these reasons, as in --retry forbidden_address,timeout.",
         ),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Run a pipeline, or go on with it: what stands in the run directory is not done again.
 
@@ -114,7 +117,7 @@ def run(
         if again and not settings.download.enabled:
             option = "--retry-failed" if retry_failed else "--retry"
             raise CurateError(f"{option}: download.enabled is false in this configuration")
-        _run(settings, options=beam_options(context), retry_failed=again)
+        _run(settings, options=beam_options(context), retry_failed=again, force=force)
 
 
 @app.command()
@@ -123,6 +126,7 @@ def demo(
     out: Annotated[str, typer.Option("--out", help="The run directory.")] = "runs/demo",
     workers: Workers = None,
     set_: Set = None,
+    force: Force = False,
 ) -> None:
     """Run the pipeline on the pool that ships with curate, served on a loopback port.
 
@@ -132,7 +136,7 @@ def demo(
 
     with one_line_errors(), serve() as addresses:
         settings = demo_config(addresses, out=out, overrides=tuple(set_ or ()))
-        _run(with_engine(settings, workers=workers, context=context), options=[])
+        _run(with_engine(settings, workers=workers, context=context), options=[], force=force)
 
 
 def _check_still_there(path: str, config: Config) -> None:
@@ -157,13 +161,19 @@ def _reasons(text: str | None) -> frozenset[str]:
     return found
 
 
-def _run(config: Config, *, options: list[str], retry_failed: frozenset[str] = frozenset()) -> None:
+def _run(
+    config: Config,
+    *,
+    options: list[str],
+    retry_failed: frozenset[str] = frozenset(),
+    force: bool = False,
+) -> None:
     from curate.planning.plan import make_plan
 
     started = time.monotonic()
     with locked(config.out) if config.out else nullcontext():
         plan = replace(make_plan(config), retry_failed=retry_failed)
-        run_plan(plan, options=options, started=started)
+        run_plan(plan, options=options, started=started, force=force)
 
 
 @app.command()
@@ -174,6 +184,7 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
     with one_line_errors():
         found = Run.at(run_directory)
         with reporting(found):
+            open_run(run_directory)
             settings = config_file.load(found.path("config.yaml"))
             out_console.print(f"report  {write_report(found, settings)}")
 

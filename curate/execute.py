@@ -9,16 +9,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from curate import config_file, files, revocations
+from curate import borrowed, config_file, files, revocations
 from curate.config import LOCAL_RUNNER, Download
 from curate.errors import CurateError
 from curate.planning.cutting import check_rows
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.reasons import MENDS
-from curate.run import ANNOTATED, PART_STAGES, totals, versions
+from curate.run import ANNOTATED, MANIFEST, PART_STAGES, SIZES, totals, versions
 from curate.schema import Stage
-from curate.stages.shards import SIZES
 
 _OURS = re.compile(r"curate\.errors\.CurateError: (.*)")
 _GRACE = 5.0
@@ -45,6 +44,9 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
     """
     run, config = plan.run, plan.config
     before = run.state()
+    if borrowed.changed(run):
+        borrowed.clear(run)
+        files.remove(run.path(revocations.FILE))
     standing = settle(plan)
     standing = replace(
         standing,
@@ -59,6 +61,8 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         state="complete" if standing.idle else "running",
         reported=_reported(plan) if standing.idle else None,
         source=run.source,
+        borrowed=borrowed.borrowed_by(run),
+        retrying=None,
         revoked=revocations.inherited(run),
         seed=config.seed,
         config_digest=files.digest_of(config.model_dump(mode="json", exclude={"beam", "out"})),
@@ -93,9 +97,9 @@ def _stands(plan: Plan, standing: Standing) -> bool:
     if Stage.SHARDS not in plan.stages:
         return True
     names = set(files.names(run.path(Stage.SHARDS)))
-    if not {"manifest.json", SIZES} <= names:
+    if not {MANIFEST, SIZES} <= names:
         return False
-    manifest = files.read_json(run.path(Stage.SHARDS, "manifest.json"))
+    manifest = files.read_json(run.path(Stage.SHARDS, MANIFEST))
     wanted = {
         one["name"] + ending
         for one in manifest["shards"]

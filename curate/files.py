@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -85,6 +86,16 @@ def size(url: str) -> int:
     with told(url):
         fs, path = file_system(url)
         return int(fs.size(path))
+
+
+def modified(url: str) -> str:
+    """When the file at `url` was last written, to the minute; "of unknown age" where none can tell."""
+    with told(url):
+        fs, path = file_system(url)
+        try:
+            return f"{fs.modified(path).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        except (NotImplementedError, AttributeError):
+            return "of unknown age"
 
 
 def names(folder: str) -> list[str]:

@@ -46,22 +46,35 @@ def retry(
 ) -> None:
     """Fetch again what failed in these parts; see :func:`curate.execute.run_graph`."""
     run, state = plan.run, plan.run.state()
-    retries = state.get("retries", 0)
-    run.update(state="running", retries=retries + 1, reported=None)  # until it is known for nothing
+    retries, parts = state.get("retrying") or (
+        state.get("retries", 0),
+        [],
+    )  # of one that was killed
+    parts = sorted({*parts, *failed})
+    selected = frozenset(index for index in failed if run.record(Stage.DOWNLOAD, index))
+    run.update(  # until it is known for nothing
+        state="running", retries=retries + 1, retrying=[retries, parts], reported=None
+    )
     for index in failed:
         run.retract(_FETCHED, index, own=plan.digests[_FETCHED].own)
     with recorded(plan):
-        graph = partial(build_retry, plan=plan, indices=failed)
+        graph = partial(build_retry, plan=plan, indices=failed, selected=selected)
         run_graph(plan, graph, extra=extra, debug=debug)
-    figures = [record.figures for index in failed if (record := run.record(_FETCHED, index))]
-    if not any(one[RENEWED] for one in figures):
-        run.update(retries=retries)
-    if not any(one[ALTERED] for one in figures):
+    figures = [record.figures for index in parts if (record := run.record(_FETCHED, index))]
+    renewed = len(selected) < len(failed) or any(one.get(RENEWED) for one in figures)
+    run.update(retries=retries + renewed, retrying=None)
+    if not any(one.get(ALTERED) for one in figures):
         run.update(reported=state.get("reported"))
 
 
-def build_retry(pipeline: Any, plan: Plan, *, indices: Collection[int]) -> None:
-    """Add the download of these parts alone to `pipeline`."""
+def build_retry(
+    pipeline: Any, plan: Plan, *, indices: Collection[int], selected: Collection[int]
+) -> None:
+    """Add the download of these parts alone to `pipeline`.
+
+    Those that were not `selected` before have later steps of other images, which a retry that was
+    killed found.
+    """
     import apache_beam as beam
 
     from curate.cuts import cuts_stand
@@ -73,10 +86,12 @@ def build_retry(pipeline: Any, plan: Plan, *, indices: Collection[int]) -> None:
     parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
     step = select_step(plan, Stage.DOWNLOAD)
     if not quantiles_of(step.rules) or cuts_stand(plan.run, step.stage, digest=step.digest):
-        parts |= "With the same images" >> beam.Filter(_has_the_same_images, run=plan.run)
+        parts |= "With the same images" >> beam.Filter(
+            _has_the_same_images, run=plan.run, selected=selected
+        )
         _ = parts | "Select images" >> Select(step)
 
 
-def _has_the_same_images(part: Part, run: Run) -> bool:
+def _has_the_same_images(part: Part, run: Run, selected: Collection[int]) -> bool:
     record = run.record(_FETCHED, part.index)
-    return record is not None and not record.figures[RENEWED]
+    return part.index in selected and record is not None and not record.figures[RENEWED]

@@ -25,6 +25,10 @@ SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"
 """Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
+MANIFEST = "manifest.json"
+"""What the shards are; it stands while their set is finished."""
+SIZES = "sizes.json"
+"""Pairs of each tar, as open_clip and DataComp read them in place of ``--train-num-samples``."""
 SUBSET = "uids.npy"
 """The file of a run without images that lists the pairs which its last stage keeps."""
 CLUSTERS = files.join(Stage.DEDUP, "clusters")
@@ -97,7 +101,7 @@ class Run:
         if source and not cls(source).state():
             raise CurateError(
                 f"{url} is a rebalance of {source}, which is not there any more; put it back, or"
-                f" start again: curate run {files.join(url, 'config.yaml')} --out NEW"
+                f" if it was moved: curate rebalance WHERE --out {url} with the same t, p or size"
             )
         return cls.to(root, source)
 

@@ -11,6 +11,7 @@ import typer
 from curate import config_file
 from curate.commands.terminal import (
     BEAM_OPTIONS,
+    Force,
     Workers,
     beam_options,
     one_line_errors,
@@ -39,6 +40,7 @@ def rebalance(
     size: Annotated[int | None, typer.Option(help="Expected number of pairs to keep.")] = None,
     reference: Reference = None,
     workers: Workers = None,
+    force: Force = False,
 ) -> None:
     """Write the shards of another t, p or size from the matches and images of a run.
 
@@ -62,7 +64,7 @@ def rebalance(
             out=out,
             beam=with_engine(source.config, workers=workers, context=context).beam,
         )
-        run_plan(planned, options=beam_options(context), started=started)
+        run_plan(planned, options=beam_options(context), started=started, force=force)
 
 
 def sweep(

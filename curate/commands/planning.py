@@ -57,7 +57,10 @@ def plan(
         run = Run.to(whole.out)
         with locked(whole.out):
             _check_out(run)
-            run_plan(make_plan(wanted), options=beam_options(context), started=started)
+            run_plan(
+                make_plan(wanted), options=beam_options(context), started=started,
+                force=whole.download.enabled, remedy="give another --out",
+            )  # fmt: skip
             prepared = totals(run, Stage.PREPARE)
             pairs = prepared["kept"]
             out_console.print(

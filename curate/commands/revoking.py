@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from curate import config_file
+from curate import borrowed, config_file
+from curate.borrowed import open_run, source_kept
 from curate.commands.terminal import one_line_errors, out_console
 from curate.lock import locked
 from curate.run import Run
@@ -37,7 +38,8 @@ def revoke(
 
     with one_line_errors():
         run = Run.at(run_directory)
-        with locked(run.root):
+        with source_kept(run), locked(run.root):
+            borrowed.check(run, settings_only=True)
             done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
             for line in revoking.said(done):
                 out_console.print(line)
@@ -54,7 +56,9 @@ def explain(
     from curate.finished import explain as explaining
 
     with one_line_errors():
-        found = explaining.stories(Run.at(run_directory), pair)
+        run = Run.at(run_directory)
+        with source_kept(run):
+            found = explaining.stories(open_run(run_directory), pair)
         if as_json:
             print(json.dumps([asdict(story) for story in found], ensure_ascii=False, indent=1))
             return

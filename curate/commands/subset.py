@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from curate.borrowed import open_run
 from curate.commands.terminal import one_line_errors, out_console
 from curate.errors import CurateError
-from curate.run import PART_STAGES, Run
+from curate.run import PART_STAGES
 
 
 def subset(
@@ -25,7 +26,7 @@ def subset(
     from curate.planning.asked import enabled_stages
 
     with one_line_errors():
-        run = Run.at(run_directory)
+        run = open_run(run_directory)
         config = config_file.load(run.path("config.yaml"))
         stages = [str(one) for one in PART_STAGES if one in enabled_stages(config)]
         chosen = stage or stages[-1]

@@ -148,13 +148,40 @@ def beam_options(context: typer.Context) -> list[str]:
     return [option for option in context.args if option != "--"]
 
 
-def run_plan(planned: "Plan", *, options: list[str], started: float) -> None:
-    """Run and report. `started` is the monotonic clock's."""
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace a finished set that stands there by another.")
+]
+
+
+def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
+    """Let a finished set be replaced by another only with leave, which nobody but a person can give."""
+    from curate.planning.resume import replaced
+
+    told = replaced(planned)
+    if told is None:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        if typer.confirm(f"{told}. Replace it?"):
+            return
+        raise CurateError("nothing was changed")
+    raise CurateError(f"{told}; {remedy}")
+
+
+def run_plan(
+    planned: "Plan", *, options: list[str], started: float, force: bool = False,
+    remedy: str = "add --force to replace it; to keep it, move it away first or give another --out",
+) -> None:  # fmt: skip
+    """Run and report. `started` is the monotonic clock's.
+
+    Without `force` a finished set is not replaced by another; `remedy` says then what to do.
+    """
     from curate import execute, retry
     from curate.commands import progress
     from curate.planning.resume import Standing
 
     run, config = planned.run, planned.config
+    if not force:
+        _ask_before_replacing(planned, remedy=remedy)
     failed = retry.failures(planned)
     progress.announce_retry(out_console, planned, failed)
     if failed:

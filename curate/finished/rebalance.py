@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from curate import config_file, files, lock
+from curate import borrowed, config_file, files, lock
 from curate.config import Balance, Beam, Config
 from curate.errors import CurateError
 from curate.planning.asked import enabled_stages
@@ -44,9 +44,8 @@ def open_source(url: str) -> Source:
     CurateError
         Where the run is not complete, has no matches, or has others than its entry lists give.
     """
-    run = Run.at(url)
+    run = borrowed.open_run(url)
     if run.source:
-        check_settled(run)
         return open_source(run.source)
     state = run.state()
     if state["state"] != "complete":
@@ -54,7 +53,6 @@ def open_source(url: str) -> Source:
             f"{url} is not complete (its state is {state['state']}); go on with it first:"
             f" curate run {run.path('config.yaml')}"
         )
-    check_settled(run)
     config = config_file.load(run.path("config.yaml"))
     if not config.prepare.metadata:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")
@@ -114,11 +112,13 @@ def check_apart(source: str, out: str) -> None:
 def _check_out(run: Run, out: str) -> None:
     check_apart(str(run.source), out)
     state = Run(run.root).state()
-    if state and state.get("source") != run.source:
+    moved = state.get("borrowed") and state["borrowed"] == borrowed.borrowed_by(run)
+    if state and state.get("source") != run.source and not (state.get("source") and moved):
         raise CurateError(
             f"{out} holds a run that is no rebalance of {run.source}; give another --out, or"
             " remove that folder"
         )
-    check_settled(run)
+    if not borrowed.changed(run, settings_only=True):  # else all of it is made again
+        check_settled(run)
     if not state and set(files.names(run.root)) - {lock.NAME}:
         raise CurateError(f"{out} is not empty and holds no run; give another --out")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import config_file, files, revocations
+from curate.borrowed import borrowed_by
 from curate.errors import CurateError
 from curate.finished.revoked_files import Rewriter
 from curate.ops.selection.blocklists import hashes_of, lines_of
@@ -195,7 +196,7 @@ def _apply(run: Run, rows: Rows) -> Rewriter:
     rewriter = Rewriter(run, revocations.write(run, rows), config, tuple(stages))
     rewriter.rewrite()
     counts = {str(stage): totals(run, Stage(stage)) for stage in run.state().get("stages", {})}
-    run.update(stages=counts, revoked=revocations.digest(rows))
+    run.update(stages=counts, revoked=revocations.digest(rows), borrowed=borrowed_by(run))
     return rewriter
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files, lock, schema
+from curate.borrowed import target_options
 from curate.config import LOCAL_RUNNER, Config, Rule
 from curate.errors import CurateError
 from curate.machine import allow_requests
@@ -105,8 +106,7 @@ def make_plan(config: Config) -> Plan:
 def _check_out(run: Run, input_digest: str, config: Config) -> None:
     state = run.state()
     if source := state.get("source"):
-        balance = config.balance.model_dump(include={"t", "p", "size"}) if config.balance else {}
-        options = "".join(f" --{x} {y}" for x, y in balance.items() if y is not None)
+        options = target_options(config.balance)
         raise CurateError(
             f"{run.root} is a rebalance of {source}, which has its pairs, images and scores; to balance"
             f" again: curate rebalance {source} --out {run.root}{options}, for all else: curate run"

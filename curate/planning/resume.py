@@ -8,7 +8,7 @@ What took long and would only be removed (images, scores, embeddings) is never r
 
 from dataclasses import dataclass, field
 
-from curate import files
+from curate import borrowed, files
 from curate.config import Rule
 from curate.cuts import FILE as CUTS
 from curate.errors import CurateError
@@ -17,7 +17,9 @@ from curate.planning.plan import Plan
 from curate.run import (
     ANNOTATED,
     JOURNAL,
+    MANIFEST,
     PART_STAGES,
+    SIZES,
     SUBSET,
     Run,
     part_index,
@@ -51,6 +53,49 @@ class Standing:
     def is_fresh(self) -> bool:
         """Whether nothing was done before."""
         return not any(self.valid.values()) and not any(self.stale.values())
+
+
+def replaced(plan: Plan) -> str | None:
+    """What finished set of an earlier run `plan` would replace by another, and why; None for none.
+
+    A set is finished while its manifest stands: `settle` removes that of one that is to be replaced,
+    so an unfinished run goes on without a question.
+    """
+    run = plan.run
+    manifest = run.path(Stage.SHARDS, MANIFEST)
+    if Stage.SHARDS not in plan.stages:
+        return _replaced_subset(plan)
+    if not files.exists(manifest):
+        return None
+    found = files.read_json(manifest)
+    other = borrowed.changed(run)
+    if found.get("digest") == plan.digests[Stage.SHARDS].chain and not other:
+        return None
+    n, when = len(found["shards"]), files.modified(manifest)
+    held = f"{found['pairs']:,} pairs in {n:,} shard{'s' * (n != 1)}, {when}"
+    return _told(plan, run.path(Stage.SHARDS), held, because=other)
+
+
+def _replaced_subset(plan: Plan) -> str | None:
+    run, last = plan.run, plan.upstream(Stage.SHARDS)
+    for stage in PART_STAGES:
+        url = run.path(stage, SUBSET)
+        if not run.makes(stage) or not files.exists(url):
+            continue
+        records = list(run.records(stage))
+        if stage != last or {one.digest for _, one in records} != {plan.digests[last].chain}:
+            held = f"{sum(one.kept for _, one in records):,} pairs, {files.modified(url)}"
+            return _told(plan, url, held, because=[])
+    return None
+
+
+def _told(plan: Plan, where: str, held: str, *, because: list[str]) -> str:
+    for folder, digest in plan.digests.items():
+        first = next(plan.run.records(folder), None)
+        if first is None or first[1].digest != digest.chain:
+            because = because or [folder.split("/")[0]]
+    why = because[0] if because else "the configuration"
+    return f"{where} holds a finished set ({held}), which this replaces, as {why} has changed"
 
 
 def settle(plan: Plan) -> Standing:
@@ -97,11 +142,19 @@ def settle(plan: Plan) -> Standing:
             clustered = _clusters_stand(plan, digest.chain, whole=whole)
         before = now
     _remove_subsets(plan, stands=len(before) == everything)
-    if Stage.SHARDS in plan.stages and len(before) < everything:
-        for name in files.names(run.path(Stage.SHARDS)):
-            if name.endswith(".json"):
-                files.remove(run.path(Stage.SHARDS, name))
+    if Stage.SHARDS in plan.stages:
+        _settle_shards(plan, whole=len(before) == everything)
     return Standing(valid, stale, clustered, parts=everything)
+
+
+def _settle_shards(plan: Plan, *, whole: bool) -> None:
+    """Take back what says that a set is finished, where it is to be another; the tars stay for now."""
+    run, digest = plan.run, plan.digests[Stage.SHARDS].chain
+    url = run.path(Stage.SHARDS, MANIFEST)
+    same = whole and files.exists(url) and files.read_json(url).get("digest") == digest
+    for name in files.names(run.path(Stage.SHARDS)):
+        if name.endswith(".json") and not same and (name in (MANIFEST, SIZES) or not whole):
+            files.remove(run.path(Stage.SHARDS, name))
 
 
 def _check_nothing_is_lost(plan: Plan) -> None:

@@ -215,9 +215,7 @@ class FetchStep(PartStep):
             for key, pair in zip(keys, pairs, strict=True)
         ]
         stored = [
-            (key, row)
-            for key, row in zip(keys, rows, strict=True)
-            if row["outcome"] == SUCCESS
+            (key, row) for key, row in zip(keys, rows, strict=True) if row["outcome"] == SUCCESS
         ]
         if not self._kept_places(part, stored, journal, old):
             with files.atomic_write(self.run.part(self.stage, part.index, "tar")) as file:
@@ -255,7 +253,9 @@ class FetchStep(PartStep):
                 offset, size = places[key]["tar_offset"], places[key]["tar_size"]
                 name = member_name(row["uid"], self.encoder.encode_format)
                 try:
-                    if read_member(tar, name=name, offset=offset, size=size) != journal.content(key):
+                    if read_member(tar, name=name, offset=offset, size=size) != journal.content(
+                        key
+                    ):
                         return False
                 except tarfile.ReadError:
                     return False

@@ -20,12 +20,10 @@ from curate.ops.tar import TarWriter
 from curate.parent import at_work
 from curate.reasons import SUCCESS
 from curate.revocations import rows_of
-from curate.run import Part, Run
+from curate.run import MANIFEST, SIZES, Part, Run
 from curate.schema import Stage
 from curate.stages.download import read_images
 
-SIZES = "sizes.json"
-"""Pairs of each tar, as open_clip and DataComp read them in place of ``--train-num-samples``."""
 _SHARD_DIGITS = 5
 _ENDINGS = {kind: ending for ending, kind in KINDS.items()}
 _INNER = ["tar_offset", "tar_size", "stored_sha256"]  # of the part's tar, not of the shard's
@@ -196,7 +194,7 @@ def write_manifest(run: Run, document: dict[str, Any]) -> str:
     """Write ``shards/manifest.json``, and beside it `SIZES`; the manifest's URL."""
     counts = {f"{shard['name']}.tar": shard["pairs"] for shard in document["shards"]}
     files.write_json(run.path(Stage.SHARDS, SIZES), counts)
-    target = run.path(Stage.SHARDS, "manifest.json")
+    target = run.path(Stage.SHARDS, MANIFEST)
     files.write_json(target, document)
     return target
 

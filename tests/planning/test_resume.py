@@ -14,9 +14,8 @@ from curate.errors import CurateError
 from curate.execute import prepare_run, report_written
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
-from curate.run import ANNOTATED, SUBSET, PartRecord, Run
+from curate.run import ANNOTATED, SIZES, SUBSET, PartRecord, Run
 from curate.schema import Stage
-from curate.stages.shards import SIZES
 
 PARTS = 3
 FOLDERS = ["prepare", "download/annotated", "download", "dedup", "score/annotated", "score",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import chdir
@@ -60,6 +61,14 @@ def small_run(folder: Path, *options: str) -> Path:
     return folder / "run"
 
 
+def moved(run: Path, to: Path) -> Path:
+    """A copy of a run that may be gone on with."""
+    shutil.copytree(run, to)
+    path = to / "config.yaml"
+    path.write_text(path.read_text().replace(f"out: {run}\n", f"out: {to}\n"))
+    return to
+
+
 def document(path: Path) -> Any:
     """The JSON document at `path`."""
     return json.loads(path.read_text())
@@ -81,7 +90,7 @@ def interrupted(*arguments: str, after: str) -> None:
         f"    if {after!r} in url: os._exit(9)\n"
         "    return write(url)\n"
         "files.atomic_write = dying\n"
-            "cli.main()\n"
+        "cli.main()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240,

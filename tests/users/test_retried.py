@@ -1,27 +1,12 @@
 """Pairs that failed are asked for again, in a run that others rest on."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.users.runs import document, pairs, small_run, well
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
-    return small_run(tmp_path_factory.mktemp("retried"))
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, at home."""
-    out = Path(shutil.copytree(finished, tmp_path / "run"))
-    (out / "config.yaml").write_text(
-        (out / "config.yaml").read_text().replace(str(finished), str(out))
-    )
-    return out
+from curate.demo import serve
+from curate.finished.rebalance import open_source
+from tests.users.runs import document, interrupted, pairs, well
 
 
 def test_pairs_are_revoked_and_failures_asked_for_again_and_the_rest_is_balanced_anew(
@@ -39,3 +24,19 @@ def test_pairs_are_revoked_and_failures_asked_for_again_and_the_rest_is_balanced
     well("report", str(tmp_path / "t2"))
     assert gone not in {row["uid"] for row in pairs(tmp_path / "t5")}
     assert document(run / "run.json")["retries"] == 0
+
+
+def test_a_retry_that_is_killed_counts_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_source(str(run)).digest
+    again = ("run", str(run / "config.yaml"), "--retry", "http_404,refused")
+    interrupted(*again, after="download/annotated/part-00001.parquet")
+    interrupted(*again, after="download/annotated/part-00002.parquet")
+    well(*again)
+    assert document(run / "run.json")["retries"] == 0
+    assert open_source(str(run)).digest == before
+    with serve() as addresses:  # of which one host is the other's by now: its images come
+        host = addresses["pictures.example"]
+        more = ("--set", f"download.connect_to={{pictures.example: {host}, gone.example: {host}}}")
+        interrupted(*again, *more, after="download/annotated/part-00001.parquet")
+        well(*again, *more)
+        assert document(run / "run.json")["retries"] == 1
