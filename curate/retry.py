@@ -5,7 +5,7 @@ were, its later steps stand, with the new reasons in its ledger; where they are 
 does not stand any more, and all that rests on it is done again as after any change.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from curate.flow import fetch_step, select_step
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.web.hosts import TRANSIENT
 from curate.planning.plan import Plan
-from curate.run import ALTERED, ANNOTATED, RENEWED, TRANSIENT_ROWS, Part, PartRecord, Run
+from curate.run import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.schema import Stage
 
 _FETCHED = files.join(Stage.DOWNLOAD, ANNOTATED)
@@ -46,34 +46,32 @@ def retry(
 ) -> None:
     """Fetch again what failed in these parts; see :func:`curate.execute.run_graph`."""
     run, state = plan.run, plan.run.state()
-    retries, parts = state.get("retrying") or (
+    retries, known = state.get("retrying") or (
         state.get("retries", 0),
-        [],
+        {},
     )  # of one that was killed
-    parts = sorted({*parts, *failed})
-    selected = frozenset(index for index in failed if run.record(Stage.DOWNLOAD, index))
+    images = {str(index): _images(run, index) for index in failed} | known
     run.update(  # until it is known for nothing
-        state="running", retries=retries + 1, retrying=[retries, parts], reported=None
+        state="running", retries=retries + 1, retrying=[retries, images], reported=None
     )
     for index in failed:
         run.retract(_FETCHED, index, own=plan.digests[_FETCHED].own)
     with recorded(plan):
-        graph = partial(build_retry, plan=plan, indices=failed, selected=selected)
+        graph = partial(build_retry, plan=plan, indices=failed, images=images)
         run_graph(plan, graph, extra=extra, debug=debug)
-    figures = [record.figures for index in parts if (record := run.record(_FETCHED, index))]
-    renewed = len(selected) < len(failed) or any(one.get(RENEWED) for one in figures)
+    renewed = any(_images(run, int(index)) != before for index, before in images.items())
     run.update(retries=retries + renewed, retrying=None)
-    if not any(one.get(ALTERED) for one in figures):
+    records = [run.record(_FETCHED, int(index)) for index in images]
+    if not any(record.figures.get(ALTERED) for record in records if record):
         run.update(reported=state.get("reported"))
 
 
 def build_retry(
-    pipeline: Any, plan: Plan, *, indices: Collection[int], selected: Collection[int]
+    pipeline: Any, plan: Plan, *, indices: Collection[int], images: Mapping[str, str]
 ) -> None:
     """Add the download of these parts alone to `pipeline`.
 
-    Those that were not `selected` before have later steps of other images, which a retry that was
-    killed found.
+    `images` are digests of those that they had before, on which their later steps rest.
     """
     import apache_beam as beam
 
@@ -86,12 +84,16 @@ def build_retry(
     parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
     step = select_step(plan, Stage.DOWNLOAD)
     if not quantiles_of(step.rules) or cuts_stand(plan.run, step.stage, digest=step.digest):
-        parts |= "With the same images" >> beam.Filter(
-            _has_the_same_images, run=plan.run, selected=selected
-        )
+        same = beam.Filter(_has_the_same_images, run=plan.run, images=images)
+        parts |= "With the same images" >> same
         _ = parts | "Select images" >> Select(step)
 
 
-def _has_the_same_images(part: Part, run: Run, selected: Collection[int]) -> bool:
-    record = run.record(_FETCHED, part.index)
-    return part.index in selected and record is not None and not record.figures[RENEWED]
+def _has_the_same_images(part: Part, run: Run, images: Mapping[str, str]) -> bool:
+    return _images(run, part.index) == images[str(part.index)]
+
+
+def _images(run: Run, index: int) -> str:
+    """A digest of a part's images and of their places, which its later steps know."""
+    columns = ["uid", "stored_sha256", "tar_offset"]
+    return files.digest_of(files.read_table(run.part(_FETCHED, index), columns=columns).to_pydict())

@@ -59,7 +59,8 @@ def score(
         options = " ".join(["--out", found.root, *rescore.settings(scorer, name=name)])
         out_console.print(
             f"score   {rescore.summary(plan, name=name)}\n"
-            f"To have it as a column and in rules: curate run {found.path('config.yaml')} {options}"
+            "To have it as a column and in rules, in a set that replaces this one:"
+            f" curate run {found.path('config.yaml')} {options} --force"
         )
 
 

@@ -31,7 +31,7 @@ from curate.ops.web.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fe
 from curate.ops.web.optout import read_list
 from curate.ops.web.review import Review
 from curate.reasons import SUCCESS, DropReason
-from curate.run import ALTERED, PLACES_FILE, RENEWED, TRANSIENT_ROWS, Part, Run
+from curate.run import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run
 from curate.schema import Stage
 from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
@@ -115,10 +115,7 @@ class FetchStep(PartStep):
         if self.retry_failed:
             recovered = sum(journal.columns[key]["outcome"] == SUCCESS for key in failed)
             figures |= {"retried": len(failed), "recovered": recovered}
-            figures |= {
-                ALTERED: _changed(old, annotated, "outcome", "detail"),
-                RENEWED: _changed(old, annotated, "stored_sha256", "tar_offset"),
-            }
+            figures[ALTERED] = _changed(old, annotated, "outcome", "detail")
         if old is not None and not old.equals(annotated):
             self.run.retract(self.stage, part.index, own="")  # what was selected of other rows
         return PartOutput(annotated, figures=figures)

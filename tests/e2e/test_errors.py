@@ -145,7 +145,7 @@ def test_a_checkpoint_of_another_shape_is_one_line(
     wider: Path, some_copied: Copied, some_pairs: tuple[str, ...], curate: Command
 ) -> None:
     out = str(some_copied("run"))
-    done = curate("demo", "--out", out, *some_pairs, "--set", f"score.model={wider}")
+    done = curate("demo", "--out", out, *some_pairs, "--force", "--set", f"score.model={wider}")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "cannot be loaded" in done.stderr

@@ -52,7 +52,7 @@ def test_the_shards_are_those_of_a_whole_run(
     curate: Command,
 ) -> None:
     whole = some_copied("whole")
-    done = curate("demo", "--out", str(whole), *some_pairs, "--set", f"balance.t={T}")
+    done = curate("demo", "--out", str(whole), *some_pairs, "--force", "--set", f"balance.t={T}")
     assert done.returncode == 0, done.stderr
     assert output_bytes(rebalanced) == output_bytes(whole)
     assert output_bytes(rebalanced) != output_bytes(some_run)

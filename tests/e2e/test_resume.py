@@ -92,14 +92,14 @@ def test_a_changed_t_redoes_the_balance_alone_and_equals_a_run_with_that_t(
         for stage in ("prepare", "download", "dedup", "score")
         for path in (changed / stage).rglob("part-*")
     }
-    done = curate("demo", "--out", str(changed), *some_pairs, "--set", "balance.t=1")
+    done = curate("demo", "--out", str(changed), *some_pairs, "--force", "--set", "balance.t=1")
     assert done.returncode == 0, done.stderr
     assert "Done again, because what they depend on changed: balance" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert read_json(changed / "records/balance/thresholds.json")["en"]["t"] == 1
     fewer = read_json(changed / "shards/manifest.json")["pairs"]
     assert fewer < read_json(some_run / "shards/manifest.json")["pairs"]
-    back = curate("demo", "--out", str(changed), *some_pairs)
+    back = curate("demo", "--out", str(changed), *some_pairs, "--force")
     assert back.returncode == 0, back.stderr
     assert output_bytes(changed) == output_bytes(some_run)
 
@@ -113,7 +113,7 @@ def test_a_changed_image_rule_fetches_and_scores_nothing_again(
         "select=[{name: short_caption, column: caption_chars, min: 5},"
         " {column: smaller_side, min: 150}, {column: clip_score, min: 0.2}]"
     )
-    done = curate("demo", "--out", str(out), *some_pairs, "--set", rules)
+    done = curate("demo", "--out", str(out), *some_pairs, "--force", "--set", rules)
     assert done.returncode == 0, done.stderr
     stages = read_json(out / "run.json")["stages"]
     assert stages["download"]["dropped"]["rule:smaller_side"] > before

@@ -55,7 +55,7 @@ def test_a_second_score_beside_the_first(some_copied: Copied, curate: Command, w
     _, _, command = done.stdout.rpartition("curate run ")
     assert command.split() == [
         str(run / "config.yaml"), "--out", str(run), "--set", f"score.also.mini_192.model={wide}",
-        "--set", f"score.also.mini_192.pretrained={WEIGHTS}",
+        "--set", f"score.also.mini_192.pretrained={WEIGHTS}", "--force",
     ]  # fmt: skip
 
     rules = (

@@ -198,7 +198,9 @@ def test_a_rebalance_reads_what_is_left_and_tells_of_the_groups(
     shutil.copytree(run.root, whole)
     done = curate("rebalance", run.root, "--out", str(other), "--t", "3")
     assert done.returncode == 0, done.stderr
-    done = curate("run", f"{whole}/config.yaml", "--out", str(whole), "--set", "balance.t=3")
+    done = curate(
+        "run", f"{whole}/config.yaml", "--out", str(whole), "--force", "--set", "balance.t=3"
+    )
     assert done.returncode == 0, done.stderr
     assert output_bytes(other) == output_bytes(whole)
     left = {uid for uid, _, _ in gone(run, Stage.SCORE, PARTS)}

@@ -126,7 +126,7 @@ def test_a_threshold_is_changed_over_a_finished_run(run: Path) -> None:
     assert "dedup.threshold" not in (run / "report/index.html").read_text()
     well("run", str(run / "config.yaml"))
     assert len(list(run.glob("shards/*.tar"))) == before
-    (run / "balance/part-00001.json").unlink()  # a lost record changes no set
+    (run / "records/balance/part-00001.json").unlink()  # a lost record changes no set
     well("run", str(run / "config.yaml"))
     interrupted(*again, "--force", after="shards/00001.parquet")
     well(*again)
