@@ -63,8 +63,8 @@ def finish(plan: Plan) -> Run:
             run.path("dedup", "clusters.json"), {"digest": plan.digests["dedup"].chain}
         )
     for name in ("00000.tar", "00000_stats.json", "manifest.json"):
-        digest = plan.digests["shards"].chain if "shards" in plan.digests else ""
-        files.write_json(run.path("shards", name), {"digest": digest})
+        chain = plan.digests["shards"].chain if "shards" in plan.digests else ""
+        files.write_json(run.path("shards", name), {"digest": chain})
     return run
 
 
