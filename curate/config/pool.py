@@ -1,24 +1,31 @@
 """Settings of what is read, and of the text stage."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from curate.config.model import Fraction, Model
 from curate.schema import Kind
 
+Column = str | Annotated[int, Field(strict=True, ge=1)]
+"""A column by its name; or by its place from 1 on, in csv and tsv files without a header."""
+
 
 class Columns(Model):
-    """Names of the input's columns."""
+    """Names of the input's columns; or their places, where csv and tsv files have no header."""
 
-    url: str = Field("url", description="of the images' URLs")
-    caption: str = Field("caption", description="of the captions")
-    uid: str | None = Field(
+    url: Column = Field(
+        "url",
+        description="of the images' URLs; a number in csv and tsv files without a header, as in"
+        " {url: 2, caption: 1}",
+    )
+    caption: Column = Field("caption", description="of the captions")
+    uid: Column | None = Field(
         None,
         description="128 bits as 32 hex digits; else from url + caption. Pairs that share one are kept"
         " apart, but are sampled, subset and revoked together",
     )
-    blur_boxes: str | None = Field(
+    blur_boxes: Column | None = Field(
         None,
         description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"
         " its width and height",
@@ -28,6 +35,24 @@ class Columns(Model):
         description="further columns that travel with each pair, for rules and the shards: names, or"
         " names with types; default: as in the pool. One that curate has too becomes pool_NAME",
     )
+
+    @property
+    def by_place(self) -> bool:
+        """Whether columns are told by their places: csv and tsv files then have no header."""
+        return isinstance(self.url, int)
+
+    @model_validator(mode="after")
+    def _told_alike(self) -> "Columns":
+        told = {"url": self.url, "caption": self.caption, "uid": self.uid,
+                "blur_boxes": self.blur_boxes}  # fmt: skip
+        others = [key for key, x in told.items() if x and isinstance(x, int) is not self.by_place]
+        if others:
+            key, x = others[0], told[others[0]]
+            raise ValueError(
+                f"{key} is {x!r} and url {self.url!r}: give all columns by name, or where files have no"
+                " header all by their places from 1 on, as in {url: 2, caption: 1}"
+            )
+        return self
 
     @property
     def kept(self) -> dict[str, Kind]:

@@ -28,7 +28,8 @@ def pool_format(config: Config) -> PoolFormat:
     """How the configured input is read."""
     columns = config.input.columns
     keep = tuple(columns.kept.items())
-    return PoolFormat(config.input.format, **columns.model_dump(exclude={"keep"}), keep=keep)
+    names = {key: x and str(x) for key, x in columns.model_dump(exclude={"keep"}).items()}
+    return PoolFormat(config.input.format, **names, keep=keep, headless=columns.by_place)
 
 
 class PoolFile(NamedTuple):
@@ -61,7 +62,9 @@ def find_pool(config: Config) -> Pool:
         Naming the path of which nothing is there, or nothing that can be read.
     """
     columns = config.input.columns
-    form = PoolFormat(config.input.format, columns.url, columns.caption)
+    form = PoolFormat(
+        config.input.format, str(columns.url), str(columns.caption), headless=columns.by_place
+    )
     own = files.spelt(files.absolute(config.out)).rstrip("/") + "/" if config.out else None
     found: dict[str, tuple[str, list[str]]] = {}  # by the one spelling of the path
     notes: list[str] = []

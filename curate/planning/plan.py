@@ -88,7 +88,7 @@ def make_plan(config: Config) -> Plan:
         {
             key: name
             for key, name in asdict(pool).items()
-            if key != "keep" and (name or key != "blur_boxes")
+            if key != "keep" and (name or key not in ("blur_boxes", "headless"))
         }
         | {"format": None},
     )

@@ -48,7 +48,9 @@ def with_column_types(config: Config) -> Config:
 
 def _kinds(config: Config) -> Iterator[tuple[str, str, dict[str, str | None]]]:
     for path, _, form in find_pool(config).files:
-        pool = PoolFormat(form or config.input.format, url="", caption="")
+        pool = PoolFormat(
+            form or config.input.format, url="", caption="", headless=config.input.columns.by_place
+        )
         try:
             yield path, form, column_kinds(path, pool=pool)
         except UnreadableError:

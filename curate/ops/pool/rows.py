@@ -1,5 +1,6 @@
 """The rows of a pool as tables of `schema.POOL`, those that cannot be read included."""
 
+import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -57,6 +58,9 @@ class PoolFormat:
     uid: str | None = None
     blur_boxes: str | None = None
     keep: tuple[tuple[str, str], ...] = ()  # further columns that travel along, and their types
+    headless: bool = (
+        False  # csv and tsv have no header: columns are called by their places, from "1"
+    )
 
     def of(self, path: str) -> str:
         """The format of the file at `path`."""
@@ -97,6 +101,7 @@ class PoolFormat:
                 raise UnreadableError(
                     f"{path}: no column {column!r} among {_listed(names)};"
                     f" name the right one in input.columns.{key}{self._meant(key, names)}"
+                    f"{_by_place(names)}"
                 )
         for column, _ in self.keep:
             if names.count(column) > 1:
@@ -176,6 +181,20 @@ class PoolFormat:
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         return table
+
+
+def _by_place(names: list[str]) -> str:
+    """What to set where the first row of a file is no header, for a message.
+
+    >>> _by_place(["a red fox", "http://x.example/fox.jpg"])
+    '; where the first row is no header, by their places: input.columns: {url: 2, caption: 1}'
+    """
+    urls = [place for place, name in enumerate(names, 1) if re.match(r"\s*https?://", name)]
+    others = [place for place in range(1, len(names) + 1) if place not in urls]
+    if not urls or not others:
+        return ""
+    places = f"{{url: {urls[0]}, caption: {others[0]}}}"
+    return f"; where the first row is no header, by their places: input.columns: {places}"
 
 
 def ending(path: str) -> str:

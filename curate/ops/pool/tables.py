@@ -22,7 +22,7 @@ from curate.ops.pool.rows import (
     batched,
     pool_table,
 )
-from curate.ops.pool.separated import header, read_separated
+from curate.ops.pool.separated import header, positions, read_separated
 from curate.ops.pool.stored import first_documents, read_img2dataset, read_webdataset
 from curate.schema import CANDIDATES, POOL
 from curate.texts import read_text
@@ -116,17 +116,25 @@ def column_kinds(path: str, *, pool: PoolFormat) -> dict[str, str | None]:
         else:
             with open_unpacked(path) as file:
                 if kind != "jsonl":
-                    names = header(file, kind=kind, block_bytes=_FIRST)
-                    return _separated_kinds(path, kind, names)
+                    told = positions if pool.headless else header
+                    names = told(file, kind=kind, block_bytes=_FIRST)
+                    return _separated_kinds(path, kind, names, headless=pool.headless)
                 found = documents(Utf8(file).read(_FIRST))
         keys = dict.fromkeys(name for document in found for name in document)
         return {name: kind_of_values(one.get(name) for one in found) for name in keys}
 
 
-def _separated_kinds(path: str, kind: str, names: list[str]) -> dict[str, str | None]:
+def _separated_kinds(
+    path: str, kind: str, names: list[str], *, headless: bool
+) -> dict[str, str | None]:
     once = [name for name in names if names.count(name) == 1]
     with open_unpacked(path) as file:
-        rows = next(read_separated(file, kind=kind, columns=once, block_bytes=_FIRST), None)
+        rows = next(
+            read_separated(
+                file, kind=kind, columns=once, block_bytes=_FIRST, names=names if headless else None
+            ),
+            None,
+        )
     if rows is None:
         return dict.fromkeys(once)
     return {name: kind_of_texts(rows.good[name]) for name in once}
@@ -173,7 +181,8 @@ def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator
         if kind == "jsonl":
             names = keys_of(file, wanted=pool.columns, block_bytes=block_bytes)
         else:
-            names = header(file, kind=kind, block_bytes=block_bytes)
+            told = positions if pool.headless else header
+            names = told(file, kind=kind, block_bytes=block_bytes)
     if kind == "tsv" and any(name.startswith('"') for name in names):
         raise UnreadableError(f"{path}: its header is quoted; set input.format to quoted-tsv")
     pool.check(path, names)
@@ -182,7 +191,10 @@ def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator
             found = read_jsonl(file, columns=pool.columns, block_bytes=block_bytes, kept=pool.typed)
         else:
             columns = _present(pool.columns, names)
-            found = read_separated(file, kind=kind, columns=columns, block_bytes=block_bytes)
+            found = read_separated(
+                file, kind=kind, columns=columns, block_bytes=block_bytes,
+                names=names if pool.headless else None,
+            )  # fmt: skip
         for good, bad in found:
             table = pool.normalise(good, path=path)
             if bad:
