@@ -96,16 +96,22 @@ class FetchStep(PartStep):
                 elif stop := _stop(columns, gate, review, url=urls[row], place=came.get(row)):
                     led = None if stop.reason in _NOT_ANSWERED else columns.get("redirects")
                     journal.put(key, _columns(stop)[0] | {"redirects": led}, b"")
-            for row, got in self._gather(came, missing, keys=keys, urls=urls):
-                make, blur = keep if row in came else encode, boxes[row] or ()
-                image = (
-                    Refusal(got.reason, got.detail) if got.reason else make(got.content, blur=blur)
-                )
-                image = gate.check(image)
-                if row in came and isinstance(image, StoredImage):
-                    image = gate.check(_made_of(image, came[row]))
-                columns, content = _columns(image)
-                journal.put(keys[row], columns | {"redirects": got.redirects or None}, content)
+            for rows, got in self._gather(came, missing, keys=keys, urls=urls):
+                made: dict[tuple[Any, ...], StoredImage | Refusal] = {}  # by what is blurred
+                for row in rows:
+                    make, blur = keep if row in came else encode, tuple(map(tuple, boxes[row] or ()))
+                    if blur not in made:
+                        made[blur] = (
+                            Refusal(got.reason, got.detail)
+                            if got.reason
+                            else make(got.content, blur=blur)
+                        )
+                    image = gate.check(made[blur])
+                    if row in came and isinstance(image, StoredImage):
+                        image = gate.check(_made_of(image, came[row]))
+                    columns, content = _columns(image)
+                    redirects = {"redirects": got.redirects or None}
+                    journal.put(keys[row], columns | redirects, content)
             annotated = self._write_tar(part, keys, pairs, journal, old)
         figures = {
             "reused": len(keys) - len(missing),
@@ -149,17 +155,24 @@ class FetchStep(PartStep):
 
     def _gather(
         self, came: dict[int, Place], rows: list[int], *, keys: list[str], urls: list[str]
-    ) -> Iterator[tuple[int, Fetched]]:
-        """The image of each of `rows`: those that came with the pool are read, the others fetched."""
+    ) -> Iterator[tuple[list[int], Fetched]]:
+        """The image of each of `rows`: those that came with the pool are read, the others fetched.
+
+        A URL is asked for once, for all rows that have it.
+        """
         for row, content in read_places((row, came[row]) for row in rows if row in came):
             if 0 < len(content) <= self.policy.max_bytes:
-                yield row, Fetched(row, content=content)
+                yield [row], Fetched(row, content=content)
             else:
                 reason = DropReason.TOO_LARGE if content else DropReason.EMPTY_BODY
-                yield row, Fetched(row, reason=reason, detail=str(len(content)))
-        asked = [row for row in rows if row not in came]
-        uids = [uid_of(keys[row]) for row in asked]
-        for got in fetch([urls[row] for row in asked], uids=uids, policy=self.policy):
+                yield [row], Fetched(row, reason=reason, detail=str(len(content)))
+        of: dict[str, list[int]] = {}
+        for row in rows:
+            if row not in came:
+                of.setdefault(urls[row].strip().partition("#")[0], []).append(row)
+        asked = list(of.values())
+        uids = [uid_of(keys[first]) for first, *_ in asked]
+        for got in fetch([urls[first] for first, *_ in asked], uids=uids, policy=self.policy):
             yield asked[got.index], got
 
     def _places(self, part: Part) -> dict[int, Place]:
