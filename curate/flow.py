@@ -26,6 +26,7 @@ from curate.planning.asked import (
     measure_spec,
     measured,
     runs_model,
+    sized_by_pool,
 )
 from curate.planning.cutting import most_dead
 from curate.planning.digests import score_folder
@@ -129,6 +130,7 @@ def prepare_step(plan: Plan) -> PrepareStep:
         uids_in=files.absolute(prepare.uids_in) if prepare.uids_in else None,
         unsure=(prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None,
         rules=plan.rules(Stage.PREPARE),
+        sized=sized_by_pool(plan.config),
         max_dead=most_dead(
             sum(part.rows for part in plan.parts), fraction=plan.config.input.max_dead_fraction
         ),

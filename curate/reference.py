@@ -58,7 +58,10 @@ _OTHERS = {
 }
 _RULES = """A rule of `select` is over any column of prepare, download, dedup and score but lists. It
 applies at the first of prepare, download and score that runs and after which its columns exist. So a
-`top_fraction` of a column of the pool is of the pairs that prepare would keep, before any is fetched.
+`top_fraction` is of the pairs that reach the rules of its stage: of a column of the pool, those with a
+caption and a URL, before any is fetched; of a score, those whose image came and could be scored.
+Where nothing is fetched, `original_width`, `original_height`, `smaller_side` and `aspect` are of the
+pool's columns `original_width` and `original_height`.
 Scores of `score.also` and `scores` are columns too, under the names that they are given (float).
 `dedup.prefer` takes columns of numbers, or of true and false, of prepare and download.
 """

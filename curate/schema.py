@@ -73,6 +73,18 @@ PREPARE = pa.schema(
 LISTED = pa.schema([("words_in_list", pa.int32())])  # words of prepare.words_in
 """What prepare adds where it counts words of a list."""
 
+SIDES = ("original_width", "original_height")
+"""Columns of the pool that sizes are of where nothing is fetched."""
+
+SIZED = pa.schema(
+    [
+        *((side, pa.int32()) for side in SIDES),
+        ("smaller_side", pa.int32()),
+        ("aspect", pa.float64()),
+    ]
+)
+"""What prepare adds where rules are over sizes and nothing is fetched: those the pool states."""
+
 BOXED = pa.schema([POOL.field("blur_boxes")])
 """What prepare adds where the pool says what to blur."""
 
@@ -270,12 +282,15 @@ def kept_columns(keep: Mapping[str, str]) -> pa.Schema:
     return pa.schema([(kept_name(name), pa.type_for_alias(kind)) for name, kind in keep.items()])
 
 
-def prepared(*, listed: bool, boxed: bool, kept: Mapping[str, str]) -> pa.Schema:
-    """What prepare adds: whether it counts words of a list, whether there are boxes, what is kept."""
+def prepared(
+    *, listed: bool, boxed: bool, kept: Mapping[str, str], sized: bool = False
+) -> pa.Schema:
+    """What prepare adds: words counted of a list, boxes, sizes that the pool states, what is kept."""
     return pa.schema(
         [
             *PREPARE,
             *(LISTED if listed else ()),
+            *(SIZED if sized else ()),
             *(BOXED if boxed else ()),
             *kept_columns(kept),
         ]

@@ -74,6 +74,7 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
         listed=config.prepare.words_in is not None,
         boxed=config.input.columns.blur_boxes is not None,
         kept=config.input.columns.kept,
+        sized=sized_by_pool(config),
     )
     if config.download.faces:
         added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *schema.FACES])
@@ -84,6 +85,12 @@ def added_columns(config: Config) -> dict[Stage, pa.Schema]:
     further = [*(config.score.also if config.score and runs_model(config) else ()), *config.scores]
     added[Stage.SCORE] = schema.scores(further, clip=runs_model(config), derived=derived_of(config))
     return {stage: added[stage] for stage in enabled_stages(config) if stage in added}
+
+
+def sized_by_pool(config: Config) -> bool:
+    """Whether rules are over sizes of images that nobody fetches: those are the pool's own."""
+    asked = {name for rule in config.select for name in rule.columns}
+    return not config.download.enabled and not asked.isdisjoint(schema.SIZED.names)
 
 
 def derived_of(config: Config) -> Mapping[str, Model]:

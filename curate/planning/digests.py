@@ -16,6 +16,7 @@ from curate.planning.asked import (
     measured,
     rules_at,
     runs_model,
+    sized_by_pool,
 )
 from curate.planning.assets import EVALUATION_KEY
 from curate.run import ANNOTATED
@@ -58,6 +59,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
             config.prepare.languages, metadata, words, rules(Stage.PREPARE),
             config.input.columns.kept, unsure and unsure.model_dump(),
             *([assets["uids_in"]] if "uids_in" in assets else ()),
+            *(["sized"] if sized_by_pool(config) else ()),
         ]
     }  # fmt: skip
     if Stage.DOWNLOAD in stages:

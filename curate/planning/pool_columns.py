@@ -2,12 +2,15 @@
 
 import difflib
 from collections.abc import Iterator
+from typing import Any
 
+from curate import schema
 from curate.config import Config
 from curate.errors import CurateError
 from curate.ops.pool.kept import common
 from curate.ops.pool.rows import PoolFormat, UnreadableError
 from curate.ops.pool.tables import column_kinds
+from curate.planning.asked import sized_by_pool
 from curate.planning.inputs import find_pool
 from curate.schema import Kind
 
@@ -26,6 +29,11 @@ def with_column_types(config: Config) -> Config:
         Where no file has a column, or files disagree about its type.
     """
     wanted = config.input.columns.keep
+    if sized_by_pool(config) and not set(schema.SIDES) <= set(wanted):
+        more = [name for name in schema.SIDES if name not in wanted]
+        typed = dict.fromkeys(more, "float64")
+        named = {**wanted, **typed} if isinstance(wanted, dict) else (*wanted, *more)
+        return with_column_types(_keeping(config, named))
     if not wanted:
         return config
     seen: dict[str, dict[str, str]] = {}  # of each column each kind, and the first file of it
@@ -37,11 +45,20 @@ def with_column_types(config: Config) -> Config:
         if isinstance(wanted, dict) and (loose or wanted.keys() <= seen.keys()):
             return config
     for name in wanted:
+        if name not in seen and name in schema.SIDES and sized_by_pool(config):
+            raise CurateError(
+                f"select: nothing is fetched, so sizes are the pool's, and no input file has a column"
+                f" {name!r}; known: {', '.join(sorted(seen))}"
+            )
         if name not in seen:
             raise CurateError(_unknown(name, list(seen)))
     if isinstance(wanted, dict):
         return config
     keep = {name: _agreed(name, seen[name]) for name in wanted}
+    return _keeping(config, keep)
+
+
+def _keeping(config: Config, keep: Any) -> Config:
     columns = config.input.columns.model_copy(update={"keep": keep})
     return config.model_copy(update={"input": config.input.model_copy(update={"columns": columns})})
 

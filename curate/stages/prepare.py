@@ -34,7 +34,7 @@ from curate.planning.cutting import source_of
 from curate.reasons import DropReason, ErrorCode
 from curate.revocations import load_revocations
 from curate.run import PLACES_FILE, Part
-from curate.schema import Stage
+from curate.schema import Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 from curate.stages.select import apply_rules, cuts_of_rules
 
@@ -87,6 +87,16 @@ def measures(captions: Any, *, words_in: str | None) -> dict[str, Any]:
     if words_in:
         found["words_in_list"] = count_listed(captions, load_words(words_in))
     return found
+
+
+def sizes(width: Any, height: Any) -> dict[str, Any]:
+    """The columns of `schema.SIZED`; null where a side is none, or no positive number."""
+    sides = [pc.round(pc.cast(side, pa.float64())) for side in (width, height)]
+    sound = pc.and_(*(pc.greater(side, 0) for side in sides))
+    width, height = (pc.if_else(sound, side, None) for side in sides)
+    smaller, larger = pc.min_element_wise(width, height), pc.max_element_wise(width, height)
+    whole = [pc.cast(side, pa.int32()) for side in (width, height, smaller)]
+    return dict(zip(schema.SIZED.names, [*whole, pc.divide(larger, smaller)], strict=True))
 
 
 def languages_of(captions: Any, *, unsure: tuple[float, str] | None) -> dict[str, Any]:
@@ -154,6 +164,7 @@ class PrepareStep(PartStep):
     words_in: str | None = None
     uids_in: str | None = None
     unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
+    sized: bool = False  # by what the pool says of its images
 
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool; if that cannot be read, rows that say so."""
@@ -178,6 +189,7 @@ class PrepareStep(PartStep):
             listed=self.words_in is not None,
             boxed=self.pool.blur_boxes is not None,
             kept=dict(self.pool.keep),
+            sized=self.sized,
         )
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
@@ -245,6 +257,8 @@ class PrepareStep(PartStep):
             pc.match_substring_regex(url, _WEB_URL), pc.is_valid(sieve.table["size"])
         )
         sieve.remove(pc.invert(can_be_had), reason=DropReason.BAD_URL, value=url)
+        if self.sized:
+            self._append(sieve, sizes(*(sieve.table[kept_name(name)] for name in schema.SIDES)))
         return sieve
 
     def _check(self, part: Part, dead: pa.Table, given: Any) -> None:
