@@ -99,7 +99,10 @@ class FetchStep(PartStep):
             for rows, got in self._gather(came, missing, keys=keys, urls=urls):
                 made: dict[tuple[Any, ...], StoredImage | Refusal] = {}  # by what is blurred
                 for row in rows:
-                    make, blur = keep if row in came else encode, tuple(map(tuple, boxes[row] or ()))
+                    make, blur = (
+                        keep if row in came else encode,
+                        tuple(map(tuple, boxes[row] or ())),
+                    )
                     if blur not in made:
                         made[blur] = (
                             Refusal(got.reason, got.detail)

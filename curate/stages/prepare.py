@@ -258,7 +258,10 @@ class PrepareStep(PartStep):
         )
         sieve.remove(pc.invert(can_be_had), reason=DropReason.BAD_URL, value=url)
         if self.sized:
-            self._append(sieve, sizes(*(sieve.table[kept_name(name)] for name in schema.SIDES)))
+            stated = sizes(*(sieve.table[kept_name(name)] for name in schema.SIDES))
+            carried = [name for name in schema.SIDES if name in sieve.table.column_names]
+            sieve.table = sieve.table.drop_columns(carried)
+            self._append(sieve, stated)
         return sieve
 
     def _check(self, part: Part, dead: pa.Table, given: Any) -> None:
