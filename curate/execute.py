@@ -153,7 +153,9 @@ def execute(
 ) -> None:
     """Run the whole graph of `plan` to its end; see :func:`run_graph`."""
     from curate.flow import build
+    from curate.trial import try_models
 
+    try_models(plan, standing)
     graph = partial(build, plan=plan, clustered=standing.clustered)
     run_graph(plan, graph, extra=extra, debug=debug)
 

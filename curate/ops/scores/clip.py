@@ -100,6 +100,28 @@ class ClipModel:
         with _loading:
             return _load(self)
 
+    def try_out(self) -> int:
+        """Load the model on the CPU, embed a blank pair and let go of it; its embeddings' length.
+
+        Raises
+        ------
+        CurateError
+            Where that cannot be done, with what to do about it.
+        """
+        with _loading:
+            import torch
+
+            model, preprocess, tokenizer = _open(self, torch.device("cpu"))
+            with torch.inference_mode():
+                image = model.encode_image(preprocess(_black())[None])
+                text = model.encode_text(tokenizer([""]))
+        if image.shape != text.shape:
+            raise CurateError(
+                f"score.model {self.model!r}: its embeddings of images have {image.shape[1]} values,"
+                f" those of texts {text.shape[1]}"
+            )
+        return int(image.shape[1])
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -239,13 +261,38 @@ def _open(spec: ClipModel, device: Any) -> tuple[Any, Any, Any]:
                 name, pretrained=pretrained, precision="fp32", device=device
             )
             return model, preprocess, open_clip.get_tokenizer(name)
-    except (pickle.UnpicklingError, SafetensorError):
-        reason = "it is no checkpoint"
+    except (pickle.UnpicklingError, SafetensorError, EOFError):
+        reason = _DAMAGED
     except (RuntimeError, OSError, ValueError, KeyError, AssertionError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _reason(str(error) or type(error).__name__, spec)
     raise CurateError(
         f"score.model {spec.model!r} with pretrained {spec.pretrained!r} cannot be loaded: {reason}"
     )
+
+
+_DAMAGED = "it is no checkpoint, or a damaged one: fetch it again"
+
+
+def _reason(told: str, spec: ClipModel) -> str:
+    """What open_clip says of a model that it cannot load, in a line, and what to do about it."""
+    first, *rest = (line.strip() for line in told.splitlines())
+    if "zip archive" in first:
+        return _DAMAGED
+    if "loading state_dict" in first or "size mismatch" in told or "width changed" in first:
+        return f"its weights are of another architecture ({(rest or [first])[0][:120].rstrip()} …)"
+    if found := re.search(r"Failed to download .*? for (\S+?)\. |from HF Hub (\S+?): ", first):
+        repository = found[1] or found[2]
+        given = "score.pretrained as its weights, a file"
+        if spec.model.startswith("hf-hub:"):
+            given = (
+                "score.model as its configuration (model_cfg of open_clip_config.json) and " + given
+            )
+        return (
+            f"{repository} cannot be had from its hub; without a way there, copy the cache of a"
+            " machine that has it (HF_HOME, by default ~/.cache/huggingface), or fetch"
+            f" https://huggingface.co/{repository} elsewhere and give {given}"
+        )
+    return first
 
 
 def _here(name: str) -> str:

@@ -4,6 +4,7 @@ A measure takes captions and image files, n of each, and gives n numbers; not a 
 image that cannot be decoded. Models are loaded once a process.
 """
 
+import io
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,10 +63,40 @@ class MeasureSpec:
                 f"{self.kind} needs the parser {self.parser}: python -m spacy download {self.parser}"
             )
 
+    def try_out(self) -> None:
+        """Load the measure and number a blank pair.
+
+        Raises
+        ------
+        CurateError
+            Where that cannot be done, with what to install again.
+        """
+        images = () if self.kind in OF_CAPTIONS else (_blank(),)
+        try:
+            self.load()(("a dog runs",), images)
+        except CurateError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a package makes of its model's files
+            told = (str(error).splitlines() or [""])[0][:200]
+            package, command = PACKAGES[self.kind]
+            raise CurateError(
+                f"{self.kind} cannot be loaded by {self.parser or package} ({type(error).__name__}:"
+                f" {told}); install it again: {command}"
+            ) from None
+
     def load(self) -> Measure:
         """The measure of this process, loaded once however many threads ask."""
         with _loading:
             return _load(self)
+
+
+def _blank() -> bytes:
+    """A white picture, as a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "white").save(file, "PNG")
+    return file.getvalue()
 
 
 @lru_cache(maxsize=8)
