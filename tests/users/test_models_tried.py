@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def other_weights(path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, path)
 
 
-BROKEN = {
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut.safetensors": (lambda path: path.write_bytes(WEIGHTS.read_bytes()[:99_999]), "damaged"),
     "page.pt": (lambda path: path.write_text("<html>404</html>"), "damaged"),
     "empty.pt": (lambda path: path.write_bytes(b""), "damaged"),
