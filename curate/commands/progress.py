@@ -289,7 +289,11 @@ def summary(
     """The funnel, what is alarming in it, and where the shards and the report are."""
     run = plan.run
     state = run.state()
-    console.print(funnel(state["stages"], skips=standing.skips))
+
+    def skips(stage: str) -> bool:
+        return standing.skips(stage) or not run.makes(Stage(stage))
+
+    console.print(funnel(state["stages"], skips=skips))
     said = alarms(state["stages"], config=plan.config)
     for alarm in [*said, *entries.idle(entries.thresholds(run), plan.config.balance)]:
         console.print(Text.assemble(("warning ", "bold yellow"), alarm))
@@ -304,6 +308,6 @@ def summary(
         last = [stage for stage in PART_STAGES if str(stage) in state["stages"]][-1]
         console.print(f"kept    {run.path(last)}")
     console.print(f"report  {report}")
-    work = sum(x["seconds"] for stage, x in state["stages"].items() if not standing.skips(stage))
+    work = sum(x["seconds"] for stage, x in state["stages"].items() if not skips(stage))
     told = f"; the work of all workers: {work:,.1f} s" if work else ""
     console.print(f"done in {time.monotonic() - started:,.1f} s{told}")

@@ -137,7 +137,7 @@ def idle(found: Iterable[Threshold | LanguageBalance], asked: config.Balance | N
     if asked.size is not None and asked.size >= pairs:
         return [
             f"balance.size {asked.size:,} is not below the {pairs:,} pairs that reach the balance: all"
-            " stay. A smaller one, or a t from `curate sweep`, balances."
+            " stay. A smaller one, or a t from curate sweep, balances."
         ]
     if any(x.t < x.largest for x in matched):
         return []
@@ -145,7 +145,7 @@ def idle(found: Iterable[Threshold | LanguageBalance], asked: config.Balance | N
     key = "t" if asked.t is not None else "p" if asked.p is not None else "size"
     return [
         f"balance.{key} {value:,g} leaves no pair out: the most frequent entry stands in {largest:,}"
-        f" pairs. A t below {largest:,} balances; `curate sweep` shows what each would keep."
+        f" pairs. A t below {largest:,} balances; curate sweep shows what each would keep."
     ]
 
 

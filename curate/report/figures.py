@@ -248,5 +248,8 @@ def _mark_t(one: LanguageBalance, *, y: bool) -> Any:
     if y:
         text = base.mark_text(color=MARK, align="right", dy=-7, x=charts.WIDTH, fontSize=11)
         return line.encode(y="at:Q") + text.encode(y="at:Q", text="label:N")
-    text = base.mark_text(color=MARK, align="right", dx=-6, y=8, fontSize=11)
+    left = one.tail < 0.2 * (one.head + one.tail)  # where no label fits left of the line
+    text = base.mark_text(
+        color=MARK, align="left" if left else "right", dx=6 if left else -6, y=8, fontSize=11
+    )
     return line.encode(x="at:Q") + text.encode(x="at:Q", text="label:N")

@@ -1,5 +1,6 @@
 """What other values of t would keep: the curves of ``report/sweep.json``, if it fits the run."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -82,7 +83,13 @@ def _chart(one: Curve, name: str, *, title: str, t: float | None) -> Any:
     if t is None:
         return chart
     mark = alt.Chart(charts.rows(t=[t], label=[f"t = {t:,.4g}"])).encode(x="t:Q")
-    text = mark.mark_text(color=MARK, align="left", dx=6, y=8, fontSize=11).encode(text="label:N")
+    ends = math.log(one.points[0].t), math.log(one.points[-1].t)
+    right = math.log(t) > ends[0] + 0.75 * (
+        ends[1] - ends[0]
+    )  # where no label fits right of the line
+    text = mark.mark_text(
+        color=MARK, align="right" if right else "left", dx=-6 if right else 6, y=8, fontSize=11
+    ).encode(text="label:N")
     return chart + mark.mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5) + text
 
 
