@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from curate import files
 from curate.config import Config, Model, Scorer, is_file_name
 from curate.errors import CurateError
+from curate.texts import read_text
 
 
 class _Loader(yaml.SafeLoader):
@@ -113,7 +114,7 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
 
     Errors name the key, the file and the line.
     """
-    text = files.read_bytes(path).decode("utf-8", errors="replace")
+    text = read_text(path)
     try:
         document, node = _parsed(text)
     except yaml.YAMLError as error:

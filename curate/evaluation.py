@@ -23,6 +23,7 @@ from curate.ops.scores.clip import ClipModel
 from curate.ops.selection.contamination import EmbeddingModel, caption_hashes, with_embeddings
 from curate.planning.asked import clip_model, image_encoder
 from curate.planning.assets import embedding_model
+from curate.texts import read_text
 
 _CAPTIONS = ("caption", "text")
 _ROWS = 1_000  # items at once
@@ -80,7 +81,7 @@ def _items(path: str, name: str) -> Iterator[Item]:
         for row, caption in enumerate(table[column].to_pylist()):
             yield Item(f"{name}:{row}", caption=caption)
     elif ending == "txt":
-        for row, line in enumerate(files.read_bytes(path).decode().splitlines(), start=1):
+        for row, line in enumerate(read_text(path).splitlines(), start=1):
             yield Item(f"{name}:{row}", caption=line)
     else:
         yield Item(name, files.read_bytes(path))

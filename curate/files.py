@@ -201,11 +201,11 @@ def scratch(folder: str) -> Iterator[tuple[IO[bytes], list[IO[bytes]]]]:
 
 
 @contextmanager
-def open_read(url: str, *, compression: str | None = None) -> Iterator[IO[bytes]]:
-    """A seekable binary file; `compression="infer"` unpacks by the name's ending."""
+def open_read(url: str) -> Iterator[IO[bytes]]:
+    """A seekable binary file."""
     file_system(url)
     try:
-        with told(url), fsspec.open(resolve(url), "rb", compression=compression) as file:
+        with told(url), fsspec.open(resolve(url), "rb") as file:
             yield file
     except FileNotFoundError:
         raise CurateError(f"{url}: no such file") from None

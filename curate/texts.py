@@ -55,6 +55,13 @@ def decoded(content: bytes) -> str:
         raise ValueError(f"line {line} is {tried}") from None
 
 
+def utf8(content: bytes) -> bytes:
+    """`content`, a text, as UTF-8 without a byte order mark; raises as :func:`decoded`."""
+    text = decoded(content)
+    codec, mark = encoding_of(content[:4])
+    return content[mark:] if codec == "utf-8" else text.encode()
+
+
 def read_text(url: str) -> str:
     """The text of the file at `url`, which may be packed.
 
@@ -63,9 +70,13 @@ def read_text(url: str) -> str:
     CurateError
         Naming the file, where it is not there, no text, damaged or endless.
     """
+    return read_utf8(url).decode()
+
+
+def read_utf8(url: str) -> bytes:
+    """The same as UTF-8."""
     with files.open_read(url) as file:
         try:
-            content = Unpacked(file, named=url).whole(LIST_BYTES)
-            return decoded(content)
+            return utf8(Unpacked(file, named=url).whole(LIST_BYTES))
         except ValueError as error:
             raise CurateError(f"{url}: {error}") from None

@@ -26,6 +26,7 @@ from curate.reasons import DropReason
 from curate.revocations import Revocations, fingerprint
 from curate.run import ANNOTATED, PART_STAGES, Run, totals
 from curate.schema import Stage
+from curate.texts import read_utf8
 
 Rows = set[tuple[str, str]]
 """Rows of `revoked.parquet`: kind and value."""
@@ -60,9 +61,9 @@ def read_list(url: str) -> Rows:
         Where the list is empty, or a line is nothing of these.
     """
     try:
-        lines = lines_of(files.read_bytes(url))
+        lines = lines_of(read_utf8(url))
     except CurateError as error:
-        raise CurateError(f"--list {url}: {error}") from None
+        raise CurateError(f"--list {error}") from None
     if not len(lines):
         raise CurateError(f"--list {url}: the list is empty")
     hashes, others = hashes_of(lines)

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from curate import files
 from curate.errors import CurateError
 from curate.metadata.counts import SPACE
+from curate.ops.pool.lines import NOT_UTF8, Utf8
+from curate.unpacking import open_unpacked
 
 _BLOCK = 8 << 20
 _POS = ("noun", "verb", "adj", "adv")
@@ -37,33 +39,29 @@ def _readable(path: str, kind: str) -> Iterator[None]:
 
 
 def lines(path: str) -> Iterator[pa.LargeStringArray]:
-    """The lines of a text file (unpacked by its ending), each with its line end.
+    """The lines of a text file, packed or not, each with its line end.
 
-    A line that is not UTF-8 is there, but empty.
+    A line that is no text (`curate.texts`) is there, but empty.
     """
-    with _readable(path, "text"), files.open_read(path, compression="infer") as file:
+    with _readable(path, "text"), open_unpacked(path) as file:
+        source = Utf8(file)
         rest = b""
-        first = True
         while True:
-            block = file.read(_BLOCK)
+            block = source.read(_BLOCK)
             whole, end, rest = (rest + block).rpartition(b"\n") if block else (rest, b"", b"")
-            content = whole + end
-            if first:
-                content = content.removeprefix(b"\xef\xbb\xbf")
-            if content:
-                first = False
-                yield _lines_of(content)
+            if whole or end:
+                yield _lines_of(whole + end)
             if not block:
-                return
+                break
+        if source.broken:
+            raise source.broken
 
 
 def _lines_of(content: bytes) -> pa.LargeStringArray:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        content = b"".join(
-            line if _is_text(line) else b"\n" for line in content.splitlines(keepends=True)
-        )
+    bad = NOT_UTF8.encode()
+    if bad in content:
+        lines = content.splitlines(keepends=True)
+        content = b"".join(b"\n" if bad in line else line for line in lines)
     stops = np.flatnonzero(np.frombuffer(content, np.uint8) == 10) + 1
     if not len(stops) or stops[-1] != len(content):
         stops = np.append(stops, len(content))
@@ -71,14 +69,6 @@ def _lines_of(content: bytes) -> pa.LargeStringArray:
     return pa.LargeStringArray.from_buffers(
         len(stops), pa.py_buffer(offsets), pa.py_buffer(content)
     )
-
-
-def _is_text(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 @dataclass
@@ -230,14 +220,17 @@ def texts(path: str, *, column: str) -> Iterator[Any]:
     if kind not in ("parquet", "pq", "csv", "tsv", "jsonl", "ndjson"):
         yield from lines(path)
         return
-    with _readable(path, kind), files.open_read(path, compression="infer") as file:
-        if kind in ("parquet", "pq"):
+    is_parquet = kind in ("parquet", "pq")
+    opened = files.open_read(path) if is_parquet else open_unpacked(path)
+    with _readable(path, kind), opened as file:
+        text = Utf8(file)
+        if is_parquet:
             source = pq.ParquetFile(file)
             _check(path, column, source.schema_arrow.names)
             batches = source.iter_batches(columns=[column], use_threads=False)
         elif kind in ("csv", "tsv"):
             batches = pa.csv.open_csv(
-                file,
+                pa.PythonFile(text, mode="r"),
                 read_options=pa.csv.ReadOptions(block_size=_BLOCK, use_threads=False),
                 parse_options=pa.csv.ParseOptions(
                     delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
@@ -248,7 +241,7 @@ def texts(path: str, *, column: str) -> Iterator[Any]:
         else:
             schema = pa.schema([(column, pa.string())])
             batches = pa.json.open_json(
-                file,
+                pa.PythonFile(text, mode="r"),
                 read_options=pa.json.ReadOptions(block_size=_BLOCK, use_threads=False),
                 parse_options=pa.json.ParseOptions(
                     explicit_schema=schema, unexpected_field_behavior="infer"
@@ -259,6 +252,8 @@ def texts(path: str, *, column: str) -> Iterator[Any]:
             if kind in ("jsonl", "ndjson") and found.null_count == len(found):
                 _check(path, column, [n for n in batch.schema.names if n != column])
             yield found.cast(pa.large_string())
+        if text.broken:
+            raise text.broken
 
 
 def _check(path: str, column: str, names: list[str]) -> None:

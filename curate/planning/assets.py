@@ -15,6 +15,7 @@ from curate.ops.web.optout import read_list
 from curate.planning.asked import measure_spec
 from curate.run import ANNOTATED
 from curate.schema import Stage
+from curate.texts import read_text
 
 EVALUATION_KEY = "evaluation set "
 
@@ -141,9 +142,7 @@ def check_metadata(config: Config) -> dict[str, str]:
                 f"prepare.words_in: {words_in}: no such file; see curate metadata words -h"
             )
         try:
-            words = files.read_bytes(url).decode()
-        except UnicodeDecodeError:
-            raise CurateError(f"prepare.words_in: {words_in}: not UTF-8") from None
+            words = read_text(url)
         except CurateError as error:
             raise CurateError(f"prepare.words_in: {error}") from None
         if not words.strip():

@@ -37,6 +37,7 @@ from curate.run import PLACES_FILE, Part
 from curate.schema import Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 from curate.stages.select import apply_rules, cuts_of_rules
+from curate.texts import read_text
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
@@ -111,7 +112,7 @@ def languages_of(captions: Any, *, unsure: tuple[float, str] | None) -> dict[str
 @lru_cache(maxsize=8)
 def load_words(path: str) -> Any:
     """The words of a list, one a line, as an array; read once a process."""
-    return pa.array(sorted(set(files.read_bytes(path).decode().split())), pa.string())
+    return pa.array(sorted(set(read_text(path).split())), pa.string())
 
 
 @lru_cache(maxsize=2)

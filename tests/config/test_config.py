@@ -437,7 +437,9 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes(b"input: \xff\xfe\0")
-    with pytest.raises(CurateError, match=r"run\.yaml(:1)?: not YAML: "):
+    with pytest.raises(
+        CurateError, match=r"run\.yaml: line 1 is not UTF-8, nor marked as UTF-16; save it"
+    ):
         load(str(path))
 
 

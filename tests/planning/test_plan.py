@@ -533,7 +533,7 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
         ({"prepare": {"metadata": {"en": "gone.txt"}}}, "prepare.metadata.en: "),
         ({"prepare": {"words_in": "gone.txt"}}, "prepare.words_in: gone.txt: no such file"),
         ({"prepare": {"words_in": "/"}}, "prepare.words_in: /: it is a folder, not a file"),
-        ({"prepare": {"words_in": "LATIN"}}, "latin.txt: not UTF-8"),
+        ({"prepare": {"words_in": "LATIN"}}, "latin.txt: line 1 is not UTF-8"),
         ({"prepare": {"metadata": {"en": "/"}}}, "prepare.metadata.en: /: it is a folder"),
         ({"download": {"opt_out_list": "/"}}, "download.opt_out_list: /: it is a folder"),
         ({"download": {"block_lists": ["/"]}}, "download.block_lists: /: "),

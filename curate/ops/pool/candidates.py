@@ -9,9 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
+
+from curate.texts import encoding_of
 
 PAGE_IMAGES = 10_000
 """Images of a page that are looked at, and captions of figures; further ones are not."""
@@ -275,18 +278,41 @@ def _candidates(found: _Found) -> list[Candidate]:
 
 
 def decode_page(content: bytes, *, content_type: str) -> str:
-    """The text of a page by the charset of its header, else of its `meta`, else as UTF-8.
+    """The text of a page: by a byte order mark, else by a charset of its header or `meta`, else UTF-8.
 
-    Bytes that do not fit become U+FFFD. What calls itself Latin-1 is read as Windows-1252, as all
-    browsers do.
+    A charset that the bytes contradict is passed over: where they do not fit it and fit the next one,
+    and where it is one of a byte a character, which fits anything, and they are UTF-8. If none fits,
+    what does not fit the first becomes U+FFFD. What calls itself Latin-1 is read as Windows-1252, as
+    all browsers do.
     """
-    if content.startswith(codecs.BOM_UTF8):
-        return content.decode("utf-8-sig", errors="replace")
-    named = _CHARSET.search(content_type[:1000])
-    inside = None if named else _META_CHARSET.search(content[:4096])
-    name = named[1] if named else inside[1].decode("ascii", "replace") if inside else "utf-8"
+    marked, mark = encoding_of(content[:4])
+    if mark:
+        return content[mark:].decode(marked, errors="replace")
+    served, inside = _CHARSET.search(content_type[:1000]), _META_CHARSET.search(content[:4096])
+    names = [served[1]] if served else []
+    names += [inside[1].decode("ascii", "replace")] if inside else []
+    named = [codec for name in names if (codec := _codec(name, content))] or ["utf-8"]
+    for codec in (*["utf-8"][: _has_no_gaps(named[0])], *named, "utf-8"):
+        try:
+            return content.decode(codec)
+        except ValueError:
+            continue
+    return content.decode(named[0], errors="replace")
+
+
+def _codec(name: str, content: bytes) -> str | None:
+    """Python's codec of that name; None where there is none for text, or it cannot be that one."""
     try:
         codec = codecs.lookup(name).name
-        return content.decode("cp1252" if codec in _LATIN else codec, errors="replace")
+        b"\xe9a".decode(codec, errors="replace")
     except (LookupError, ValueError):
-        return content.decode(errors="replace")
+        return None
+    if codec.startswith(("utf-16", "utf-32")) and b"\0" not in content[:1000]:
+        return None
+    return "cp1252" if codec in _LATIN else codec
+
+
+@lru_cache(maxsize=256)
+def _has_no_gaps(codec: str) -> bool:
+    """Whether nearly any bytes fit: each that is not ASCII is a character of its own."""
+    return len(bytes(range(128, 256)).decode(codec, errors="ignore")) > 90

@@ -21,6 +21,7 @@ from curate.ops.pool.kept import as_text, misfit, read_kept
 from curate.ops.pool.lines import NOT_UTF8, SHOWN, BadRow
 from curate.reasons import ErrorCode
 from curate.schema import BOXES, POOL, kept_columns
+from curate.texts import TRIED
 from curate.unpacking import ENDINGS, Unpacked, open_unpacked
 
 T = TypeVar("T")
@@ -132,7 +133,7 @@ class PoolFormat:
                 pc.fill_null(pc.greater(pc.binary_length(column), ENDLESS), False)
             )
         problems = (
-            (broken, "not UTF-8"),
+            (broken, TRIED),
             (endless, f"a text of over {ENDLESS:,} bytes"),
             (no_boxes, f"{self.blur_boxes}: not a list of {EXPECTED}"),
         )
@@ -152,7 +153,7 @@ class PoolFormat:
             if pa.types.is_string(field.type):
                 broken = pc.match_substring(values, NOT_UTF8)
                 endless = pc.greater(pc.binary_length(values), ENDLESS)
-                problems = [(np.asarray(pc.fill_null(broken, False)), f"{column}: not UTF-8"),
+                problems = [(np.asarray(pc.fill_null(broken, False)), f"{column}: {TRIED}"),
                             (np.asarray(pc.fill_null(endless, False)),
                              f"{column}: a text of over {ENDLESS:,} bytes")]  # fmt: skip
             for mask, problem in problems:

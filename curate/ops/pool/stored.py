@@ -8,8 +8,9 @@ import json
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import suppress
 from itertools import groupby, islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from curate.ops.pool.rows import PoolFormat, UnreadableError, bad_rows, batched,
 from curate.ops.pool.samples import ENDINGS, Sample, read_samples
 from curate.reasons import SUCCESS
 from curate.schema import PLACES, POOL
+from curate.texts import decoded
 
 STATS = "_stats.json"
 """What the name of the statistics of an img2dataset shard ends in."""
@@ -98,16 +100,19 @@ def read_webdataset(path: str, *, pool: PoolFormat, name: str) -> Iterator[pa.Ta
 
 def first_documents(path: str) -> list[dict[str, Any]]:
     """The ``.json`` of the first samples of a tar, those that are objects."""
-    texts = [x.document for x in islice(read_samples(path), _LOOKED_AT) if x.document]
-    return [one for text in texts for one in documents(text.replace(b"\n", b" "))]
+    texts = []
+    for sample in islice(read_samples(path), _LOOKED_AT):
+        with suppress(ValueError):  # which its row tells
+            texts.append(_text(sample, "document") or "")
+    return [one for text in texts for one in documents(text.replace("\n", " ").encode())]
 
 
 def _row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str, Any]:
     sample.check()
-    document = json.loads(sample.document.decode()) if sample.document is not None else {}
+    document = json.loads(_text(sample, "document") or "{}")
     if not isinstance(document, dict):
         raise ValueError("its .json is not an object")
-    text = sample.text.decode() if sample.text is not None else None
+    text = _text(sample, "text")
     caption = _string(document, pool.caption)
     return {
         "kept": {name: json_text(document.get(name)) for name, _ in pool.keep},
@@ -117,6 +122,14 @@ def _row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str,
         "blur_boxes": _boxes(document, pool.blur_boxes) if pool.blur_boxes else None,
         **_place(sample, path).made_of(*map(document.get, _ORIGINAL))._asdict(),
     }
+
+
+def _text(sample: Sample, kind: Literal["text", "document"]) -> str | None:
+    content = getattr(sample, kind)
+    try:
+        return None if content is None else decoded(content)
+    except ValueError as error:
+        raise ValueError(f"its .{'txt' if kind == 'text' else 'json'}: {error}") from None
 
 
 def _boxes(document: dict[str, Any], key: str) -> Any:

@@ -203,8 +203,7 @@ def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator
 
 
 def _crawl(path: str) -> Iterator[pa.Table]:
-    ending = path.lower().rsplit(".", 1)[-1]
-    with files.open_read(path, compression=None if ending == "gz" else "infer") as file:
+    with files.open_read(path) as file:
         for pages in batched(read_crawl(file), size=_PAGES):
             broken = [page for page in pages if isinstance(page, BrokenRecord)]
             found = [one for page in pages if not isinstance(page, BrokenRecord) for one in page]

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate import files
 from curate.errors import CurateError
 from curate.ops.strings import buffers
+from curate.texts import read_utf8, utf8
 
 MAX_DISTANCE = 31
 _BANDS = (
@@ -48,16 +48,15 @@ def lines_of(content: bytes) -> pa.StringArray:
     Raises
     ------
     CurateError
-        Where the file is not UTF-8.
+        Where it is no text.
     """
-    octets = np.frombuffer(content.removeprefix(b"\xef\xbb\xbf") + b"\n", np.uint8)
+    try:
+        octets = np.frombuffer(utf8(content) + b"\n", np.uint8)
+    except ValueError as error:
+        raise CurateError(str(error)) from None
     ends = np.flatnonzero(octets == ord("\n")) + 1
     offsets = np.concatenate([[0], ends]).astype(np.int64)
     lines = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(octets))
-    try:
-        lines.validate(full=True)
-    except pa.ArrowInvalid:
-        raise CurateError("not a text file in UTF-8") from None
     lines = pc.utf8_trim_whitespace(lines)
     unwanted = pc.or_(pc.equal(lines, ""), pc.starts_with(lines, "#"))
     return lines.filter(pc.invert(unwanted))
@@ -92,7 +91,7 @@ def read_block_lists(paths: tuple[str, ...]) -> Hashes:
     found: list[Hashes] = []
     for path in paths:
         try:
-            found.append(read_hashes(files.read_bytes(path)))
+            found.append(read_hashes(read_utf8(path)))
         except CurateError as error:
             told = str(error).removeprefix(f"{path}: ")
             raise CurateError(f"download.block_lists: {path}: {told}") from None

@@ -17,6 +17,7 @@ from curate.ops.hashing import hash64
 from curate.ops.strings import replaced
 from curate.ops.web.transport import Answer
 from curate.ops.web.urls import normalise_url, normalise_urls
+from curate.texts import read_utf8
 
 _HOST = r"^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$"
 AGENT = "curate"
@@ -147,16 +148,12 @@ def _quote(url: str) -> str:
 
 @lru_cache(maxsize=1)
 def _load(path: str, _digest: str) -> OptOutList:
-    content = files.read_bytes(path)
+    content = read_utf8(path)
     ends = np.flatnonzero(np.frombuffer(content + b"\n", np.uint8) == ord("\n")) + 1
     offsets = np.concatenate([[0], np.minimum(ends, len(content))]).astype(np.int64)
     lines = pa.LargeStringArray.from_buffers(
         len(ends), pa.py_buffer(offsets), pa.py_buffer(content)
     )
-    try:
-        lines.validate(full=True)
-    except pa.ArrowInvalid:
-        raise CurateError(f"{path}: not UTF-8: expected one host or URL a line") from None
     return OptOutList(lines, path=path)
 
 

@@ -72,7 +72,7 @@ def test_a_broken_sample_is_a_bad_row(tmp_path: Path) -> None:
     details = [row["detail"].removeprefix(f"{path}: row ")[:29] for row in found if row["error"]]
     assert details == [
         "1: a sample without an image:", "2: Expecting property name en",
-        "3: its .json is not an object", "4: 'utf-8' codec can't decode",
+        "3: its .json is not an object", "4: its .txt: line 1 is not UT",
         "5: 'utf-8' codec can't encode",
     ]  # fmt: skip
 

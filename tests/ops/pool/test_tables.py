@@ -28,6 +28,7 @@ from curate.ops.pool.tables import (
     read_slice,
 )
 from curate.schema import POOL
+from curate.texts import TRIED
 
 AUTO = PoolFormat(format="auto", url="link", caption="text", uid="id")
 NO_UID = PoolFormat(format="auto", url="link", caption="text")
@@ -465,8 +466,8 @@ def test_bad_rows_are_told_apart_from_good_ones(tmp_path: Path, ending: str) -> 
     assert good == [("u1", "one", "x"), ("u6", "six", "z")]
     between = "\t" if ending == "tsv" else ","
     assert bad == [
-        ("not UTF-8", "five"),
-        ("not UTF-8", "\ufffd is not UTF-8"),
+        (TRIED, "five"),
+        (TRIED, "\ufffd is not UTF-8"),
         ("row 3: 2 fields where the header has 3", f"u2{between}two"),
         ("row 5: 4 fields where the header has 3", between.join(["u4", "four", "y", "more"])),
     ]
@@ -480,7 +481,7 @@ def test_bad_lines_of_json_are_told_apart(tmp_path: Path, block_bytes: int) -> N
         ("u1", "one", "x"), ("u10", "ten", None), ("u11", "} null", "z"), ("u7", "7", "true"),
     ]  # fmt: skip
     assert [(detail.split(" (")[0].split(": line")[0], text[:14]) for detail, text in bad] == [
-        ("not UTF-8", "\ufffd is not UTF-8"),
+        (TRIED, "\ufffd is not UTF-8"),
         ("row 10: not JSON: Extra data", '{"link": "u8",'),
         ("row 2: a JSON NoneType, not an object", "null"),
         ("row 3: not JSON: Expecting value", '{"link": "u2",'),
@@ -496,7 +497,7 @@ def test_texts_of_parquet_that_are_not_utf_8(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "pool.parquet")
     path = str(tmp_path / "pool.parquet")
     good = [("a", "good", "x"), ("c", None, "x"), ("d", "été", "x")]
-    bad = [("not UTF-8", "\ufffdt\ufffd")]
+    bad = [(TRIED, "\ufffdt\ufffd")]
     assert read(path) == (good, bad)
     sliced = read_slice(path, start=1, rows=2, pool=AUTO).to_pylist()
     assert [row["error"] for row in sliced] == ["bad_row", None]

@@ -358,7 +358,9 @@ def test_a_list_is_read_anew_when_it_changed(tmp_path: Path) -> None:
 def test_a_list_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "list.gz"
     path.write_bytes(b"\x1f\x8b\xff\xfe")
-    with pytest.raises(CurateError, match=r"list.gz: not UTF-8: expected one host or URL a line"):
+    with pytest.raises(
+        CurateError, match=r"list.gz: it is not packed, though its name ends in .gz"
+    ):
         read_list(str(path))
 
 
