@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-import fsspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -227,15 +226,6 @@ def test_what_is_expanded_can_be_opened(root: str) -> None:
     [path] = listing.expand(root)
     assert files.read_bytes(path) == b"content"
     assert path.startswith("memory://" if "://" in root else "/")
-
-
-def test_packed_files_are_unpacked_by_their_ending(tmp_path: Path) -> None:
-    path = str(tmp_path / "a.csv.gz")
-    with fsspec.open(path, "wb", compression="gzip") as file:
-        file.write(b"content")
-    with files.open_read(path, compression="infer") as opened:
-        assert opened.read() == b"content"
-    assert files.read_bytes(path)[:2] == b"\x1f\x8b"
 
 
 def test_join() -> None:

@@ -17,7 +17,8 @@ from curate.ops.pool.rows import (
     is_one_document,
     named_format,
 )
-from curate.ops.pool.stored import ENDINGS, STATS
+from curate.ops.pool.samples import ENDINGS
+from curate.ops.pool.stored import STATS
 from curate.ops.pool.tables import column_kinds
 
 _NEVER = ENDINGS | {"md", "html", "pdf", "yaml", "yml", "py", "sh", "crc", "lock", "metadata"}
