@@ -1,8 +1,10 @@
 """`curate plan`: what a run would fetch and keep, from the text of its pool alone."""
 
+import shlex
 import time
 from typing import Annotated, Any
 
+import pyarrow.compute as pc
 import typer
 
 from curate import config_file, files
@@ -22,10 +24,14 @@ from curate.config import Config, Dedup
 from curate.errors import CurateError
 from curate.lock import locked
 from curate.planning.asked import added_columns, check_prefer, rule_stage
+from curate.reasons import DropReason
 from curate.run import Run, totals
 from curate.schema import Stage
 
 _OF_TEXT = ("url", "caption", "strict")
+_SHORT = 3  # words of a caption whose language is hard to tell
+_MANY = 0.02
+"""The share of the rows from which it is worth a line that short captions left by their language."""
 
 
 def plan(
@@ -69,7 +75,13 @@ def plan(
             )
             if wanted.balance is not None and wanted.prepare.metadata and pairs:
                 _show_other_ts(run)
-        out_console.print(f"To go on, with the images: curate run {config} --out {whole.out}")
+            if hint := _unsure(run, wanted):
+                out_console.print(hint)
+        changed = [word for one in set_ or () for word in ("--set", one)]
+        chosen = [] if workers is None else ["--workers", str(workers)]
+        beam = ["--", *options] if (options := beam_options(context)) else []
+        words = ["curate", "run", config, "--out", whole.out, *changed, *chosen, *beam]
+        out_console.print(f"To go on, with the images: {shlex.join(words)}")
 
 
 def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
@@ -107,6 +119,27 @@ def _check_out(run: Run) -> None:
             f"{run.root} holds a run with images, which a plan would undo in part; give another"
             " --out. What another t would keep of it: curate sweep"
         )
+
+
+def _unsure(run: Run, config: Config) -> str:
+    """Said where many short captions left as another language, judged by the first part's ledger."""
+    if config.prepare.unsure:
+        return ""
+    record = run.record(Stage.PREPARE, 0)
+    if record is None or not record.dropped.get(DropReason.LANGUAGE):
+        return ""
+    ledger = files.read_table(run.ledger(Stage.PREPARE, 0), columns=["caption", "reason"])
+    others = ledger.filter(pc.equal(ledger["reason"], str(DropReason.LANGUAGE)))
+    short = pc.less_equal(pc.list_value_length(pc.utf8_split_whitespace(others["caption"])), _SHORT)
+    n = pc.sum(short).as_py() or 0
+    if n < _MANY * record.rows:
+        return ""
+    kept = config.prepare.languages or tuple(config.prepare.metadata)
+    asked = f"prepare.unsure={{below: 0.5, language: {kept[0]}}}"
+    return (
+        f"{n:,} of the first {record.rows:,} captions left as another language with at most {_SHORT} words,"
+        f" of which the model is often wrong: --set {shlex.quote(asked)} keeps those it is unsure of"
+    )
 
 
 def _show_other_ts(run: Run) -> None:
