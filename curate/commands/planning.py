@@ -137,8 +137,8 @@ def _unsure(run: Run, config: Config) -> str:
     kept = config.prepare.languages or tuple(config.prepare.metadata)
     asked = f"prepare.unsure={{below: 0.5, language: {kept[0]}}}"
     return (
-        f"{n:,} of the first {record.rows:,} captions left as another language with at most {_SHORT} words,"
-        f" of which the model is often wrong: --set {shlex.quote(asked)} keeps those it is unsure of"
+        f"{n:,} of the first {record.rows:,} captions, of at most {_SHORT} words, left as another"
+        f" language, of which the model is often wrong: --set {shlex.quote(asked)} keeps the unsure"
     )
 
 
