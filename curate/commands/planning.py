@@ -46,6 +46,7 @@ def plan(
     Runs the stages of text alone, and shows other values of t. A `curate run` with the same --out
     then takes over what was prepared. Options after -- go to Beam.
     """
+    from curate.finished.advice import advice
     from curate.planning.plan import make_plan
     from curate.planning.pool_columns import with_column_types
 
@@ -73,6 +74,8 @@ def plan(
                 f"\n{pairs:,} of {prepared['rows']:,} pairs would be fetched"
                 + (f"; not judged here: {', '.join(left_out)}" if left_out else "")
             )
+            for line in advice(run, wanted):
+                out_console.print(line)
             if wanted.balance is not None and wanted.prepare.metadata and pairs:
                 _show_other_ts(run)
             if hint := _unsure(run, wanted):

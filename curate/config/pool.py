@@ -112,6 +112,10 @@ class Prepare(Model):
     metadata: dict[str, str] = Field(
         default_factory=dict, description="entry list of each language, one entry a line"
     )
+    ignore_case: bool = Field(
+        False,
+        description="match entries whatever their case; MetaCLIP's matching is case-sensitive",
+    )
     words_in: str | None = Field(
         None, description="words to count in captions as words_in_list, one a line, lower case"
     )

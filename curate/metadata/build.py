@@ -20,7 +20,7 @@ from curate.metadata.counts import Counts
 from curate.metadata.ngrams import NgramCounts, lift
 from curate.metadata.recipe import Limits, Source
 from curate.metadata.select import Selection, Tally
-from curate.ops.text.matching import NO_SPACE_LANGUAGES
+from curate.ops.text.matching import NO_SPACE_LANGUAGES, fold
 
 MANIFEST = "MANIFEST.json"
 
@@ -180,8 +180,8 @@ class _Builder:
         return lowest
 
     def _folded(self, entries: Any) -> Any:
-        """Strings as they count: in lower case where case is ignored."""
-        return pc.utf8_lower(entries) if self.inputs.ignore_case else entries
+        """Strings as they count: folded where case is ignored."""
+        return fold(entries) if self.inputs.ignore_case else entries
 
     def _unstopped(self, table: pa.Table, source: Source) -> pa.Table:
         """The rows of (entry, count) whose first and last words are no stop words."""

@@ -49,7 +49,7 @@ def datacard(facts: Facts, *, config: Config, name: str) -> str:
                 for r in (*facts.dropped, *facts.dead)
             ],
         )
-    lines += _balance(facts)
+    lines += _balance(facts, ignore_case=config.prepare.ignore_case)
     lines += ["", "## Languages", ""]
     lines += _table(
         ("language", "pairs", "share"),
@@ -87,7 +87,7 @@ def _summary(facts: Facts, config: Config) -> list[str]:
     return lines
 
 
-def _balance(facts: Facts) -> list[str]:
+def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
     if not facts.balance:
         return []
     columns = ("language", "t", "tail share p", "matches", "kept", "head", "tail", "never matched")
@@ -101,6 +101,8 @@ def _balance(facts: Facts) -> list[str]:
         " pairs being kept for it with probability t / count; a pair stays if any of its entries"
         " keeps it."
     )
+    if ignore_case:
+        text += " Entries were matched whatever their case, unlike MetaCLIP's."
     if facts.balance.revoked:
         text += (
             f" t was settled, and matches counted, with {facts.balance.revoked:,} that were revoked"

@@ -75,6 +75,7 @@ def render(
         ngram=config.dedup.ngram,
         columns=COLUMNS,
         blurred=config.download.faces == "blur",
+        ignore_case=config.prepare.ignore_case,
         caption_keeps=config.dedup.caption_keeps,
         survivor=survivor_in_words(config),
         epsilon=config.semdedup.epsilon if config.semdedup else 0.0,

@@ -122,13 +122,16 @@ def load_subset(path: str) -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=256)
-def load_matcher(path: str, language: str) -> Matcher:
+def load_matcher(path: str, language: str, *, ignore_case: bool) -> Matcher:
     """The matcher of an entry list, built once a process."""
     found = read_entries(path)
-    return Matcher(found.entries, no_space=language in NO_SPACE_LANGUAGES, ids=found.ids)
+    no_space = language in NO_SPACE_LANGUAGES
+    return Matcher(found.entries, no_space=no_space, ids=found.ids, ignore_case=ignore_case)
 
 
-def match_by_language(captions: Any, languages: Any, *, metadata: dict[str, str]) -> Any:
+def match_by_language(
+    captions: Any, languages: Any, *, metadata: dict[str, str], ignore_case: bool = False
+) -> Any:
     """The matched ids of each caption in the list of its language; none where there is no list."""
     found = [pa.array([], schema.PREPARE.field("matches").type)]
     places = []
@@ -139,7 +142,7 @@ def match_by_language(captions: Any, languages: Any, *, metadata: dict[str, str]
         rest[rows] = False
         if len(rows):
             chosen = captions if len(rows) == len(captions) else captions.take(pa.array(rows))
-            found.append(load_matcher(path, language).match(chosen))
+            found.append(load_matcher(path, language, ignore_case=ignore_case).match(chosen))
             places.append(rows)
     left = np.flatnonzero(rest)
     if len(places) == 1 and not len(left):
@@ -165,6 +168,7 @@ class PrepareStep(PartStep):
     words_in: str | None = None
     uids_in: str | None = None
     unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
+    ignore_case: bool = False  # in matching
     sized: bool = False  # by what the pool says of its images
 
     def incoming(self, part: Part) -> pa.Table:
@@ -200,7 +204,9 @@ class PrepareStep(PartStep):
         self._tell_languages(sieve)
         captions = sieve.table["caption"].combine_chunks()
         languages = sieve.table["language"].combine_chunks()
-        matches = match_by_language(captions, languages, metadata=self.metadata)
+        matches = match_by_language(
+            captions, languages, metadata=self.metadata, ignore_case=self.ignore_case
+        )
         self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
         rules = apply_rules(sieve, self.rules, cuts=sides[0] if sides else None)
         if self.metadata:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.ops.strings import buffers
 from curate.ops.text.trie import group_rows, grown, match_rows
@@ -53,6 +54,17 @@ def needs_no_space(character: str) -> bool:
     return character in string.punctuation or unicodedata.category(character).startswith("P")
 
 
+def fold(texts: Any) -> Any:
+    """Arrow strings without differences of case: each character's capital, and of that the small one.
+
+    So the final sigma is a sigma and the long s an s, as in Unicode's simple case folding. ß is not ss.
+
+    >>> fold(pa.array(["Red FOX", "ΛΌΓΟΣ", "λόγος"])).to_pylist()
+    ['red fox', 'λόγοσ', 'λόγοσ']
+    """
+    return pc.utf8_lower(pc.utf8_upper(texts))
+
+
 class Matcher:
     """Finds the entries in captions.
 
@@ -64,6 +76,10 @@ class Matcher:
         Follow the Meta CLIP 2 rule for languages without spaces.
     ids : sequence of int, optional
         The id of each entry in place of its position; synonyms of one concept share an id.
+    ignore_case : bool
+        Fold entries and captions (see :func:`fold`); of entries that are then the same the first
+        counts.
+        MetaCLIP's own matching is case-sensitive.
 
     Raises
     ------
@@ -80,13 +96,20 @@ class Matcher:
     """
 
     def __init__(
-        self, entries: Sequence[str], *, no_space: bool = False, ids: Sequence[int] | None = None
+        self,
+        entries: Sequence[str],
+        *,
+        no_space: bool = False,
+        ids: Sequence[int] | None = None,
+        ignore_case: bool = False,
     ) -> None:
         if ids is not None and len(ids) != len(entries):
             raise ValueError(f"{len(entries)} entries, but {len(ids)} ids")
         self._ids = None if ids is None else np.asarray(ids, np.int32)
+        self._ignore_case = ignore_case
         try:
-            content = buffers(pa.array(entries, pa.large_string()))
+            strings = pa.array(entries, pa.large_string())
+            content = buffers(fold(strings) if ignore_case else strings)
         except UnicodeEncodeError as error:
             raise ValueError(f"an entry is not valid Unicode: {error.object!r}") from None
         lengths = np.diff(content.offsets)
@@ -115,7 +138,8 @@ class Matcher:
 
         `captions` is a StringArray, LargeStringArray or ChunkedArray; a null matches nothing.
         """
-        ends, ids = match_rows(buffers(captions), self._tokens, self._characters, self._free)
+        texts = fold(captions) if self._ignore_case else captions
+        ends, ids = match_rows(buffers(texts), self._tokens, self._characters, self._free)
         if self._ids is not None:
             ends, ids = group_rows(ends, ids, self._ids)
         kind = pa.list_(pa.field("element", pa.int32()))
