@@ -122,6 +122,9 @@ DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in _ONLY_FETC
 FACES = pa.schema([("faces", pa.int32()), ("face_boxes", BOXES)])
 """What the download adds where it looks for faces: boxes in the upright picture, before a crop."""
 
+ROW = "_row"
+"""The number of a row among those that were scored: a column while a step is at work."""
+
 _UP_TO = {"look": Stage.DOWNLOAD}
 """Columns that only the next stage reads, which later parts do not carry."""
 
@@ -262,10 +265,11 @@ Kind = Literal["string", "bool", "int64", "float32", "float64"]
 
 OWN = frozenset(
     name
-    for columns in (POOL, FETCHED, *ADDED.values(), *ON_REQUEST, LEDGER, DEAD)
+    for columns in (POOL, FETCHED, *ADDED.values(), *ON_REQUEST, SCORED, VERDICT, LEDGER, DEAD)
     for name in columns.names
-) | {"key", "status", "error_message", "texts", "given", "failure"}
-"""Names of columns that are curate's own."""
+) | {"key", "status", "error_message", "texts", "given", "failure", ROW, ITEM, EMBEDDING.name}
+"""Names of columns that some step writes: a score can have none of them, and a column of the pool that
+has is renamed."""
 
 
 def kept_name(column: str) -> str:

@@ -110,7 +110,8 @@ class Prepare(Model):
         None, description="keep captions in a language, though the model takes them for another"
     )
     metadata: dict[str, str] = Field(
-        default_factory=dict, description="entry list of each language, one entry a line"
+        default_factory=dict,
+        description="entry list of each language: one entry a line, or a JSON array",
     )
     ignore_case: bool = Field(
         False,

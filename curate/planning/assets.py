@@ -11,11 +11,11 @@ from curate.ops.scores.vectors import target_files
 from curate.ops.selection.blocklists import read_block_lists
 from curate.ops.selection.contamination import EmbeddingModel, check_embeddings, read_evaluation
 from curate.ops.selection.uids import check_subset
+from curate.ops.text.lists import read_items
 from curate.ops.web.optout import read_list
 from curate.planning.asked import measure_spec
+from curate.planning.languages import check_languages
 from curate.run import ANNOTATED
-from curate.schema import Stage
-from curate.texts import read_text
 
 EVALUATION_KEY = "evaluation set "
 
@@ -31,6 +31,11 @@ def check_assets(config: Config) -> dict[str, str]:
             model = embedding_model(config.score)
             for path in config.decontaminate.against:
                 check_embeddings(files.absolute(path), model)
+    kept = set(map(schema.kept_name, config.input.columns.keep))
+    for name in kept & {*(config.score.also if config.score else ()), *config.scores}:
+        raise CurateError(
+            f"input.columns.keep: {name!r} is the name of a score, too: rename the score"
+        )
     if config.score is not None and config.download.enabled:
         for name, scorer in config.score.scorers.items():
             digests |= _check_scorer(scorer, name=name)
@@ -70,10 +75,7 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[
 
 
 def _check_name(name: str, *, where: str) -> None:
-    asked = [name for columns in schema.ON_REQUEST for name in columns.names]
-    taken = (*schema.after(Stage.BALANCE, enabled=Stage).names, *asked, *schema.VERDICT.names,
-             schema.ITEM, ANNOTATED)  # fmt: skip
-    if name in taken:
+    if name in schema.OWN or name == ANNOTATED:  # scores have folders of their names in there
         raise CurateError(f"{where}: {name} is taken by another column; give another name")
 
 
@@ -127,6 +129,7 @@ def _check_list(path: str) -> str:
 
 def check_metadata(config: Config) -> dict[str, str]:
     """Digests of each language's entry list and of other lists, once it is known that they read."""
+    check_languages(config)
     digests = {}
     for language, path in sorted(config.prepare.metadata.items()):
         url = files.absolute(path)
@@ -142,10 +145,10 @@ def check_metadata(config: Config) -> dict[str, str]:
                 f"prepare.words_in: {words_in}: no such file; see curate metadata words -h"
             )
         try:
-            words = read_text(url)
+            words = read_items(url)[0]
         except CurateError as error:
             raise CurateError(f"prepare.words_in: {error}") from None
-        if not words.strip():
+        if not any(word.strip() for word in words):
             raise CurateError(f"prepare.words_in: {words_in}: there is no word in it")
         digests["words_in"] = files.content_digest(url)
     if uids_in := config.prepare.uids_in:

@@ -28,6 +28,7 @@ from curate.ops.pool.tables import STAGED, read_entries, read_slice
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import identify
+from curate.ops.text.lists import read_items
 from curate.ops.text.matching import NO_SPACE_LANGUAGES, Matcher
 from curate.ops.web.urls import stripped
 from curate.planning.cutting import source_of
@@ -37,7 +38,6 @@ from curate.run import PLACES_FILE, Part
 from curate.schema import Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 from curate.stages.select import apply_rules, cuts_of_rules
-from curate.texts import read_text
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
@@ -111,8 +111,8 @@ def languages_of(captions: Any, *, unsure: tuple[float, str] | None) -> dict[str
 
 @lru_cache(maxsize=8)
 def load_words(path: str) -> Any:
-    """The words of a list, one a line, as an array; read once a process."""
-    return pa.array(sorted(set(read_text(path).split())), pa.string())
+    """The words of a list, one a line or a JSON array, as an array; read once a process."""
+    return pa.array(sorted({x for one in read_items(path)[0] for x in one.split()}), pa.string())
 
 
 @lru_cache(maxsize=2)

@@ -22,7 +22,7 @@ from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.rules import drops, shares
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
 from curate.run import ANNOTATED, SCORED, Part, Run
-from curate.schema import ITEM, SCORE, SEMANTIC, SIMILARITY, Stage
+from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
 from curate.stages.blocking import Evaluations
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
 from curate.stages.quantiles import FindCuts, Quantiles
@@ -170,10 +170,6 @@ class SelectDownload(SelectStep):
             .append_column(_FAILURE, reasons)
             .append_column("detail", details)
         )
-
-
-ROW = "_row"
-"""The number of a row among those that were scored."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from curate.ops.scores.vectors import Vectors, nearest, unit
 from curate.run import Part
 from curate.stages.derived import DerivedStep, Survey, hand_out, read_stored, survey
 from curate.stages.part import PartOutput
-from curate.stages.select import ROW, SelectScore
+from curate.stages.select import SelectScore
 from curate.stages.slices import PLACED, Slices, write_placed
 
 CENTROIDS = "centroids.npy"
@@ -99,7 +99,7 @@ class FindRows(beam.DoFn):
         if pool.done:
             return
         sieve, _ = step.select.sieved(part, cuts=cuts)
-        rows = sieve.table[ROW].to_numpy()
+        rows = sieve.table[schema.ROW].to_numpy()
         stored = read_stored(step.run, part.index)
         rows = rows[unit(stored[rows]).any(axis=1)] if len(rows) else rows
         files.write_array(step.work(part.index, "npy"), rows.astype(np.int32))

@@ -24,8 +24,8 @@ from curate.ops.pool.rows import (
 )
 from curate.ops.pool.separated import header, positions, read_separated
 from curate.ops.pool.stored import first_documents, read_img2dataset, read_webdataset
+from curate.ops.text.lists import read_items
 from curate.schema import CANDIDATES, POOL
-from curate.texts import read_text
 from curate.unpacking import open_unpacked
 
 _PAGES = 500  # a table
@@ -238,7 +238,8 @@ def read_entries(path: str) -> EntryList:
         kitten<TAB>cat
         tomcat<TAB>cat
 
-    three entries count as `cat`. Concepts are numbered in the order in which they first appear.
+    three entries count as `cat`. Concepts are numbered in the order in which they first appear. A JSON
+    array of texts, as in MetaCLIP's ``metadata.json``, has an entry a text.
 
     Raises
     ------
@@ -246,9 +247,8 @@ def read_entries(path: str) -> EntryList:
         Where the list is empty or not UTF-8, a line with a tab lacks one of its two columns or has
         more, or one entry stands for two concepts.
     """
-    text = read_text(path)
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    if "\t" in text:
+    lines, are_lines = read_items(path)
+    if are_lines and any("\t" in line for line in lines):
         concept_of = _concept_of_each(path, lines)
         names = {concept: i for i, concept in enumerate(dict.fromkeys(concept_of.values()))}
         ids = [names[concept] for concept in concept_of.values()]

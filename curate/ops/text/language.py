@@ -14,6 +14,11 @@ def _model() -> Classifier:
     return load("shipped://curate/data/lid.176.ftz")
 
 
+def labels() -> list[str]:
+    """The codes of the languages that are told apart."""
+    return _model().labels
+
+
 def identify(captions: Any) -> tuple[pa.Array, pa.Array]:
     """The ISO code of each caption's most likely language, and its probability (float32), length n.
 
