@@ -3,7 +3,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from curate import caches
 from curate.errors import CurateError
+
+caches.choose()
 
 if TYPE_CHECKING:
     from curate.ops.duplicates.minhash import minhash_signatures, shingle_hash

@@ -13,7 +13,6 @@ import unicodedata
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from curate.metadata.counts import SPACE, Counts
 from curate.ops.hashing import xxh64
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 from curate.ops.text.matching import needs_no_space
 

@@ -6,11 +6,11 @@ the `xxhash` package, or any other implementation, computes the same values.
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 
 _A1 = np.uint64(11400714785074694791)

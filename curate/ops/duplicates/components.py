@@ -8,11 +8,12 @@ their components, in 16 bytes a node, and forests can be merged in any order.
 from collections.abc import Sequence
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from curate.ops.kernels import nb
 
 _ALL_PAIRS = 64
 

@@ -14,12 +14,12 @@ share a band are sorted by each quarter of the hash, and each is compared with t
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.duplicates.components import root_of
 from curate.ops.images import looks
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 
 DIGITS = 64  # hex digits of a hash

@@ -3,7 +3,6 @@
 import unicodedata
 from typing import Any
 
-import numba as nb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from curate.ops.duplicates.components import root_of
 from curate.ops.duplicates.minhash import end_of, shingles_of
 from curate.ops.hashing import xxh64
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 
 _U = np.uint64

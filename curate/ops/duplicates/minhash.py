@@ -8,12 +8,12 @@ MurmurHash3 finaliser, and value i of a signature is the minimum over the shingl
 from functools import lru_cache
 from typing import Any, Literal
 
-import numba as nb
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh32
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 
 _U = np.uint64

@@ -10,12 +10,13 @@ vector operation, and a row that lies under two stored ones is summed up once.
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from curate.ops.kernels import nb
 
 _CHANNELS = 3
 _ROWS = 8  # that are summed up at a time

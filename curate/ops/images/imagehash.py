@@ -21,11 +21,11 @@ import hashlib
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.images import looks
+from curate.ops.kernels import nb
 
 BITS = 256
 _SIDE = 512

@@ -21,11 +21,11 @@ The figures were fitted on drawings, icons and photographs and checked on others
 import base64
 from typing import Any
 
-import numba as nb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 
 GREYS, COLOURS = 16, 8  # cells along each side

@@ -6,10 +6,11 @@ Source: Demystifying CLIP Data (arXiv 2309.16671), section 3.3 and algorithm 1; 
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
+
+from curate.ops.kernels import nb
 
 
 def entry_probs(counts: ArrayLike, *, t: float) -> NDArray[np.float64]:

@@ -9,13 +9,13 @@ so the output of ``sha256sum`` or of a PDQ hasher is a list as it stands.
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.errors import CurateError
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 from curate.texts import read_utf8, utf8
 

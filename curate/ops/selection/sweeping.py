@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from curate.ops.kernels import nb
 from curate.ops.selection.balancing import entry_probs, match_arrays, t_to_p
 
 

@@ -6,12 +6,12 @@ so memory does not grow with it.
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
+from curate.ops.kernels import nb
 from curate.stores import told
 
 DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])

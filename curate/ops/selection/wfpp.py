@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh64
+from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 
 FEWEST = 5

@@ -11,12 +11,12 @@ Source: Joulin et al., "Bag of Tricks for Efficient Text Classification" (arXiv 
 import struct
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
+from curate.ops.kernels import nb
 from curate.ops.strings import Buffers, buffers
 from curate.ops.text.trie import Trie, find_unit, grown
 from curate.ops.text.units import key_of

@@ -7,12 +7,12 @@ stands in the caption, and there is nothing left to verify.
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from curate.ops.kernels import nb
 from curate.ops.strings import Buffers
 from curate.ops.text import units as cut
 from curate.ops.text.units import CAPTION, ENTRY, LONG, ODD, SPACE, bytes_at, key_of

@@ -6,10 +6,11 @@ to 15 bytes is its own key, so that equal keys are equal units; a longer one's i
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
+
+from curate.ops.kernels import nb
 
 _SPACED_MARKS = b",.;:?!`"
 CAPTION = np.zeros(256, np.uint8)  # 1: becomes a space, 2: gets spaces around
