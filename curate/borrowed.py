@@ -23,7 +23,7 @@ def borrowed_by(run: Run) -> Borrowed | None:
     """What stands by now of what `run` reads from its source; None of a run that has none."""
     if run.source is None:
         return None
-    source = Run.at(run.source)
+    source = Run.to(run.source)
     retries = source.state().get("retries", 0)
     found = {}
     for stage in (stage for stage in PART_STAGES if stage in BORROWED):

@@ -188,7 +188,11 @@ class Run:
             for name in schema.DERIVED.names:
                 url = self.part(files.join(folder, name), index)
                 if name in names if names is not None else files.exists(url):
-                    table = table.append_column(name, files.read_table(url, columns=[name])[name])
+                    beside = files.read_table(url, columns=["uid", name])
+                    if names is not None or beside["uid"].equals(
+                        table["uid"]
+                    ):  # else of other rows
+                        table = table.append_column(name, beside[name])
         return table
 
     def state(self) -> dict[str, Any]:

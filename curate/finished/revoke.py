@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from curate import config_file, files, revocations
 from curate.borrowed import borrowed_by
 from curate.errors import CurateError
-from curate.finished.revoked_files import Rewriter
+from curate.finished.revoked_files import Rewriter, indices_of, read_or_empty
 from curate.ops.selection.blocklists import hashes_of, lines_of
 from curate.ops.web.urls import host_of, normalise_url
 from curate.planning.asked import enabled_stages
@@ -44,6 +44,7 @@ class Revoked:
     parts: tuple[int, ...]  # that held some
     rewritten: tuple[str, ...]  # shards that held some and were written again
     removed: tuple[str, ...]  # shards of which nothing was left
+    unreadable: tuple[str, ...]  # shards that could not be read, and were removed
     untouched: int  # shards
     unknown: tuple[str, ...]  # kinds of hash on the list that the run has of no image
 
@@ -124,6 +125,7 @@ def revoke(run: Run, listed: Rows | None) -> Revoked:
         parts=tuple(sorted({index for one in done for index in one.parts})),
         rewritten=tuple(sorted({x for one in done for x in one.shards.rewritten})),
         removed=tuple(sorted({x for one in done for x in one.shards.removed})),
+        unreadable=tuple(sorted({x for one in done for x in one.shards.unreadable})),
         untouched=done[-1].shards.untouched,
         unknown=unknown,
     )
@@ -154,7 +156,11 @@ def _resolve(run: Run, listed: Rows) -> tuple[dict[str, set[str]], tuple[str, ..
             uids = table["uid"].filter(pa.array(rows)).drop_null().to_pylist()
             found.setdefault(kind, set()).update(uids)
     seen = set()
-    for table in run.tables(files.join(Stage.DOWNLOAD, ANNOTATED)):
+    fetched = files.join(Stage.DOWNLOAD, ANNOTATED)
+    for index in indices_of(run, fetched):
+        if not files.exists(run.part(fetched, index)):
+            continue
+        table = files.read_table(run.part(fetched, index))
         seen |= {kind for kind, name in _HASHES.items() if table[name].null_count < len(table)}
         columns = [table[name].to_pylist() for name in ("uid", *_HASHES.values())]
         for uid, md5, sha256, phash in zip(*columns, strict=True):
@@ -171,8 +177,8 @@ def _captions(run: Run, uids: Rows) -> Rows:
     """What the survivors of clusters may keep of the pairs with these uids, where they were dropped."""
     wanted = pa.array([uid for _, uid in uids], pa.string())
     rows: Rows = set()
-    for index in run.done(Stage.DEDUP):
-        table = files.read_table(run.ledger(Stage.DEDUP, index))
+    for index in indices_of(run, str(Stage.DEDUP)):
+        table = read_or_empty(run.ledger(Stage.DEDUP, index))
         table = table.filter(pc.is_in(table["uid"], value_set=wanted))
         pairs = zip(*(table[x].to_pylist() for x in ("value", "caption")), strict=True)
         rows |= {revocations.caption_row(cluster, caption) for cluster, caption in pairs}
@@ -180,10 +186,10 @@ def _captions(run: Run, uids: Rows) -> Rows:
 
 
 def _pairs(run: Run, stage: Stage) -> Iterator[pa.Table]:
-    """uid and url of every pair that came into a stage, of the parts that it has done."""
-    for index in run.done(stage):
+    """uid and url of every pair that came into a stage, of all parts that stand, done or not."""
+    for index in indices_of(run, str(stage)):
         for url in (run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)):
-            table = files.read_table(url)
+            table = read_or_empty(url)
             if "reason" in table.column_names:
                 table = table.filter(pc.not_equal(table["reason"], str(DropReason.REVOKED)))
             yield table.select(["uid", "url"])
@@ -209,4 +215,7 @@ def said(done: Revoked) -> Iterator[str]:
         yield f"not looked for: {', '.join(done.unknown)}; the run has no such hash of any image"
     yield f"parts   {', '.join(f'part-{i:05}' for i in done.parts) or 'none had to change'}"
     changed = [*done.rewritten, *(f"{name} (nothing was left)" for name in done.removed)]
+    changed += [
+        f"{name} (unreadable, so removed; curate run makes it again)" for name in done.unreadable
+    ]
     yield f"shards  {', '.join(changed) or 'none'} written again, {done.untouched} as they were"

@@ -26,13 +26,16 @@ from curate.ops.tar import blank_header, blanked
 from curate.ops.web.urls import stripped
 from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
+from curate.report.sweeps import SWEEP
 from curate.revocations import Revocations
-from curate.run import ANNOTATED, CLUSTERS, PAIRS, PLACES_FILE, SUBSET, Run, part_index
+from curate.run import ANNOTATED, CLUSTERS, PAIRS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
 from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.clusters import without_rows
+from curate.stages.forests import KEYS
 from curate.stages.nearest import SAMPLES
 from curate.stages.prepare import clean, uids_of
+from curate.stages.semantic import WORK
 
 _STAGED = "revoking"
 
@@ -50,25 +53,38 @@ class Rewriter:
 
     def rewrite(self) -> None:
         """Everything but the report; the order makes a repeat after a stop do what is left."""
+        self._remove_scratch()
         self._stage_clusters()
-        for index in self._indices(str(Stage.PREPARE)) if self.run.source is None else ():
+        for index in indices_of(self.run, str(Stage.PREPARE)) if self.run.source is None else ():
             self._part(Stage.PREPARE, str(Stage.PREPARE), index)
-        concerned = {i for i in self._indices(str(Stage.PREPARE)) if self._revoked_in(i)}
+        concerned = {i for i in indices_of(self.run, str(Stage.PREPARE)) if self._revoked_in(i)}
         for stage in self.stages:
             if stage is not Stage.PREPARE and self.run.makes(stage):
                 for folder in (*self._annotated(stage), str(stage)):
-                    files.remove(self.run.path(folder, SAMPLES))
-                    for index in self._indices(folder):
+                    for index in indices_of(self.run, folder):
                         if index in concerned or self.revoked.captions:
                             self._part(stage, folder, index)
         self._input()
+        self.shards = rewrite_shards(self.run, self.revoked)
         if concerned:
-            self.shards = rewrite_shards(self.run, self.revoked)
             self._entries()
             self._uids()
         self._put_clusters()
-        if self.parts:
-            files.remove(self.run.path(Stage.REPORT, "sweep.json"))
+        for name in files.names(self.run.path(Stage.REPORT)):
+            if self.parts or name != SWEEP:  # that is of counts alone
+                files.remove(self.run.path(Stage.REPORT, name))
+
+    def _remove_scratch(self) -> None:
+        """What steps that were interrupted left: of clusters without a verdict, and of embeddings."""
+        run = self.run
+        if run.makes(Stage.DEDUP):
+            files.remove(run.path(KEYS))
+            if not files.exists(run.path(Stage.DEDUP, "clusters.json")):
+                files.remove(run.path(CLUSTERS))
+        if run.makes(Stage.SCORE):
+            for folder in self._annotated(Stage.SCORE):
+                for name in (WORK, SAMPLES):
+                    files.remove(run.path(folder, name))
 
     def _annotated(self, stage: Stage) -> list[str]:
         """The folders of what `stage` found out about its rows; each column of a score has its own."""
@@ -76,13 +92,9 @@ class Rewriter:
         names = files.names(self.run.path(folder))
         return [folder, *(files.join(folder, name) for name in names if "." not in name)]
 
-    def _indices(self, folder: str) -> list[int]:
-        """The parts of which a folder holds rows, or a journal of rows."""
-        found = files.names(self.run.path(folder))
-        indices = {part_index(name) for name in found if name.endswith((".parquet", ".journal"))}
-        return sorted(index for index in indices if index is not None)
-
     def _revoked_in(self, index: int) -> bool:
+        if not files.exists(self.run.ledger(Stage.PREPARE, index)):
+            return False  # nothing was done to it yet
         reasons = files.read_table(self.run.ledger(Stage.PREPARE, index), columns=["reason"])
         return bool(pc.any(pc.equal(reasons["reason"], str(DropReason.REVOKED))).as_py())
 
@@ -155,13 +167,13 @@ class Rewriter:
         A uid that it has as revoked already was counted before anything of the part moved.
         """
         run, stage = self.run, Stage.PREPARE
-        ledger = files.read_table(run.ledger(stage, index))
+        ledger = read_or_empty(run.ledger(stage, index))
         is_revoked = pc.equal(ledger["reason"], str(DropReason.REVOKED))
         before = ledger.filter(is_revoked)
         counted = set(before["uid"].to_pylist())
         uids = before["uid"].to_pylist()
         for url in (run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)):
-            table = files.read_table(url)
+            table = read_or_empty(url)
             found = table["uid"].filter(pa.array(self.revoked.gone(table))).to_pylist()
             uids += [uid for uid in found if uid not in counted]
         rows = pa.Table.from_pylist(
@@ -233,7 +245,7 @@ class Rewriter:
             pairs = sum(record.rows for _, record in run.records(Stage.DEDUP))
             files.write_json(url, {**found, PAIRS: pairs})
         reads = str(self.stages[self.stages.index(Stage.DEDUP) - 1])
-        for index in self._indices(CLUSTERS):
+        for index in indices_of(self.run, CLUSTERS):
             if files.exists(run.part(CLUSTERS, index, _STAGED)):
                 continue
             gone = self.revoked.gone(
@@ -251,6 +263,21 @@ class Rewriter:
                 staged = self.run.part(CLUSTERS, index, _STAGED)
                 files.write_table(self.run.part(CLUSTERS, index), files.read_table(staged))
                 files.remove(staged)
+
+
+def indices_of(run: Run, folder: str) -> list[int]:
+    """The parts of which a folder or its ledgers hold any file, whether they are done or not."""
+    folders = [run.path(folder)]
+    if folder in PART_STAGES:
+        beside = run.ledger(Stage(folder), 0), run.dead(Stage(folder), 0)
+        folders += [url.rpartition("/")[0] for url in beside]
+    indices = {part_index(name) for one in folders for name in files.names(one)}
+    return sorted(index for index in indices if index is not None)
+
+
+def read_or_empty(url: str) -> pa.Table:
+    """The rows of a part or a ledger; none where it was never written."""
+    return files.read_table(url) if files.exists(url) else schema.LEDGER.empty_table()
 
 
 def blank_members(url: str, *, uids: set[str]) -> None:

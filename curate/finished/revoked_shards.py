@@ -1,17 +1,36 @@
-"""The shards of a run without the pairs that were revoked from it; the others keep their keys."""
+"""The shards of a run without the pairs that were revoked from it; the others keep their keys.
+
+What a shard holds is told by its parquet where statistics, parquet and tar stand and fit together, and
+else by the samples in the tar: an interrupted run leaves tars alone, and those of an earlier set.
+"""
 
 import json
 import tarfile
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from curate import files
+from curate.errors import CurateError
 from curate.ops.tar import TarWriter
+from curate.reasons import SUCCESS
 from curate.revocations import Revocations
-from curate.run import Run
+from curate.run import MANIFEST, Run
 from curate.schema import Stage
 from curate.stages.shards import write_manifest
+
+_ENDINGS = (".tar", ".parquet", "_stats.json")
+_ROWS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uid", pa.string()),
+        ("url", pa.string()),
+        ("cluster", pa.string()),
+        ("other_captions", pa.list_(pa.field("element", pa.string()))),
+    ]
+)
+"""Of a sample, what decides whether it stays, and the captions of others that it keeps."""
 
 
 @dataclass(frozen=True)
@@ -20,58 +39,142 @@ class RewrittenShards:
 
     rewritten: tuple[str, ...] = ()  # they held revoked pairs
     removed: tuple[str, ...] = ()  # nothing was left of them
+    unreadable: tuple[str, ...] = ()  # removed too: what they held cannot be told
     untouched: int = 0
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """The files of a shard, some of which may not stand."""
+
+    url: str  # without ending
+    listed: bool  # in the manifest of a finished set
+    digest: str  # of that set
+
+    def exists(self, ending: str) -> bool:
+        return files.exists(self.url + ending)
+
+    def remove(self) -> None:
+        for ending in _ENDINGS:
+            files.remove(self.url + ending)
+
+    def stats(self) -> dict[str, Any] | None:
+        """Its statistics; where they are lost, those that a run takes for a shard that stands."""
+        if self.exists("_stats.json"):
+            stats: dict[str, Any] = files.read_json(f"{self.url}_stats.json")
+            return stats
+        if not self.listed:
+            return None
+        return {
+            "failed_to_download": 0, "failed_to_resize": 0, "digest": self.digest, "slices": [],
+        }  # fmt: skip
+
+    def told(self, stats: dict[str, Any] | None) -> pa.Table | None:
+        """The rows by the parquet, where it can be trusted."""
+        if not stats or "count" not in stats or "writing" in stats:
+            return None
+        if not (self.exists(".parquet") and self.exists(".tar")):
+            return None
+        if files.size(f"{self.url}.tar") != stats["bytes"]:
+            return None
+        table = files.read_table(f"{self.url}.parquet", present=_ROWS.names)
+        return table if len(table) == stats["count"] else None
+
+    def seen(self) -> pa.Table | None:
+        """The rows by the samples in the tar; None where it does not stand or cannot be read."""
+        rows = []
+        try:
+            with files.open_read(f"{self.url}.tar") as file, tarfile.open(fileobj=file) as tar:
+                for member in tar:
+                    content = tar.extractfile(member)
+                    if member.name.endswith(".json") and content is not None:
+                        row = json.load(content)
+                        rows.append({name: row.get(name) for name in _ROWS.names})
+        except (CurateError, OSError, ValueError, tarfile.TarError):
+            return None
+        return pa.Table.from_pylist(rows, schema=_ROWS)
 
 
 def rewrite_shards(run: Run, revoked: Revocations) -> RewrittenShards:
     """Write the shards that hold revoked pairs again, without them and with the keys they had."""
-    rewritten, removed, untouched = [], [], 0
-    for stats_name in files.names(run.path(Stage.SHARDS)):
-        if not stats_name.endswith("_stats.json"):
-            continue
-        name = stats_name.removesuffix("_stats.json")
-        url = run.path(Stage.SHARDS, name)
-        table = files.read_table(f"{url}.parquet")
-        stats = files.read_json(f"{url}_stats.json")
-        left = revoked.forgetful(table.filter(pa.array(~revoked.gone(table))))
-        if left.equals(table) and stats["count"] == len(table) and "writing" not in stats:
+    folder, url = run.path(Stage.SHARDS), run.path(Stage.SHARDS, MANIFEST)
+    manifest = files.read_json(url) if files.exists(url) else {"digest": "", "shards": []}
+    listed = {one["name"] for one in manifest["shards"]}
+    stems = {x.removesuffix(ending) for x in files.names(folder) for ending in _ENDINGS}
+    done: dict[str, list[str]] = {"rewritten": [], "removed": [], "unreadable": []}
+    untouched = 0
+    for name in sorted(stem for stem in stems if stem.isdigit()):
+        shard = _Shard(files.join(folder, name), name in listed, manifest["digest"])
+        if outcome := _rewrite(shard, revoked):
+            done[outcome].append(name)
+        else:
             untouched += 1
-            continue
-        if not len(left):
-            for ending in (".tar", ".parquet", "_stats.json"):
-                files.remove(url + ending)
-            removed.append(name)
-            continue
-        files.write_json(f"{url}_stats.json", {**stats, "writing": True})
-        size, sha256 = keep_samples(f"{url}.tar", left)
-        files.write_table(f"{url}.parquet", left)
-        n = len(left)
-        lost = stats.get("revoked", 0) + stats["count"] - n
-        status = dict.fromkeys(stats["status_dict"], n)
-        now = {"count": n, "successes": n, "status_dict": status, "bytes": size, "sha256": sha256}
-        stats.pop("writing", None)
-        files.write_json(f"{url}_stats.json", {**stats, **now, "revoked": lost})
-        rewritten.append(name)
-    _manifest(run)
-    return RewrittenShards(tuple(rewritten), tuple(removed), untouched)
+    if listed & set(done["unreadable"]):  # the set is not finished any more
+        files.remove(url)
+    elif files.exists(url):
+        _write_manifest(run, manifest)
+    return RewrittenShards(**{x: tuple(names) for x, names in done.items()}, untouched=untouched)
 
 
-def _manifest(run: Run) -> None:
-    url = run.path(Stage.SHARDS, "manifest.json")
-    if not files.exists(url):
+def _rewrite(shard: _Shard, revoked: Revocations) -> str | None:
+    """What was done to a shard; None where it held no revoked pair."""
+    stats = shard.stats()
+    rows = trusted = shard.told(stats)
+    if rows is None:
+        rows = shard.seen()
+    if rows is None:
+        shard.remove()
+        return "unreadable"
+    left = revoked.forgetful(rows.filter(pa.array(~revoked.gone(rows))))
+    same = left.equals(rows)
+    if same and trusted is not None:
+        return None
+    if not len(left):
+        shard.remove()
+        return "removed"
+    if stats is not None:
+        files.write_json(f"{shard.url}_stats.json", {**stats, "writing": True})
+    if stats is not None or not same:
+        size, sha256 = keep_samples(f"{shard.url}.tar", left)
+    _keep_rows(f"{shard.url}.parquet", revoked, keys=left["key"])
+    if stats is None:
+        return None if same else "rewritten"
+    n, before = len(left), stats.get("count", len(rows))
+    now = {
+        "count": n, "successes": n, "status_dict": {SUCCESS: n}, "bytes": size, "sha256": sha256,
+    }  # fmt: skip
+    lost = stats.get("revoked", 0) + before - n
+    was_stopped = stats.pop("writing", False)
+    files.write_json(f"{shard.url}_stats.json", {**stats, **now, "revoked": lost})
+    return "rewritten" if was_stopped or not same else None
+
+
+def _keep_rows(url: str, revoked: Revocations, *, keys: pa.ChunkedArray) -> None:
+    """Take revoked rows out of a shard's parquet; one of other samples than the tar's goes."""
+    try:
+        table = files.read_table(url)
+    except (CurateError, OSError, pa.ArrowException):
+        files.remove(url)
         return
-    manifest = files.read_json(url)
+    left = revoked.forgetful(table.filter(pa.array(~revoked.gone(table))))
+    if left["key"].to_pylist() != keys.to_pylist():
+        files.remove(url)
+    elif not left.equals(table):
+        files.write_table(url, left)
+
+
+def _write_manifest(run: Run, manifest: dict[str, Any]) -> None:
     shards = []
-    for name in files.names(run.path(Stage.SHARDS)):
-        if name.endswith("_stats.json"):
-            found = files.read_json(run.path(Stage.SHARDS, name))
+    for one in manifest["shards"]:
+        url = run.path(Stage.SHARDS, f"{one['name']}_stats.json")
+        if files.exists(url):
+            found = files.read_json(url)
             shards.append(
                 {
-                    "name": name.removesuffix("_stats.json"), "pairs": found["count"],
-                    "bytes": found["bytes"], "sha256": found["sha256"],
+                    "name": one["name"], "pairs": found["count"], "bytes": found["bytes"],
+                    "sha256": found["sha256"],
                 }
             )  # fmt: skip
-    shards.sort(key=lambda shard: int(shard["name"]))
     pairs, size = (sum(shard[key] for shard in shards) for key in ("pairs", "bytes"))
     now = {**manifest, "pairs": pairs, "bytes": size, "shards": shards}
     if now != manifest:

@@ -44,7 +44,8 @@ PAIRS_A_CLUSTER = 8_800
 """What SemDeDup's 50,000 clusters had of LAION's 440 million pairs."""
 _SAMPLE = 256  # images a centroid are enough, as faiss has it
 _ROWS = 1 << 17  # that a worker holds at a time, and about those of a group of clusters
-_WORK = "work"
+WORK = "work"
+"""The folder of what a search needs; it goes once the verdicts stand."""
 _GROUPS = "groups"
 
 Sides = tuple[Any, ...]
@@ -80,7 +81,7 @@ class SemanticStep(DerivedStep):
 
     def work(self, index: int, ending: str) -> str:
         """A file of a part that is there while duplicates are looked for."""
-        return self.run.path(self.folder, _WORK, f"part-{index:05d}.{ending}")
+        return self.run.path(self.folder, WORK, f"part-{index:05d}.{ending}")
 
     def centroids_for(self, pairs: int) -> int:
         """How many clusters `pairs` are divided into."""
@@ -230,7 +231,7 @@ def tidy(parts: int, groups: Groups, pool: Survey, *, step: SemanticStep) -> int
     """Write down what the search came to, and remove what it needed; nothing where there was none."""
     if not pool.done:
         files.write_json(step.run.path(step.folder, schema.GROUPS), asdict(groups))
-        files.remove(step.run.path(step.folder, _WORK))
+        files.remove(step.run.path(step.folder, WORK))
     return parts
 
 

@@ -165,9 +165,11 @@ class ShardStep:
         for name in files.names(self.run.path(Stage.SHARDS)):
             if name.endswith("_stats.json"):
                 stats = files.read_json(self.path(name))
-                if stats["digest"] == self.digest:
-                    slices = tuple(Slice(*slice_) for slice_ in stats["slices"])
-                    shard = Shard(int(name.removesuffix("_stats.json")), slices)
+                slices = tuple(Slice(*slice_) for slice_ in stats["slices"])
+                shard = Shard(int(name.removesuffix("_stats.json")), slices)
+                if stats["digest"] == self.digest and self._is_whole(
+                    shard, tar_bytes=stats["bytes"]
+                ):
                     found.append((shard, stats["count"]))
         return sorted(found, key=lambda one: one[0].index)
 

@@ -48,9 +48,11 @@ def test_shards_past_five_digits_stay_in_order(tmp_path: Path) -> None:
     for name in names:
         table = pa.table({"key": [f"{name}0"], "uid": [uid_of(int(name))]})
         files.write_table(run.path("shards", f"{name}.parquet"), table)
+        files.write_bytes(run.path("shards", f"{name}.tar"), b"x")
         stats = {"count": 1, "bytes": 1, "sha256": name}
         files.write_json(run.path("shards", f"{name}_stats.json"), stats)
-    files.write_json(run.path("shards", "manifest.json"), {"pairs": 3})
+    listed = {"pairs": 3, "digest": "d", "shards": [{"name": name} for name in names]}
+    files.write_json(run.path("shards", "manifest.json"), listed)
     rewrite_shards(run, revocations.write(run, {("uid", uid_of(1))}))
     manifest = files.read_json(run.path("shards", "manifest.json"))
     assert [one["name"] for one in manifest["shards"]] == names
