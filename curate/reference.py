@@ -16,7 +16,7 @@ from curate import schema
 from curate.config import Config
 from curate.ops.web.hosts import TRANSIENT
 from curate.reasons import FETCH_FAILURES, DropReason, ErrorCode
-from curate.report.cards import HIDDEN
+from curate.report.hub import OF_PARTS, PARQUET_ALONE
 from curate.report.wording import COLUMNS, REASONS
 from curate.schema import Stage
 
@@ -28,7 +28,6 @@ _EXAMPLES: dict[str, object] = {
 }  # fmt: skip
 """What stands for a key without a default."""
 _OTHERS = {
-    "matches": "entries that occur in the caption: their ids, ascending",
     "pair": "hash of URL and caption: the uid, unless the input brought its own",
     "look": "the image's colours in small, for dedup; later parts do not carry it",
     "stored_sha256": "of the stored image, hex",
@@ -170,7 +169,7 @@ def reference() -> str:
         ("report/hosts.parquet", "a host a row, those with the most pairs first", schema.HOSTS),
     ):  # fmt: skip
         lines += [f"### {path}", "", f"{told[0].upper()}{told[1:]}.", "", *_columns(columns), ""]
-    names = ", ".join(f"`{name}`" for name in sorted(HIDDEN))
+    names = ", ".join(f"`{name}`" for name in sorted({*OF_PARTS, *PARQUET_ALONE} - {"look"}))
     lines += [
         "### shards/00000.parquet, and KEY.json in shards/00000.tar", "",
         f"The columns of the last stage (in KEY.json without {names}), and in front of them:", "",

@@ -25,6 +25,8 @@ SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"
 """Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
+CARD = "README.md"
+"""The data card beside the shards, where hubs and their loaders look for it."""
 MANIFEST = "manifest.json"
 """What the shards are; it stands while their set is finished."""
 SIZES = "sizes.json"

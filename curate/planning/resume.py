@@ -16,6 +16,7 @@ from curate.planning.digests import score_folder
 from curate.planning.plan import Plan
 from curate.run import (
     ANNOTATED,
+    CARD,
     JOURNAL,
     MANIFEST,
     PART_STAGES,
@@ -153,7 +154,8 @@ def _settle_shards(plan: Plan, *, whole: bool) -> None:
     url = run.path(Stage.SHARDS, MANIFEST)
     same = whole and files.exists(url) and files.read_json(url).get("digest") == digest
     for name in files.names(run.path(Stage.SHARDS)):
-        if name.endswith(".json") and not same and (name in (MANIFEST, SIZES) or not whole):
+        told = name in (MANIFEST, SIZES, CARD)
+        if not same and (told or (name.endswith(".json") and not whole)):
             files.remove(run.path(Stage.SHARDS, name))
 
 

@@ -1,27 +1,23 @@
-"""The data card of a set: ``datacard.md``."""
+"""The data card of a set: ``datacard.md``, and beside the shards ``README.md``."""
 
 import re
 from collections.abc import Iterable
 
-from curate import schema
 from curate.config import Config
-from curate.planning.asked import added_columns
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
+from curate.report.hub import PARQUET_ALONE, front_matter, meaning, shard_columns
 from curate.report.page import number, percent, significant, size, verdict
-from curate.report.wording import COLUMNS, STAGES
-from curate.schema import Stage, kept_name
+from curate.report.wording import STAGES
+from curate.schema import Stage
 
 ROWS = 20
 """Rows of a table in the data card."""
 
 
-HIDDEN = frozenset({"tar_offset", "tar_size", "stored_sha256", "matches"})
-"""Columns that the shards' JSON files leave out; of these their parquet files have `matches`."""
-
-
 def datacard(facts: Facts, *, config: Config, name: str) -> str:
     """The data card of the set `name`, in Markdown."""
+    head = front_matter(facts, config=config, name=name)
     lines = [f"# {plain(name)}", "", verdict(facts), "", *_summary(facts, config)]
     lines += ["", "## How it was made", ""]
     lines += _table(
@@ -59,7 +55,7 @@ def datacard(facts: Facts, *, config: Config, name: str) -> str:
         lines += ["", "## Files", "", *_files(facts, config)]
     lines += ["", "## Limits", "", *_limits(facts)]
     lines += ["", "## Making it again", "", *_again(facts)]
-    return "\n".join(lines) + "\n"
+    return head + "\n" + "\n".join(lines) + "\n"
 
 
 def _summary(facts: Facts, config: Config) -> list[str]:
@@ -114,30 +110,19 @@ def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
 def _files(facts: Facts, config: Config) -> list[str]:
     ending, *others = facts.image_endings(config)
     also = "".join(f" or `.{x}`" for x in others)
-    stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
-    after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
-    names = ["key", "status", "error_message", *after.names]
-    columns = [f"- `{name}`: {_meaning(name, config)}" for name in names if name not in HIDDEN]
+    names = [x for x in shard_columns(facts, config).names if x not in PARQUET_ALONE]
+    columns = [f"- `{name}`: {meaning(name, config)}" for name in names]
     text = (
         f"Each shard is a tar with `KEY.{ending}`{also}, `KEY.txt` (the caption) and `KEY.json`, and"
         " beside it stands a parquet file. Both have a pair's"
     )
     known_by = "the `entry_id`, in `entries/entries.parquet` under the caption's language,"
-    if Stage.BALANCE not in stages:
+    if Stage.BALANCE not in {one.stage for one in facts.funnel}:
         known_by = "the place, from 0 in the list of the caption's language,"
     matches = (
         f"The parquet file has `matches` as well: {known_by} of each entry that is in the caption."
     )
     return [text, "", *columns, "", matches]
-
-
-def _meaning(name: str, config: Config) -> str:
-    if name in config.scores:
-        return f"score of kind {config.scores[name].kind}"
-    if config.score and name in config.score.also:
-        return f"cosine similarity of image and caption under {config.score.also[name].model}"
-    kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
-    return (COLUMNS | kept).get(name, "")
 
 
 def _limits(facts: Facts) -> list[str]:

@@ -1,17 +1,28 @@
 """The shards for machines: ``croissant.json``, Croissant 1.1 (JSON-LD), as mlcroissant reads it.
 
-Only images and captions are described: mlcroissant does not read JSON inside an archive. The data
-card lists the columns of the JSON files.
+One record a pair: image and caption beside the columns of the shards' parquet files. The images are in
+the tars and the rest in the parquet files, joined by the pair's key; mlcroissant does not read JSON
+inside an archive. For files in a folder it has one way, that of a repository (``git+https``), and takes
+a local folder for it.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
+
+import pyarrow as pa
 
 from curate.config import Config
 from curate.report.facts import Facts
+from curate.report.hub import meaning, shard_columns
 from curate.report.page import verdict
 
-_MEDIA = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+_MEDIA = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp",
+          "parquet": "application/x-parquet"}  # fmt: skip
+_KINDS = {
+    "string": "sc:Text", "bool": "sc:Boolean", "float": "sc:Float", "double": "sc:Float",
+    **{f"{sign}int{bits}": "sc:Integer" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
 RIGHTS = "Images and captions belong to their owners; the set grants no rights in them."
 
 
@@ -35,21 +46,16 @@ def croissant(facts: Facts, *, config: Config, name: str) -> str | None:
         }
         for shard in facts.shards
     ]
+    folder = {
+        "@type": "cr:FileObject",
+        "@id": "shards",
+        "name": "shards",
+        "description": "The folder of the shards.",
+        "contentUrl": "../shards",
+        "encodingFormat": "git+https",
+        "sha256": "none: the tars have theirs",
+    }
     inside = [{"@id": tar["@id"]} for tar in tars]
-    sets = [
-        {
-            "@type": "cr:FileSet",
-            "@id": identifier,
-            "name": identifier,
-            "containedIn": inside,
-            "encodingFormat": media,
-            "includes": pattern,
-        }
-        for identifier, media, pattern in (
-            ("image-files", _one([_MEDIA[x] for x in endings]), _one([f"*.{x}" for x in endings])),
-            ("caption-files", "text/plain", "*.txt"),
-        )
-    ]
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -57,10 +63,21 @@ def croissant(facts: Facts, *, config: Config, name: str) -> str | None:
         "name": name,
         "description": f"Image-text pairs for contrastive training. {verdict(facts)} {RIGHTS}",
         "version": "1.0.0",
-        "distribution": [*tars, *sets],
+        "distribution": [
+            *tars,
+            folder,
+            _file_set("image-files", endings, inside=inside),
+            _file_set("pair-files", ("parquet",), inside=[{"@id": "shards"}]),
+        ],
         "recordSet": [
-            _records("image", "sc:ImageObject", files="image-files", ending="|".join(endings)),
-            _records("caption", "sc:Text", files="caption-files", ending="txt"),
+            {
+                "@type": "cr:RecordSet",
+                "@id": "pairs",
+                "name": "pairs",
+                "description": "A record a pair: its image, its caption, and what is known of them.",
+                "key": {"@id": "pairs/key"},
+                "field": [*_of_images(), *_of_tables(facts, config)],
+            }
         ],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -70,36 +87,51 @@ def _one(values: list[str]) -> str | list[str]:
     return values[0] if len(values) == 1 else values
 
 
-def _records(name: str, kind: str, *, files: str, ending: str) -> dict[str, Any]:
-    """A record set of keys and the contents of the files with `ending`, a regular expression."""
-    of_set = {"fileSet": {"@id": files}}
-    key = of_set | {
-        "extract": {"fileProperty": "filename"},
-        "transform": {"regex": rf"^(.+)\.(?:{ending})$"},
+def _file_set(
+    name: str, endings: tuple[str, ...], *, inside: list[dict[str, str]]
+) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": name,
+        "name": name,
+        "containedIn": inside,
+        "encodingFormat": _one([_MEDIA[ending] for ending in endings]),
+        "includes": _one([f"*.{ending}" for ending in endings]),
+    }
+
+
+def _of_images() -> Iterator[dict[str, Any]]:
+    """The key, by which images and tables are joined, and the image."""
+    of_set = {"fileSet": {"@id": "image-files"}}
+    key = of_set | {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)"}}
+    yield _field("key", "sc:Text", "shard and index in it, zero-padded", key) | {
+        "references": {"fileSet": {"@id": "pair-files"}, "extract": {"column": "key"}}
     }
     content = of_set | {"extract": {"fileProperty": "content"}}
-    plural = f"{name}s"
-    fields = (
-        ("key", "sc:Text", "shard and index in it, zero-padded", key),
-        (name, kind, f"the {name} of the pair", content),
-    )
+    yield _field("image", "sc:ImageObject", "the image as it is stored", content)
+
+
+def _of_tables(facts: Facts, config: Config) -> Iterator[dict[str, Any]]:
+    """The columns of the parquet files, but lists of lists, for which Croissant has no type."""
+    for column in shard_columns(facts, config):
+        is_list = pa.types.is_list(column.type)
+        kind = _KINDS.get(str(column.type.value_type if is_list else column.type))
+        if column.name == "key" or kind is None:
+            continue
+        source = {"fileSet": {"@id": "pair-files"}, "extract": {"column": column.name}}
+        kind = "sc:URL" if column.name == "url" else kind
+        found = _field(column.name, kind, meaning(column.name, config), source)
+        yield found | ({"repeated": True} if is_list else {})
+
+
+def _field(name: str, kind: str, description: str, source: dict[str, Any]) -> dict[str, Any]:
     return {
-        "@type": "cr:RecordSet",
-        "@id": plural,
-        "name": plural,
-        "description": f"The {plural} by key; image and caption of a pair have the same key.",
-        "key": {"@id": f"{plural}/key"},
-        "field": [
-            {
-                "@type": "cr:Field",
-                "@id": f"{plural}/{field}",
-                "name": field,
-                "description": description,
-                "dataType": data_type,
-                "source": source,
-            }
-            for field, data_type, description, source in fields
-        ],
+        "@type": "cr:Field",
+        "@id": f"pairs/{name}",
+        "name": name,
+        "description": description or name,
+        "dataType": kind,
+        "source": source,
     }
 
 

@@ -55,6 +55,7 @@ COLUMNS = {
     "blur_boxes": "what the pool said was to be blurred: left, top, right and bottom of each box",
     "cluster": "uid of the first pair of the cluster of duplicates",
     "cluster_size": "pairs in that cluster",
+    "matches": "entries that occur in the caption: their ids, ascending",
     "other_captions": "captions of the pairs that were dropped for this one",
     "clip_score": "cosine similarity of image and caption under the scoring model",
     "neg_clip_loss": "agreement of image and caption beyond that of others in a batch, at most 0",

@@ -12,14 +12,14 @@ from curate.report.facts import collect, ran
 from curate.report.figures import draw
 from curate.report.hosts import count, summary
 from curate.report.thumbnails import thumbnails
-from curate.run import Run
+from curate.run import CARD, Run
 from curate.schema import Stage
 
 HOSTS = "hosts.parquet"
 
 
 def write_report(run: Run, config: Config) -> str:
-    """Write everything under ``report/`` of the run; the URL of its ``index.html``."""
+    """Write ``report/`` of the run, and the card of its shards; the URL of ``index.html``."""
 
     def path(name: str) -> str:
         return run.path(Stage.REPORT, name)
@@ -52,4 +52,6 @@ def write_report(run: Run, config: Config) -> str:
     for target, text in texts.items():
         if text is not None:
             files.write_bytes(path(target), text.encode())
+    if facts.shards:
+        files.write_bytes(run.path(Stage.SHARDS, CARD), str(texts["datacard.md"]).encode())
     return path("index.html")

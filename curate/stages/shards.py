@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.images.encoder import KINDS
@@ -132,7 +133,7 @@ class ShardStep:
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
         hidden = {*_INNER, "matches", "look"}
-        visible = table.select([name for name in table.column_names if name not in hidden])
+        visible = _typed(table.select([x for x in table.column_names if x not in hidden]))
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]
             document = json.dumps(columns, ensure_ascii=False)
@@ -203,6 +204,17 @@ def write_manifest(run: Run, document: dict[str, Any]) -> str:
 
 def _plain(slices: tuple[Slice, ...]) -> list[list[int]]:
     return [list(slice_) for slice_ in slices]
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    """`table` with empty strings for nulls, but in `error_message`, which is null in img2dataset's.
+
+    Loaders take the type of a key from the first samples, which may have nothing but nulls.
+    """
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) and field.name != "error_message":
+            table = table.set_column(at, field, pc.fill_null(table[field.name], ""))
+    return table
 
 
 def _with_status(table: pa.Table, keys: list[str]) -> pa.Table:

@@ -209,14 +209,16 @@ def _write_entries(run: Run, fates: list[Fate], entries: dict[str, list[str]], *
 
 def _write_shard(run: Run, kept: list[Fate]) -> None:
     with files.atomic_write(run.path(Stage.SHARDS, "00000.tar")) as file:
-        tar = TarWriter(file)
+        tar, rows = TarWriter(file), []
         for i, fate in enumerate(kept):
             key = f"00000{i:04d}"
-            document = {"key": key, **_columns(fate, (0, 0))}
+            rows.append(document := {"key": key, "status": "success", "error_message": None,
+                                     **_columns(fate, (0, 0))})  # fmt: skip
             tar.add(f"{key}.jpg", jpeg(fate.uid))
             tar.add(f"{key}.txt", fate.caption.encode())
             tar.add(f"{key}.json", json.dumps(document).encode())
         digest = tar.end()
+    files.write_table(run.path(Stage.SHARDS, "00000.parquet"), pa.Table.from_pylist(rows))
     shard = {"name": "00000", "pairs": len(kept), "bytes": tar.size, "sha256": digest}
     manifest = {"pairs": len(kept), "bytes": tar.size, "shards": [shard]}
     files.write_json(run.path(Stage.SHARDS, "manifest.json"), manifest)

@@ -22,10 +22,13 @@ from curate.report.facts import collect
 from curate.run import Run
 from curate.schema import Stage
 from curate.stages.report import write_report
+from tests.report.conftest import uid
 
 
 def card(run: Run, config: Config) -> list[str]:
-    return datacard(collect(run, config), config=config, name="set").splitlines()
+    """The lines after the front matter."""
+    text = datacard(collect(run, config), config=config, name="set")
+    return text.partition("\n---\n\n")[2].splitlines()
 
 
 def test_datacard(full_run: Run, full_config: Config) -> None:
@@ -68,7 +71,7 @@ def test_a_rule_of_any_name_has_its_row(full_run: Run, full_config: Config) -> N
     small = next(rule for rule in facts.rules if rule.rule == "small")
     named = replace(facts, rules=(replace(small, rule="<b>|`x`", asks="caption is one of *|"),))
     lines = datacard(named, config=full_config, name="[set]")
-    assert lines.startswith("# \\[set\\]\n")
+    assert "\n---\n\n# \\[set\\]\n" in lines
     assert "\n| `` <b>\\|`x` `` | caption is one of \\*\\| | 9 | 1 | 1 | 1 |\n" in lines
 
 
@@ -78,9 +81,13 @@ def test_datacard_names_the_columns_of_the_shards(full_run: Run, full_config: Co
     named = {
         line.split("`")[1] for line in lines if line.startswith("- `") and "has to" not in line
     }
-    assert named == {"status", "error_message"} | set(
-        json.loads(members(tar)["000000000.json"])
-    ) - {"tar_offset", "tar_size", "stored_sha256", "look", "matches"}
+    assert named == set(json.loads(members(tar)["000000000.json"])) - {
+        "tar_offset",
+        "tar_size",
+        "stored_sha256",
+        "look",
+        "matches",
+    }
     assert any(line.startswith("The parquet file has `matches` as well") for line in lines)
 
 
@@ -104,20 +111,19 @@ def test_croissant_is_read_by_mlcroissant(
     dataset = mlcroissant.Dataset(reported_run.path(Stage.REPORT, "croissant.json"))
     assert dataset.metadata.name == "full"
     assert dataset.metadata.ctx.issues.errors == set()
-    captions = {
-        record["captions/key"]: record["captions/caption"].decode()
-        for record in dataset.records("captions")
-    }
-    assert captions == {
+    records = {record["pairs/key"]: record for record in dataset.records("pairs")}
+    assert {key: record["pairs/caption"].decode() for key, record in records.items()} == {
         b"000000000": "a cat on a mat",
         b"000000001": "a cat | a dog",
         b"000000002": "<script>alert(1)</script> cat",
         b"000000003": "ein Hund",
     }
-    images = {record["images/key"]: record["images/image"] for record in dataset.records("images")}
-    assert sorted(images) == sorted(captions)
-    colour = np.asarray(images[b"000000003"]).reshape(-1, 3).mean(0)
+    last = records[b"000000003"]
+    colour = np.asarray(last["pairs/image"]).reshape(-1, 3).mean(0)
     np.testing.assert_allclose(colour, [0, 0, 144], atol=6)  # RGB of uid 9
+    assert (last["pairs/uid"], last["pairs/url"]) == (uid(9).encode(), b"https://example.org/x")
+    assert (last["pairs/matches"], last["pairs/phash"]) == ([0], None)
+    assert (last["pairs/smaller_side"], last["pairs/language"]) == (200, b"de")
 
 
 def test_croissant_names_every_shard(full_run: Run, full_config: Config) -> None:
@@ -125,4 +131,5 @@ def test_croissant_names_every_shard(full_run: Run, full_config: Config) -> None
     document = json.loads(croissant(facts, config=full_config, name="set") or "")
     tars = [one for one in document["distribution"] if one["@type"] == "cr:FileObject"]
     digest = files.content_digest(full_run.path(Stage.SHARDS, "00000.tar"))
-    assert [(t["contentUrl"], t["sha256"]) for t in tars] == [("../shards/00000.tar", digest)]
+    assert [(t["contentUrl"], t["sha256"]) for t in tars[:-1]] == [("../shards/00000.tar", digest)]
+    assert tars[-1]["contentUrl"] == "../shards"

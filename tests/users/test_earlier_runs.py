@@ -70,7 +70,7 @@ def test_it_is_read(runs: Path) -> None:
     assert found == set(uids(old))
     now = content(old)
     assert {name: now[name] for name in before} == before
-    assert {name.split("/")[0] for name in now.keys() - before.keys()} == {"report"}
+    assert {name.split("/")[0] for name in now.keys() - before.keys()} == {"report", "shards"}
 
 
 def test_a_new_rebalance_of_it(runs: Path) -> None:

@@ -1,0 +1,95 @@
+"""The head of the data card: what a hub of data sets reads of a set, and how its loader reads shards.
+
+The types of all columns stand there, so that ``datasets.load_dataset("RUN/shards")`` takes none from
+the first samples, where a column may have nothing but nulls.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from curate import files, schema
+from curate.config import Config
+from curate.planning.asked import added_columns
+from curate.report.facts import Facts
+from curate.report.wording import COLUMNS
+from curate.schema import Stage, kept_name
+
+PARQUET_ALONE = frozenset({"matches"})
+"""Columns of the shards' parquet files that their JSON files leave out."""
+OF_PARTS = frozenset({"tar_offset", "tar_size", "stored_sha256", "look"})
+"""Columns of the last stage that are for its parts alone."""
+
+_TASKS = ["zero-shot-image-classification", "image-to-text", "text-to-image"]
+_SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
+_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}
+
+
+def shard_columns(facts: Facts, config: Config) -> pa.Schema:
+    """The columns of the shards' parquet files."""
+    stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
+    after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
+    front = [(name, pa.string()) for name in ("key", "status", "error_message")]
+    return pa.schema([*front, *(field for field in after if field.name not in OF_PARTS)])
+
+
+def meaning(name: str, config: Config) -> str:
+    """What a column says, in a line."""
+    if name in config.scores:
+        return f"score of kind {config.scores[name].kind}"
+    if config.score and name in config.score.also:
+        return f"cosine similarity of image and caption under {config.score.also[name].model}"
+    kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
+    return (COLUMNS | kept).get(name, "")
+
+
+def front_matter(facts: Facts, *, config: Config, name: str) -> str:
+    """The YAML in front of the data card of the set `name`, between its two lines of dashes."""
+    found: dict[str, Any] = {
+        "pretty_name": name,
+        "license": "other",
+        "license_name": "rights-of-the-owners",
+        "task_categories": _TASKS,
+        "language": [one.language for one in facts.languages if one.kept],
+        "size_categories": [_size_category(facts.kept)],
+        "tags": ["clip", "image-text-pairs", *(["webdataset"] if facts.shards else [])],
+    }
+    if facts.shards:
+        columns = [x for x in shard_columns(facts, config) if x.name not in PARQUET_ALONE]
+        # The loader keeps what it read by what stands here, whatever the files are: without the digest
+        # it would take one run's shards for another's.
+        digest = files.digest_of([shard.sha256 for shard in facts.shards])
+        found["configs"] = [
+            {"config_name": "default", "description": f"shards {digest}", "data_files": "*.tar"}
+        ]
+        found["dataset_info"] = {
+            "features": [
+                *({"name": x, "dtype": "image"} for x in facts.image_endings(config)),
+                {"name": "txt", "dtype": "string"},
+                {"name": "json", "struct": [{"name": x.name, **_kind(x.type)} for x in columns]},
+                {"name": "__key__", "dtype": "string"},
+                {"name": "__url__", "dtype": "string"},
+            ]
+        }
+    return f"---\n{yaml.safe_dump(found, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _size_category(pairs: int) -> str:
+    """What hubs file a set of so many rows under.
+
+    >>> _size_category(999), _size_category(400_000_000)
+    ('n<1K', '100M<n<1B')
+    """
+    place = sum(pairs >= 10**power for power in range(3, 3 + len(_SIZES)))
+    if place == len(_SIZES):
+        return f"n>{_SIZES[-1]}"
+    return f"{_SIZES[place - 1]}<n<{_SIZES[place]}" if place else f"n<{_SIZES[0]}"
+
+
+def _kind(kind: pa.DataType) -> dict[str, Any]:
+    """A column's type as `datasets` writes it down."""
+    if pa.types.is_list(kind):
+        inner = _kind(kind.value_type)
+        return {"list": inner.get("dtype", inner)}
+    return {"dtype": _NAMES.get(str(kind), str(kind))}
