@@ -91,13 +91,13 @@ def test_going_on_with_it(runs: Path) -> None:
     old = runs / "old"
     folders = {path.name for path in old.iterdir()}
     said = curate("demo", "--out", old, *SETTINGS, "--set", f"input.paths={runs}/pool.jsonl",
-                  "--set", "balance.t=2")  # fmt: skip
+                  "--set", "balance.t=2", "--force")  # fmt: skip
     assert "done in" in said
     assert uids(old) == uids(runs / "old-t2")
     assert {path.name for path in old.iterdir()} == folders | {"report"}
     assert json.loads((old / "run.json").read_text())["layout"] == 1
     assert Run.at(str(old)).done("score/annotated/again") == [0, 1, 2]
-    curate("rebalance", old, "--out", runs / "old-t2", "--t", 1)
+    curate("rebalance", old, "--out", runs / "old-t2", "--t", 1, "--force")
     assert not (runs / "old-t2/records").exists()
 
 
