@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.ops.kernels import nb
-from curate.ops.strings import buffers
+from curate.ops.strings import buffers, string_array
 
 _A1 = np.uint64(11400714785074694791)
 _A2 = np.uint64(14029467366897019727)
@@ -140,8 +140,11 @@ def pair_uids(urls: Any, captions: Any) -> pa.Array:
     """The uid of each (url, caption): 128 bits as 32 hex digits, a StringArray of length n.
 
     Each half is the XXH64 of the caption seeded with the XXH64 of the URL, so the same pair has the
-    same uid wherever it stands.
+    same uid wherever it stands. Both are lists of str or Arrow arrays of one length.
     """
+    urls, captions = string_array(urls), string_array(captions)
+    if len(urls) != len(captions):
+        raise ValueError(f"{len(urls)} URLs, but {len(captions)} captions")
     halves = [hash64(captions, seed=hash64(urls, seed=seed)) for seed in _UID_SEEDS]
     octets = np.stack(halves, axis=1).astype(">u8").view(np.uint8).reshape(-1, 16)
     digits = np.stack([_HEX[octets >> 4], _HEX[octets & 15]], axis=2).reshape(-1, 32)

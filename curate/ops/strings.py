@@ -16,12 +16,49 @@ class Buffers(NamedTuple):
     offsets: NDArray[np.int64]  # (n + 1,), ascending
 
 
-def buffers(strings: Any) -> Buffers:
-    """The buffers of an Arrow (Large)StringArray or ChunkedArray, without copying its bytes."""
+def string_array(strings: Any) -> Any:
+    """`strings` as an Arrow StringArray or LargeStringArray.
+
+    They may be Arrow's own, chunked, encoded as a dictionary or as views, without a copy where it can
+    be done; or any sequence of str and None, such as a list, a tuple, a column of pandas.
+
+    Raises
+    ------
+    TypeError
+        Where they are something else, a single str for example.
+    """
     if isinstance(strings, pa.ChunkedArray):
         strings = strings.combine_chunks() if strings.num_chunks != 1 else strings.chunk(0)
-    if not (pa.types.is_string(strings.type) or pa.types.is_large_string(strings.type)):
-        strings = strings.cast(pa.large_string())
+    elif not isinstance(strings, pa.Array):
+        strings = _from_sequence(strings)
+    kind = strings.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return strings
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+               pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null)  # fmt: skip
+    if not any(is_a(inner) for is_a in is_text):
+        raise TypeError(f"expected strings, not an Arrow array of {kind}")
+    return strings.cast(pa.large_string())
+
+
+def _from_sequence(strings: Any) -> Any:
+    if isinstance(strings, str | bytes) or not hasattr(strings, "__iter__"):
+        raise TypeError(
+            f"expected a sequence of str, not one {type(strings).__name__}: {strings!r:.60}"
+        )
+    try:
+        listed = strings if hasattr(strings, "__len__") else list(strings)
+        return pa.array(listed, pa.large_string(), from_pandas=True)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a string is not valid Unicode: {error.object!r:.60}") from None
+    except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise TypeError(f"expected a sequence of str: {str(error).splitlines()[0]}") from None
+
+
+def buffers(strings: Any) -> Buffers:
+    """The buffers of whatever `string_array` takes, without a copy of what Arrow holds."""
+    strings = string_array(strings)
     if strings.null_count:
         strings = strings.fill_null("")
     if len(strings) == 0:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh32
 from curate.ops.kernels import nb
-from curate.ops.strings import buffers
+from curate.ops.strings import buffers, string_array
 
 _U = np.uint64
 _LOW = np.uint64(0xFFFFFFFF)
@@ -98,7 +98,7 @@ def minhash_signatures(
     seed: int = 1,
     unit: Literal["char", "word"] = "char",
 ) -> NDArray[np.uint32]:
-    """The MinHash signature of each caption, shape (n, num_perm).
+    """The MinHash signature of each caption, of a list of str or an Arrow array: (n, num_perm).
 
     A shingle is the UTF-8 of `ngram` consecutive characters, or of as many words (the text between
     spaces) joined by one space; a shorter caption is one shingle, an empty one has none and its
@@ -107,7 +107,7 @@ def minhash_signatures(
     Source: Broder 1997; datasketch 2 (`affine32`), bit for bit with `hashfunc=shingle_hash`.
     """
     if unit == "word":
-        captions = pc.replace_substring_regex(captions, " {2,}", " ")
+        captions = pc.replace_substring_regex(string_array(captions), " {2,}", " ")
     content, offsets = buffers(captions)
     a, b = _permutations(num_perm, seed)
     signatures: NDArray[np.uint32] = _signatures(content, offsets, a, b, ngram, unit == "word")

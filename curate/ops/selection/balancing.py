@@ -56,29 +56,61 @@ def _keep(offsets: Any, ids: Any, probs: Any) -> Any:
     return out
 
 
+_MATCHES = pa.list_(pa.field("element", pa.int32()))
+
+
 def match_arrays(matches: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Offsets (n + 1,) and ids of a ListArray of int32; a null list is an empty one."""
+    """Offsets (n + 1,) and ids of a ListArray of int32, or lists of int; a null is an empty one.
+
+    Raises
+    ------
+    TypeError
+        Where they are something else.
+    """
     if isinstance(matches, pa.ChunkedArray):
         matches = matches.combine_chunks() if matches.num_chunks != 1 else matches.chunk(0)
+    try:
+        if not isinstance(matches, pa.Array):
+            matches = pa.array(list(matches), pa.list_(pa.int32()))
+        elif matches.type != _MATCHES:
+            matches = matches.cast(_MATCHES)
+    except (pa.ArrowException, TypeError, OverflowError):
+        kind = matches.type if isinstance(matches, pa.Array) else type(matches).__name__
+        raise TypeError(f"expected a list of entry ids for each pair, not {kind}") from None
     lengths = np.zeros(len(matches) + 1, np.int32)
     lengths[1:] = matches.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     return np.cumsum(lengths, dtype=np.int32), matches.flatten().to_numpy(zero_copy_only=False)
 
 
+def _of_entries(matches: Any, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`match_arrays`; a ValueError where an id is none of `n` entries: the kernel would not look."""
+    offsets, ids = match_arrays(matches)
+    if len(ids) and not 0 <= ids.min() <= ids.max() < n:
+        raise ValueError(f"entry ids from {ids.min()} to {ids.max()}, but {n} entries")
+    return offsets, ids
+
+
 def keep_probability(matches: Any, probs: ArrayLike) -> NDArray[np.float64]:
     """``1 - prod(1 - p_e)`` over the entries that each pair matches, shape (n,).
 
-    `matches` is a ListArray of entry ids, `probs` the probability of each entry. A pair without a
-    match has probability 0.
+    `matches` is a ListArray of entry ids, or lists of them, `probs` the probability of each entry. A
+    pair without a match has probability 0.
+
+    Raises
+    ------
+    ValueError
+        Where an id has no probability.
     """
-    offsets, ids = match_arrays(matches)
-    kept: NDArray[np.float64] = _keep(offsets, ids, np.asarray(probs, np.float64))
+    probs = np.asarray(probs, np.float64)
+    offsets, ids = _of_entries(matches, len(probs))
+    kept: NDArray[np.float64] = _keep(offsets, ids, probs)
     return kept
 
 
 def expected_sizes(matches: Any, counts: ArrayLike, *, ts: ArrayLike) -> NDArray[np.float64]:
     """Expected number of pairs kept at each t of `ts`, shape (len(ts),)."""
-    offsets, ids = match_arrays(matches)
+    counts = np.asarray(counts)
+    offsets, ids = _of_entries(matches, len(counts))
     return np.array(
         [_keep(offsets, ids, entry_probs(counts, t=t)).sum() for t in np.atleast_1d(ts)]
     )

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.ops.strings import buffers
+from curate.ops.strings import buffers, string_array
 from curate.ops.text.trie import group_rows, grown, match_rows
 
 NO_SPACE_LANGUAGES = frozenset(
@@ -70,7 +70,7 @@ class Matcher:
 
     Parameters
     ----------
-    entries : sequence of str
+    entries : sequence of str, or Arrow array
         The metadata; an entry's id is its position. An entry that stands twice has the first id.
     no_space : bool
         Follow the Meta CLIP 2 rule for languages without spaces.
@@ -89,7 +89,7 @@ class Matcher:
     Examples
     --------
     >>> matcher = Matcher(["red", "red fox", "fox", "Fox"])
-    >>> matcher.match(pa.array(["a red fox, running", "redfox"])).to_pylist()
+    >>> matcher.match(["a red fox, running", "redfox"]).to_pylist()
     [[0, 1, 2], []]
 
     Source: MetaCLIP (arXiv 2309.16671, section 3.2), Meta CLIP 2 (arXiv 2507.22062, section 3.2).
@@ -97,27 +97,24 @@ class Matcher:
 
     def __init__(
         self,
-        entries: Sequence[str],
+        entries: Any,
         *,
         no_space: bool = False,
         ids: Sequence[int] | None = None,
         ignore_case: bool = False,
     ) -> None:
+        entries = string_array(entries)
         if ids is not None and len(ids) != len(entries):
             raise ValueError(f"{len(entries)} entries, but {len(ids)} ids")
         self._ids = None if ids is None else np.asarray(ids, np.int32)
         self._ignore_case = ignore_case
-        try:
-            strings = pa.array(entries, pa.large_string())
-            content = buffers(fold(strings) if ignore_case else strings)
-        except UnicodeEncodeError as error:
-            raise ValueError(f"an entry is not valid Unicode: {error.object!r}") from None
+        content = buffers(fold(entries) if ignore_case else entries)
         lengths = np.diff(content.offsets)
         if len(lengths) and not lengths.all():
             raise ValueError(f"entry {int(np.argmin(lengths))} is empty")
         free = np.zeros(len(entries), np.uint8)  # 1: no space needed before, 2: after
         if no_space:
-            for i, entry in enumerate(entries):
+            for i, entry in enumerate(entries.to_pylist()):
                 free[i] = needs_no_space(entry[0]) | needs_no_space(entry[-1]) << 1
         self._free = free
         self._tokens = grown(content, np.flatnonzero(free == 0), by_character=False)
@@ -136,9 +133,10 @@ class Matcher:
     def match(self, captions: Any) -> pa.ListArray:
         """The ascending ids of the entries in each caption: a ListArray of int32 of length n.
 
-        `captions` is a StringArray, LargeStringArray or ChunkedArray; a null matches nothing.
+        `captions` are a list of str or an Arrow array: see `curate.ops.strings.string_array`. A null
+        matches nothing.
         """
-        texts = fold(captions) if self._ignore_case else captions
+        texts = fold(string_array(captions)) if self._ignore_case else captions
         ends, ids = match_rows(buffers(texts), self._tokens, self._characters, self._free)
         if self._ids is not None:
             ends, ids = group_rows(ends, ids, self._ids)
