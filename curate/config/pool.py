@@ -30,6 +30,11 @@ class Columns(Model):
         description="boxes to blur in each image: lists of left, top, right and bottom, as shares of"
         " its width and height",
     )
+    image: Column | None = Field(
+        None,
+        description="paths of images that are there already, relative to the folder of the file that"
+        " names them, or whole, as also in file://; pairs without one are fetched by their URL",
+    )
     keep: tuple[str, ...] | dict[str, Kind] = Field(
         (),
         description="further columns that travel with each pair, for rules and the shards: names, or"
@@ -44,7 +49,7 @@ class Columns(Model):
     @model_validator(mode="after")
     def _told_alike(self) -> "Columns":
         told = {"url": self.url, "caption": self.caption, "uid": self.uid,
-                "blur_boxes": self.blur_boxes}  # fmt: skip
+                "blur_boxes": self.blur_boxes, "image": self.image}  # fmt: skip
         others = [key for key, x in told.items() if x and isinstance(x, int) is not self.by_place]
         if others:
             key, x = others[0], told[others[0]]
@@ -79,6 +84,11 @@ class Input(Model):
         "webdataset",
     ] = Field("auto", description="auto: by each file's name, else its content")  # fmt: skip
     columns: Columns = Columns()
+    image_folders: tuple[str, ...] = Field(
+        (),
+        description="folders that images named in columns.image may be read from, beside that of the"
+        " file that names them; links and .. lead nowhere else",
+    )
     max_dead_fraction: float = Field(
         0.1,
         ge=0,

@@ -137,7 +137,7 @@ def _cut_file(path: str, *, pool: PoolFormat, name: str, copies: str, size: int)
     """The parts of one file, with indices from 0."""
     unreadable: list[str] = []
     try:
-        if pool.of(path) == "parquet":
+        if pool.of(path) == "parquet" and not pool.image:
             groups = parquet_row_groups(path, pool=pool)
             if max(groups, default=0) <= _AT_ONCE * size:
                 rows = sum(groups)

@@ -30,7 +30,8 @@ def pool_format(config: Config) -> PoolFormat:
     columns = config.input.columns
     keep = tuple(columns.kept.items())
     names = {key: x and str(x) for key, x in columns.model_dump(exclude={"keep"}).items()}
-    return PoolFormat(config.input.format, **names, keep=keep, headless=columns.by_place)
+    return PoolFormat(config.input.format, **names, keep=keep, headless=columns.by_place,
+                      image_folders=tuple(map(files.absolute, config.input.image_folders)))  # fmt: skip
 
 
 class PoolFile(NamedTuple):

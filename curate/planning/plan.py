@@ -26,6 +26,9 @@ from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
 from curate.schema import Stage
 
+_LATER = ("blur_boxes", "headless", "image", "image_folders")
+"""Fields of a pool's format that its digest holds only where they are set."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -88,7 +91,7 @@ def make_plan(config: Config) -> Plan:
         {
             key: name
             for key, name in asdict(pool).items()
-            if key != "keep" and (name or key not in ("blur_boxes", "headless"))
+            if key != "keep" and (name or key not in _LATER)
         }
         | {"format": None},
     )

@@ -32,14 +32,14 @@ def test_a_language_that_the_model_has_not_is_refused_with_the_nearest(
     tmp_path: Path, key: str, language: str, near: str
 ) -> None:
     rule = [{"name": "r", "any_of": [{"column": "language", "in": ["de", language]}]}]
-    keys = {
+    asked: dict[str, dict[str, Any]] = {
         "languages": {"prepare": {"languages": ["de", language]}},
         "metadata": {"prepare": {"metadata": {language: str(tmp_path / "list.txt")}}},
         "unsure": {"prepare": {"unsure": {"below": 0.5, "language": language}}},
         "rule": {"select": rule},
-    }[key]
+    }
     with pytest.raises(CurateError, match=rf"has no '{language}'.*; nearest: {near}") as error:
-        checked(tmp_path, **keys)
+        checked(tmp_path, **asked[key])
     assert str(error.value).startswith("select rule 'r'" if key == "rule" else f"prepare.{key}")
 
 

@@ -17,6 +17,7 @@ from zstandard import ZstdError
 from curate import files
 from curate.errors import CurateError
 from curate.ops.images.boxes import EXPECTED, read_boxes
+from curate.ops.pool.beside import with_images
 from curate.ops.pool.kept import as_text, misfit, read_kept
 from curate.ops.pool.lines import NOT_UTF8, SHOWN, BadRow
 from curate.reasons import ErrorCode
@@ -59,9 +60,9 @@ class PoolFormat:
     uid: str | None = None
     blur_boxes: str | None = None
     keep: tuple[tuple[str, str], ...] = ()  # further columns that travel along, and their types
-    headless: bool = (
-        False  # csv and tsv have no header: columns are called by their places, from "1"
-    )
+    headless: bool = False  # csv and tsv have no header: columns are called by their places
+    image: str | None = None  # the column of the paths of images that are there already
+    image_folders: tuple[str, ...] = ()  # from which these may be read, beside that of their file
 
     def of(self, path: str) -> str:
         """The format of the file at `path`."""
@@ -77,7 +78,8 @@ class PoolFormat:
     @property
     def columns(self) -> list[str]:
         """The input's columns that are read."""
-        named = (self.url, self.caption, self.uid, self.blur_boxes, *dict(self.keep))
+        own = (self.url, self.caption, self.uid, self.blur_boxes, self.image)
+        named = (*own, *dict(self.keep))
         return list(dict.fromkeys(name for name in named if name))
 
     @property
@@ -94,8 +96,10 @@ class PoolFormat:
 
     def check(self, path: str, names: list[str]) -> None:
         """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
-        for key in ("url", "caption", "uid", "blur_boxes"):
+        for key in ("url", "caption", "uid", "blur_boxes", "image"):
             column = getattr(self, key)
+            if key == "url" and self.image and column not in names:
+                continue
             if names.count(column or "") > 1:
                 raise UnreadableError(f"{path}: two columns are called {column!r}")
             if column is not None and column not in names:
@@ -122,7 +126,9 @@ class PoolFormat:
 
     def normalise(self, table: pa.Table, *, path: str, **columns: Any) -> pa.Table:
         """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""
-        url, caption = as_text(table[self.url]), as_text(table[self.caption])
+        no_text = pa.nulls(len(table), pa.string())
+        url = as_text(table[self.url]) if self.url in table.column_names else no_text
+        caption = as_text(table[self.caption])
         uid = as_text(table[self.uid]) if self.uid else pa.nulls(len(table), pa.string())
         boxes, no_boxes = self._boxes(table, path=path)
         found = pool_table(url=url, caption=caption, uid=uid, blur_boxes=boxes, **columns)
@@ -140,6 +146,9 @@ class PoolFormat:
         for bad, problem in problems:
             if bad.any():
                 found = _flagged(found, pa.array(bad), detail=f"{path}: {problem}")
+        if self.image:
+            given = as_text(table[self.image])
+            found = with_images(found, given, path=path, folders=self.image_folders)
         return self.keeping(found, table, path=path)
 
     def keeping(self, found: pa.Table, table: pa.Table, *, path: str) -> pa.Table:
