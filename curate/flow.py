@@ -144,7 +144,10 @@ def fetch_step(plan: Plan) -> FetchStep:
     hashed = download.perceptual_hash or "pdq" in plan.blocked
     return FetchStep(
         **_common(plan, Stage.DOWNLOAD, files.join(Stage.DOWNLOAD, ANNOTATED)),
-        policy=FetchPolicy(**download.model_dump(include=set(FetchPolicy.__dataclass_fields__))),
+        policy=FetchPolicy(
+            **download.model_dump(include=set(FetchPolicy.__dataclass_fields__) - {"proxy"}),
+            proxy=download.proxy,  # with its password, which no dump has
+        ),
         encoder=image_encoder(download, perceptual_hash=hashed, md5="md5" in plan.blocked),
         keep=download.keeps,
         lists=Lists(tuple(map(files.absolute, download.block_lists)), download.block_distance),

@@ -84,6 +84,7 @@ _CONNECTS = frozenset({DropReason.DNS, DropReason.REFUSED, DropReason.RESET, Dro
 _BUSY = frozenset({DropReason.TIMEOUT, DropReason.RESET, DropReason.HTTP_429, DropReason.HTTP_5XX})
 MENDS = {
     "connect_to": _CONNECTS | {DropReason.FORBIDDEN_ADDRESS},
+    "proxy": _CONNECTS | {DropReason.FORBIDDEN_ADDRESS},
     "timeout": frozenset({DropReason.TIMEOUT}),
     "decode_timeout": frozenset({DropReason.DECODER_HUNG}),
     "retries": _CONNECTS | _BUSY,

@@ -21,7 +21,7 @@ from curate.commands.terminal import (
     with_engine,
 )
 from curate.config import Config, Dedup
-from curate.errors import CurateError
+from curate.errors import CurateError, hidden
 from curate.lock import locked
 from curate.planning.asked import added_columns, check_prefer, rule_stage
 from curate.reasons import DropReason
@@ -84,7 +84,7 @@ def plan(
         chosen = [] if workers is None else ["--workers", str(workers)]
         beam = ["--", *options] if (options := beam_options(context)) else []
         words = ["curate", "run", config, "--out", whole.out, *changed, *chosen, *beam]
-        out_console.print(f"To go on, with the images: {shlex.join(words)}")
+        out_console.print(f"To go on, with the images: {hidden(shlex.join(words))}")
 
 
 def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:

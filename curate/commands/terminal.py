@@ -15,7 +15,7 @@ from rich.text import Text
 
 from curate.commands.process import fill_streams, open_stream, status
 from curate.config import Config
-from curate.errors import CurateError
+from curate.errors import CurateError, hidden
 from curate.lock import locked
 from curate.schema import Stage
 from curate.stores import told
@@ -88,7 +88,7 @@ def one_line_errors() -> Iterator[None]:
         if debugging():
             raise
         line = shown(str(error)).replace("\n", "\\n")
-        error_console.print(Text.assemble(("error", "bold red"), " ", line))
+        error_console.print(Text.assemble(("error", "bold red"), " ", hidden(line)))
         raise typer.Exit(1) from None
 
 
@@ -112,7 +112,7 @@ def debugging() -> bool:
 
 def this_command() -> str:
     """The command line as it was typed."""
-    return shlex.join(["curate", *sys.argv[1:]])
+    return hidden(shlex.join(["curate", *sys.argv[1:]]))
 
 
 def with_engine(config: Config, *, workers: int | None, context: typer.Context) -> Config:

@@ -4,9 +4,10 @@ import ipaddress
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from curate.config.model import Model, Positive
+from curate.errors import hidden
 
 Interpolation = Literal[
     "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"
@@ -16,6 +17,10 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _MAKING = ("image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
            "downscale_interpolation", "encode_format", "encode_quality")  # fmt: skip
 """Settings that say what a stored image is to be like."""
+
+_PROXY = re.compile(
+    r"https?://([^/@\s:]+(:[^/@\s]*)?@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?"
+)
 
 
 class Download(Model):
@@ -57,6 +62,12 @@ class Download(Model):
     connect_to: dict[str, str] = Field(
         default_factory=dict,
         description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
+    )
+    proxy: str | None = Field(
+        None,
+        repr=False,
+        description="http://USER:PASSWORD@HOST:PORT, where there is no other way out; it then checks"
+        " which addresses are dialled. User and password are not written into the run",
     )
     image_size: Positive | None = Field(
         None,
@@ -109,6 +120,17 @@ class Download(Model):
         """Whether images that come with the pool stay as they are: nothing else is asked for."""
         fields = type(self).model_fields
         return all(getattr(self, name) == fields[name].default for name in _MAKING)
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, value: str | None) -> str | None:
+        if value is not None and not _PROXY.fullmatch(value):
+            raise ValueError("expected http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
+        return value
+
+    @field_serializer("proxy")
+    def _without_password(self, value: str | None) -> str | None:
+        return value and hidden(value)
 
     @field_validator("user_agent")
     @classmethod

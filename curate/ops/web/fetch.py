@@ -61,6 +61,7 @@ class FetchPolicy:
     opt_out_list: str | None = None
     robots: bool = False
     connect_to: dict[str, str] = field(default_factory=dict)
+    proxy: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class _Session:
         self.transport = Transport(
             user_agent=policy.user_agent + contact,
             connect_to=policy.connect_to,
+            proxy=policy.proxy,
             concurrency=policy.concurrency,
             look_up=look_up,
         )

@@ -21,9 +21,9 @@ import certifi
 import pycurl
 from yarl import URL
 
-from curate.errors import CurateError
+from curate.errors import CurateError, hidden
 from curate.machine import FAULTS, is_out_of_files
-from curate.ops.web.dialler import Dialler
+from curate.ops.web.dialler import Dialler, is_public
 from curate.ops.web.names import LookUp, Names, is_looked_up
 from curate.reasons import DropReason
 
@@ -35,6 +35,7 @@ _NO_BODY = frozenset({204, 304})
 """What ends with its headers; some send a body all the same, which the next request would find."""
 _HTTP2_STREAM = 92  # CURLE_HTTP2_STREAM
 _DOUBTFUL = frozenset({DropReason.PROTOCOL, DropReason.RESET})
+_WANTS_PASSWORD = 407
 _SHARED = 1.0
 """Seconds that a host's further requests wait for its first connection, which HTTP/2 can share.
 
@@ -128,9 +129,11 @@ class _Transfer:
 
     def begin(
         self, url: URL, *, resolve: list[str], seconds: float, limit: Limit,
-        connected: asyncio.Event, alone: bool,
+        connected: asyncio.Event, alone: bool, proxy: str = "",
     ) -> None:  # fmt: skip
         """Prepare a request; `connected` is set once it has a connection, `alone` one of its own."""
+        self._proxy, self._has_connection = proxy, False
+        self.curl.setopt(pycurl.PROXY, proxy)  # an empty one: none, whatever the environment says
         self._url = url
         self.curl.setopt(pycurl.URL, str(url))
         self.curl.setopt(pycurl.FRESH_CONNECT, int(alone))
@@ -152,7 +155,7 @@ class _Transfer:
 
     def _open(self, _purpose: int, address: Any) -> socket.socket | int:
         family, kind, protocol, (host, port, *_) = address
-        if not self._dialler.may_dial(host, port, url=self._url):
+        if not self._proxy and not self._dialler.may_dial(host, port, url=self._url):
             self._forbidden.append(host)
             return int(pycurl.SOCKET_BAD)
         self._dialled = True
@@ -164,6 +167,7 @@ class _Transfer:
 
     def _connect(self, *_ends: object) -> int:
         self._connected.set()
+        self._has_connection = True
         return int(pycurl.PREREQFUNC_OK)
 
     def _header(self, line: bytes) -> int | None:
@@ -178,8 +182,8 @@ class _Transfer:
 
     def _end_headers(self) -> int | None:
         lines, self._lines = self._lines, []
-        if self.answer is not None or not lines:
-            return None  # a trailer
+        if self.answer is not None or not lines or not self._has_connection:
+            return None  # a trailer, or what the proxy says to CONNECT
         found = _STATUS_LINE.match(lines[0])
         status = int(found[1]) if found else 0
         if status < 200:
@@ -206,6 +210,8 @@ class _Transfer:
         if self.fault is not None:
             return self.fault
         if self.answer is not None and (code == pycurl.E_OK or self.answer.over):
+            if self._proxy and self.answer.status == _WANTS_PASSWORD:
+                return _wants_password(self._proxy)
             return self.answer
         return (
             FetchError(DropReason.PROTOCOL) if code == pycurl.E_OK else self._error(code, message)
@@ -223,6 +229,17 @@ class _Transfer:
             return code != _HTTP2_STREAM
         return self.answer is None and not self.curl.getinfo(pycurl.NUM_CONNECTS)
 
+    def _proxy_fails(self, code: int, message: str) -> Exception | None:
+        """What a failure was if the proxy is to blame: without it no URL can be asked for."""
+        answered = int(self.curl.getinfo(pycurl.HTTP_CONNECTCODE))
+        if answered == _WANTS_PASSWORD:
+            return _wants_password(self._proxy)
+        if answered >= 400 and not self._has_connection:
+            return FetchError(DropReason.REFUSED, f"the proxy answers {answered}")
+        if code in (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_PROXY):
+            return CurateError(f"download.proxy {hidden(self._proxy)}: {_ELAPSED.sub('', message)}")
+        return None
+
     def _error(self, code: int, message: str) -> Exception:
         """What a failure was: a FetchError, or a fault of this machine."""
         if self._forbidden and not self._dialled:
@@ -233,6 +250,8 @@ class _Transfer:
             return OSError(number, os.strerror(number))
         if code == pycurl.E_OUT_OF_MEMORY:
             return MemoryError()
+        if self._proxy and (why := self._proxy_fails(code, message)):
+            return why
         if code in _OURS:
             return CurateError(f"libcurl cannot ask for anything: {message}")
         if is_out_of_files():
@@ -242,6 +261,23 @@ class _Transfer:
         if code == pycurl.E_COULDNT_CONNECT and number:
             return FetchError(DropReason.REFUSED, os.strerror(number))
         return FetchError(_REASONS.get(code, DropReason.PROTOCOL), _ELAPSED.sub("", message))
+
+
+def _wants_password(proxy: str) -> CurateError:
+    return CurateError(
+        f"download.proxy {hidden(proxy)} asks for a user and password, or for others (407): give"
+        " --set download.proxy=http://USER:PASSWORD@HOST:PORT"
+    )
+
+
+def _may_be_asked(url: URL) -> bool:
+    """Whether a proxy may be asked for it: a name, or a public address."""
+    host = url.raw_host or ""
+    if is_looked_up(host):
+        return True
+    with suppress(OSError):
+        return is_public(host if ":" in host else socket.inet_ntoa(socket.inet_aton(host)))
+    return False
 
 
 def _field(line: bytes) -> tuple[str, str]:
@@ -262,16 +298,17 @@ class Transport:
     """Connections that are kept and shared, as are the addresses of names and the certificates."""
 
     def __init__(
-        self, *, user_agent: str, connect_to: dict[str, str], concurrency: int, look_up: LookUp
-    ) -> None:
+        self, *, user_agent: str, connect_to: dict[str, str], concurrency: int, look_up: LookUp,
+        proxy: str | None = None,
+    ) -> None:  # fmt: skip
         self._names = Names(look_up, concurrency=concurrency)
         self._multi = pycurl.AsyncCurlMulti(close_handles=True)
         self._multi.setopt(pycurl.M_MAXCONNECTS, concurrency)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._dialler = Dialler(connect_to)
+        self._proxy = proxy or ""
         self._options = [
             (pycurl.NOSIGNAL, 1),
-            (pycurl.PROXY, ""),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
             (pycurl.CAINFO, ssl.get_default_verify_paths().cafile or certifi.where()),
             (pycurl.USERAGENT, user_agent),
@@ -301,7 +338,12 @@ class Transport:
         """
         clock = asyncio.get_running_loop().time
         started = clock()
-        name, addresses = await self._addresses(url, seconds=seconds)
+        proxy = "" if self._dialler.is_mapped(url) else self._proxy
+        if proxy and not _may_be_asked(url):
+            raise FetchError(
+                DropReason.FORBIDDEN_ADDRESS, f"{url.raw_host} is not a public address"
+            )
+        name, addresses = ("", "") if proxy else await self._addresses(url, seconds=seconds)
         origin = str(url.origin())
         if connected := self._connected.get(origin):
             if url.scheme == "https" and not connected.is_set():
@@ -313,8 +355,9 @@ class Transport:
         for alone in (False, True):
             left = started + seconds - clock()
             transfer.begin(
-                url, resolve=resolve, seconds=left, limit=limit, connected=connected, alone=alone
-            )
+                url, resolve=resolve, seconds=left, limit=limit, connected=connected, alone=alone,
+                proxy=proxy,
+            )  # fmt: skip
             code, message = pycurl.E_OK, ""
             try:
                 await self._multi.perform(transfer.curl)
