@@ -179,6 +179,7 @@ def _run(
 @app.command()
 def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None:
     """Write the report of a run again, from what stands in its directory."""
+    from curate.commands.progress import tell_report
     from curate.stages.report import write_report
 
     with one_line_errors():
@@ -186,7 +187,7 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
         with reporting(found):
             open_run(run_directory)
             settings = config_file.load(found.path("config.yaml"))
-            out_console.print(f"report  {write_report(found, settings)}")
+            tell_report(out_console, write_report(found, settings))
 
 
 @app.command(name="config")

@@ -18,6 +18,7 @@ from curate.commands.terminal import (
     out_console,
     reporting,
     run_plan,
+    shown,
     with_engine,
 )
 from curate.errors import CurateError
@@ -80,6 +81,7 @@ def sweep(
 
     The numbers also go to RUN/report/sweep.json and into the report.
     """
+    from curate.commands.progress import tell_report
     from curate.finished import sweep as sweeping
     from curate.finished.rebalance import open_source
     from curate.report.sweeps import notes, tables
@@ -97,13 +99,14 @@ def sweep(
             url = sweeping.write(run, found)
             report = write_report(run, config_file.load(run.path("config.yaml")))
         if as_json:
-            print(json.dumps(asdict(found), ensure_ascii=False))
+            print(shown(json.dumps(asdict(found), ensure_ascii=False)))
             return
         for table in tables(found):
             out_console.print(table)
         for note in notes(found, sizes=_numbers(size, option="--size")):
             out_console.print(note)
-        out_console.print(f"sweep   {url}\nreport  {report}")
+        out_console.print(f"sweep   {url}")
+        tell_report(out_console, report)
 
 
 def _numbers(text: str | None, *, option: str) -> list[float]:

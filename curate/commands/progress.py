@@ -20,7 +20,7 @@ from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.reasons import MENDS, RULE_PREFIX
 from curate.report import entries
-from curate.report.wording import alarms
+from curate.report.wording import UNDRAWN, alarms
 from curate.run import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
 from curate.schema import Stage
 
@@ -307,7 +307,14 @@ def summary(
     else:
         last = [stage for stage in PART_STAGES if str(stage) in state["stages"]][-1]
         console.print(f"kept    {run.path(last)}")
-    console.print(f"report  {report}")
+    tell_report(console, report)
     work = sum(x["seconds"] for stage, x in state["stages"].items() if not skips(stage))
     told = f"; the work of all workers: {work:,.1f} s" if work else ""
     console.print(f"done in {time.monotonic() - started:,.1f} s{told}")
+
+
+def tell_report(console: Console, report: str) -> None:
+    """Where the report is, and what it lacks."""
+    console.print(f"report  {report}")
+    if not files.exists(report.removesuffix("index.html") + "funnel.png"):
+        console.print(Text.assemble(("warning ", "bold yellow"), UNDRAWN))

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from curate import borrowed, config_file
 from curate.borrowed import open_run, source_kept
-from curate.commands.terminal import one_line_errors, out_console
+from curate.commands.terminal import one_line_errors, out_console, shown
 from curate.lock import locked
 from curate.run import Run
 
@@ -33,6 +33,7 @@ def revoke(
     Only what holds a listed pair is written again. The ledger keeps the pair's uid and nothing else,
     and RUN/revoked.parquet hashes of the list, so that going on with the run brings nothing back.
     """
+    from curate.commands.progress import tell_report
     from curate.finished import revoke as revoking
     from curate.stages.report import write_report
 
@@ -44,7 +45,7 @@ def revoke(
             for line in revoking.said(done):
                 out_console.print(line)
             settings = config_file.load(run.path("config.yaml"))
-            out_console.print(f"report  {write_report(run, settings)}")
+            tell_report(out_console, write_report(run, settings))
 
 
 def explain(
@@ -60,14 +61,15 @@ def explain(
         with source_kept(run):
             found = explaining.stories(open_run(run_directory), pair)
         if as_json:
-            print(json.dumps([asdict(story) for story in found], ensure_ascii=False, indent=1))
+            stories = [asdict(story) for story in found]
+            print(shown(json.dumps(stories, ensure_ascii=False, indent=1)))
             return
         for story in found:
             told = list(explaining.lines(story))
             width = max(len(heading) for heading, _ in told)
             for name, text in told:
                 heading = name
-                for row in Text(text).wrap(out_console, out_console.width - width - 2):
+                for row in Text(shown(text)).wrap(out_console, out_console.width - width - 2):
                     row.rstrip()
                     out_console.print(Text.assemble((f"{heading:{width}}", "bold"), "  ", row))
                     heading = ""

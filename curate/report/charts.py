@@ -5,6 +5,9 @@ dark mode; everything else is readable on both backgrounds.
 """
 
 import re
+import resource
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +30,20 @@ class Figure:
     note: str  # how to read it
     svg: str
     png: bytes
+
+
+def can_draw() -> bool:
+    """Whether the engine that draws finds the addresses that it reserves, else it ends its process.
+
+    So where they are limited it is tried in another one.
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return True
+    code = "import vl_convert; vl_convert.vegalite_to_svg({'mark': 'bar', 'data': {'values': []}})"
+    return (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def figure(name: str, title: str, note: str, chart: Any) -> Figure:

@@ -18,7 +18,9 @@ TITLES = {"clip_score": "Agreement of image and caption"}
 
 
 def draw(facts: Facts) -> dict[str, Figure]:
-    """All figures that the facts give rise to, by name."""
+    """All figures that the facts give rise to, by name; none where none can be drawn."""
+    if not charts.can_draw():
+        return {}
     return {figure.name: figure for figure in _figures(facts)}
 
 

@@ -14,7 +14,7 @@ from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
 from curate.report.ledger import Example, Key
-from curate.report.wording import COLUMNS, STAGES, alarms, survivor_in_words
+from curate.report.wording import COLUMNS, STAGES, UNDRAWN, alarms, survivor_in_words
 
 LANGUAGES = 40
 """Rows of a table of languages."""
@@ -66,6 +66,7 @@ def render(
         verdict=verdict(facts),
         alarms=[
             *alarms(_stages(facts), config=config),
+            *([] if figures else [UNDRAWN]),
             *(entries.idle(facts.balance.languages, config.balance) if facts.balance else ()),
         ],
         figures=figures,

@@ -162,6 +162,11 @@ _REMEDIES: dict[str, str] = {
 }
 """What to look at where a reason took nearly all."""
 
+UNDRAWN = (
+    "The figures could not be drawn: this process may not have the addresses that the drawing engine"
+    " reserves. Raise the limit (ulimit -v unlimited) and write the report again (curate report RUN)."
+)
+
 
 def alarms(stages: Mapping[str, Mapping[str, Any]], *, config: Config) -> list[str]:
     """What is likely not meant: an empty set, or a stage that one reason has emptied.
