@@ -316,5 +316,5 @@ def summary(
 def tell_report(console: Console, report: str) -> None:
     """Where the report is, and what it lacks."""
     console.print(f"report  {report}")
-    if not files.exists(report.removesuffix("index.html") + "funnel.png"):
+    if files.exists(report) and not files.exists(report.removesuffix("index.html") + "funnel.png"):
         console.print(Text.assemble(("warning ", "bold yellow"), UNDRAWN))
