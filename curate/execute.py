@@ -67,6 +67,7 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         seed=config.seed,
         config_digest=files.digest_of(config.model_dump(mode="json", exclude={"beam", "out"})),
         input_digest=plan.input_digest,
+        digests={folder: digest.chain for folder, digest in plan.digests.items()},
         inputs=list(plan.inputs),
         parts=len(plan.parts),
         versions=versions(),

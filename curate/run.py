@@ -220,6 +220,17 @@ class Run:
             files.remove(files.join(self.root, name))
 
 
+def earlier(run: Run, stage: Stage) -> int:
+    """How many parts of `stage` are not those of the configuration that the run was started with last.
+
+    None of a stage that it borrows, and of a run that does not say.
+    """
+    digest = run.state().get("digests", {}).get(stage)
+    if digest is None or not run.makes(stage):
+        return 0
+    return sum(record.digest != digest for _, record in run.records(stage))
+
+
 def part_index(name: str) -> int | None:
     """The index of the part that a file or folder of this name belongs to; None for any other name.
 

@@ -7,7 +7,8 @@ import typer
 from curate.borrowed import open_run
 from curate.commands.terminal import one_line_errors, out_console
 from curate.errors import CurateError
-from curate.run import PART_STAGES
+from curate.run import PART_STAGES, earlier
+from curate.schema import Stage
 
 
 def subset(
@@ -32,7 +33,8 @@ def subset(
         chosen = stage or stages[-1]
         if chosen not in stages:
             raise CurateError(f"--stage {chosen}: this run has {', '.join(stages)}")
-        parts, done = run.state()["parts"], len(run.done(chosen))
+        parts = run.state()["parts"]
+        done = len(run.done(chosen)) - earlier(run, Stage(chosen))
         if done != parts:
             raise CurateError(
                 f"{run_directory}: {chosen} is done for {done} of {parts} parts; go on with it"

@@ -98,7 +98,9 @@ class _Shard:
 def rewrite_shards(run: Run, revoked: Revocations) -> RewrittenShards:
     """Write the shards that hold revoked pairs again, without them and with the keys they had."""
     folder, url = run.path(Stage.SHARDS), run.path(Stage.SHARDS, MANIFEST)
-    manifest = files.read_json(url) if files.exists(url) else {"digest": "", "shards": []}
+    manifest: dict[str, Any] = {"digest": "", "shards": []}
+    if files.exists(url):
+        manifest = files.read_json(url)
     listed = {one["name"] for one in manifest["shards"]}
     stems = {x.removesuffix(ending) for x in files.names(folder) for ending in _ENDINGS}
     done: dict[str, list[str]] = {"rewritten": [], "removed": [], "unreadable": []}

@@ -5,7 +5,7 @@ the rest because they alone differ between two runs of the same configuration.
 """
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curate import files
@@ -15,7 +15,7 @@ from curate.ops.selection.sweeping import Sweep
 from curate.planning.asked import enabled_stages
 from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
 from curate.report.hosts import Hosts
-from curate.run import PART_STAGES, Run, totals
+from curate.run import PART_STAGES, Run, earlier, totals
 from curate.schema import Stage
 
 SHOWN = 12
@@ -80,6 +80,9 @@ class Origin:
     versions: dict[str, str]
     inputs: tuple[Source, ...]
     source: str | None  # the run that this one rebalances
+    earlier: dict[str, int] = field(
+        default_factory=dict
+    )  # parts of another configuration, by stage
 
 
 @dataclass(frozen=True)
@@ -258,4 +261,5 @@ def _origin(run: Run, config: Config) -> Origin:
             for one in state.get("inputs", ())
         ),
         source=state.get("source"),
+        earlier={str(x): n for x in PART_STAGES if (n := earlier(run, x))},
     )

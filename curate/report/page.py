@@ -65,6 +65,7 @@ def render(
         languages=folded(facts.languages),
         verdict=verdict(facts),
         alarms=[
+            *unfinished(facts),
             *alarms(_stages(facts), config=config),
             *([] if figures else [UNDRAWN]),
             *(entries.idle(facts.balance.languages, config.balance) if facts.balance else ()),
@@ -111,6 +112,15 @@ def _stages(facts: Facts) -> dict[str, dict[str, Any]]:
         }
         for one in facts.funnel
     }
+
+
+def unfinished(facts: Facts) -> list[str]:
+    """What a reader has to know of a run that was stopped."""
+    if facts.origin.state in ("", "complete"):
+        return []
+    mixed = ", ".join(f"{n:,} of {stage}" for stage, n in facts.origin.earlier.items())
+    told = f"; parts of an earlier configuration are among these numbers: {mixed}" if mixed else ""
+    return [f"This run is not complete: its state is {facts.origin.state}{told}."]
 
 
 def verdict(facts: Facts) -> str:

@@ -131,3 +131,20 @@ def test_a_threshold_is_changed_over_a_finished_run(run: Path) -> None:
     interrupted(*again, "--force", after="shards/00001.parquet")
     well(*again)
     assert len(list(run.glob("shards/*.tar"))) > before
+
+
+def test_a_run_is_stopped_between_two_balances(run: Path, tmp_path: Path) -> None:
+    """Neither its report nor its list of pairs passes for that of either."""
+    again = ("run", str(run / "config.yaml"), "--force", "--set", "balance.t=2")
+    interrupted(*again, after="balance/part-00001.parquet")
+    told = refused("subset", str(run), "--npy", str(tmp_path / "uids.npy"))
+    assert "balance is done for 1 of 3 parts; go on with it first: curate run" in told
+    well("subset", str(run), "--npy", str(tmp_path / "uids.npy"), "--stage", "dedup")
+    well("report", str(run))
+    page = (run / "report/index.html").read_text()
+    assert (
+        "This run is not complete: its state is running; parts of an earlier configuration" in page
+    )
+    well(*again)
+    assert "not complete" not in (run / "report/index.html").read_text()
+    well("subset", str(run), "--npy", str(tmp_path / "uids.npy"))
