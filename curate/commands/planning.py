@@ -4,7 +4,6 @@ import shlex
 import time
 from typing import Annotated, Any
 
-import pyarrow.compute as pc
 import typer
 
 from curate import config_file, files
@@ -24,14 +23,10 @@ from curate.config import Config, Dedup
 from curate.errors import CurateError, hidden
 from curate.lock import locked
 from curate.planning.asked import added_columns, check_prefer, rule_stage
-from curate.reasons import DropReason
 from curate.run import Run, totals
 from curate.schema import Stage
 
 _OF_TEXT = ("url", "caption", "strict")
-_SHORT = 3  # words of a caption whose language is hard to tell
-_MANY = 0.02
-"""The share of the rows from which it is worth a line that short captions left by their language."""
 
 
 def plan(
@@ -78,8 +73,6 @@ def plan(
                 out_console.print(line)
             if wanted.balance is not None and wanted.prepare.metadata and pairs:
                 _show_other_ts(run)
-            if hint := _unsure(run, wanted):
-                out_console.print(hint)
         changed = [word for one in set_ or () for word in ("--set", one)]
         chosen = [] if workers is None else ["--workers", str(workers)]
         beam = ["--", *options] if (options := beam_options(context)) else []
@@ -122,27 +115,6 @@ def _check_out(run: Run) -> None:
             f"{run.root} holds a run with images, which a plan would undo in part; give another"
             " --out. What another t would keep of it: curate sweep"
         )
-
-
-def _unsure(run: Run, config: Config) -> str:
-    """Said where many short captions left as another language, judged by the first part's ledger."""
-    if config.prepare.unsure:
-        return ""
-    record = run.record(Stage.PREPARE, 0)
-    if record is None or not record.dropped.get(DropReason.LANGUAGE):
-        return ""
-    ledger = files.read_table(run.ledger(Stage.PREPARE, 0), columns=["caption", "reason"])
-    others = ledger.filter(pc.equal(ledger["reason"], str(DropReason.LANGUAGE)))
-    short = pc.less_equal(pc.list_value_length(pc.utf8_split_whitespace(others["caption"])), _SHORT)
-    n = pc.sum(short).as_py() or 0
-    if n < _MANY * record.rows:
-        return ""
-    kept = config.prepare.languages or tuple(config.prepare.metadata)
-    asked = f"prepare.unsure={{below: 0.5, language: {kept[0]}}}"
-    return (
-        f"{n:,} of the first {record.rows:,} captions, of at most {_SHORT} words, left as another"
-        f" language, of which the model is often wrong: --set {shlex.quote(asked)} keeps the unsure"
-    )
 
 
 def _show_other_ts(run: Run) -> None:
