@@ -78,6 +78,10 @@ FETCH_FAILURES = frozenset(list(DropReason)[
     list(DropReason).index(DropReason.DNS) : list(DropReason).index(DropReason.DECODER_HUNG) + 1
 ])  # fmt: skip
 """What may become of a fetch in place of an image: any of it can be asked again."""
+CONTENT_FAILURES = frozenset(list(DropReason)[
+    list(DropReason).index(DropReason.HTML_PAGE) : list(DropReason).index(DropReason.DECODER_HUNG) + 1
+])  # fmt: skip
+"""Of these, what becomes of a file that came: img2dataset's failures to resize."""
 
 _CONNECTS = frozenset({DropReason.DNS, DropReason.REFUSED, DropReason.RESET, DropReason.TIMEOUT,
                        DropReason.TLS, DropReason.PROTOCOL})  # fmt: skip

@@ -16,9 +16,8 @@ from curate import schema
 from curate.config import Config
 from curate.ops.web.hosts import TRANSIENT
 from curate.reasons import FETCH_FAILURES, DropReason, ErrorCode
-from curate.report.hub import OF_PARTS, PARQUET_ALONE
 from curate.report.wording import COLUMNS, REASONS
-from curate.schema import Stage
+from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
 
 _WIDTH = 96
 _EXAMPLES: dict[str, object] = {

@@ -128,6 +128,11 @@ ROW = "_row"
 _UP_TO = {"look": Stage.DOWNLOAD}
 """Columns that only the next stage reads, which later parts do not carry."""
 
+OF_PARTS = frozenset({"tar_offset", "tar_size", "stored_sha256", "look"})
+"""Columns of the last stage that are for its parts alone: the shards leave them out."""
+PARQUET_ALONE = frozenset({"matches"})
+"""Columns of the shards' parquet files that their JSON files leave out."""
+
 DEDUP = pa.schema(
     [
         ("cluster", pa.string()),  # uid of its first pair; its own where the pair is alone

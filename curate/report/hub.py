@@ -14,12 +14,7 @@ from curate.config import Config
 from curate.planning.asked import added_columns
 from curate.report.facts import Facts
 from curate.report.wording import COLUMNS
-from curate.schema import Stage, kept_name
-
-PARQUET_ALONE = frozenset({"matches"})
-"""Columns of the shards' parquet files that their JSON files leave out."""
-OF_PARTS = frozenset({"tar_offset", "tar_size", "stored_sha256", "look"})
-"""Columns of the last stage that are for its parts alone."""
+from curate.schema import OF_PARTS, PARQUET_ALONE, Stage, kept_name
 
 _TASKS = ["zero-shot-image-classification", "image-to-text", "text-to-image"]
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")

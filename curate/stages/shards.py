@@ -6,7 +6,8 @@ and k. Keys are img2dataset's: shard and index, zero-padded. A retry writes the 
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -19,15 +20,18 @@ from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.ops.tar import TarWriter
 from curate.parent import at_work
-from curate.reasons import SUCCESS
+from curate.reasons import CONTENT_FAILURES, FETCH_FAILURES, SUCCESS
 from curate.revocations import rows_of
 from curate.run import MANIFEST, SIZES, Part, Run
-from curate.schema import Stage
+from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.download import read_images
 
 _SHARD_DIGITS = 5
 _ENDINGS = {kind: ending for ending, kind in KINDS.items()}
-_INNER = ["tar_offset", "tar_size", "stored_sha256"]  # of the part's tar, not of the shard's
+
+
+_TIMES = {"start_time": 0.0, "end_time": 0.0, "duration": 0.0}
+"""img2dataset's; of a file that is the same on every run, as are the times in the tars."""
 
 
 class Slice(NamedTuple):
@@ -100,6 +104,9 @@ class ShardStep:
             found = files.read_json(stats)
             same = found["digest"] == self.digest and found["slices"] == _plain(shard.slices)
             if same and self._is_whole(shard, tar_bytes=found["bytes"]):
+                told = found | self._statuses(shard, found["count"])
+                if told != found:  # after a retry that brought no image
+                    files.write_json(stats, told)
                 return ShardRecord(shard.name, found["count"], found["bytes"], found["sha256"])
         digits = max(1, math.ceil(math.log10(self.rows)))
         tables, count = [], 0
@@ -110,7 +117,7 @@ class ShardStep:
                 table = table.slice(slice_.start, slice_.rows)
                 keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
                 table = _with_status(table, keys)
-                tables.append(table.drop_columns(_INNER))
+                tables.append(_without(table, OF_PARTS))
                 self._add(tar, slice_.part, table)
                 count += len(table)
             digest = tar.end()
@@ -119,12 +126,25 @@ class ShardStep:
         files.write_json(
             stats,
             {
-                "count": count, "successes": count, "failed_to_download": 0, "failed_to_resize": 0,
-                "status_dict": {SUCCESS: count}, "bytes": tar.size, "sha256": digest,
-                "digest": self.digest, "slices": _plain(shard.slices),
+                "count": count, "successes": count, **self._statuses(shard, count), **_TIMES,
+                "bytes": tar.size, "sha256": digest, "digest": self.digest,
+                "slices": _plain(shard.slices),
             },
         )  # fmt: skip
         return record
+
+    def _statuses(self, shard: Shard, count: int) -> dict[str, Any]:
+        """img2dataset's counts of failures: those of the parts whose first pair is in the shard."""
+        failed: Counter[str] = Counter()
+        for slice_ in shard.slices:
+            record = self.run.record(Stage.DOWNLOAD, slice_.part) if not slice_.start else None
+            failed.update(record.dropped if record else {})
+        failed = Counter({reason: n for reason, n in failed.items() if reason in FETCH_FAILURES})
+        resized = sum(n for reason, n in failed.items() if reason in CONTENT_FAILURES)
+        return {
+            "failed_to_download": failed.total() - resized, "failed_to_resize": resized,
+            "status_dict": {SUCCESS: count, **dict(sorted(failed.items()))},
+        }  # fmt: skip
 
     def _is_whole(self, shard: Shard, *, tar_bytes: int) -> bool:
         tar, table = (self.path(f"{shard.name}.{ending}") for ending in ("tar", "parquet"))
@@ -132,8 +152,7 @@ class ShardStep:
 
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
-        hidden = {*_INNER, "matches", "look"}
-        visible = _typed(table.select([x for x in table.column_names if x not in hidden]))
+        visible = _typed(_without(table, OF_PARTS | PARQUET_ALONE))
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]
             document = json.dumps(columns, ensure_ascii=False)
@@ -200,6 +219,10 @@ def write_manifest(run: Run, document: dict[str, Any]) -> str:
     target = run.path(Stage.SHARDS, MANIFEST)
     files.write_json(target, document)
     return target
+
+
+def _without(table: pa.Table, names: Collection[str]) -> pa.Table:
+    return table.select([name for name in table.column_names if name not in names])
 
 
 def _plain(slices: tuple[Slice, ...]) -> list[list[int]]:
