@@ -19,7 +19,7 @@ _NONE_KEPT: Mapping[str, pa.DataType] = MappingProxyType({})
 
 def documents(first: bytes) -> list[dict[str, Any]]:
     """The JSON objects among the first lines of a file."""
-    lines = first.split(b"\n")
+    lines = filter(bytes.strip, first.split(b"\n"))
     return [one for one in map(_loaded, lines) if isinstance(one, dict)]
 
 
@@ -94,6 +94,8 @@ def read_jsonl(
 
 
 def _rows(lines: bytes, *, first: int, schema: pa.Schema, kept: Mapping[str, pa.DataType]) -> Rows:
+    if lines.isspace():
+        return Rows(schema.empty_table(), [])
     count = _objects(lines)
     if count:
         try:

@@ -24,6 +24,7 @@ TEXT_BYTES = 1 << 24
 _KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)$")
 _SHOWN = 5  # endings in a message
 _BLOCK = tarfile.BLOCKSIZE
+_FARTHEST = 1 << 50  # no file is longer
 
 
 @dataclass
@@ -130,7 +131,12 @@ class _Headers:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.seek, self.tell = file.seek, file.tell
+        self.tell = file.tell
+
+    def seek(self, at: int) -> int:
+        if not 0 <= at <= _FARTHEST:
+            raise tarfile.ReadError(f"a member that ends at offset {at:,}")
+        return self._file.seek(at)
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= TEXT_BYTES + _BLOCK:

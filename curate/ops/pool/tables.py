@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from curate import files
 from curate.errors import CurateError
 from curate.ops.pool.candidates import Candidate, choose
+from curate.ops.pool.columnar import check_texts
 from curate.ops.pool.crawl import BrokenRecord, read_crawl
 from curate.ops.pool.jsonl import documents, keys_of, read_jsonl
 from curate.ops.pool.kept import kind_of, kind_of_texts, kind_of_values
@@ -81,6 +82,7 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
         is_copy = pool.format == STAGED.format
         columns = [*POOL.names, *pool.kept.names] if is_copy else pool.columns
         columns = _present(columns, source.schema_arrow.names)
+        check_texts(file, columns=columns, groups=wanted)
         table = source.read_row_groups(wanted, columns=columns, use_threads=False)
         table = table.slice(start - first, rows)
         if not is_copy:
@@ -172,6 +174,7 @@ def _parquet(path: str, pool: PoolFormat) -> Iterator[pa.Table]:
         source = pq.ParquetFile(file)
         pool.check(path, source.schema_arrow.names)
         columns = _present(pool.columns, source.schema_arrow.names)
+        check_texts(file, columns=columns)
         for batch in source.iter_batches(columns=columns, use_threads=False):
             yield pool.normalise(pa.Table.from_batches([batch]), path=path)
 
