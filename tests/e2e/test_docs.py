@@ -1,0 +1,177 @@
+"""Every block of commands, code and settings in README and docs is run as printed, or says why not.
+
+A new block is in neither list, and fails here until it is.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from curate import config_file
+from curate.config import Config
+from curate.demo import serve
+from curate.files import shipped
+from tests.e2e.conftest import SOME, Copied
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SCORER = shipped("pipelines/demo/scorer/curate-mini.safetensors")
+
+NOT_HERE = {
+    ("README.md", "git clone … && cd curate"): "needs the network; `make` set up what runs this",
+    ("README.md", "pip install -e '.[gcp]'"): "needs docker and a cloud; the graph is translated by"
+    " tests/engines/test_dataflow.py",
+    ("dataflow.md", "curate run my.yaml --out gs://BUCKET/run -- --runner=DataflowRunner --project=P"
+     " --region=R \\"): "needs a cloud, likewise",
+    ("README.md", "python -m open_clip_train.main --model ViT-B-32 --batch-size 64 --workers 2 \\"):
+    "run by tests/e2e/test_training.py",
+}  # fmt: skip
+RUN_HERE = {
+    ("README.md", ". .venv/bin/activate                              # or in an environment of yours:"
+     " pip install -e ."),
+    ("README.md", "input:"), ("README.md", "import webdataset as wds"),
+    ("README.md", "curate sweep runs/demo                                    # or --t 2,5,20, or"
+     " --size 200,250"),
+    ("README.md", "curate rebalance runs/demo --out runs/t5 --t 5            # or --p 0.2, or --size"
+     " 250"),
+    ("README.md", "import curate, pyarrow as pa"), ("README.md", "scores:"),
+    ("coming-from.md", "input:"), ("intranet.md", "download:"),
+    ("intranet.md", "curate run my.yaml --out runs/mine --set"
+     " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
+    ("intranet.md", "curate run my.yaml --out runs/mine --retry forbidden_address"),
+}  # fmt: skip
+
+
+def blocks(page: Path) -> Iterator[str]:
+    """The blocks of a page that say which language they are in."""
+    for found in re.finditer(r"^ *```(\w+)\n(.*?)^ *```", page.read_text("utf-8"), re.M | re.S):
+        yield found[2]
+
+
+def block(page: str, start: str) -> str:
+    (path,) = [path for path in PAGES if path.name == page]
+    (found,) = [text for text in blocks(path) if text.startswith(start)]
+    return found
+
+
+def bash(commands: str, folder: Path) -> str:
+    """What they print, in a shell that has no more than the project's environment."""
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=folder, text=True, capture_output=True, timeout=240,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def pool(folder: Path, *, host: str = "pictures.example") -> None:
+    """Some of the demo's pairs, as pairs/*.parquet."""
+    lines = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
+    rows = [json.loads(lines[i]) for i in SOME[20:60]]
+    for row in rows:
+        row["url"] = (row["url"] or "").replace("pictures.example", host)
+    (folder / "pairs").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pairs/0.parquet")
+
+
+def test_every_block_is_in_a_list() -> None:
+    found = {(page.name, text.splitlines()[0]) for page in PAGES for text in blocks(page)}
+    assert found == RUN_HERE | NOT_HERE.keys()
+    assert not RUN_HERE & NOT_HERE.keys()
+
+
+def test_a_pool_of_ones_own(tmp_path: Path) -> None:
+    """With the settings that are printed beside the commands, a smaller model and fewer workers."""
+    pool(tmp_path)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    first, second, *rest = block("README.md", ". .venv/bin/activate").splitlines()
+    bash(f"{first}\n{second}", tmp_path)
+    assert yaml.safe_load((tmp_path / "my.yaml").read_text())["input"]
+    settings = block("README.md", "input:").replace(
+        "model: ViT-B-32, pretrained: laion2b_s34b_b79k",
+        f"model: {SCORER.with_suffix('.json')}, pretrained: {SCORER}",
+    )
+    with serve() as addresses:
+        settings += f"download: {{connect_to: {json.dumps(addresses)}}}\n"
+        (tmp_path / "my.yaml").write_text(settings)
+        said = bash("\n".join([first, *rest]).replace("--workers 8", "--workers 2"), tmp_path)
+    assert "pairs would be fetched" in said
+    assert len(pd.read_parquet(tmp_path / "runs/mine/balance")) > 0
+
+
+def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    copied("demo").rename(tmp_path / "runs/demo")
+    assert "pairs kept" in bash(block("README.md", "curate sweep runs/demo"), tmp_path)
+    bash(block("README.md", "curate rebalance runs/demo"), tmp_path)
+    assert len(pd.read_parquet(tmp_path / "runs/t5/balance")) > 0
+    code = block("README.md", "import webdataset as wds").replace("    ...", "    print(caption)")
+    said = bash(f"python - <<'END'\n{code}END", tmp_path)
+    assert len(said.splitlines()) == len(pd.read_parquet(tmp_path / "runs/demo/balance"))
+
+
+def test_the_functions_give_what_is_beside_them(tmp_path: Path) -> None:
+    code = block("README.md", "import curate, pyarrow as pa")
+    results = [line.rpartition("  # ")[2] for line in code.splitlines() if "  # " in line]
+    assert len(results) == 2
+    code = code.replace("curate.keep_prob", "kept = curate.keep_prob")
+    said = bash(
+        f"python - <<'END'\n{code}print(matches.to_pylist())\nprint(list(kept))\nEND", tmp_path
+    )
+    assert [
+        json.loads(re.sub(r"np\.float64\(([\d.]+)\)", r"\1", x)) for x in said.splitlines()
+    ] == [json.loads(one) for one in results]
+
+
+def test_the_further_scores_are_settings(tmp_path: Path) -> None:
+    """Their models are tried by the tests of each."""
+    document = yaml.safe_load(block("README.md", "scores:"))
+    score = {
+        "model": str(SCORER.with_suffix(".json")),
+        "pretrained": str(SCORER),
+        "embeddings": True,
+    }
+    found = Config.model_validate({"input": {"paths": "x"}, "score": score, **document})
+    assert list(found.scores) == list(document["scores"])
+
+
+def test_scores_that_the_pool_brings(tmp_path: Path) -> None:
+    (tmp_path / "metadata").mkdir()
+    n = 50
+    table = {"uid": [f"{i:032x}" for i in range(n)], "url": [f"http://x.example/{i}" for i in range(n)],
+             "text": [f"picture {i}" for i in range(n)],
+             "clip_l14_similarity_score": [i / n for i in range(n)]}  # fmt: skip
+    pq.write_table(pa.table(table), tmp_path / "metadata/0.parquet")
+    (tmp_path / "my.yaml").write_text(block("coming-from.md", "input:"))
+    bash("curate run my.yaml --out runs/mine", tmp_path)
+    kept = pd.read_parquet(tmp_path / "runs/mine/prepare")
+    assert sorted(kept["uid"]) == table["uid"][-len(kept) :]
+    assert len(kept) == pytest.approx(0.3 * n, abs=1)
+
+
+def test_hosts_of_ones_own_network(tmp_path: Path) -> None:
+    """Named in the file, and on the command line; the printed address is that of the test's server."""
+    pool(tmp_path, host="pictures.intranet")
+    with serve() as addresses:
+        here = addresses["pictures.example"]
+        settings = block("intranet.md", "download:").replace("10.1.2.3:80", here)
+        (tmp_path / "my.yaml").write_text(f"input: {{paths: pairs/*.parquet}}\n{settings}")
+        found = config_file.load(str(tmp_path / "my.yaml")).download.connect_to
+        assert found == {"pictures.intranet": here, "localhost": "127.0.0.1:8000"}
+        for start in (
+            "curate run my.yaml --out runs/mine --set",
+            "curate run my.yaml --out runs/mine --retry",
+        ):
+            said = bash(block("intranet.md", start).replace("10.1.2.3:80", here), tmp_path)
+    assert "Nothing to fetch again: no download failed as forbidden_address" in said
+    assert len(list((tmp_path / "runs/mine/download").glob("*.parquet"))) == 1
