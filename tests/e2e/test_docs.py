@@ -44,7 +44,7 @@ RUN_HERE = {
      " --size 200,250"),
     ("README.md", "curate rebalance runs/demo --out runs/t5 --t 5            # or --p 0.2, or --size"
      " 250"),
-    ("README.md", "import curate, pyarrow as pa"), ("README.md", "scores:"),
+    ("README.md", "import curate"), ("README.md", "scores:"),
     ("coming-from.md", "input:"), ("intranet.md", "download:"),
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
@@ -121,13 +121,12 @@ def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:
 
 
 def test_the_functions_give_what_is_beside_them(tmp_path: Path) -> None:
-    code = block("README.md", "import curate, pyarrow as pa")
+    code = block("README.md", "import curate")
     results = [line.rpartition("  # ")[2] for line in code.splitlines() if "  # " in line]
     assert len(results) == 2
     code = code.replace("curate.keep_prob", "kept = curate.keep_prob")
-    said = bash(
-        f"python - <<'END'\n{code}print(matches.to_pylist())\nprint(list(kept))\nEND", tmp_path
-    )
+    code += "print(matches.to_pylist())\nprint(list(kept))\n"
+    said = bash(f"python - <<'END'\n{code}END", tmp_path)
     assert [
         json.loads(re.sub(r"np\.float64\(([\d.]+)\)", r"\1", x)) for x in said.splitlines()
     ] == [json.loads(one) for one in results]
@@ -148,14 +147,15 @@ def test_the_further_scores_are_settings(tmp_path: Path) -> None:
 def test_scores_that_the_pool_brings(tmp_path: Path) -> None:
     (tmp_path / "metadata").mkdir()
     n = 50
-    table = {"uid": [f"{i:032x}" for i in range(n)], "url": [f"http://x.example/{i}" for i in range(n)],
+    uids = [f"{i:032x}" for i in range(n)]
+    table = {"uid": uids, "url": [f"http://x.example/{i}" for i in range(n)],
              "text": [f"picture {i}" for i in range(n)],
              "clip_l14_similarity_score": [i / n for i in range(n)]}  # fmt: skip
     pq.write_table(pa.table(table), tmp_path / "metadata/0.parquet")
     (tmp_path / "my.yaml").write_text(block("coming-from.md", "input:"))
     bash("curate run my.yaml --out runs/mine", tmp_path)
     kept = pd.read_parquet(tmp_path / "runs/mine/prepare")
-    assert sorted(kept["uid"]) == table["uid"][-len(kept) :]
+    assert sorted(kept["uid"]) == uids[-len(kept) :]
     assert len(kept) == pytest.approx(0.3 * n, abs=1)
 
 
