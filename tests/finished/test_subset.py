@@ -74,6 +74,7 @@ def test_the_command(tmp_path: Path) -> None:
         )
     )
     prepare_run(plan)
+    plan.run.update(digests={"prepare": "d", "dedup": "d"})
     keep(plan.run, "prepare", UIDS[:9], UIDS[9:20])
     out = tmp_path / "kept.npy"
 
