@@ -87,6 +87,8 @@ def pool(folder: Path, *, host: str = "pictures.example") -> None:
 def test_every_block_is_in_a_list() -> None:
     found = {(page.name, text.splitlines()[0]) for page in PAGES for text in blocks(page)}
     assert found == RUN_HERE | NOT_HERE.keys()
+    counts = {page.name: len(list(blocks(page))) for page in PAGES}
+    assert sum(counts.values()) == len(found) + 1, "settings of a proxy begin as those of hosts do"
     assert not RUN_HERE & NOT_HERE.keys()
 
 
@@ -164,10 +166,12 @@ def test_hosts_of_ones_own_network(tmp_path: Path) -> None:
     pool(tmp_path, host="pictures.intranet")
     with serve() as addresses:
         here = addresses["pictures.example"]
-        settings = block("intranet.md", "download:").replace("10.1.2.3:80", here)
+        settings = block("intranet.md", "download:\n  connect_to:").replace("10.1.2.3:80", here)
         (tmp_path / "my.yaml").write_text(f"input: {{paths: pairs/*.parquet}}\n{settings}")
         found = config_file.load(str(tmp_path / "my.yaml")).download.connect_to
         assert found == {"pictures.intranet": here, "localhost": "127.0.0.1:8000"}
+        proxy = yaml.safe_load(block("intranet.md", "download:\n  proxy:"))
+        assert Config.model_validate({"input": {"paths": "x"}, **proxy}).download.proxy
         for start in (
             "curate run my.yaml --out runs/mine --set",
             "curate run my.yaml --out runs/mine --retry",
