@@ -7,7 +7,7 @@ it was made: a digest of the settings that led there, and one of the pairs.
 
 from contextlib import AbstractContextManager, nullcontext
 
-from curate import config_file, files
+from curate import config_file, damage, files
 from curate.config import Balance
 from curate.errors import CurateError
 from curate.lock import locked
@@ -103,10 +103,11 @@ def open_run(url: str) -> Run:
     Raises
     ------
     CurateError
-        Where a revocation was interrupted, or its source is another by now.
+        Where a revocation was interrupted, its source is another by now, or a file is damaged.
     """
     run = Run.at(url)
     check_settled(run) if run.source is None else check(run)
+    damage.check(run)
     return run
 
 

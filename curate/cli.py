@@ -31,6 +31,7 @@ from curate.commands.terminal import (
     out_console,
     reporting,
     run_plan,
+    tell_incomplete,
     with_engine,
 )
 from curate.config import Config
@@ -186,6 +187,7 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
         found = Run.at(run_directory)
         with reporting(found):
             open_run(run_directory)
+            tell_incomplete(found)
             settings = config_file.load(found.path("config.yaml"))
             tell_report(out_console, write_report(found, settings))
 

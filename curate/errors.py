@@ -1,4 +1,4 @@
-"""The error that is shown to a person as one line."""
+"""The errors that are shown to a person as one line."""
 
 import re
 
@@ -16,3 +16,11 @@ def hidden(text: str) -> str:
     '--set download.proxy=http://proxy:3128'
     """
     return _USER.sub(r"\1", text)
+
+
+class DamagedError(CurateError):
+    """A file of a run that is not what was written: gone, empty, cut off or changed."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{url} is damaged: {why}")
+        self.url = url

@@ -11,15 +11,17 @@ from typing import Any
 
 from curate import borrowed, config_file, files, revocations
 from curate.config import LOCAL_RUNNER, Download
-from curate.errors import CurateError
+from curate.damage import short_shard, tables_stand, taken_back, whole_files
+from curate.errors import CurateError, DamagedError
 from curate.planning.cutting import check_rows
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.reasons import MENDS
 from curate.run import ANNOTATED, MANIFEST, PART_STAGES, SIZES, totals, versions
 from curate.schema import Stage
+from curate.stages.shards import counts_of
 
-_OURS = re.compile(r"curate\.errors\.CurateError: (.*)")
+_OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged)Error: (.*)")
 _GRACE = 5.0
 """Seconds that Beam may take to end after a worker was lost."""
 _WHILE = re.compile(r" \[while running .*\]$")
@@ -93,20 +95,25 @@ def _stands(plan: Plan, standing: Standing) -> bool:
     stages = [stage for stage in plan.stages if stage in PART_STAGES and run.makes(stage)]
     if not all(standing.skips(stage) for stage in stages):
         return False
-    if not files.exists(run.path(Stage.REPORT, "index.html")):
+    if not all(files.sizes(run.path(Stage.REPORT)).get(x) for x in ("index.html", "report.json")):
+        return False
+    if not tables_stand(run):
         return False
     if Stage.SHARDS not in plan.stages:
         return True
-    names = set(files.names(run.path(Stage.SHARDS)))
-    if not {MANIFEST, SIZES} <= names:
+    sizes = files.sizes(run.path(Stage.SHARDS))
+    if not {MANIFEST, SIZES} <= sizes.keys():
         return False
-    manifest = files.read_json(run.path(Stage.SHARDS, MANIFEST))
-    wanted = {
-        one["name"] + ending
-        for one in manifest["shards"]
-        for ending in (".tar", ".parquet", "_stats.json")
-    }
-    return manifest["digest"] == plan.digests[Stage.SHARDS].chain and wanted <= names
+    try:
+        manifest = files.read_document(run.path(Stage.SHARDS, MANIFEST))
+        counts = files.read_json(run.path(Stage.SHARDS, SIZES))
+    except DamagedError:
+        return False
+    if manifest["digest"] != plan.digests[Stage.SHARDS].chain:
+        return False
+    if counts != counts_of(manifest):
+        return False
+    return not any(short_shard(one, sizes) for one in manifest["shards"])
 
 
 def _new_ways_to_ask(plan: Plan, standing: Standing) -> tuple[str, ...]:
@@ -141,7 +148,8 @@ def recorded(plan: Plan) -> Iterator[None]:
         state = "interrupted"
         raise
     finally:
-        plan.run.update(state=state, stages=stage_totals(plan))
+        held = whole_files(plan.run) if state == "complete" else {}
+        plan.run.update(state=state, stages=stage_totals(plan), files=held)
 
 
 def stage_totals(plan: Plan) -> dict[str, Any]:
@@ -190,7 +198,8 @@ def run_graph(
     if crew.error and state is None:
         raise crew.error from error
     if error is not None:
-        raise _in_one_line(error) from error
+        own = {folder: digest.own for folder, digest in plan.digests.items()}
+        raise taken_back(plan.run, own, _in_one_line(error)) from error
     if state is not None and str(state) != "DONE":
         raise CurateError(f"the {plan.config.beam.runner} job ended in state {state}")
     check_dead(plan)

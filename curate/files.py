@@ -1,17 +1,20 @@
 """The one file-system layer: any fsspec URL, atomic writes, content digests, shipped files."""
 
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import fsspec
 import numpy as np
@@ -21,7 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from numpy.typing import NDArray
 
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 from curate.stores import told
 
 TEMPORARY = ".tmp"
@@ -113,6 +116,7 @@ def names(folder: str) -> list[str]:
 def sizes(folder: str) -> dict[str, int]:
     """Bytes of each file in `folder`, by base name; none where it does not exist."""
     fs, path = file_system(folder)
+    fs.invalidate_cache(path)
     try:
         with told(folder):
             listed = fs.ls(path, detail=True)
@@ -140,8 +144,8 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
     """A binary file that appears at `url` when the block ends, and never where it raises.
 
     Local and memory files are written under a temporary name, hidden from who reads the folder, and
-    renamed. On object stores an
-    upload becomes visible when it is complete, so nothing needs renaming there.
+    renamed, local ones once they are on the disk: a power cut leaves the old file or the new one. On
+    object stores an upload becomes visible when it is complete, so nothing needs renaming there.
     """
     fs, path = file_system(url)
     renames = isinstance(fs, LocalFileSystem | MemoryFileSystem)
@@ -153,19 +157,58 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         file = fs.open(target, "wb")
         try:
             yield file
+            if is_local(fs):
+                file.flush()
+                os.fsync(file.fileno())
+            file.close()  # a full disk may say so here
         except BaseException:
             if renames:
-                file.close()
+                with suppress(OSError):
+                    file.close()
                 fs.rm_file(target)
             elif hasattr(file, "discard"):
                 file.discard()
             raise
-        file.close()
         if is_local(fs):
             os.replace(target, path)
+            _sync(folder)
         elif renames:
             fs.cp_file(target, path)  # mv would take brackets in a name for a pattern
             fs.rm_file(target)
+
+
+def _sync(folder: str) -> None:
+    """Wait until the names in a local folder are on the disk, where the system can tell."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Content(NamedTuple):
+    """What a file holds, as far as a record says so."""
+
+    size: int
+    crc32: int | None = None  # of all bytes; None where only the size is known
+
+    def check(self, url: str, content: bytes) -> None:
+        """Raise DamagedError where `content`, which was read from `url`, is not this."""
+        if len(content) != self.size:
+            raise DamagedError(url, f"it has {len(content):,} of {self.size:,} bytes")
+        if self.crc32 not in (None, zlib.crc32(content)):
+            raise DamagedError(url, "its content is not what was written")
+
+
+def content_of(content: bytes) -> Content:
+    """The size and CRC-32 of bytes."""
+    return Content(len(content), zlib.crc32(content))
+
+
+def content_again(url: str, old: Content) -> Content:
+    """What the file at `url` holds by now, as far as was known of it before."""
+    return Content(size(url)) if old.crc32 is None else content_of(read_bytes(url))
 
 
 def temporaries(folder: str) -> list[str]:
@@ -213,6 +256,23 @@ def open_read(url: str) -> Iterator[IO[bytes]]:
         raise CurateError(f"{url}: it is a folder, not a file") from None
 
 
+@contextmanager
+def _undamaged(url: str) -> Iterator[None]:
+    """Turn what readers say of content that is no file of its kind into an error that names it."""
+    try:
+        yield
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, pa.ArrowException) as error:
+        raise DamagedError(url, f"it cannot be read ({_first_line(error)})") from error
+    except OSError as error:
+        if error.errno is not None:  # the machine's, or the store's
+            raise
+        raise DamagedError(url, f"it cannot be read ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def read_bytes(url: str) -> bytes:
     """The content of the file at `url`."""
     with open_read(url) as file:
@@ -227,60 +287,113 @@ def read_range(url: str, start: int, stop: int) -> bytes:
     return content
 
 
-def write_bytes(url: str, content: bytes) -> None:
+def write_bytes(url: str, content: bytes) -> Content:
     """Write `content` to `url`, atomically."""
     with atomic_write(url) as file:
         file.write(content)
+    return content_of(content)
 
 
 def read_json(url: str) -> Any:
     """The JSON document at `url`."""
-    return json.loads(read_bytes(url))
+    content = read_bytes(url)
+    if not content:
+        raise DamagedError(url, "it is empty")
+    with _undamaged(url):
+        return json.loads(content)
 
 
-def write_json(url: str, document: object) -> None:
+def write_json(url: str, document: object) -> Content:
     """Write `document` to `url` as indented JSON, atomically."""
-    write_bytes(url, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    return write_bytes(url, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def read_table(url: str, *, present: Collection[str] | None = None, **options: Any) -> pa.Table:
+CHECK = "check"
+"""The key of a document that holds the CRC-32 of all others."""
+
+
+def read_document(url: str) -> dict[str, Any]:
+    """What `write_document` wrote; older documents have no check.
+
+    Raises
+    ------
+    DamagedError
+        Where it is something else.
+    """
+    found = read_json(url)
+    if not isinstance(found, dict):
+        raise DamagedError(url, "it holds no JSON object")
+    check = found.pop(CHECK, None)
+    if check not in (None, _check_of(found)):
+        raise DamagedError(url, "its content is not what was written")
+    return found
+
+
+def write_document(url: str, document: dict[str, Any]) -> Content:
+    """Write a JSON object of the run's own with a check of its content."""
+    stored = json.loads(json.dumps(document))
+    return write_json(url, {**stored, CHECK: _check_of(stored)})
+
+
+def _check_of(document: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(document, sort_keys=True).encode())
+
+
+def read_table(
+    url: str, *, present: Collection[str] | None = None, content: Content | None = None,
+    **options: Any,
+) -> pa.Table:  # fmt: skip
     """The parquet file at `url`; of its columns only those in `present`, where it is given.
 
-    On one thread: workers are the parallelism here, and a dataset read on Arrow's pool (25.0) can
-    abort the process when it exits.
+    `content` is what it has to hold. On one thread: workers are the parallelism here, and a dataset
+    read on Arrow's pool (25.0) can abort the process when it exits.
+
+    Raises
+    ------
+    DamagedError
+        Where it is no parquet file, or another than was written.
     """
-    with open_read(url) as file:
+    with ExitStack() as opened:
+        if content is None:
+            file: Any = opened.enter_context(open_read(url))
+        else:
+            held = read_bytes(url)
+            content.check(url, held)
+            file = pa.BufferReader(held)
+        opened.enter_context(_undamaged(url))
         if present is not None:
             names = pq.read_schema(file).names
             options["columns"] = [name for name in names if name in present]
         return pq.read_table(file, use_threads=False, **options)
 
 
-def write_table(url: str, table: pa.Table) -> None:
+def write_table(url: str, table: pa.Table) -> Content:
     """Write `table` to `url` as parquet, atomically."""
     repetitive = [name for name in _REPETITIVE if name in table.schema.names]
-    with atomic_write(url) as file:
-        pq.write_table(
-            table, file, compression="zstd", compression_level=1, use_dictionary=repetitive,
-            write_statistics=False,
-        )  # fmt: skip
+    held = pa.BufferOutputStream()
+    pq.write_table(
+        table, held, compression="zstd", compression_level=1, use_dictionary=repetitive,
+        write_statistics=False,
+    )  # fmt: skip
+    return write_bytes(url, held.getvalue())
 
 
 def read_arrays(url: str) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz`` file, by name."""
-    with open_read(url) as file, np.load(file) as found:
+    with open_read(url) as file, _undamaged(url), np.load(file) as found:
         return dict(found)
 
 
-def write_arrays(url: str, **arrays: Any) -> None:
+def write_arrays(url: str, **arrays: Any) -> Content:
     """Write arrays as an ``.npz`` file."""
-    with atomic_write(url) as file:
-        np.savez(file, **arrays)
+    held = io.BytesIO()
+    np.savez(held, **arrays)
+    return write_bytes(url, held.getvalue())
 
 
 def read_array(url: str) -> NDArray[Any]:
     """The array of an ``.npy`` file."""
-    with open_read(url) as file:
+    with open_read(url) as file, _undamaged(url):
         found: NDArray[Any] = np.load(file)
         return found
 

@@ -1,6 +1,5 @@
 """The run directory: where everything is, what is done, and what an interrupted run has left."""
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files, schema
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 from curate.layout import ANNOTATED as ANNOTATED
 from curate.layout import LAYOUT, folders, layout_of, place
 from curate.schema import Stage
@@ -52,6 +51,7 @@ class Part:
     rows: int
     staged: bool = False  # whether `path` is a copy under RUN/input with the columns of schema.POOL
     images: bool = False  # whether rows of the copy say where their images lie
+    copy: files.Content | None = None  # what the copy holds
     kept: int = 0  # rows that the latest stage kept
 
 
@@ -67,6 +67,7 @@ class PartRecord:
     dead: dict[str, int] = field(default_factory=dict)  # by error
     figures: dict[str, float] = field(default_factory=dict)  # what else the step counted
     seconds: float = 0.0
+    wrote: dict[str, files.Content] = field(default_factory=dict)  # that the step wrote, by name
 
     def __post_init__(self) -> None:
         gone = sum(self.dropped.values()) + sum(self.dead.values())
@@ -127,28 +128,47 @@ class Run:
 
     def part(self, folder: str, index: int, ending: str = "parquet") -> str:
         """The URL of a part's file: `folder` is a stage, or ``STAGE/annotated``."""
-        return self.path(folder, f"part-{index:05d}.{ending}")
+        return self.path(part_name(folder, index, ending))
 
     def ledger(self, stage: Stage, index: int) -> str:
         """The URL of the rows that `stage` dropped from a part."""
-        return self.path("dropped", stage, f"part-{index:05d}.parquet")
+        return self.part(f"dropped/{stage}", index)
 
     def dead(self, stage: Stage, index: int) -> str:
         """The URL of the rows of a part that `stage` could not handle."""
-        return self.path("dead", stage, f"part-{index:05d}.parquet")
+        return self.part(f"dead/{stage}", index)
 
     def record(self, folder: str, index: int) -> PartRecord | None:
         """The record of a part at a step, if the part was done."""
         try:
-            return PartRecord(**files.read_json(self.part(folder, index, "json")))
+            found = files.read_document(self.part(folder, index, "json"))
+            held = {x: files.Content(*y) for x, y in found.pop("wrote", {}).items()}
+            return PartRecord(**found, wrote=held)
         except (CurateError, FileNotFoundError):
-            return None
-        except (json.JSONDecodeError, TypeError, AssertionError):
+            return None  # damaged: done again
+        except (TypeError, AttributeError, AssertionError):
             return None  # written by another version: done again
 
     def write_record(self, folder: str, index: int, record: PartRecord) -> None:
         """Mark a part done at a step; every other file of it must stand already."""
-        files.write_json(self.part(folder, index, "json"), asdict(record))
+        files.write_document(self.part(folder, index, "json"), asdict(record))
+
+    def rows(self, folder: str, index: int, ending: str = "parquet", **options: Any) -> pa.Table:
+        """A table of a part, checked against the record that vouches for it; see `files.read_table`.
+
+        `folder` is one that `part` takes, ``dropped/STAGE`` or ``dead/STAGE``.
+
+        Raises
+        ------
+        DamagedError
+            Where it is gone, or not what was written.
+        """
+        record = self.record(step_of(folder), index)
+        held = record.wrote.get(part_name(folder, index, ending)) if record else None
+        url = self.part(folder, index, ending)
+        if not files.exists(url):
+            raise DamagedError(url, "it is gone")
+        return files.read_table(url, content=held, **options)
 
     def retract(self, folder: str, index: int, *, own: str) -> None:
         """Take back that a part is done at a step, before any file of it changes.
@@ -177,7 +197,7 @@ class Run:
     def tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows of a stage, a part at a time, in order."""
         for index in self.done(folder):
-            yield files.read_table(self.part(folder, index), columns=columns)
+            yield self.rows(folder, index, columns=columns)
 
     def annotated(self, stage: Stage, index: int, names: Collection[str] | None = None) -> pa.Table:
         """What `stage` found out about a part's rows: those of these columns that it has, or all.
@@ -185,12 +205,13 @@ class Run:
         Columns that are made of stored embeddings stand in folders of their own.
         """
         folder = files.join(stage, ANNOTATED)
-        table = files.read_table(self.part(folder, index), present=names)
+        table = self.rows(folder, index, present=names)
         if stage is Stage.SCORE:
             for name in schema.DERIVED.names:
-                url = self.part(files.join(folder, name), index)
+                further = files.join(folder, name)
+                url = self.part(further, index)
                 if name in names if names is not None else files.exists(url):
-                    beside = files.read_table(url, columns=["uid", name])
+                    beside = self.rows(further, index, columns=["uid", name])
                     if names is not None or beside["uid"].equals(
                         table["uid"]
                     ):  # else of other rows
@@ -202,12 +223,18 @@ class Run:
         url = self.path("run.json")
         if not files.exists(url):
             return {}
-        state: dict[str, Any] = files.read_json(url)
-        return state
+        return files.read_document(url)
+
+    def begin(self, **values: object) -> None:
+        """Write a run.json in place of one that is lost: nothing of the run is known to be done."""
+        document = {"layout": self.layout, "state": "failed", **values}
+        files.write_document(self.path("run.json"), document)
 
     def update(self, **values: object) -> None:
         """Set keys of run.json."""
-        files.write_json(self.path("run.json"), {"layout": self.layout, **self.state(), **values})
+        files.write_document(
+            self.path("run.json"), {"layout": self.layout, **self.state(), **values}
+        )
 
     def content(self, digest: str) -> str:
         """`digest` of parts, with the retries since: they change rows under the same settings."""
@@ -229,6 +256,25 @@ def earlier(run: Run, stage: Stage) -> int:
     if digest is None or not run.makes(stage):
         return 0
     return sum(record.digest != digest for _, record in run.records(stage))
+
+
+def part_name(folder: str, index: int, ending: str = "parquet") -> str:
+    """The name of a part's file, relative to the run.
+
+    >>> part_name("dropped/score", 7)
+    'dropped/score/part-00007.parquet'
+    """
+    return f"{folder}/part-{index:05d}.{ending}"
+
+
+def step_of(folder: str) -> str:
+    """The folder of the step that writes to `folder`.
+
+    >>> step_of("dropped/score"), step_of("dedup/clusters")
+    ('score', 'dedup')
+    """
+    step = folder.removeprefix("dropped/").removeprefix("dead/")
+    return str(Stage.DEDUP) if step == CLUSTERS else step
 
 
 def part_index(name: str) -> int | None:

@@ -1,6 +1,5 @@
 """The run directory: names, records, totals, the state."""
 
-import json
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -123,7 +122,7 @@ def test_the_state_keeps_what_is_not_set_again(run: Run) -> None:
     run.update(state="running", seed=1)
     run.update(state="complete", parts=3)
     assert run.state() == {"layout": LAYOUT, "state": "complete", "seed": 1, "parts": 3}
-    assert json.loads(files.read_bytes(run.path("run.json"))) == run.state()
+    assert files.read_document(run.path("run.json")) == run.state()
     assert files.names(run.root) == ["run.json"]
 
 

@@ -242,13 +242,12 @@ def _advance(
 
 
 def funnel(stages: dict[str, Any], *, skips: Callable[[str], bool] = lambda stage: False) -> Table:
-    """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds of work.
+    """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds.
 
-    The work is that of all workers together, which go on side by side. `skips` says of which stage
-    nothing was done this time: it has none.
+    `skips` says of which stage nothing was done this time: it has no seconds.
     """
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("stage", "in", "kept", "dropped", "dead", "work"):
+    for name in ("stage", "in", "kept", "dropped", "dead", "seconds"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     table.add_column("why", style="dim")
     for stage in (str(s) for s in PART_STAGES if s in stages):
@@ -260,7 +259,7 @@ def funnel(stages: dict[str, Any], *, skips: Callable[[str], bool] = lambda stag
             why += f", {len(reasons) - 6} more"
         table.add_row(
             stage, f"{counts['rows']:,}", f"{counts['kept']:,}", f"{sum(dropped.values()):,}",
-            f"{sum(dead.values()):,}", "–" if skips(stage) else f"{counts['seconds']:,.1f} s", why,
+            f"{sum(dead.values()):,}", "–" if skips(stage) else f"{counts['seconds']:,.1f}", why,
         )  # fmt: skip
     return table
 
@@ -299,7 +298,7 @@ def summary(
         console.print(Text.assemble(("warning ", "bold yellow"), alarm))
     manifest = run.path(Stage.SHARDS, "manifest.json")
     if files.exists(manifest):
-        found = files.read_json(manifest)
+        found = files.read_document(manifest)
         n, pairs, size = len(found["shards"]), found["pairs"], found["bytes"] / 1e6
         console.print(
             f"shards  {run.path('shards')}  ({n:,} shards, {pairs:,} pairs, {size:,.1f} MB)"

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from curate import borrowed, config_file
 from curate.borrowed import open_run, source_kept
-from curate.commands.terminal import one_line_errors, out_console, shown
+from curate.commands.terminal import one_line_errors, out_console, shown, tell_incomplete
 from curate.lock import locked
 from curate.run import Run
 
@@ -41,6 +41,7 @@ def revoke(
         run = Run.at(run_directory)
         with source_kept(run), locked(run.root):
             borrowed.check(run, settings_only=True)
+            tell_incomplete(run)
             done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
             for line in revoking.said(done):
                 out_console.print(line)
@@ -59,7 +60,8 @@ def explain(
     with one_line_errors():
         run = Run.at(run_directory)
         with source_kept(run):
-            found = explaining.stories(open_run(run_directory), pair)
+            tell_incomplete(open_run(run_directory))
+            found = explaining.stories(run, pair)
         if as_json:
             stories = [asdict(story) for story in found]
             print(shown(json.dumps(stories, ensure_ascii=False, indent=1)))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from curate.borrowed import open_run
-from curate.commands.terminal import one_line_errors, out_console
+from curate.commands.terminal import one_line_errors, out_console, tell_incomplete
 from curate.errors import CurateError
 from curate.run import PART_STAGES, earlier
 from curate.schema import Stage
@@ -40,6 +40,7 @@ def subset(
                 f"{run_directory}: {chosen} is done for {done} of {parts} parts; go on with it"
                 f" first: curate run {run.path('config.yaml')}"
             )
+        tell_incomplete(run)
         pairs = write_subset(run, chosen, npy)
         out_console.print(f"{pairs:,} pairs kept by {chosen}  {npy}")
 

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from curate.commands.process import fill_streams, open_stream, status
 from curate.config import Config
-from curate.errors import CurateError, hidden
+from curate.damage import incomplete, remedy
+from curate.errors import CurateError, DamagedError, hidden
 from curate.lock import locked
 from curate.schema import Stage
 from curate.stores import told
@@ -87,7 +88,8 @@ def one_line_errors() -> Iterator[None]:
     except CurateError as error:
         if debugging():
             raise
-        line = shown(str(error)).replace("\n", "\\n")
+        told_of = f"{error}{remedy(error.url)}" if isinstance(error, DamagedError) else str(error)
+        line = shown(told_of).replace("\n", "\\n")
         error_console.print(Text.assemble(("error", "bold red"), " ", hidden(line)))
         raise typer.Exit(1) from None
 
@@ -103,6 +105,12 @@ def reporting(run: "Run") -> Iterator[None]:
             held.enter_context(locked(root, shared=True))
         held.enter_context(locked(run.path(Stage.REPORT)))
         yield
+
+
+def tell_incomplete(run: "Run") -> None:
+    """One line where what a command tells of a run is not of all of it."""
+    if told_of := incomplete(run):
+        error_console.print(Text.assemble(("warning", "bold yellow"), " ", told_of))
 
 
 def debugging() -> bool:

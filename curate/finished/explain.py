@@ -24,8 +24,9 @@ from curate.report.wording import explain as worded
 from curate.report.wording import survivor_in_words
 from curate.report.wording import value as in_words
 from curate.revocations import load_revocations
-from curate.run import ANNOTATED, PART_STAGES, Run
+from curate.run import ANNOTATED, PART_STAGES, Run, step_of
 from curate.schema import Stage
+from curate.stages.shards import shard_rows
 
 Row = dict[str, Any]
 
@@ -67,14 +68,14 @@ class _Pair:
     caption: str | None
     nth: int
 
-    def rows(self, url: str) -> list[int]:
-        """The rows of a file that are of such pairs.
-
-        Some files keep nothing but the uid of a pair.
-        """
-        if not files.exists(url):
+    def rows(self, run: Run, folder: str, index: int) -> list[int]:
+        """The rows of a part's table that are of such pairs; none where there is no table."""
+        if run.record(step_of(folder), index) is None:
             return []
-        table = files.read_table(url, columns=["uid", "url", "caption"])
+        return self.among(run.rows(folder, index, columns=["uid", "url", "caption"]))
+
+    def among(self, table: pa.Table) -> list[int]:
+        """The rows of a table that are of such pairs; some keep nothing but the uid of a pair."""
         found = _is(table["uid"], self.uid)
         for name, value in (("url", self.url), ("caption", self.caption)):
             found = pc.and_(found, pc.or_(pc.is_null(table[name]), _is(table[name], value)))
@@ -129,23 +130,17 @@ def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, _Pair]]:
     """Each pair with that value, and its part."""
     for index in run.done(Stage.PREPARE):
         seen: Counter[tuple[str | None, ...]] = Counter()
-        for url in (
-            run.part(Stage.PREPARE, index),
-            run.ledger(Stage.PREPARE, index),
-            run.dead(Stage.PREPARE, index),
-        ):
-            if not pc.any(_is(files.read_table(url, columns=[column])[column], value)).as_py():
-                continue
-            table = files.read_table(url, columns=["uid", "url", "caption"])
+        for folder in (Stage.PREPARE, f"dropped/{Stage.PREPARE}", f"dead/{Stage.PREPARE}"):
+            table = run.rows(folder, index, columns=["uid", "url", "caption"])
             for row in table.filter(_is(table[column], value)).to_pylist():
                 same = row["uid"], row["url"], row["caption"]
                 yield index, _Pair(*same, nth=seen[same])
                 seen[same] += 1
 
 
-def _at(url: str, row: int) -> Row:
-    """A row of a file."""
-    return files.read_table(url).slice(row, 1).to_pylist()[0]  # type: ignore[no-any-return]
+def _at(run: Run, folder: str, index: int, row: int) -> Row:
+    """A row of a part's table."""
+    return run.rows(folder, index).slice(row, 1).to_pylist()[0]  # type: ignore[no-any-return]
 
 
 def _annotated(run: Run, stage: Stage, index: int, row: int | None) -> Row:
@@ -155,7 +150,7 @@ def _annotated(run: Run, stage: Stage, index: int, row: int | None) -> Row:
     found: Row = {}
     for name in (folder, *(files.join(folder, x) for x in further)):
         if row is not None and files.exists(run.part(name, index)):
-            found |= _at(run.part(name, index), row)
+            found |= _at(run, name, index, row)
     return found
 
 
@@ -167,11 +162,11 @@ def _story(run: Run, config: Config, index: int, pair: _Pair, earlier: list[int]
     kept: Row = {}
     for stage in PART_STAGES:
         before, annotated = kept, _annotated(run, stage, index, at)
-        rows = pair.rows(run.part(stage, index))
+        rows = pair.rows(run, stage, index)
         stays = pair.nth < len(rows)
         if stays:
             at = rows[pair.nth]
-            kept = _at(run.part(stage, index), at)
+            kept = _at(run, stage, index, at)
         columns = {**annotated, **(kept if stays else {})}
         added = {
             name: value
@@ -189,10 +184,10 @@ def _story(run: Run, config: Config, index: int, pair: _Pair, earlier: list[int]
             chapters.append(Chapter(stage, "kept", added, others=others))
             continue
         left = pair.nth - len(rows)
-        ledger, dead = run.ledger(stage, index), run.dead(stage, index)
-        dropped = pair.rows(ledger)
+        ledger, dead = f"dropped/{stage}", f"dead/{stage}"
+        dropped = pair.rows(run, ledger, index)
         if left < len(dropped):
-            gone = _at(ledger, dropped[left])
+            gone = _at(run, ledger, index, dropped[left])
             reason, value = gone["reason"], gone["value"] or ""
             why = worded(reason, config=config) + _cut(run, config, stage, reason)
             others, standing = (), {}
@@ -202,8 +197,8 @@ def _story(run: Run, config: Config, index: int, pair: _Pair, earlier: list[int]
                 why, standing = f"{why} {survivor_in_words(config)}", _standing(before, config)
             chapters.append(Chapter(stage, "dropped", added, reason, value, why, others, standing))
             break
-        if left - len(dropped) < len(broken := pair.rows(dead)):
-            failed = _at(dead, broken[left - len(dropped)])
+        if left - len(dropped) < len(broken := pair.rows(run, dead, index)):
+            failed = _at(run, dead, index, broken[left - len(dropped)])
             reason, value = failed["error"], failed["detail"] or ""
             why = worded(reason, config=config)
             chapters.append(Chapter(stage, "dead", added, reason, value, why))
@@ -240,9 +235,11 @@ def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> An
     if not files.exists(url) or not ids:
         return len(ids)
     filters = [("language", "=", kept["language"]), ("entry_id", "in", ids)]
-    rows = files.read_table(url, filters=filters).to_pylist()
+    held = run.state().get("files", {}).get(f"{Stage.BALANCE}/entries.parquet")
+    content = files.Content(*held) if held else None
+    rows = files.read_table(url, content=content, filters=filters).to_pylist()
     ahead = [stage for stage in PART_STAGES if stage is not Stage.BALANCE and run.done(stage)]
-    if pair.nth >= len(pair.rows(run.part(ahead[-1], index))):
+    if pair.nth >= len(pair.rows(run, ahead[-1], index)):
         return "; ".join(row["entry"] for row in rows)
     return "; ".join(
         f"{row['entry']} ({row['count']:,} pairs, p {row['probability']:.3g})" for row in rows
@@ -252,17 +249,14 @@ def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> An
 def _cluster(run: Run, stage: Stage, survivor: str) -> Iterator[Row]:
     """The pairs that a stage dropped for a survivor."""
     for index in run.done(stage):
-        table = files.read_table(run.ledger(stage, index), filters=[("value", "=", survivor)])
+        table = run.rows(f"dropped/{stage}", index, filters=[("value", "=", survivor)])
         yield from table.select(["uid", "url", "caption", "reason"]).to_pylist()
 
 
 def _survivors(run: Run, config: Config, stage: Stage, uid: str) -> Iterator[Row]:
     """The pair that a stage kept in the place of others; several where some have the same uid."""
     for index in run.done(stage):
-        url = run.part(stage, index)
-        if not pc.any(_is(files.read_table(url, columns=["uid"])["uid"], uid)).as_py():
-            continue
-        for row in files.read_table(url, filters=[("uid", "=", uid)]).to_pylist():
+        for row in run.rows(stage, index, filters=[("uid", "=", uid)]).to_pylist():
             if stage is not Stage.DEDUP or row["cluster_size"] > 1:
                 told = {name: row[name] for name in ("uid", "url", "caption")}
                 told["reason"] = "survivor"
@@ -274,13 +268,13 @@ def _survivors(run: Run, config: Config, stage: Stage, uid: str) -> Iterator[Row
 def _shard(run: Run, pair: _Pair, earlier: list[int]) -> Row | None:
     """Shard and key of a pair."""
     last = [stage for stage in PART_STAGES if run.done(stage)][-1]
-    nth = pair.nth + sum(len(pair.rows(run.part(last, index))) for index in earlier)
+    nth = pair.nth + sum(len(pair.rows(run, last, index)) for index in earlier)
     for name in files.names(run.path(Stage.SHARDS)):
         if name.endswith(".parquet"):
-            url = run.path(Stage.SHARDS, name)
-            rows = pair.rows(url)
+            table = shard_rows(run, name.removesuffix(".parquet"))
+            rows = pair.among(table)
             if nth < len(rows):
-                key = _at(url, rows[nth])["key"]
+                key = table["key"][rows[nth]].as_py()
                 return {"shard": name.removesuffix(".parquet") + ".tar", "key": key}
             nth -= len(rows)
     return None

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from curate import borrowed, config_file, files, lock
 from curate.config import Balance, Beam, Config
+from curate.damage import check
 from curate.errors import CurateError
 from curate.planning.asked import enabled_stages
 from curate.planning.assets import check_metadata
@@ -53,6 +54,7 @@ def open_source(url: str) -> Source:
             f"{url} is not complete (its state is {state['state']}); go on with it first:"
             f" curate run {run.path('config.yaml')}"
         )
+    check(run)
     config = config_file.load(run.path("config.yaml"))
     if not config.prepare.metadata:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")

@@ -51,6 +51,9 @@ def recount(run: Run, config: Config, *, stage: Stage, folder: str, reads: str, 
         dropped=dict(sorted(dropped.items())),
         dead=dict(sorted(dead.items())),
         figures=figures,
+        wrote={
+            name: files.content_again(run.path(name), old) for name, old in record.wrote.items()
+        },
     )
     if now != record:
         run.write_record(folder, index, now)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate import config_file, files, revocations
 from curate.borrowed import borrowed_by
+from curate.damage import check_content, whole_files
 from curate.errors import CurateError
 from curate.finished.revoked_files import Rewriter, indices_of, read_or_empty
 from curate.ops.selection.blocklists import hashes_of, lines_of
@@ -114,6 +115,7 @@ def revoke(run: Run, listed: Rows | None) -> Revoked:
         done.append(_apply(run, revocations.rows_of(run)))
     unknown: tuple[str, ...] = ()
     if listed is not None:
+        check_content(run)
         if run.source:
             _check_source(run, listed)
         found, unknown = _resolve(run, listed)
@@ -203,7 +205,10 @@ def _apply(run: Run, rows: Rows) -> Rewriter:
     rewriter = Rewriter(run, revocations.write(run, rows), config, tuple(stages))
     rewriter.rewrite()
     counts = {str(stage): totals(run, Stage(stage)) for stage in run.state().get("stages", {})}
-    run.update(stages=counts, revoked=revocations.digest(rows), borrowed=borrowed_by(run))
+    run.update(
+        stages=counts, revoked=revocations.digest(rows), borrowed=borrowed_by(run),
+        files=whole_files(run),
+    )  # fmt: skip
     return rewriter
 
 

@@ -8,7 +8,7 @@ all later parts and rebalanced runs hold, stay true.
 """
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 import numpy as np
@@ -28,7 +28,17 @@ from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
 from curate.report.sweeps import SWEEP
 from curate.revocations import Revocations
-from curate.run import ANNOTATED, CLUSTERS, PAIRS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
+from curate.run import (
+    ANNOTATED,
+    CLUSTERS,
+    PAIRS,
+    PART_STAGES,
+    PLACES_FILE,
+    SUBSET,
+    Run,
+    part_index,
+    part_name,
+)
 from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.clusters import without_rows
@@ -240,10 +250,10 @@ class Rewriter:
         if run.source is not None or Stage.DEDUP not in self.stages:
             return
         url = run.path(Stage.DEDUP, "clusters.json")
-        found = files.read_json(url) if files.exists(url) else {PAIRS: 0}
+        found = files.read_document(url) if files.exists(url) else {PAIRS: 0}
         if PAIRS not in found:
             pairs = sum(record.rows for _, record in run.records(Stage.DEDUP))
-            files.write_json(url, {**found, PAIRS: pairs})
+            files.write_document(url, {**found, PAIRS: pairs})
         reads = str(self.stages[self.stages.index(Stage.DEDUP) - 1])
         for index in indices_of(self.run, CLUSTERS):
             if files.exists(run.part(CLUSTERS, index, _STAGED)):
@@ -261,7 +271,11 @@ class Rewriter:
             index = part_index(name)
             if name.endswith(_STAGED) and index is not None:
                 staged = self.run.part(CLUSTERS, index, _STAGED)
-                files.write_table(self.run.part(CLUSTERS, index), files.read_table(staged))
+                url = self.run.part(CLUSTERS, index)
+                held = files.write_table(url, files.read_table(staged))
+                if record := self.run.record(Stage.DEDUP, index):
+                    vouched = {**record.wrote, part_name(CLUSTERS, index): held}
+                    self.run.write_record(Stage.DEDUP, index, replace(record, wrote=vouched))
                 files.remove(staged)
 
 

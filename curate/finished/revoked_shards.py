@@ -6,19 +6,20 @@ else by the samples in the tar: an interrupted run leaves tars alone, and those 
 
 import json
 import tarfile
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from curate import files
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 from curate.ops.tar import TarWriter
 from curate.reasons import SUCCESS
 from curate.revocations import Revocations
 from curate.run import MANIFEST, Run
 from curate.schema import Stage
-from curate.stages.shards import write_manifest
+from curate.stages.shards import read_stats, write_manifest
 
 _ENDINGS = (".tar", ".parquet", "_stats.json")
 _ROWS = pa.schema(
@@ -60,9 +61,9 @@ class _Shard:
 
     def stats(self) -> dict[str, Any] | None:
         """Its statistics; where they are lost, those that a run takes for a shard that stands."""
-        if self.exists("_stats.json"):
-            stats: dict[str, Any] = files.read_json(f"{self.url}_stats.json")
-            return stats
+        with suppress(DamagedError):
+            if self.exists("_stats.json"):
+                return files.read_document(f"{self.url}_stats.json")
         if not self.listed:
             return None
         return {
@@ -77,7 +78,11 @@ class _Shard:
             return None
         if files.size(f"{self.url}.tar") != stats["bytes"]:
             return None
-        table = files.read_table(f"{self.url}.parquet", present=_ROWS.names)
+        try:
+            content = files.Content(*stats["parquet"]) if "parquet" in stats else None
+            table = files.read_table(f"{self.url}.parquet", content=content, present=_ROWS.names)
+        except DamagedError:
+            return None
         return table if len(table) == stats["count"] else None
 
     def seen(self) -> pa.Table | None:
@@ -100,7 +105,7 @@ def rewrite_shards(run: Run, revoked: Revocations) -> RewrittenShards:
     folder, url = run.path(Stage.SHARDS), run.path(Stage.SHARDS, MANIFEST)
     manifest: dict[str, Any] = {"digest": "", "shards": []}
     if files.exists(url):
-        manifest = files.read_json(url)
+        manifest = files.read_document(url)
     listed = {one["name"] for one in manifest["shards"]}
     stems = {x.removesuffix(ending) for x in files.names(folder) for ending in _ENDINGS}
     done: dict[str, list[str]] = {"rewritten": [], "removed": [], "unreadable": []}
@@ -135,19 +140,21 @@ def _rewrite(shard: _Shard, revoked: Revocations) -> str | None:
         shard.remove()
         return "removed"
     if stats is not None:
-        files.write_json(f"{shard.url}_stats.json", {**stats, "writing": True})
+        files.write_document(f"{shard.url}_stats.json", {**stats, "writing": True})
     if stats is not None or not same:
         size, sha256 = keep_samples(f"{shard.url}.tar", left)
     _keep_rows(f"{shard.url}.parquet", revoked, keys=left["key"])
     if stats is None:
         return None if same else "rewritten"
     n, before = len(left), stats.get("count", len(rows))
-    now = {
+    now: dict[str, Any] = {
         "count": n, "successes": n, "status_dict": {SUCCESS: n}, "bytes": size, "sha256": sha256,
     }  # fmt: skip
     lost = stats.get("revoked", 0) + before - n
     was_stopped = stats.pop("writing", False)
-    files.write_json(f"{shard.url}_stats.json", {**stats, **now, "revoked": lost})
+    if shard.exists(".parquet"):
+        now["parquet"] = files.content_of(files.read_bytes(f"{shard.url}.parquet"))
+    files.write_document(f"{shard.url}_stats.json", {**stats, **now, "revoked": lost})
     return "rewritten" if was_stopped or not same else None
 
 
@@ -166,17 +173,11 @@ def _keep_rows(url: str, revoked: Revocations, *, keys: pa.ChunkedArray) -> None
 
 
 def _write_manifest(run: Run, manifest: dict[str, Any]) -> None:
-    shards = []
-    for one in manifest["shards"]:
-        url = run.path(Stage.SHARDS, f"{one['name']}_stats.json")
-        if files.exists(url):
-            found = files.read_json(url)
-            shards.append(
-                {
-                    "name": one["name"], "pairs": found["count"], "bytes": found["bytes"],
-                    "sha256": found["sha256"],
-                }
-            )  # fmt: skip
+    shards = [
+        asdict(read_stats(run, one["name"])[1])
+        for one in manifest["shards"]
+        if files.exists(run.path(Stage.SHARDS, f"{one['name']}_stats.json"))
+    ]
     pairs, size = (sum(shard[key] for shard in shards) for key in ("pairs", "bytes"))
     now = {**manifest, "pairs": pairs, "bytes": size, "shards": shards}
     if now != manifest:

@@ -101,8 +101,7 @@ def _curves(source: Source, counts: Counts, *, ts: Sequence[float], reference: s
             for language, found in counts.items()
         }
         for part in source.parts:
-            url = source.run.part(source.reads, part.index)
-            table = files.read_table(url, columns=["language", "matches"])
+            table = source.run.rows(source.reads, part.index, columns=["language", "matches"])
             for language, rows in by_language(table):
                 expected[language].add(table["matches"].take(rows))
         for language, one in expected.items():

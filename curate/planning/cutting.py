@@ -6,6 +6,7 @@ an error, which `prepare` finds dead: so pairs are conserved from the first file
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Config
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.ops.pool.tables import parquet_row_groups, read_batches
 from curate.planning.inputs import pool_format
@@ -47,8 +48,7 @@ def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_d
         Where no rows are found, or more cannot be read than `input.max_dead_fraction` allows.
     """
     fraction = config.input.max_dead_fraction
-    if config.input.columns.kept:
-        input_digest = files.digest_of(input_digest, config.input.columns.kept)
+    input_digest = pool_digest(input_digest, config)
     found = _load(run, inputs, input_digest)
     if found is not None:
         _check_files(found.unreadable, files=len(inputs), fraction=fraction)
@@ -63,21 +63,43 @@ def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_d
         raise
     paths = [one["path"] for one in inputs]
     stored = {**asdict(found), "format": FORMAT, "digest": input_digest, "paths": paths}
-    files.write_json(run.path("input", "parts.json"), stored)
+    files.write_document(run.path("input", "parts.json"), stored)
     return found
+
+
+def pool_digest(input_digest: str, config: Config) -> str:
+    """The digest of a pool's parts: of its files, and of the columns that travel with them."""
+    kept = config.input.columns.kept
+    return files.digest_of(input_digest, kept) if kept else input_digest
+
+
+def parts_digest(run: Run) -> str | None:
+    """The digest of the parts that stand in a run; None where there are none."""
+    url = run.path("input", "parts.json")
+    with suppress(DamagedError):
+        if files.exists(url):
+            return str(files.read_document(url).get("digest"))
+    return None
 
 
 def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cut | None:
     url = run.path("input", "parts.json")
     if not files.exists(url):
         return None
-    found = files.read_json(url)
-    if found.pop("digest") != input_digest or found.pop("format") != FORMAT:
+    try:
+        found = files.read_document(url)
+    except DamagedError:
+        return None  # cut again
+    if found.pop("digest", None) != input_digest or found.pop("format", None) != FORMAT:
         return None
     parts = tuple(_here(run, Part(**part)) for part in found["parts"])
     in_place = any(part.images or not part.staged for part in parts)
     if in_place and found["paths"] != [one["path"] for one in inputs]:
         return None  # the pool has moved
+    sizes = files.sizes(run.path("input"))
+    copies = ((part.path.rpartition("/")[2], part.copy) for part in parts if part.copy)
+    if any(sizes.get(name) != held.size for name, held in copies):
+        return None  # a copy is damaged
     return Cut(
         parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
         tuple(found["unreadable"]),
@@ -86,15 +108,17 @@ def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cu
 
 def _here(run: Run, part: Part) -> Part:
     """A part whose rows are copied into the run, wherever the run stands by now."""
-    copy = run.path("input", part.path.rpartition("/")[2])
-    return replace(part, path=copy) if part.staged else part
+    if not part.staged:
+        return part
+    url = run.path("input", part.path.rpartition("/")[2])
+    return replace(part, path=url, copy=files.Content(*part.copy) if part.copy else None)
 
 
 def source_of(run: Run, part: Part) -> tuple[str, int]:
     """The file of the pool that a part is of, and how many of its rows come before the part."""
     if not part.staged:
         return part.path, part.start
-    found = files.read_json(run.path("input", "parts.json"))
+    found = files.read_document(run.path("input", "parts.json"))
 
     def number(path: str) -> int:
         return int(path.rpartition("/")[2].split("-")[1])
@@ -153,9 +177,9 @@ def _cut_file(path: str, *, pool: PoolFormat, name: str, copies: str, size: int)
     bad_rows = 0
     for k, table in enumerate(_rechunk(tables, size)):
         copy = f"{copies}-{k:05d}.parquet"
-        files.write_table(copy, table)
+        held = files.write_table(copy, table)
         has_images = table["size"].null_count < len(table)
-        parts.append(Part(k, copy, 0, len(table), staged=True, images=has_images))
+        parts.append(Part(k, copy, 0, len(table), staged=True, images=has_images, copy=held))
         details = table.filter(pc.equal(table["error"], ErrorCode.BAD_ROW))["detail"]
         bad_rows += len(details)
         bad = bad or details[:1].to_pylist()

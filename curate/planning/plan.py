@@ -1,6 +1,6 @@
 """What a run will do: the pool cut into parts, the stages that run and a digest for each step."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow as pa
 from curate import files, lock, schema
 from curate.borrowed import target_options
 from curate.config import LOCAL_RUNNER, Config, Rule
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 from curate.machine import allow_requests
 from curate.planning.asked import (
     added_columns,
@@ -18,7 +18,7 @@ from curate.planning.asked import (
     rules_at,
 )
 from curate.planning.assets import check_assets, check_block_lists
-from curate.planning.cutting import cut
+from curate.planning.cutting import cut, parts_digest, pool_digest
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
 from curate.planning.inputs import find_inputs, find_pool, pool_format
 from curate.planning.pool_columns import with_column_types
@@ -70,7 +70,7 @@ def make_plan(config: Config) -> Plan:
     """
     if not config.out:
         raise CurateError("no output folder: give --out RUN or the key `out`")
-    run = Run.to(config.out)
+    run = _opened(config.out)
     stages = enabled_stages(config)
     config = with_column_types(config)
     for rule in config.select:
@@ -106,8 +106,42 @@ def make_plan(config: Config) -> Plan:
                 notes=found_pool.notes)  # fmt: skip
 
 
+def _opened(out: str) -> Run:
+    """The run at `out`, of a damaged or lost run.json too: what else stands tells its layout."""
+    try:
+        run = Run.to(out)
+        if run.state():
+            return run
+    except DamagedError:
+        run = Run(files.absolute(out).rstrip("/"))
+    known = run.path("records"), run.path("input")
+    older = not files.exists(known[0]) and files.exists(files.join(run.root, Stage.PREPARE))
+    return replace(run, layout=1) if older and files.exists(known[1]) else run
+
+
+def _state(run: Run, input_digest: str, config: Config) -> dict[str, Any]:
+    """The content of run.json; where that is lost, of a new one if the parts are of this input."""
+    lost: DamagedError | None = None
+    try:
+        if state := run.state():
+            return state
+    except DamagedError as error:
+        lost = error
+    if parts_digest(run) == pool_digest(input_digest, config) and files.exists(
+        run.path(Stage.PREPARE)
+    ):
+        run.begin(input_digest=input_digest)
+        return run.state()
+    if lost:
+        raise CurateError(
+            f"{lost}; without it nothing tells what {run.root} is a run of: give another --out, or"
+            " remove that folder"
+        )
+    return {}
+
+
 def _check_out(run: Run, input_digest: str, config: Config) -> None:
-    state = run.state()
+    state = _state(run, input_digest, config)
     if source := state.get("source"):
         options = target_options(config.balance)
         raise CurateError(

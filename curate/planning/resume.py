@@ -6,12 +6,14 @@ behind a barrier (dedup, a quantile, balance, shards) the step before must be va
 What took long and would only be removed (images, scores, embeddings) is never removed: that is refused.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from curate import borrowed, files
 from curate.config import Rule
 from curate.cuts import FILE as CUTS
-from curate.errors import CurateError
+from curate.damage import short_files, take_back
+from curate.errors import CurateError, DamagedError
 from curate.planning.digests import score_folder
 from curate.planning.plan import Plan
 from curate.run import (
@@ -43,6 +45,7 @@ class Standing:
     failed: dict[int, int] = field(default_factory=dict)  # rows that were fetched again, by part
     parts: int = field(default=0, compare=False)  # of the plan
     changed: tuple[str, ...] = ()  # settings of how to ask that are new, though what failed stands
+    damaged: tuple[str, ...] = ()  # files of parts that do not count as done for it, by name
     idle: bool = False  # whether all stands, the report as well
 
     def skips(self, stage: str) -> bool:
@@ -121,6 +124,7 @@ def settle(plan: Plan) -> Standing:
     before = {part.index for part in plan.parts}
     everything = len(before)
     clustered = False
+    damaged: list[str] = []
     for folder in folders:
         digest = plan.digests[folder]
         whole = len(before) == everything
@@ -129,8 +133,12 @@ def settle(plan: Plan) -> Standing:
         if not whole:
             files.remove(run.path(folder, CUTS))
         now = set()
+        short = short_files(run, folder) if run.makes(Stage(folder.split("/")[0])) else {}
         for index, record in run.records(folder):
-            if record.digest != digest.chain:
+            if index in short:
+                damaged += short[index]
+                take_back(run, folder, index, short[index], own=digest.own)
+            elif record.digest != digest.chain:
                 stale[folder] = stale.get(folder, 0) + 1
             elif index in before and (whole or not barrier):
                 now.add(index)
@@ -145,14 +153,16 @@ def settle(plan: Plan) -> Standing:
     _remove_subsets(plan, stands=len(before) == everything)
     if Stage.SHARDS in plan.stages:
         _settle_shards(plan, whole=len(before) == everything)
-    return Standing(valid, stale, clustered, parts=everything)
+    return Standing(valid, stale, clustered, parts=everything, damaged=tuple(damaged))
 
 
 def _settle_shards(plan: Plan, *, whole: bool) -> None:
     """Take back what says that a set is finished, where it is to be another; the tars stay for now."""
     run, digest = plan.run, plan.digests[Stage.SHARDS].chain
     url = run.path(Stage.SHARDS, MANIFEST)
-    same = whole and files.exists(url) and files.read_json(url).get("digest") == digest
+    same = False
+    with suppress(DamagedError):
+        same = whole and files.exists(url) and files.read_document(url).get("digest") == digest
     for name in files.names(run.path(Stage.SHARDS)):
         told = name in (MANIFEST, SIZES, CARD)
         if not same and (told or (name.endswith(".json") and not whole)):
@@ -205,7 +215,8 @@ def _clusters_stand(plan: Plan, digest: str, *, whole: bool) -> bool:
     url = plan.run.path(Stage.DEDUP, "clusters.json")
     if not files.exists(url):
         return False
-    if whole and files.read_json(url)["digest"] == digest:
-        return True
+    with suppress(DamagedError):
+        if whole and files.read_document(url)["digest"] == digest:
+            return True
     files.remove(url)
     return False

@@ -124,7 +124,7 @@ def _upstream(run: Run) -> Stage:
 def _verdict(run: Run, *, pairs_in: int) -> tuple[int, dict[str, int]]:
     """The pairs that the policies were looked at with, and what each would drop of these."""
     url = run.path(Stage.DEDUP, "clusters.json")
-    found = files.read_json(url) if files.exists(url) else {"would_drop": {}}
+    found = files.read_document(url) if files.exists(url) else {"would_drop": {}}
     return found.get(PAIRS, pairs_in), found["would_drop"]
 
 
@@ -155,7 +155,7 @@ def _sizes(run: Run, shrunk: dict[str, int]) -> tuple[NDArray[np.int64], list[tu
     top: list[tuple[int, Example]] = []
     for index in run.done(Stage.DEDUP):
         columns = ["uid", "url", "caption", "cluster", "cluster_size"]
-        table = files.read_table(run.part(Stage.DEDUP, index), columns=columns)
+        table = run.rows(Stage.DEDUP, index, columns=columns)
         rows = table.filter(pc.equal(table["cluster"], table["uid"]))
         if shrunk:
             unseen -= set(rows["cluster"].to_pylist())
@@ -183,7 +183,7 @@ def _shrunk(run: Run) -> dict[str, int]:
     for index in run.done(Stage.DEDUP):
         url = run.part(VERDICTS, index)
         if files.exists(url):
-            table = files.read_table(url, columns=["row", "cluster", "size"])
+            table = run.rows(VERDICTS, index, columns=["row", "cluster", "size"])
             for row in table.filter(pc.is_null(table["row"])).to_pylist():
                 left[row["cluster"]] = left.get(row["cluster"], row["size"]) - 1
     return left
@@ -203,7 +203,7 @@ def _preferred(run: Run, config: Config, shown: Sequence[Example]) -> dict[Key, 
     told = {pair.key: "" for pair in shown} if names else {}
     for part in sorted({part for part, *_ in told}):
         columns = ["uid", "url", "caption", *dict.fromkeys(names)]
-        table = files.read_table(run.part(_upstream(run), part), columns=columns)
+        table = run.rows(_upstream(run), part, columns=columns)
         uids = pa.array(sorted({key[1] for key in told}), pa.string())
         for row in table.filter(pc.is_in(table["uid"], value_set=uids)).to_pylist():
             key = part, row["uid"], row["url"], row["caption"]

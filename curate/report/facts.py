@@ -239,7 +239,7 @@ def _shards(run: Run) -> tuple[Shard, ...] | None:
         return None
     return tuple(
         Shard(one["name"], int(one["pairs"]), int(one["bytes"]), one["sha256"])
-        for one in files.read_json(url)["shards"]
+        for one in files.read_document(url)["shards"]
     )
 
 

@@ -141,9 +141,9 @@ def count(run: Run) -> Tally:
     tally = Tally()
     folder = files.join(Stage.DOWNLOAD, ANNOTATED)
     for index in run.done(folder):
-        urls = files.read_table(run.part(Stage.PREPARE, index), columns=["url"])
+        urls = run.rows(Stage.PREPARE, index, columns=["url"])
         columns = ["outcome", "image_bytes"]
-        found = files.read_table(run.part(folder, index), columns=columns)
+        found = run.rows(folder, index, columns=columns)
         tally.add(urls["url"], *(found[name] for name in columns))
     return tally
 

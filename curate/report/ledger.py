@@ -54,8 +54,7 @@ def rows_left(run: Run, stage: Stage, *, kind: str) -> Iterator[tuple[int, pa.Ta
     present = set(files.names(run.path(kind, stage)))
     for index in run.done(stage):
         if f"part-{index:05d}.parquet" in present:
-            url = run.ledger(stage, index) if kind == "dropped" else run.dead(stage, index)
-            yield index, files.read_table(url)
+            yield index, run.rows(f"{kind}/{stage}", index)
 
 
 def smallest(table: pa.Table, *, part: int, n: int, reason: str, value: str) -> list[Example]:
@@ -123,6 +122,6 @@ def kept_examples(run: Run, stage: Stage, *, n: int) -> tuple[Example, ...]:
     """The `n` pairs with the smallest uids among those that `stage` kept."""
     examples: list[Example] = []
     for index in run.done(stage):
-        table = files.read_table(run.part(stage, index), columns=["uid", "url", "caption"])
+        table = run.rows(stage, index, columns=["uid", "url", "caption"])
         examples = merged([*examples, *smallest(table, part=index, n=n, reason="", value="")], n=n)
     return tuple(examples)

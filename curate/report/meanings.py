@@ -54,7 +54,7 @@ def _pairs(run: Run, uids: list[str]) -> dict[str, Example]:
     wanted = pa.array(uids, pa.string())
     found: dict[str, Example] = {}
     for index in run.done(Stage.SCORE) if uids else ():
-        table = files.read_table(run.part(Stage.SCORE, index), columns=["uid", "url", "caption"])
+        table = run.rows(Stage.SCORE, index, columns=["uid", "url", "caption"])
         for row in table.filter(pc.is_in(table["uid"], value_set=wanted)).to_pylist():
             found.setdefault(row["uid"], Example(index, row["uid"], row["url"], row["caption"]))
     return found

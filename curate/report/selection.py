@@ -103,7 +103,7 @@ def scores(run: Run, config: Config) -> tuple[Scores, ...]:
     parts: dict[str, dict[str, Grid]] = {name: {} for name in columns}
     for index in run.done(before):
         table = run.annotated(Stage.SCORE, index, ["uid", *columns])
-        pairs = files.read_table(run.part(reads, index), columns=["uid", "language"])
+        pairs = run.rows(reads, index, columns=["uid", "language"])
         if not pairs["uid"].equals(table["uid"]):
             continue  # a run that is not finished: these scores are of other pairs
         _count(table, pairs["language"], wholes, parts, extents, side="before")

@@ -78,7 +78,7 @@ def show(run: Run, strips: Sequence[Strip], *, reads: Stage) -> dict[Strip, tupl
     for index in run.done(files.join(Stage.SCORE, ANNOTATED)) if strips else ():
         table = run.annotated(Stage.SCORE, index, ["uid", *columns])
         names = ["uid", "url", "caption", "language"]
-        pairs = files.read_table(run.part(reads, index), columns=names)
+        pairs = run.rows(reads, index, columns=names)
         if not pairs["uid"].equals(table["uid"]):
             continue  # a run that is not finished: these scores are of other pairs
         for strip, so_far in found.items():

@@ -33,7 +33,7 @@ def thumbnails(run: Run, examples: Iterable[Example]) -> dict[Key, str]:
         uids, urls, captions = (pa.array([key[k] for key in keys], pa.string()) for k in (1, 2, 3))
         shown = dict(zip(_named(uids, pair_uids(urls, captions)), keys, strict=True))
         columns = ["uid", "pair", "tar_offset", "tar_size"]
-        table = files.read_table(run.part(folder, part), columns=columns)
+        table = run.rows(folder, part, columns=columns)
         ours = pc.is_in(table["uid"], value_set=uids)
         rows = table.filter(pc.and_(ours, pc.is_valid(table["tar_offset"])))
         if not len(rows):

@@ -56,7 +56,7 @@ class CountEntries(beam.DoFn):
     def process(self, part: Part) -> Iterator[dict[str, Any]]:
         """Count the matches of one part."""
         columns = ["language", "matches"]
-        table = files.read_table(self._run.part(self._reads, part.index), columns=columns)
+        table = self._run.rows(self._reads, part.index, columns=columns)
         found = {}
         for language, rows in by_language(table):
             ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
@@ -134,7 +134,7 @@ class Sizes(beam.DoFn):
     def process(self, part: Part, counts: Counts, grid: Any) -> Iterator[tuple[int, Any]]:
         """The expected sizes of one part."""
         columns = ["language", "matches"]
-        table = files.read_table(self._run.part(self._reads, part.index), columns=columns)
+        table = self._run.rows(self._reads, part.index, columns=columns)
         sizes = np.zeros(len(grid))
         rows = [(x, table["matches"].take(pa.array(r))) for x, r in by_language(table)]
         for k, t in enumerate(grid):

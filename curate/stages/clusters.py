@@ -295,6 +295,6 @@ def say(
         for policy, forest in sorted(found)
     }
     document = {"digest": digest, "policy": list(rule.policy), "would_drop": would_drop}
-    files.write_json(run.path(Stage.DEDUP, "clusters.json"), document)
+    files.write_document(run.path(Stage.DEDUP, "clusters.json"), document)
     files.remove(run.path(KEYS))
     return parts

@@ -49,8 +49,7 @@ class DerivedStep(PartStep):
 
     def uids(self, part: Part) -> pa.ChunkedArray:
         """The uids of the scored rows."""
-        url = self.run.part(SCORED, part.index)
-        return files.read_table(url, columns=["uid"])["uid"]
+        return self.run.rows(SCORED, part.index, columns=["uid"])["uid"]
 
     def output(self, part: Part, values: Any, known: NDArray[np.bool_]) -> PartOutput:
         """The column, null where a row has no embedding."""

@@ -11,16 +11,19 @@ the process was killed is not fetched again; in a remote one it fetches the part
 """
 
 import hashlib
+import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
+from curate.errors import DamagedError
 from curate.ops.hashing import pair_uids
 from curate.ops.images.decoder import isolated
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
@@ -31,7 +34,7 @@ from curate.ops.web.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fe
 from curate.ops.web.optout import read_list
 from curate.ops.web.review import Review
 from curate.reasons import SUCCESS, DropReason
-from curate.run import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run
+from curate.run import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run, part_name
 from curate.schema import Stage
 from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
@@ -48,12 +51,35 @@ def member_name(uid: str, encode_format: str) -> str:
 
 
 def read_images(run: Run, part: int, rows: pa.Table, *, encode_format: str) -> Iterator[bytes]:
-    """The stored image of each row of a part, in order; `rows` has uid, tar_offset, tar_size."""
-    with files.open_read(run.part(Stage.DOWNLOAD, part, "tar")) as tar:
-        columns = (rows[name].to_pylist() for name in ("uid", "tar_offset", "tar_size"))
-        for uid, offset, size in zip(*columns, strict=True):
-            name = member_name(uid, encode_format)
-            yield read_member(tar, name=name, offset=offset, size=size)
+    """The stored image of each row of a part, in order; `rows` has uid, tar_offset, tar_size.
+
+    Raises
+    ------
+    DamagedError
+        Where the tar does not hold an image as it was stored, by ``stored_sha256`` if `rows` has it.
+    """
+    url = run.part(Stage.DOWNLOAD, part, "tar")
+    if not files.exists(url):
+        raise DamagedError(url, "it is gone")
+    places = rows.select(["uid", "tar_offset", "tar_size"]).to_pylist()
+    hashed = "stored_sha256" in rows.column_names
+    hashes = rows["stored_sha256"].to_pylist() if hashed else [None] * len(rows)
+    with files.open_read(url) as tar:
+        for place, sha256 in zip(places, hashes, strict=True):
+            yield _stored(tar, place, url=url, encode_format=encode_format, sha256=sha256)
+
+
+def _stored(
+    tar: IO[bytes], place: dict[str, Any], *, url: str, encode_format: str, sha256: str | None
+) -> bytes:
+    name = member_name(place["uid"], encode_format)
+    try:
+        content = read_member(tar, name=name, offset=place["tar_offset"], size=place["tar_size"])
+    except tarfile.ReadError as error:
+        raise DamagedError(url, str(error)) from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DamagedError(url, f"{name} is not the image that was stored")
+    return content
 
 
 @dataclass(frozen=True)
@@ -127,7 +153,9 @@ class FetchStep(PartStep):
             figures[ALTERED] = _changed(old, annotated, "outcome", "detail")
         if old is not None and not old.equals(annotated):
             self.run.retract(self.stage, part.index, own="")  # what was selected of other rows
-        return PartOutput(annotated, figures=figures)
+        size = files.size(self.run.part(self.stage, part.index, "tar"))
+        held = {part_name(self.stage, part.index, "tar"): files.Content(size)}
+        return PartOutput(annotated, figures=figures, wrote=held)
 
     @property
     def _heeds(self) -> str:
@@ -182,7 +210,7 @@ class FetchStep(PartStep):
         """Where the images lie that came with the pool, by row."""
         if not part.images:
             return {}
-        table = files.read_table(self.run.part(self.reads, part.index, PLACES_FILE))
+        table = self.run.rows(self.reads, part.index, PLACES_FILE)
         rows = zip(*(table[name].to_pylist() for name in schema.PLACES.names), strict=True)
         return {row: Place(*place) for row, place in enumerate(rows) if place[0] is not None}
 
@@ -198,7 +226,9 @@ class FetchStep(PartStep):
         }
         if old is None:
             return failed
-        with files.open_read(self.run.part(self.stage, part.index, "tar")) as tar:
+        url = self.run.part(self.stage, part.index, "tar")
+        with ExitStack() as opened:
+            tar = opened.enter_context(files.open_read(url)) if files.exists(url) else io.BytesIO()
             known = row_keys(old["uid"].to_pylist(), old["pair"].to_pylist())
             for key, columns in zip(known, old.to_pylist(), strict=True):
                 del columns["uid"], columns["pair"]
@@ -207,12 +237,14 @@ class FetchStep(PartStep):
                 elif key in keys and key not in journal.columns:
                     content = b""
                     if columns["outcome"] == SUCCESS:
-                        name = member_name(uid_of(key), self.encoder.encode_format)
-                        offset, size = columns["tar_offset"], columns["tar_size"]
                         try:
-                            content = read_member(tar, name=name, offset=offset, size=size)
-                        except tarfile.ReadError:
-                            continue  # a run killed here left a newer tar: it is fetched again
+                            content = _stored(
+                                tar, {**columns, "uid": uid_of(key)}, url=url,
+                                encode_format=self.encoder.encode_format,
+                                sha256=columns["stored_sha256"],
+                            )  # fmt: skip
+                        except DamagedError:
+                            continue  # or a run killed here left a newer tar: it is fetched again
                     journal.put(key, columns, content)
         return failed
 
@@ -261,7 +293,10 @@ class FetchStep(PartStep):
         }
         if places.keys() != {key for key, _ in stored}:
             return False
-        with files.open_read(self.run.part(self.stage, part.index, "tar")) as tar:
+        url = self.run.part(self.stage, part.index, "tar")
+        if not files.exists(url) or files.size(url) % tarfile.RECORDSIZE:
+            return False
+        with files.open_read(url) as tar:
             for key, row in stored:
                 offset, size = places[key]["tar_offset"], places[key]["tar_size"]
                 name = member_name(row["uid"], self.encoder.encode_format)

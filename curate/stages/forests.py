@@ -60,7 +60,7 @@ class Clustering:
 
     def read(self, part: int, columns: list[str] | None = None) -> pa.Table:
         """The rows of a part."""
-        return files.read_table(self.run.part(self.reads, part), columns=columns)
+        return self.run.rows(self.reads, part, columns=columns)
 
     def keys(self, policy: Policy, part: int) -> str:
         """The URL of a part's file of keys; these files go once the verdicts stand."""

@@ -128,7 +128,7 @@ def joined(run: Run, folder: str, part: Part, *, names: tuple[str, ...], uids: A
     """The columns `names`, each from the folder of its name inside `folder`; rows are `uids`."""
     columns = []
     for name in names:
-        other = files.read_table(run.part(files.join(folder, name), part.index))
+        other = run.rows(files.join(folder, name), part.index)
         if not other["uid"].combine_chunks().equals(uids):
             raise AssertionError(f"{folder}/{name} of part {part.index} is not of its rows")
         columns.append(other[name])

@@ -20,11 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
+from curate.errors import DamagedError
 from curate.machine import faults_named
 from curate.ops.journal import Journal
 from curate.parent import at_work
 from curate.reasons import DropReason, ErrorCode
-from curate.run import ANNOTATED, JOURNAL, Part, PartRecord, Run
+from curate.run import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
 from curate.schema import Stage
 
 
@@ -36,6 +37,9 @@ class PartOutput:
     dropped: pa.Table = field(default_factory=schema.LEDGER.empty_table)
     dead: pa.Table = field(default_factory=schema.DEAD.empty_table)
     figures: dict[str, float] = field(default_factory=dict)
+    wrote: dict[str, files.Content] = field(
+        default_factory=dict
+    )  # written beside, by name in the run
 
 
 class Sieve:
@@ -116,14 +120,17 @@ class PartStep(ABC):
 
     def incoming(self, part: Part) -> pa.Table:
         """The rows that come in."""
-        return files.read_table(self.run.part(self.reads, part.index))
+        return self.run.rows(self.reads, part.index)
 
     def reusable(self, part: Part) -> pa.Table | None:
         """The part as an earlier run of this step under the same settings of its own left it."""
         record = self.run.record(self.folder, part.index)
         if record is None or record.own != self.own:
             return None
-        return files.read_table(self.run.part(self.folder, part.index))
+        try:
+            return self.run.rows(self.folder, part.index)
+        except DamagedError:
+            return None
 
     @abstractmethod
     def process(self, part: Part, *sides: Any) -> PartOutput:
@@ -176,6 +183,8 @@ def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) ->
     """Write what a step made of a part, the record last."""
     run = step.run
     gone = len(output.dropped) + len(output.dead)
+    if step.annotates and gone:
+        raise AssertionError(f"{step.folder} dropped {gone} rows; only a select step may")
     record = PartRecord(
         digest=step.digest,
         own=step.own,
@@ -186,12 +195,13 @@ def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) ->
         figures=output.figures,
         seconds=round(seconds, 3),
     )
+    held = dict(output.wrote)
+    tables = {step.folder: output.kept}
     if not step.annotates:
-        files.write_table(run.ledger(step.stage, part.index), output.dropped)
-        files.write_table(run.dead(step.stage, part.index), output.dead)
-    elif gone:
-        raise AssertionError(f"{step.folder} dropped {gone} rows; only a select step may")
-    files.write_table(run.part(step.folder, part.index), output.kept)
+        tables |= {f"dropped/{step.stage}": output.dropped, f"dead/{step.stage}": output.dead}
+    for folder, table in reversed(tables.items()):
+        held[part_name(folder, part.index)] = files.write_table(run.part(folder, part.index), table)
+    record = replace(record, wrote=dict(sorted(held.items())))
     run.write_record(step.folder, part.index, record)
     return record
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.config import Rule
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 from curate.ops.hashing import pair_uids
 from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.ops.pool.tables import STAGED, read_entries, read_slice
@@ -34,7 +34,7 @@ from curate.ops.web.urls import stripped
 from curate.planning.cutting import source_of
 from curate.reasons import DropReason, ErrorCode
 from curate.revocations import load_revocations
-from curate.run import PLACES_FILE, Part
+from curate.run import PLACES_FILE, Part, part_name
 from curate.schema import Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 from curate.stages.select import apply_rules, cuts_of_rules
@@ -174,9 +174,13 @@ class PrepareStep(PartStep):
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool; if that cannot be read, rows that say so."""
         pool = replace(STAGED, keep=self.pool.keep) if part.staged else self.pool
+        if part.copy:
+            part.copy.check(part.path, files.read_bytes(part.path))
         try:
             table = read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
         except UnreadableError as error:
+            if part.staged:
+                raise DamagedError(part.path, str(error).removeprefix(f"{part.path}: ")) from None
             return self.pool.with_all(unreadable_rows(error, rows=part.rows))
         for name in ("url", "caption", "uid"):
             if (pc.sum(pc.binary_length(table[name])).as_py() or 0) > TEXT_BYTES:
@@ -213,10 +217,12 @@ class PrepareStep(PartStep):
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
         total = pc.sum(pc.list_value_length(sieve.table["matches"])).as_py() or 0
+        output = sieve.output(columns=self.columns, figures={"matches": total, **rules})
         if part.images:
             places = sieve.table.select(schema.PLACES.names)
-            files.write_table(self.run.part(self.folder, part.index, PLACES_FILE), places)
-        output = sieve.output(columns=self.columns, figures={"matches": total, **rules})
+            url = self.run.part(self.folder, part.index, PLACES_FILE)
+            held = {part_name(self.folder, part.index, PLACES_FILE): files.write_table(url, places)}
+            output = replace(output, wrote=held)
         self._check(part, output.dead, stripped(table["uid"]))
         return output
 

@@ -10,7 +10,6 @@ Parts are not scored one by one: `TakeScores` lines them up before the model (:m
 and writes a part when its last row is scored.
 """
 
-import tarfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from curate.errors import CurateError
 from curate.ops.scores.clip import ClipModel, Embedded
 from curate.ops.scores.heads import load_head
 from curate.parent import at_work
-from curate.run import ANNOTATED, Part
+from curate.run import Part, part_name
 from curate.schema import Stage
 from curate.stages.download import read_images
 from curate.stages.line import Line
@@ -111,17 +110,7 @@ class Job:
             return
         run, index = self._step.run, self.part.index
         images = read_images(run, index, self._table, encode_format=self._step.encode_format)
-        try:
-            yield from zip(
-                self._rows.tolist(), self._table["caption"].to_pylist(), images, strict=True
-            )
-        except (CurateError, tarfile.ReadError) as error:
-            tar = run.part(Stage.DOWNLOAD, index, "tar")
-            record = run.part(files.join(Stage.DOWNLOAD, ANNOTATED), index, "json")
-            raise CurateError(
-                f"{tar}: {str(error).removeprefix(f'{tar}: ')}; to fetch this part's images again,"
-                f" remove {record} and run again"
-            ) from None
+        yield from zip(self._rows.tolist(), self._table["caption"].to_pylist(), images, strict=True)
 
     def count(self, n: int) -> None:
         """Tell who watches that `n` rows are through the model."""
@@ -140,8 +129,9 @@ class Job:
     def output(self) -> PartOutput:
         """All scores, in the order of the rows; the embeddings are written to their file."""
         step, run = self._step, self._step.run
+        held = {}
         if step.embeddings:
-            self._write_embeddings()
+            held[part_name(step.folder, self.part.index, "npz")] = self._write_embeddings()
         else:
             files.remove(self._file())
         columns = [self._uids, self._scored, pa.array(self._scores, mask=self._undecodable)]
@@ -158,7 +148,8 @@ class Job:
                 )
             values = head(vectors)
             columns.append(pa.array(values, mask=np.isnan(values)))
-        return PartOutput(pa.table(columns, schema=step.columns), figures=self.figures)
+        table = pa.table(columns, schema=step.columns)
+        return PartOutput(table, figures=self.figures, wrote=held)
 
     def _array(self, key: str, width: int) -> Any:
         if key not in self._vectors:
@@ -203,12 +194,12 @@ class Job:
         except (CurateError, FileNotFoundError, KeyError):
             return {}
 
-    def _write_embeddings(self) -> None:
+    def _write_embeddings(self) -> files.Content:
         names = self._names()
         arrays = {name: self._array(key, 0) for key, name in names.items()}
         uids = np.array(self._uids.to_pylist(), "S32")
         scored = np.array(pc.fill_null(self._scored, "").to_pylist(), "S32")
-        files.write_arrays(self._file(), uid=uids, scored=scored, **arrays)
+        return files.write_arrays(self._file(), uid=uids, scored=scored, **arrays)
 
 
 class TakeScores(beam.DoFn):

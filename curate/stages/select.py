@@ -116,7 +116,7 @@ class SelectStep(PartStep):
             | {"outcome", *self.scores, *self.judged_by}
         )
         table = _joined(
-            files.read_table(self.run.part(self.reads, part.index), present=names),
+            self.run.rows(self.reads, part.index, present=names),
             self.run.annotated(self.stage, part.index, names),
         )
         return table.filter(pc.is_null(self.judged(table)[_FAILURE]))
@@ -195,8 +195,8 @@ class SelectScore(SelectStep):
         """As every select step, with the verdicts of `stages.semantic` in the end."""
         sieve, figures = self.sieved(part, cuts=sides[0] if sides else None)
         if self.semantic:
-            url = self.run.part(files.join(SCORED, SEMANTIC), part.index)
-            survivors = files.read_table(url, columns=[SEMANTIC])[SEMANTIC].take(sieve.table[ROW])
+            found = self.run.rows(files.join(SCORED, SEMANTIC), part.index, columns=[SEMANTIC])
+            survivors = found[SEMANTIC].take(sieve.table[ROW])
             reason = DropReason.DUPLICATE_MEANING
             sieve.remove(pc.is_valid(survivors), reason=reason, value=survivors)
         return sieve.output(columns=self.columns, figures=figures)
@@ -214,8 +214,8 @@ class SelectScore(SelectStep):
     def _annotated(self, part: Part) -> pa.Table:
         table = self.run.annotated(self.stage, part.index, {"uid", *self.columns.names})
         if self.contaminated_from is not None:
-            url = self.run.part(files.join(SCORED, SIMILARITY), part.index)
-            table = table.append_column("detail", files.read_table(url, columns=[ITEM])[ITEM])
+            found = self.run.rows(files.join(SCORED, SIMILARITY), part.index, columns=[ITEM])
+            table = table.append_column("detail", found[ITEM])
         return table.append_column(ROW, pa.array(np.arange(len(table))))
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
+from curate.errors import DamagedError
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.ops.tar import TarWriter
@@ -63,6 +64,8 @@ class ShardRecord:
     pairs: int
     bytes: int
     sha256: str  # of the tar
+    parquet: files.Content | None = None  # what the table beside holds
+    stats: files.Content | None = None  # and the statistics
 
 
 def cut(parts: Iterable[Part], *, rows: int) -> Iterator[Shard]:
@@ -99,21 +102,14 @@ class ShardStep:
 
     def write(self, shard: Shard) -> ShardRecord:
         """Write tar, parquet and, last, statistics; a shard that stands is left alone."""
-        stats = self.path(f"{shard.name}_stats.json")
-        if files.exists(stats):
-            found = files.read_json(stats)
-            same = found["digest"] == self.digest and found["slices"] == _plain(shard.slices)
-            if same and self._is_whole(shard, tar_bytes=found["bytes"]):
-                told = found | self._statuses(shard, found["count"])
-                if told != found:  # after a retry that brought no image
-                    files.write_json(stats, told)
-                return ShardRecord(shard.name, found["count"], found["bytes"], found["sha256"])
+        if found := self._whole(shard):
+            return found
         digits = max(1, math.ceil(math.log10(self.rows)))
         tables, count = [], 0
         with files.atomic_write(self.path(f"{shard.name}.tar")) as file:
             tar = TarWriter(file)
             for slice_ in shard.slices:
-                table = files.read_table(self.run.part(self.reads, slice_.part))
+                table = self.run.rows(self.reads, slice_.part)
                 table = table.slice(slice_.start, slice_.rows)
                 keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
                 table = _with_status(table, keys)
@@ -121,17 +117,16 @@ class ShardStep:
                 self._add(tar, slice_.part, table)
                 count += len(table)
             digest = tar.end()
-        files.write_table(self.path(f"{shard.name}.parquet"), pa.concat_tables(tables))
-        record = ShardRecord(shard.name, count, tar.size, digest)
-        files.write_json(
-            stats,
+        parquet = files.write_table(self.path(f"{shard.name}.parquet"), pa.concat_tables(tables))
+        stats = files.write_document(
+            self.path(f"{shard.name}_stats.json"),
             {
                 "count": count, "successes": count, **self._statuses(shard, count), **_TIMES,
-                "bytes": tar.size, "sha256": digest, "digest": self.digest,
+                "bytes": tar.size, "sha256": digest, "parquet": parquet, "digest": self.digest,
                 "slices": _plain(shard.slices),
             },
         )  # fmt: skip
-        return record
+        return ShardRecord(shard.name, count, tar.size, digest, parquet, stats)
 
     def _statuses(self, shard: Shard, count: int) -> dict[str, Any]:
         """img2dataset's counts of failures: those of the parts whose first pair is in the shard."""
@@ -146,9 +141,31 @@ class ShardStep:
             "status_dict": {SUCCESS: count, **dict(sorted(failed.items()))},
         }  # fmt: skip
 
-    def _is_whole(self, shard: Shard, *, tar_bytes: int) -> bool:
-        tar, table = (self.path(f"{shard.name}.{ending}") for ending in ("tar", "parquet"))
-        return files.exists(table) and files.exists(tar) and files.size(tar) == tar_bytes
+    def _whole(self, shard: Shard) -> ShardRecord | None:
+        """The record of a shard that stands, whole and under these settings."""
+        if not files.exists(self.path(f"{shard.name}_stats.json")):
+            return None
+        try:
+            found, record = read_stats(self.run, shard.name)
+        except DamagedError:
+            return None
+        same = found["digest"] == self.digest and found["slices"] == _plain(shard.slices)
+        if not same or not self._stands(record):
+            return None
+        told = found | self._statuses(shard, record.pairs)
+        if told == found:
+            return record
+        url = self.path(f"{shard.name}_stats.json")  # after a retry that brought no image
+        return replace(record, stats=files.write_document(url, told))
+
+    def _stands(self, record: ShardRecord) -> bool:
+        """Whether the tar and the table of a shard have the sizes that its statistics give."""
+        held = {".tar": record.bytes, ".parquet": record.parquet and record.parquet.size}
+        for ending, size in held.items():
+            url = self.path(record.name + ending)
+            if not files.exists(url) or size not in (None, files.size(url)):
+                return False
+        return True
 
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
@@ -184,12 +201,13 @@ class ShardStep:
         found = []
         for name in files.names(self.run.path(Stage.SHARDS)):
             if name.endswith("_stats.json"):
-                stats = files.read_json(self.path(name))
+                try:
+                    stats, record = read_stats(self.run, name.removesuffix("_stats.json"))
+                except DamagedError:
+                    continue
                 slices = tuple(Slice(*slice_) for slice_ in stats["slices"])
-                shard = Shard(int(name.removesuffix("_stats.json")), slices)
-                if stats["digest"] == self.digest and self._is_whole(
-                    shard, tar_bytes=stats["bytes"]
-                ):
+                shard = Shard(int(record.name), slices)
+                if stats["digest"] == self.digest and self._stands(record):
                     found.append((shard, stats["count"]))
         return sorted(found, key=lambda one: one[0].index)
 
@@ -212,12 +230,37 @@ class ShardStep:
         )
 
 
+def read_stats(run: Run, name: str) -> tuple[dict[str, Any], ShardRecord]:
+    """The statistics of a shard that was written, and its element of the manifest.
+
+    Raises
+    ------
+    DamagedError
+        Where the file is not what was written.
+    """
+    url = run.path(Stage.SHARDS, f"{name}_stats.json")
+    found, held = files.read_document(url), files.content_of(files.read_bytes(url))
+    parquet = files.Content(*found["parquet"]) if "parquet" in found else None
+    record = ShardRecord(name, found["count"], found["bytes"], found["sha256"], parquet, held)
+    return found, record
+
+
+def shard_rows(run: Run, name: str) -> pa.Table:
+    """The table beside a shard, as its statistics vouch for it."""
+    _, record = read_stats(run, name)
+    return files.read_table(run.path(Stage.SHARDS, f"{name}.parquet"), content=record.parquet)
+
+
+def counts_of(manifest: dict[str, Any]) -> dict[str, int]:
+    """The pairs of each tar."""
+    return {f"{shard['name']}.tar": shard["pairs"] for shard in manifest["shards"]}
+
+
 def write_manifest(run: Run, document: dict[str, Any]) -> str:
     """Write ``shards/manifest.json``, and beside it `SIZES`; the manifest's URL."""
-    counts = {f"{shard['name']}.tar": shard["pairs"] for shard in document["shards"]}
-    files.write_json(run.path(Stage.SHARDS, SIZES), counts)
+    files.write_json(run.path(Stage.SHARDS, SIZES), counts_of(document))
     target = run.path(Stage.SHARDS, MANIFEST)
-    files.write_json(target, document)
+    files.write_document(target, document)
     return target
 
 

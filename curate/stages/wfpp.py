@@ -34,7 +34,7 @@ SCORE = pa.schema([("word_score", pa.float64())])
 
 
 def _captions(run: Run, reads: str, part: Part) -> Any:
-    return files.read_table(run.part(reads, part.index), columns=["caption"])["caption"]
+    return run.rows(reads, part.index, columns=["caption"])["caption"]
 
 
 class CountWords(beam.DoFn):

@@ -259,7 +259,8 @@ def test_a_file_beside_the_shards_that_is_gone_is_made_again(tmp_path: Path) -> 
     files.write_json(
         run.path("shards", "manifest.json"), {"shards": [], "digest": plan.digests["shards"].chain}
     )
-    files.write_bytes(run.path("report", "index.html"), b"")
+    for name in ("index.html", "report.json"):
+        files.write_bytes(run.path("report", name), b"written")
     files.write_json(run.path("shards", SIZES), {})
     report_written(plan)
     assert prepare_run(plan).idle

@@ -80,7 +80,7 @@ def shard(run: Run, parts: list[Part], *, rows: int, digest: str = "d") -> dict[
     step = ShardStep(run=run, reads="dedup", digest=digest, rows=rows, encode_format="jpg")
     with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
         pipeline | beam.Create(parts[::-1]) | Shards(step)
-    manifest: dict[str, Any] = files.read_json(run.path("shards", "manifest.json"))
+    manifest: dict[str, Any] = files.read_document(run.path("shards", "manifest.json"))
     return manifest
 
 
@@ -136,7 +136,14 @@ def test_the_manifest_states_size_and_digest_of_each_tar(run: Run) -> None:
     for name, pairs in (("00000", 2), ("00001", 2), ("00002", 1)):
         tar = files.read_bytes(run.path("shards", f"{name}.tar"))
         digest = hashlib.sha256(tar).hexdigest()
-        listed.append({"name": name, "pairs": pairs, "bytes": len(tar), "sha256": digest})
+        beside = (
+            list(files.content_of(files.read_bytes(run.path("shards", f"{name}{ending}"))))
+            for ending in (".parquet", "_stats.json")
+        )
+        listed.append(
+            {"name": name, "pairs": pairs, "bytes": len(tar), "sha256": digest}
+            | dict(zip(("parquet", "stats"), beside, strict=True))
+        )
         stats = files.read_json(run.path("shards", f"{name}_stats.json"))
         assert stats["count"] == stats["successes"] == pairs
         assert (stats["failed_to_download"], stats["failed_to_resize"]) == (0, 0)

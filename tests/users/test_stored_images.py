@@ -16,7 +16,6 @@ import yaml
 from PIL import Image
 
 from curate.files import shipped
-from curate.run import SCORED, Run
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Command
 
@@ -129,7 +128,7 @@ def shards(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Any:
                 "pretrained": str(scorer / "curate-mini.safetensors"), "embeddings": True,
             }  # fmt: skip
             found = run(curate, folder, "pool.tar", download=SETTINGS[setting], score=score)
-            with np.load(Run(str(folder / "run")).part(SCORED, 0, "npz")) as stored:
+            with np.load(folder / "run/score/annotated/part-00000.npz") as stored:
                 (vectors,) = (stored[x] for x in stored if x.endswith("_img"))
             for one, vector in zip(found.values(), vectors, strict=True):
                 one["vector"] = vector
