@@ -71,7 +71,10 @@ def replaced(plan: Plan) -> str | None:
         return _replaced_subset(plan)
     if not files.exists(manifest):
         return None
-    found = files.read_json(manifest)
+    try:
+        found = files.read_document(manifest)
+    except DamagedError:
+        return None  # it tells of no set
     other = borrowed.changed(run)
     if found.get("digest") == plan.digests[Stage.SHARDS].chain and not other:
         return None
