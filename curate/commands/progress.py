@@ -242,12 +242,13 @@ def _advance(
 
 
 def funnel(stages: dict[str, Any], *, skips: Callable[[str], bool] = lambda stage: False) -> Table:
-    """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds.
+    """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds of work.
 
-    `skips` says of which stage nothing was done this time: it has no seconds.
+    The work is that of all workers together, which go on side by side. `skips` says of which stage
+    nothing was done this time: it has none.
     """
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("stage", "in", "kept", "dropped", "dead", "seconds"):
+    for name in ("stage", "in", "kept", "dropped", "dead", "work"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     table.add_column("why", style="dim")
     for stage in (str(s) for s in PART_STAGES if s in stages):
@@ -259,7 +260,7 @@ def funnel(stages: dict[str, Any], *, skips: Callable[[str], bool] = lambda stag
             why += f", {len(reasons) - 6} more"
         table.add_row(
             stage, f"{counts['rows']:,}", f"{counts['kept']:,}", f"{sum(dropped.values()):,}",
-            f"{sum(dead.values()):,}", "–" if skips(stage) else f"{counts['seconds']:,.1f}", why,
+            f"{sum(dead.values()):,}", "–" if skips(stage) else f"{counts['seconds']:,.1f} s", why,
         )  # fmt: skip
     return table
 

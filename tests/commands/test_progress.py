@@ -1,6 +1,7 @@
 """What a person sees: the line on what stands, the bars, the funnel, the summary."""
 
 import io
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_the_funnel_lists_the_stages_in_flow_order_and_the_reasons_by_number() -
     columns = [list(column.cells) for column in table.columns]
     assert columns == [
         ["prepare", "download"], ["10,003", "10,000"], ["10,000", "979"], ["2", "9,021"],
-        ["1", "0"], ["1,234.6", "1,234.6"],
+        ["1", "0"], ["1,234.6 s", "1,234.6 s"],
         ["language 1, no_match 1, null_url 1",
          "small 9,000, reason_6 6, reason_5 5, reason_4 4, reason_3 3, reason_2 2, 1 more"],
     ]  # fmt: skip
@@ -127,7 +128,7 @@ def test_the_summary_names_what_there_is(tmp_path: Path) -> None:
         f"shards  {plan.run.path('shards')}  (2 shards, 12,345 pairs, 6.8 MB)",
         "report  R/index.html",
     ]
-    assert lines[4].startswith("done in 61.")
+    assert re.fullmatch(r"done in 61\.\d s; the work of all workers: 1,234\.6 s", lines[4])
 
 
 def test_without_shards_the_summary_names_the_folder_of_the_kept_pairs(tmp_path: Path) -> None:
@@ -245,12 +246,12 @@ def test_in_a_file_a_line_now_and_then_says_how_far_it_is(
     assert list(dict.fromkeys(lines))[-2:] == ["prepare 1/2 parts", "writing the shards"]
 
 
-def test_a_stage_of_which_nothing_was_done_has_no_seconds() -> None:
+def test_a_stage_of_which_nothing_was_done_has_no_work() -> None:
     standing = Standing({"prepare": 2, "download/annotated": 2, "download": 1}, {}, False, parts=2)
     assert standing.skips("prepare")
     assert not standing.skips("download")
     stages = {x: counts(3, 3, {}, {}) for x in ("prepare", "download")}
-    assert list(funnel(stages, skips=standing.skips).columns[5].cells) == ["–", "1,234.6"]
+    assert list(funnel(stages, skips=standing.skips).columns[5].cells) == ["–", "1,234.6 s"]
 
 
 def test_new_settings_that_may_mend_failures_are_told(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def test_the_funnel_of_the_demo(demo_run: Path) -> None:
     for words in claimed[2:7]:
         found = funnel[words[0]]
         assert words[:5] == found[:5]
-        told = [word for word in words[6:] if word != "…"]  # words[5] are seconds
-        assert told == found[6 : 6 + len(told)]
+        told = [word for word in words[7:] if word != "…"]  # words[5:7] is the work
+        assert told == found[7 : 7 + len(told)]
     assert claimed[7][2:5] == funnel["shards"][2:5]
     pairs = int(claimed[7][4])
     assert pairs == int(claimed[6][2])
