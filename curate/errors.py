@@ -19,8 +19,18 @@ def hidden(text: str) -> str:
 
 
 class DamagedError(CurateError):
-    """A file of a run that is not what was written: gone, empty, cut off or changed."""
+    """A file of a run that is not what was written: gone, empty, cut off or changed.
 
-    def __init__(self, url: str, why: str) -> None:
-        super().__init__(f"{url} is damaged: {why}")
-        self.url = url
+    Made of the file's URL and why; or of its whole message, by whoever hands it on (pickle, Beam).
+    """
+
+    def __init__(self, url: str, why: str | None = None) -> None:
+        super().__init__(url if why is None else f"{url}{_IS_DAMAGED}{why}")
+
+    @property
+    def url(self) -> str:
+        """The file's."""
+        return str(self).partition(_IS_DAMAGED)[0]
+
+
+_IS_DAMAGED = " is damaged: "
