@@ -146,6 +146,7 @@ def read_json(path: Path) -> Any:
 
 
 def output_bytes(run: Path) -> dict[str, bytes]:
-    """The files whose bytes a run promises: the shards and the entries."""
-    found = [*(run / "shards").iterdir(), run / "entries" / "entries.parquet"]
+    """The files whose bytes a run promises: the shards and the entries; the data card has its name."""
+    shards = (path for path in (run / "shards").iterdir() if path.name != "README.md")
+    found = [*shards, run / "entries" / "entries.parquet"]
     return {str(path.relative_to(run)): path.read_bytes() for path in found}

@@ -220,7 +220,12 @@ def test_crawls_and_shards_of_a_folder_end_in_shards(
     assert {(p["url"], p["caption"]) for p in pairs} == fetched | of_wat | of_shard
     assert len(pairs) == 2 * len(fetched) + len(of_wat) + len(of_shard)
     assert [tuple(reason) for reason in dead_rows(run)] == [
-        ("bad_row", f"{pool / '00000.tar'}: row 3: a sample without an image"),
+        (
+            "bad_row",
+            f"{pool / '00000.tar'}: row 3: a sample without an image: its files end in .txt (from the"
+            " first dot); read are .txt, .json and the images .avif, .bmp, .gif, .jpeg, .jpg, .png,"
+            " .svg, .tif, .tiff, .webp",
+        ),
         (
             "bad_row",
             f"{pool / 'site.warc.wat.gz'}: row 2: Expecting value: line 1 column 14 (char 13)",

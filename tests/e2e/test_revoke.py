@@ -28,7 +28,9 @@ STAGES = ("prepare", "download", "dedup", "score", "balance")
 
 
 def content(run: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    """All files but the data card beside the shards, which the report's writer keeps."""
+    found = (p for p in run.rglob("*") if p.is_file() and p.name != "README.md")
+    return {str(p.relative_to(run)): p.read_bytes() for p in found}
 
 
 def listing(run: Path) -> tuple[str, list[dict[str, Any]]]:

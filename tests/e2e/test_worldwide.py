@@ -142,7 +142,8 @@ def test_the_p_of_english_is_carried_to_every_language(
     for language, (pairs, counts) in matches.items():
         t = REFERENCE_T if language == "en" else p_to_t(counts, p)
         share = float(t_to_p(counts, t))
-        expected[language] = {"t": t, "p": share, "pairs": pairs, "matches": counts.total()}
+        expected[language] = {"t": t, "p": share, "pairs": pairs, "matches": counts.total(),
+                              "largest": max(counts.values())}  # fmt: skip
     assert len(expected) >= 20
     assert {x: {k: v for k, v in found.items() if k != "entries"} for x, found in
             thresholds.items()} == expected  # fmt: skip
