@@ -81,8 +81,13 @@ class Input(Model):
     )
     format: Literal[
         "auto", "parquet", "csv", "tsv", "quoted-tsv", "jsonl", "wat", "warc", "img2dataset",
-        "webdataset",
-    ] = Field("auto", description="auto: by each file's name, else its content")  # fmt: skip
+        "webdataset", "images",
+    ] = Field(
+        "auto",
+        description="auto: by each file's name, else its content. images: folders of pictures with a"
+        " .txt, the caption, or a .json, with the keys of columns, beside each; also told by auto where"
+        " there are no tables",
+    )  # fmt: skip
     columns: Columns = Columns()
     image_folders: tuple[str, ...] = Field(
         (),

@@ -21,6 +21,7 @@ from curate.config import Config
 from curate.finished.recounting import recount
 from curate.finished.revoked_shards import RewrittenShards, rewrite_shards
 from curate.finished.subset import write_subset
+from curate.ops.pool.pictures import with_texts
 from curate.ops.selection import balancing
 from curate.ops.tar import blank_header, blanked
 from curate.ops.web.urls import stripped
@@ -205,8 +206,9 @@ class Rewriter:
                 continue
             url = files.join(folder, name)
             table = files.read_table(url)
-            uids = stripped(table["uid"]) if pool.uid else uids_of(table, clean(table["caption"]))
-            rows = table.set_column(table.column_names.index("uid"), "uid", uids)
+            read = with_texts(table, pool=pool)
+            uids = stripped(read["uid"]) if pool.uid else uids_of(read, clean(read["caption"]))
+            rows = read.set_column(read.column_names.index("uid"), "uid", uids)
             gone = self.revoked.gone(rows) & np.asarray(pc.is_valid(table["url"]))
             if not gone.any():
                 continue

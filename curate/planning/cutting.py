@@ -18,7 +18,7 @@ from curate.config import Config
 from curate.errors import CurateError, DamagedError
 from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.ops.pool.tables import parquet_row_groups, read_batches
-from curate.planning.inputs import pool_format
+from curate.planning.inputs import find_pool, pool_format
 from curate.reasons import ErrorCode
 from curate.run import Part, Run
 
@@ -135,6 +135,11 @@ def source_of(run: Run, part: Part) -> tuple[str, int]:
 def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
     pool = pool_format(config)
     fraction = config.input.max_dead_fraction
+    listed: dict[str, list[str]] = {}
+    if any(one["format"] == "images" for one in inputs):
+        listed = {
+            path: beside for path, beside, form in find_pool(config).files if form == "images"
+        }
     found: list[Cut] = []
     parts: list[Part] = []
     unreadable: list[str] = []
@@ -143,6 +148,7 @@ def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
             one["path"],
             pool=replace(pool, format=one["format"] or pool.format),
             name=one["name"],
+            members=listed.get(one["path"], []),
             copies=run.path("input", f"file-{number:05d}"),
             size=config.part_rows,
         )
@@ -157,7 +163,9 @@ def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
     return Cut(tuple(parts), rows, tuple(bad), bad_rows, tuple(unreadable))
 
 
-def _cut_file(path: str, *, pool: PoolFormat, name: str, copies: str, size: int) -> Cut:
+def _cut_file(
+    path: str, *, pool: PoolFormat, name: str, members: list[str], copies: str, size: int
+) -> Cut:
     """The parts of one file, with indices from 0."""
     unreadable: list[str] = []
     try:
@@ -168,7 +176,7 @@ def _cut_file(path: str, *, pool: PoolFormat, name: str, copies: str, size: int)
                 starts = range(0, rows, size)
                 in_place = [Part(k, path, x, min(size, rows - x)) for k, x in enumerate(starts)]
                 return Cut(tuple(in_place), (rows,))
-        tables = _to_its_end(read_batches(path, pool=pool, name=name), unreadable)
+        tables = _to_its_end(read_batches(path, pool=pool, name=name, members=members), unreadable)
     except UnreadableError as error:
         unreadable.append(str(error))
         tables = iter([unreadable_rows(error)])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from curate import files, listing
 from curate.config import Config
 from curate.errors import CurateError
+from curate.ops.pool.pictures import TEXTS, parted, shared_folder, sizes_of
 from curate.ops.pool.rows import (
     KNOWN,
     PoolFormat,
@@ -23,6 +24,7 @@ from curate.ops.pool.tables import column_kinds
 
 _NEVER = ENDINGS | {"md", "html", "pdf", "yaml", "yml", "py", "sh", "crc", "lock", "metadata"}
 """What no file of a pool is called, whatever its format is said to be."""
+_OF_PICTURES = ENDINGS | TEXTS.keys()
 
 
 def pool_format(config: Config) -> PoolFormat:
@@ -38,7 +40,7 @@ class PoolFile(NamedTuple):
     """A file of the pool."""
 
     path: str
-    companions: list[str]  # the tar or folder of images that belongs to it
+    companions: list[str]  # the tar or folder of images that belongs to it; the files of pictures
     format: str  # empty where neither name nor content tells it
 
 
@@ -56,7 +58,7 @@ def find_pool(config: Config) -> Pool:
     A file comes once, where the first of `input.paths` matches it; with its images if any of them
     matches these too, which then are no files of the pool. What lies in the run directory is none
     either, nor what lies in a folder and is of no format that is read; a file that is named itself is
-    taken in any case.
+    taken in any case. A folder of pictures is one file of the pool.
 
     Raises
     ------
@@ -69,6 +71,8 @@ def find_pool(config: Config) -> Pool:
     )
     own = files.spelt(files.absolute(config.out)).rstrip("/") + "/" if config.out else None
     found: dict[str, tuple[str, list[str]]] = {}  # by the one spelling of the path
+    folders: dict[str, PoolFile] = {}  # of pictures, likewise
+    placed: set[str] = set()  # the files of these
     notes: list[str] = []
     for pattern in config.input.paths:
         listed = listing.find(files.absolute(pattern))
@@ -81,15 +85,25 @@ def find_pool(config: Config) -> Pool:
             )
         pooled = list(_with_companions(paths, pool=form))
         others: set[str] = set()
-        if not listed.named:
-            others = _no_data([path for path, beside in pooled if not beside], pool=form)
+        pictures: list[str] = []
+        captions = _captions(paths) if form.format == "auto" and not listed.named else set()
+        if form.format == "images" or (captions and not _has_tables(pooled)):
+            pictures = [path for path in paths if parted(path)[1] in _OF_PICTURES]
+            others, pooled = set(paths).difference(pictures), []
+            root = _root(pictures, files.absolute(pattern))
+            folder = folders.setdefault(files.spelt(root), PoolFile(root, [], "images"))
+            folder.companions.extend(x for x in pictures if everything[x] not in placed)
+            placed.update(everything[x] for x in pictures)
+        elif not listed.named:
+            loose = [path for path, beside in pooled if not beside and path not in captions]
+            others = captions | _no_data(loose, pool=form)
             pooled = [one for one in pooled if one[0] not in others]
         left_out = [
             _counted(len(links), name, links)
             for name, links in (("file of no known format", sorted(others)),
                                 ("link that leads nowhere", listed.broken)) if links
         ]  # fmt: skip
-        if not pooled:
+        if not pooled and not pictures:
             told = f"; there are {' and '.join(left_out)}" if left_out else ""
             hint = (
                 f"; name the file itself, or set input.format to one of {KNOWN}" if others else ""
@@ -102,12 +116,31 @@ def find_pool(config: Config) -> Pool:
             if everything[path] not in found or companions:
                 found[everything[path]] = path, companions
     images = {files.spelt(x) for _, companions in found.values() for x in companions}
-    pool = (
+    pool = [
         PoolFile(path, companions, _format(path, form, is_shard=bool(companions)))
         for one, (path, companions) in found.items()
         if one not in images
-    )
-    return Pool(tuple(pool), tuple(notes))
+    ]
+    return Pool((*pool, *(one for one in folders.values() if one.companions)), tuple(notes))
+
+
+def _captions(paths: list[str]) -> set[str]:
+    """The files that are texts beside a picture of their name."""
+    known = [(path, *parted(path)) for path in paths]
+    pictures = {key for _, key, ending in known if ending in ENDINGS}
+    return {path for path, key, ending in known if ending in TEXTS and key in pictures}
+
+
+def _has_tables(pooled: list[tuple[str, list[str]]]) -> bool:
+    return any(beside or named_format(path) for path, beside in pooled)
+
+
+def _root(paths: list[str], pattern: str) -> str:
+    """The folder that a pattern names, else the one that all of the files are in."""
+    folder = pattern.rstrip("/")
+    if all(path.startswith(f"{folder}/") for path in paths):
+        return folder
+    return shared_folder(paths)
 
 
 def _counted(n: int, what: str, paths: Sequence[str]) -> str:
@@ -154,6 +187,12 @@ def find_inputs(pool: Pool) -> tuple[dict[str, Any], ...]:
     """
     found = []
     for path, companions, form in pool.files:
+        if form == "images":  # neither are these read here: there may be millions of them
+            sizes = sizes_of(companions)
+            named = [[x.removeprefix(path), size] for x, size in sorted(sizes.items())]
+            found.append({"path": path, "format": form, "bytes": sum(sizes.values()),
+                          "digest": files.digest_of(named)})  # fmt: skip
+            continue
         content = [path, *companions]
         digests = [files.content_digest(x) for x in content if x == path or _is_tar(x)]
         # Of images in a folder the sizes have to do: there may be millions of them.

@@ -26,6 +26,7 @@ from curate.revocations import check_settled
 from curate.run import PART_STAGES, Part, Run
 from curate.schema import Stage
 
+_NAMING = ("webdataset", "images")  # the URLs of pairs without one have the name of the input
 _LATER = ("blur_boxes", "headless", "image", "image_folders")
 """Fields of a pool's format that its digest holds only where they are set."""
 
@@ -83,10 +84,7 @@ def make_plan(config: Config) -> Plan:
     inputs = find_inputs(found_pool)
     pool = pool_format(config)
     input_digest = files.digest_of(
-        [
-            [x["digest"], x["format"], x["name"] if x["format"] == "webdataset" else ""]
-            for x in inputs
-        ],
+        [[x["digest"], x["format"], x["name"] if x["format"] in _NAMING else ""] for x in inputs],
         config.part_rows,
         {
             key: name

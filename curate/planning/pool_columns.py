@@ -15,7 +15,7 @@ from curate.planning.inputs import find_pool
 from curate.schema import Kind
 
 _KEY = "input.columns.keep"
-_LOOSE = frozenset(["jsonl", "webdataset"])  # a key may come up anywhere in these
+_LOOSE = frozenset(["jsonl", "webdataset", "images"])  # a key may come up anywhere in these
 
 
 def with_column_types(config: Config) -> Config:
@@ -64,12 +64,12 @@ def _keeping(config: Config, keep: Any) -> Config:
 
 
 def _kinds(config: Config) -> Iterator[tuple[str, str, dict[str, str | None]]]:
-    for path, _, form in find_pool(config).files:
+    for path, beside, form in find_pool(config).files:
         pool = PoolFormat(
             form or config.input.format, url="", caption="", headless=config.input.columns.by_place
         )
         try:
-            yield path, form, column_kinds(path, pool=pool)
+            yield path, form, column_kinds(path, pool=pool, members=beside)
         except UnreadableError:
             continue  # whether the run can do without it is found out where it is cut
 

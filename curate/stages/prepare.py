@@ -173,7 +173,7 @@ class PrepareStep(PartStep):
 
     def incoming(self, part: Part) -> pa.Table:
         """The part's slice of the pool; if that cannot be read, rows that say so."""
-        pool = replace(STAGED, keep=self.pool.keep) if part.staged else self.pool
+        pool = replace(self.pool, format=STAGED.format) if part.staged else self.pool
         if part.copy:
             part.copy.check(part.path, files.read_bytes(part.path))
         try:

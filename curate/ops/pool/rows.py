@@ -40,7 +40,7 @@ _ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
             "tar": "webdataset"}  # fmt: skip
 _USUAL_URL = ("url", "link", "image_url", "img_url")
 _USUAL_CAPTION = ("caption", "text", "alt", "alt_text", "title")
-_GIVEN = ("img2dataset", "quoted-tsv")  # no name tells these
+_GIVEN = ("images", "img2dataset", "quoted-tsv")  # no name tells these
 KNOWN = ", ".join(sorted({*_ENDINGS.values(), *_GIVEN}))
 """The formats, for a message."""
 _NAMED_AS = {"img2dataset": "parquet", "quoted-tsv": "tsv"}

@@ -29,8 +29,10 @@ from curate.texts import decoded
 STATS = "_stats.json"
 """What the name of the statistics of an img2dataset shard ends in."""
 
+LOOKED_AT = 100
+"""Samples that say what is in the columns."""
+
 _ROWS = 2_000  # a table
-_LOOKED_AT = 100  # samples that say what is in the columns
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ORIGINAL = ("original_width", "original_height", "sha256")
 
@@ -86,7 +88,7 @@ def read_webdataset(path: str, *, pool: PoolFormat, name: str) -> Iterator[pa.Ta
         rows, bad = [], []
         for sample in samples:
             try:
-                rows.append(_row(sample, pool=pool, path=path, name=name))
+                rows.append(sample_row(sample, pool=pool, path=path, name=name))
             except (ValueError, RecursionError) as error:
                 bad.append(BadRow(sample.number, str(error).splitlines()[0], sample.key))
         columns = {x: [row[x] for row in rows] for x in POOL.names if x not in ("error", "detail")}
@@ -101,13 +103,20 @@ def read_webdataset(path: str, *, pool: PoolFormat, name: str) -> Iterator[pa.Ta
 def first_documents(path: str) -> list[dict[str, Any]]:
     """The ``.json`` of the first samples of a tar, those that are objects."""
     texts = []
-    for sample in islice(read_samples(path), _LOOKED_AT):
+    for sample in islice(read_samples(path), LOOKED_AT):
         with suppress(ValueError):  # which its row tells
             texts.append(_text(sample, "document") or "")
     return [one for text in texts for one in documents(text.replace("\n", " ").encode())]
 
 
-def _row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str, Any]:
+def sample_row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str, Any]:
+    """The columns of `schema.POOL` of a sample whose image is in `path`; and `kept`, as texts.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        Where its members cannot be understood.
+    """
     sample.check()
     document = json.loads(_text(sample, "document") or "{}")
     if not isinstance(document, dict):

@@ -1,6 +1,6 @@
 """Reading a pool: any of the formats as tables of `schema.POOL`; and entry lists."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from curate.ops.pool.crawl import BrokenRecord, read_crawl
 from curate.ops.pool.jsonl import documents, keys_of, read_jsonl
 from curate.ops.pool.kept import kind_of, kind_of_texts, kind_of_values
 from curate.ops.pool.lines import BadRow, Utf8
+from curate.ops.pool.pictures import BESIDE, first_notes, read_pictures, with_texts
 from curate.ops.pool.rows import (
     BROKEN,
     PoolFormat,
@@ -67,7 +68,8 @@ def parquet_row_groups(path: str, *, pool: PoolFormat) -> list[int]:
 def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Table:
     """Rows `start` to `start + rows` of a parquet file as a table of `schema.POOL`.
 
-    With `STAGED` as its `pool` the file is a copy that has these columns. Columns that are kept follow.
+    With the format of `STAGED` the file is a copy that has these columns, but for the texts of
+    pictures, which are read now as `pool` says. Columns that are kept follow.
     """
     with _readable(path, "parquet"), files.open_read(path) as file:
         source = pq.ParquetFile(file)
@@ -80,7 +82,7 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
                 wanted.append(group)
             position += size
         is_copy = pool.format == STAGED.format
-        columns = [*POOL.names, *pool.kept.names] if is_copy else pool.columns
+        columns = [*POOL.names, *pool.kept.names, BESIDE] if is_copy else pool.columns
         columns = _present(columns, source.schema_arrow.names)
         check_texts(file, columns=columns, groups=wanted)
         table = source.read_row_groups(wanted, columns=columns, use_threads=False)
@@ -88,17 +90,20 @@ def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Tabl
         if not is_copy:
             return pool.normalise(table, path=path)
         whole = pa.schema([*POOL, *pool.kept])
-        return pool.with_all(table).select(whole.names).cast(whole)
+        return pool.with_all(with_texts(table, pool=pool)).select(whole.names).cast(whole)
 
 
 def _present(wanted: list[str], names: list[str]) -> list[str]:
     return [name for name in wanted if name in names]
 
 
-def column_kinds(path: str, *, pool: PoolFormat) -> dict[str, str | None]:
+def column_kinds(
+    path: str, *, pool: PoolFormat, members: Sequence[str] = ()
+) -> dict[str, str | None]:
     """The columns of a file of the pool, and what each is read as; None where that cannot be told.
 
-    What is not typed in the file is judged by its beginning.
+    What is not typed in the file is judged by its beginning; `members` are the files of a folder of
+    pictures.
 
     Raises
     ------
@@ -115,6 +120,8 @@ def column_kinds(path: str, *, pool: PoolFormat) -> dict[str, str | None]:
             return {}
         if kind == "webdataset":
             found = first_documents(path)
+        elif kind == "images":
+            found = first_notes(members)
         else:
             with open_unpacked(path) as file:
                 if kind != "jsonl":
@@ -143,12 +150,18 @@ def _separated_kinds(
 
 
 def read_batches(
-    path: str, *, pool: PoolFormat, name: str = "", block_bytes: int = 8 << 20
+    path: str,
+    *,
+    pool: PoolFormat,
+    name: str = "",
+    members: Sequence[str] = (),
+    block_bytes: int = 8 << 20,
 ) -> Iterator[pa.Table]:
     """The whole file, a table of `schema.POOL` at a time, streaming.
 
     Rows that cannot be read are among them, with their `error`. The tables of a crawl have a further
-    column `texts`. `name` stands for the path in what identifies images that have no URL.
+    column `texts`; those of a folder of pictures, whose files are `members`, are those of
+    `read_pictures`. `name` stands for the path in what identifies images that have no URL.
 
     Raises
     ------
@@ -163,6 +176,8 @@ def read_batches(
             yield from read_img2dataset(path, pool=pool)
         elif kind == "webdataset":
             yield from read_webdataset(path, pool=pool, name=name or path.rsplit("/", 1)[-1])
+        elif kind == "images":
+            yield from read_pictures(path, members, name=name or path.rsplit("/", 1)[-1])
         elif kind in ("wat", "warc"):
             yield from _crawl(path)
         else:
