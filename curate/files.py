@@ -25,7 +25,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from numpy.typing import NDArray
 
 from curate.errors import CurateError, DamagedError
-from curate.stores import told
+from curate.stores import told, told_of_temporary
 
 TEMPORARY = ".tmp"
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}\.tmp$")
@@ -233,8 +233,10 @@ def scratch(folder: str) -> Iterator[tuple[IO[bytes], list[IO[bytes]]]]:
     fs, path = file_system(folder)
     with ExitStack() as opened:
         if not is_local(fs):
+            opened.enter_context(told_of_temporary())
             yield opened.enter_context(tempfile.TemporaryFile()), []
             return
+        opened.enter_context(told(path, to="write"))
         earlier: list[IO[bytes]] = [
             opened.enter_context(open(f"{path}/{name}", "rb")) for name in names(folder)
         ]
@@ -409,8 +411,8 @@ def local_copy(url: str) -> str:
     fs, path = file_system(url)
     if is_local(fs):
         return str(path)
-    copy = os.path.join(tempfile.mkdtemp(prefix="curate-"), os.path.basename(path))
-    with told(url):
+    with told_of_temporary(), told(url):
+        copy = os.path.join(tempfile.mkdtemp(prefix="curate-"), os.path.basename(path))
         fs.get_file(path, copy)
     return copy
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from curate import files
 from curate.errors import CurateError
+from curate.machine import DISKS, in_words
 
 NAME = ".lock"
 _held: set[int] = set()  # descriptors of this process
@@ -79,6 +80,8 @@ def _acquire(path: str, *, url: str, shared: bool) -> int | None:
         except OSError as error:
             if shared:
                 return None  # a folder of another user, who lets one read
+            if error.errno in DISKS:
+                raise CurateError(f"{path}: {in_words(error.errno, disk='its disk')}") from None
             raise CurateError(
                 f"{url}: cannot write there: {error.strerror}; let this user write there, or give"
                 " another folder"

@@ -21,13 +21,23 @@ LOOK_UPS_A_REQUEST = 4
 _SPARE = 64
 """Files that are opened beside: those of the part."""
 _FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_DISKS = {
+    errno.ENOSPC: "make room on {disk}",
+    errno.EDQUOT: "make room on {disk}, or raise the quota",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or that of {disk}",
+    errno.EROFS: "let {disk} be written to, or give another path",
+    errno.EIO: "check {disk}",
+}
+DISKS = frozenset(_DISKS)
+"""Numbers of the errors with which a disk refuses a write; whoever writes knows which disk it is."""
+_SOME_DISK = (
+    "the disk of the run directory, of temporary files (TMPDIR) or of caches (XDG_CACHE_HOME)"
+)
 _REMEDIES = {
+    **_DISKS,
     errno.EMFILE: "raise the limit of open files (ulimit -n) or lower download.concurrency",
     errno.ENFILE: "the machine has too many files open: lower download.concurrency or the workers",
     errno.EAGAIN: "raise the limit of processes (ulimit -u) or lower download.concurrency",
-    errno.ENOSPC: "make room on the disk of the run directory",
-    errno.EDQUOT: "make room on the disk of the run directory",
-    errno.EROFS: "let the disk of the run directory be written to",
     errno.ENOMEM: "use fewer workers, or give them more memory",
     errno.ENOBUFS: "use fewer workers, or give them more memory",
 }
@@ -41,16 +51,17 @@ def faults_named(what: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise _fault(what, errno.ENOMEM) from error
+        raise CurateError(f"{what}: {in_words(errno.ENOMEM)}") from error
     except OSError as error:
         if error.errno not in FAULTS:
             raise
-        raise _fault(what, error.errno) from error
+        raise CurateError(f"{what}: {in_words(error.errno)}") from error
 
 
-def _fault(what: str, number: int) -> CurateError:
-    remedy = f"{_REMEDIES[number]}; the same command then goes on"
-    return CurateError(f"{what}: {os.strerror(number)}: {remedy}")
+def in_words(number: int, *, disk: str = _SOME_DISK) -> str:
+    """What the system says with an error of `FAULTS`, and the remedy; `disk` is the one in question."""
+    remedy = _REMEDIES[number].format(disk=disk)
+    return f"{os.strerror(number)}: {remedy}; the same command then goes on"
 
 
 def is_out_of_files() -> bool:

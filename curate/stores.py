@@ -2,11 +2,13 @@
 
 import errno
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import shorten
 
 from curate.errors import CurateError
+from curate.machine import DISKS, in_words
 
 _CLIENTS = frozenset(["adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs",
                       "google", "requests", "s3fs", "urllib3"])  # fmt: skip
@@ -25,21 +27,36 @@ _REASONS = {
 def told(url: str = "", *, to: str = "read") -> Iterator[None]:
     """Turn what a disk or a store refuses in the block into a CurateError that names `url`.
 
-    `to` says what was tried. Faults of the machine (`machine.FAULTS`) and all else are let through.
+    `to` says what was tried. Other faults of the machine (`machine.FAULTS`) and all else are let
+    through; while something is read, also a full disk, which is another's.
     """
     try:
         yield
     except CurateError:
         raise
     except Exception as error:
-        if (reason := _refusal(error, to=to)) is None:
-            raise
         place = getattr(error, "filename", None) if to == "read" or not url else None
         name = place if isinstance(place, str) and place else url
+        if (reason := _refusal(error, to=to, named=bool(name))) is None:
+            raise
         raise CurateError(f"{name}: {reason}" if name else reason) from error
 
 
-def _refusal(error: Exception, *, to: str) -> str | None:
+@contextmanager
+def told_of_temporary() -> Iterator[None]:
+    """As `told`, where the block writes to the folder of temporary files."""
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise CurateError(
+            f"{error.strerror}: make room on one of their disks, or set TMPDIR to a folder that can"
+            " be written to"
+        ) from error
+    with told(f"{folder} (TMPDIR)", to="write"):
+        yield
+
+
+def _refusal(error: Exception, *, to: str, named: bool) -> str | None:
     """Why a store or a disk did not let something be done, and what helps; None for all else."""
     client = type(error).__module__.partition(".")[0] in _CLIENTS
     number = getattr(error, "errno", None)
@@ -57,4 +74,8 @@ def _refusal(error: Exception, *, to: str) -> str | None:
         return f"the server refuses it ({status}); check the address and the credentials"
     if client:
         return f"the store cannot be used: {said}; check the address, the network and the store"
-    return _REASONS.get(number) if isinstance(error, OSError) and number else None
+    if not isinstance(error, OSError) or number is None:
+        return None
+    if number in DISKS and (to != "read" or number == errno.EIO):
+        return in_words(number, disk="its disk") if named else in_words(number)
+    return _REASONS.get(number)

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 import grpc
@@ -28,6 +28,7 @@ from google.protobuf import json_format, text_format
 from curate import parent
 from curate.errors import CurateError
 from curate.machine import faults_named
+from curate.stores import told_of_temporary
 
 START = 120.0
 """Seconds that a worker may take from its start until it has connected."""
@@ -135,9 +136,11 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
 
     def _attend(self) -> None:
         ours, theirs = socket.socketpair()
-        with ours, tempfile.TemporaryFile() as words:
+        with ours, ExitStack() as opened:
             try:
                 with theirs, faults_named("starting a worker"):
+                    with told_of_temporary():
+                        words = opened.enter_context(tempfile.TemporaryFile())
                     self._process = self._started(theirs, words)
                 if self._closing:  # meanwhile
                     self.kill()

@@ -18,6 +18,7 @@ from curate.config import Config
 from curate.damage import incomplete, remedy
 from curate.errors import CurateError, DamagedError, hidden
 from curate.lock import locked
+from curate.machine import faults_named
 from curate.schema import Stage
 from curate.stores import told
 
@@ -80,7 +81,7 @@ BEAM_OPTIONS = {"allow_extra_args": True}
 def one_line_errors() -> Iterator[None]:
     """Show an error as one line; `--debug` shows where it came from. So with what stops the command."""
     try:
-        with told(to="read or write"):
+        with faults_named("this command"), told(to="read or write"):
             yield
     except KeyboardInterrupt:
         error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")

@@ -15,6 +15,7 @@ from numpy.lib.format import write_array_header_1_0
 from curate import files
 from curate.ops.selection.uids import DTYPE, halves
 from curate.run import Run
+from curate.stores import told_of_temporary
 
 _TOGETHER = 1 << 22
 """Uids that are sorted at once, about."""
@@ -27,9 +28,10 @@ def write_subset(run: Run, folder: str, target: str) -> int:
     """
     total = sum(record.kept for _, record in run.records(folder))
     bits = max(0, (total - 1) // _TOGETHER).bit_length()
-    with tempfile.TemporaryDirectory() as spool, files.atomic_write(target) as file:
-        buckets = [Path(spool, f"{i}") for i in range(1 << bits)]
-        with ExitStack() as stack:
+    with files.atomic_write(target) as file, ExitStack() as held:
+        with told_of_temporary(), ExitStack() as stack:
+            spool = held.enter_context(tempfile.TemporaryDirectory())
+            buckets = [Path(spool, f"{i}") for i in range(1 << bits)]
             opened = [stack.enter_context(bucket.open("wb")) for bucket in buckets]
             for table in run.tables(folder, columns=["uid"]):
                 uids = halves(table["uid"])
@@ -39,6 +41,6 @@ def write_subset(run: Run, folder: str, target: str) -> int:
         header: Any = {"descr": DTYPE.descr, "fortran_order": False, "shape": (total,)}
         write_array_header_1_0(file, header)
         for bucket in buckets:
-            held = np.fromfile(bucket, DTYPE)
-            file.write(held[np.lexsort((held["f1"], held["f0"]))].tobytes())
+            found = np.fromfile(bucket, DTYPE)
+            file.write(found[np.lexsort((found["f1"], found["f0"]))].tobytes())
     return total

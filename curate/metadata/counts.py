@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.ops.hashing import hash64
+from curate.stores import told_of_temporary
 
 PARTITIONS = 64
 SPACE = pa.scalar(" ", pa.large_string())  # between the words of a pair
@@ -95,14 +97,16 @@ class Counts:
     def _spill(self) -> None:
         if not self._pending:
             return
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="curate-counts-")
         table = self._pending[0].combine_chunks()
         part = (hash64(table["entry"]) % np.uint64(PARTITIONS)).astype(np.int64)
         table = table.take(pa.array(np.argsort(part, kind="stable"))).combine_chunks()
         edges = _edges(part)
-        path = os.path.join(self._folder.name, f"{len(self._spills):06}.arrow")
-        with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+        with told_of_temporary(), ExitStack() as opened:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="curate-counts-")
+            path = os.path.join(self._folder.name, f"{len(self._spills):06}.arrow")
+            file = opened.enter_context(pa.OSFile(path, "wb"))
+            writer = opened.enter_context(pa.ipc.new_file(file, _SCHEMA))
             for start, stop in pairwise(edges):
                 batches = table.slice(start, stop - start).to_batches()
                 writer.write_batch(

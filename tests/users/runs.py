@@ -48,17 +48,18 @@ def refused(*arguments: str) -> str:
     return done.stderr
 
 
-def small_run(folder: Path, *options: str) -> Path:
-    """A finished run of three parts without a model, in `folder`."""
+def small_run(folder: Path, *options: str, out: Path | None = None) -> Path:
+    """A finished run of three parts without a model, in `folder`, or at `out`."""
+    run = out or folder / "run"
     pool = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
     (folder / "pool.jsonl").write_text("\n".join(pool[i] for i in SMALL) + "\n")
     well(
-        "demo", "--out", str(folder / "run"), "--set", f"input.paths={folder / 'pool.jsonl'}",
+        "demo", "--out", str(run), "--set", f"input.paths={folder / 'pool.jsonl'}",
         "--set", "part_rows=30", "--set", "shards.rows=10", "--set", "score=null",
         "--set", "select=[{name: short_caption, column: caption_chars, min: 5}]",
         "--set", "balance.t=1", *options,
     )  # fmt: skip
-    return folder / "run"
+    return run
 
 
 def moved(run: Path, to: Path) -> Path:

@@ -25,6 +25,7 @@ from curate.errors import CurateError
 from curate.ops.images.boxes import Box
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
 from curate.reasons import DropReason
+from curate.stores import told_of_temporary
 
 
 class Encode(Protocol):
@@ -98,7 +99,7 @@ class _Process:
         if isinstance(encoder, ImageEncoder):
             # Should a decoder find another size than the header reader did.
             limits["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(encoder.max_pixels)
-        with tempfile.TemporaryFile() as words:
+        with told_of_temporary(), tempfile.TemporaryFile() as words:
             self._child = parent.start(_serve, theirs, environment=limits, words=words)
             theirs.close()
             self._pipe = _Pipe(ours)
