@@ -17,7 +17,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError, DamagedError
 from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
-from curate.ops.pool.tables import parquet_row_groups, read_batches
+from curate.ops.pool.tables import check_urls, parquet_row_groups, read_batches
 from curate.planning.inputs import find_pool, pool_format
 from curate.reasons import ErrorCode
 from curate.run import Part, Run
@@ -144,9 +144,12 @@ def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
     parts: list[Part] = []
     unreadable: list[str] = []
     for number, one in enumerate(inputs):
+        own = replace(pool, format=one["format"] or pool.format)
+        if number == 0:  # the others are like it, and each would be opened once more
+            check_urls(one["path"], pool=own)
         of_file = _cut_file(
             one["path"],
-            pool=replace(pool, format=one["format"] or pool.format),
+            pool=own,
             name=one["name"],
             members=listed.get(one["path"], []),
             copies=run.path("input", f"file-{number:05d}"),

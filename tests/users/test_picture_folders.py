@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -59,7 +58,7 @@ COLUMNS = {"url": "link", "caption": "text", "keep": ["stars"]}
 @pytest.fixture(scope="module")
 def made(
     tmp_path_factory: pytest.TempPathFactory, curate: Command, pictures: list[Path]
-) -> Iterator[tuple[Path, str]]:
+) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("pictures")
     write_pool(folder / "my_pictures", pictures)
     rc, said = run(curate, folder, "my_pictures/", columns=COLUMNS, max_dead_fraction=0.6)
@@ -158,3 +157,48 @@ def test_pictures_without_any_text_are_told_as_before(
     rc, said = run(curate, tmp_path, "pool", format="images")
     assert rc
     assert "0.jpg: a picture without a caption" in said
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("url", ["0.jpg", "file:///pictures/0"])
+def test_paths_where_urls_should_be_are_told_with_the_key_that_reads_them(
+    tmp_path: Path, curate: Command, form: str, url: str
+) -> None:
+    rows = pa.table({"url": [url, None, url], "caption": ["a", "b", "c"]})
+    path = tmp_path / f"pairs.{form}"
+    if form == "parquet":
+        pq.write_table(rows, path)
+    elif form == "csv":
+        rows.to_pandas().to_csv(path, index=False)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows.to_pylist()))
+    rc, said = run(curate, tmp_path, path.name)
+    assert rc
+    assert f"column 'url' holds paths, such as '{url}', and no URLs" in said
+    assert "input.columns: {image: url, caption: caption}" in said
+
+
+def test_the_key_that_is_told_reads_them(
+    tmp_path: Path, curate: Command, pictures: list[Path]
+) -> None:
+    shutil.copy(pictures[0], tmp_path / "0.jpg")
+    (tmp_path / "pairs.csv").write_text("url,caption\n0.jpg,a picture\n")
+    columns = {"image": "url", "caption": "caption"}
+    rc, said = run(curate, tmp_path, "pairs.csv", columns=columns)
+    assert rc == 0, said
+    assert table(tmp_path, "download")["url"].to_pylist()[0].endswith("/0.jpg")
+
+
+def test_a_revoked_picture_is_gone_from_the_runs_own_copy_of_its_pool(
+    made: tuple[Path, str], tmp_path: Path, curate: Command
+) -> None:
+    shutil.copytree(made[0] / "run", tmp_path / "run")
+    uid = table(tmp_path, "download")["uid"].to_pylist()[0]
+    (tmp_path / "uids.txt").write_text(f"{uid}\n")
+    done = curate("revoke", "run", "--list", "uids.txt", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    urls = table(tmp_path, "download")["url"].to_pylist()
+    assert len(urls) == 2
+    copies = (tmp_path / "run/input").glob("*.parquet")
+    held = [row for x in copies for row in pq.read_table(x)["url"].to_pylist() if row]
+    assert "file:///my_pictures/IMG.2021.01" not in held

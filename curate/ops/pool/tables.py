@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -14,8 +16,8 @@ from curate.ops.pool.columnar import check_texts
 from curate.ops.pool.crawl import BrokenRecord, read_crawl
 from curate.ops.pool.jsonl import documents, keys_of, read_jsonl
 from curate.ops.pool.kept import kind_of, kind_of_texts, kind_of_values
-from curate.ops.pool.lines import BadRow, Utf8
-from curate.ops.pool.pictures import BESIDE, first_notes, read_pictures, with_texts
+from curate.ops.pool.lines import SHOWN, BadRow, Utf8
+from curate.ops.pool.pictures import BESIDE, first_notes, parted, read_pictures, with_texts
 from curate.ops.pool.rows import (
     BROKEN,
     PoolFormat,
@@ -24,6 +26,7 @@ from curate.ops.pool.rows import (
     batched,
     pool_table,
 )
+from curate.ops.pool.samples import ENDINGS
 from curate.ops.pool.separated import header, positions, read_separated
 from curate.ops.pool.stored import first_documents, read_img2dataset, read_webdataset
 from curate.ops.text.lists import read_items
@@ -31,6 +34,7 @@ from curate.schema import CANDIDATES, POOL
 from curate.unpacking import open_unpacked
 
 _PAGES = 500  # a table
+_LOOKED_AT = 100  # rows that say whether a column holds URLs
 
 STAGED = PoolFormat(format="copy", url="url", caption="caption", uid="uid")
 """The format of the copies that a run makes of files which cannot be read from the middle.
@@ -63,6 +67,54 @@ def parquet_row_groups(path: str, *, pool: PoolFormat) -> list[int]:
         footer = pq.ParquetFile(file)
         pool.check(path, footer.schema_arrow.names)
         return [footer.metadata.row_group(i).num_rows for i in range(footer.num_row_groups)]
+
+
+def check_urls(path: str, *, pool: PoolFormat) -> None:
+    """Raise a CurateError where the URLs at the beginning of a table are paths of pictures."""
+    try:
+        kind = pool.of(path)
+    except UnreadableError:
+        return  # which is told where it is cut
+    if pool.image or kind not in ("parquet", "csv", "tsv", "quoted-tsv", "jsonl"):
+        return
+    only = replace(pool, caption=pool.url, uid=None, blur_boxes=None, keep=())
+    try:
+        with _readable(path, kind):
+            urls = _first_urls(path, kind, only)
+    except UnreadableError:
+        return
+    if urls and all(map(_is_path, urls)):
+        raise CurateError(
+            f"{path}: column {pool.url!r} holds paths, such as {urls[0][:SHOWN]!r}, and no URLs: name"
+            " it in input.columns.image, as in input.columns:"
+            f" {{image: {pool.url}, caption: {pool.caption}}}"
+        )
+
+
+def _first_urls(path: str, kind: str, pool: PoolFormat) -> list[str]:
+    if kind == "parquet":
+        with files.open_read(path) as file:
+            source = pq.ParquetFile(file)
+            columns, groups = [pool.url], [*range(source.num_row_groups)][:1]
+            check_texts(file, columns=columns, groups=groups)
+            batches = source.iter_batches(
+                _LOOKED_AT, row_groups=groups, columns=columns, use_threads=False
+            )
+            found = [batch.column(0).to_pylist() for batch in islice(batches, 1)]
+    else:
+        tables = _lines(path, kind, pool, _FIRST)
+        found = [table["url"].slice(0, _LOOKED_AT).to_pylist() for table in islice(tables, 1)]
+    return [url.strip() for one in found for url in one if isinstance(url, str) and url.strip()]
+
+
+def _is_path(url: str) -> bool:
+    """Whether what stands for a URL is the path of a picture.
+
+    >>> [_is_path(x) for x in ("file:///a", "a/b.JPG", "http://x.example/a.jpg", "none")]
+    [True, True, False, False]
+    """
+    scheme, colon, _ = url.partition("://")
+    return scheme.lower() == "file" if colon else parted(url)[1] in ENDINGS
 
 
 def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Table:
