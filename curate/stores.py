@@ -15,6 +15,7 @@ _CLIENTS = frozenset(["adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "f
 """Packages whose exceptions tell of a store; each has a family of its own."""
 _CREDENTIALS = "set them as the store's own tools take them (environment, profile or login)"
 _NO_BUCKET = re.compile(r"(?i)bucket does not exist|bucket not found|no such bucket|NoSuchBucket")
+_NO_TEMPORARY = "No usable temporary directory"  # as `tempfile` has it
 _REASONS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EEXIST: "a part of the path is a file, not a folder",
@@ -45,13 +46,8 @@ def told(url: str = "", *, to: str = "read") -> Iterator[None]:
 @contextmanager
 def told_of_temporary() -> Iterator[None]:
     """As `told`, where the block writes to the folder of temporary files."""
-    try:
+    with told():
         folder = tempfile.gettempdir()
-    except FileNotFoundError as error:
-        raise CurateError(
-            f"{error.strerror}: make room on one of their disks, or set TMPDIR to a folder that can"
-            " be written to"
-        ) from error
     with told(f"{folder} (TMPDIR)", to="write"):
         yield
 
@@ -76,6 +72,10 @@ def _refusal(error: Exception, *, to: str, named: bool) -> str | None:
         return f"the store cannot be used: {said}; check the address, the network and the store"
     if not isinstance(error, OSError) or number is None:
         return None
+    if (error.strerror or "").startswith(_NO_TEMPORARY):
+        return (
+            f"{error.strerror}: make room in one, or set TMPDIR to a folder that can be written to"
+        )
     if number in DISKS and (to != "read" or number == errno.EIO):
         return in_words(number, disk="its disk") if named else in_words(number)
     return _REASONS.get(number)

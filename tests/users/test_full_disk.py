@@ -131,3 +131,13 @@ def test_a_limit_of_a_files_size_is_named(run: Path, tmp_path: Path) -> None:
     assert told.startswith("error ")
     assert "File too large: raise the limit of a file's size (ulimit -f)" in told
     assert not os.path.exists(out)
+
+
+def test_where_no_folder_takes_temporary_files_the_remedy_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
+    told = "error No usable temporary directory found in ['/proc']: make room in one, or set TMPDIR"
+    assert told in refused("subset", str(run), "--npy", str(tmp_path / "out.npy"))
+    assert told in refused("demo", "--out", str(tmp_path / "another"))
