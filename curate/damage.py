@@ -11,7 +11,7 @@ from curate import files
 from curate.cuts import FILE as CUTS
 from curate.errors import CurateError, DamagedError
 from curate.layout import ANNOTATED
-from curate.run import CLUSTERS, MANIFEST, PART_STAGES, Run, part_name
+from curate.run import MANIFEST, PART_STAGES, Run, part_name
 from curate.schema import Stage
 
 _DAMAGED = re.compile(r"(.*?) is damaged: ")
@@ -144,8 +144,6 @@ def take_back(run: Run, folder: str, index: int, names: list[str], *, own: str) 
 
     Where it is the images alone, what was found out about them can still be taken over.
     """
-    if CLUSTERS in {name.rpartition("/")[0] for name in names}:
-        files.remove(run.path(Stage.DEDUP, "clusters.json"))
     if ANNOTATED in folder and all(name.endswith(".tar") for name in names):
         run.retract(folder, index, own=own)
     else:

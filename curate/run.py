@@ -268,11 +268,10 @@ def part_name(folder: str, index: int, ending: str = "parquet") -> str:
 def step_of(folder: str) -> str:
     """The folder of the step that writes to `folder`.
 
-    >>> step_of("dropped/score"), step_of("dedup/clusters")
-    ('score', 'dedup')
+    >>> step_of("dropped/score"), step_of("score")
+    ('score', 'score')
     """
-    step = folder.removeprefix("dropped/").removeprefix("dead/")
-    return str(Stage.DEDUP) if step == CLUSTERS else step
+    return folder.removeprefix("dropped/").removeprefix("dead/")
 
 
 def part_index(name: str) -> int | None:

@@ -8,7 +8,7 @@ all later parts and rebalanced runs hold, stay true.
 """
 
 import io
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import IO
 
 import numpy as np
@@ -25,6 +25,7 @@ from curate.ops.pool.pictures import with_texts
 from curate.ops.selection import balancing
 from curate.ops.tar import blank_header, blanked
 from curate.ops.web.urls import stripped
+from curate.planning.cutting import note_copies
 from curate.planning.inputs import pool_format
 from curate.reasons import DropReason
 from curate.report.sweeps import SWEEP
@@ -38,7 +39,6 @@ from curate.run import (
     SUBSET,
     Run,
     part_index,
-    part_name,
 )
 from curate.schema import Stage
 from curate.stages.balance import by_language
@@ -201,10 +201,12 @@ class Rewriter:
         """Empty the rows of curate's own copy of the pool, and leave the uid in their place."""
         pool = pool_format(self.config)
         folder = self.run.path("input")
+        held: dict[str, files.Content] = {}
         for name in files.names(folder) if self.run.source is None else ():
             if not name.endswith(".parquet"):
                 continue
             url = files.join(folder, name)
+            held[name] = files.content_of(files.read_bytes(url))
             table = files.read_table(url)
             read = with_texts(table, pool=pool)
             uids = stripped(read["uid"]) if pool.uid else uids_of(read, clean(read["caption"]))
@@ -217,7 +219,9 @@ class Rewriter:
                 at = table.column_names.index(column)
                 value = uids if column == "uid" else pa.nulls(len(table), table[column].type)
                 table = table.set_column(at, column, pc.if_else(mask, value, table[column]))
-            files.write_table(url, table)
+            held[name] = files.write_table(url, table)
+        if held:
+            note_copies(self.run, held)
 
     def _entries(self) -> None:
         """Count again how many kept pairs each entry has; counts and t stay what was decided on."""
@@ -274,10 +278,7 @@ class Rewriter:
             if name.endswith(_STAGED) and index is not None:
                 staged = self.run.part(CLUSTERS, index, _STAGED)
                 url = self.run.part(CLUSTERS, index)
-                held = files.write_table(url, files.read_table(staged))
-                if record := self.run.record(Stage.DEDUP, index):
-                    vouched = {**record.wrote, part_name(CLUSTERS, index): held}
-                    self.run.write_record(Stage.DEDUP, index, replace(record, wrote=vouched))
+                files.write_table(url, files.read_table(staged))
                 files.remove(staged)
 
 

@@ -82,6 +82,19 @@ def parts_digest(run: Run) -> str | None:
     return None
 
 
+def note_copies(run: Run, held: dict[str, files.Content]) -> None:
+    """Make parts.json say what the run's own copies of the pool hold by now, by name."""
+    url = run.path("input", "parts.json")
+    found = files.read_document(url)
+    now = [
+        {**part, "copy": held.get(part["path"].rpartition("/")[2], part["copy"])}
+        if part.get("copy")
+        else part
+        for part in found["parts"]
+    ]
+    files.write_document(url, {**found, "parts": now})
+
+
 def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cut | None:
     url = run.path("input", "parts.json")
     if not files.exists(url):

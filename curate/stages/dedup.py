@@ -15,7 +15,7 @@ Only hashes, row numbers and what decides who stays are exchanged, packed: see c
 and curate.stages.clusters. The verdicts stand in ``clusters/``; a retry writes the same ones.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.duplicates.graph import DedupRule
-from curate.run import CLUSTERS, Part, part_name
+from curate.run import CLUSTERS, Part
 from curate.schema import Stage
 from curate.stages.clusters import REASONS, Clusters
 from curate.stages.forests import Clustering, Spread
@@ -44,8 +44,7 @@ class DedupStep(PartStep):
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """`sides` only say that the verdicts of all parts stand."""
         table = self.incoming(part)
-        held = files.content_of(files.read_bytes(self.run.part(CLUSTERS, part.index)))
-        verdicts = files.read_table(self.run.part(CLUSTERS, part.index), content=held)
+        verdicts = files.read_table(self.run.part(CLUSTERS, part.index))
         verdicts = verdicts.filter(pc.is_valid(verdicts["row"]))
         place = np.full(len(table), -1)
         place[verdicts["row"].to_numpy()] = np.arange(len(verdicts))
@@ -61,8 +60,7 @@ class DedupStep(PartStep):
             why = REASONS[policy]
             duplicate = pc.fill_null(pc.equal(sieve.table["reason"], str(why)), False)
             sieve.remove(duplicate, reason=why, value=sieve.table["cluster"])
-        vouched = {part_name(CLUSTERS, part.index): held}
-        return replace(sieve.output(columns=self.columns), wrote=vouched)
+        return sieve.output(columns=self.columns)
 
 
 class Dedup(beam.PTransform):

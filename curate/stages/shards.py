@@ -246,9 +246,10 @@ def read_stats(run: Run, name: str) -> tuple[dict[str, Any], ShardRecord]:
 
 
 def shard_rows(run: Run, name: str) -> pa.Table:
-    """The table beside a shard, as its statistics vouch for it."""
-    _, record = read_stats(run, name)
-    return files.read_table(run.path(Stage.SHARDS, f"{name}.parquet"), content=record.parquet)
+    """The table beside a shard, as its statistics, where they stand, vouch for it."""
+    stands = files.exists(run.path(Stage.SHARDS, f"{name}_stats.json"))
+    held = read_stats(run, name)[1].parquet if stands else None
+    return files.read_table(run.path(Stage.SHARDS, f"{name}.parquet"), content=held)
 
 
 def counts_of(manifest: dict[str, Any]) -> dict[str, int]:

@@ -214,7 +214,8 @@ def test_parquet_and_json_agree(demo_run: Path) -> None:
                 texts = (
                     "exif",
                     "md5",
-                )  # empty where there is none, so that all samples have one type
+                    "phash",
+                )  # empty where there is none: one type in all samples
                 wanted = {x: (row[x] or "") if x in texts else row[x] for x in document}
                 assert wanted == document
 

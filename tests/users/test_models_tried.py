@@ -130,5 +130,7 @@ def test_a_model_whose_scores_stand_is_not_loaded_again(
         raise AssertionError("loaded")
 
     monkeypatch.setattr(ClipModel, "try_out", loaded)
-    done = curate("run", "c.yaml", "--out", "run", "--set", "shards.rows=2", cwd=tmp_path)
+    done = curate(
+        "run", "c.yaml", "--out", "run", "--set", "shards.rows=2", "--force", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr

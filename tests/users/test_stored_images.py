@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from curate.files import shipped
+from curate.run import SCORED, Run
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Command
 
@@ -128,7 +129,7 @@ def shards(curate: Command, tmp_path_factory: pytest.TempPathFactory) -> Any:
                 "pretrained": str(scorer / "curate-mini.safetensors"), "embeddings": True,
             }  # fmt: skip
             found = run(curate, folder, "pool.tar", download=SETTINGS[setting], score=score)
-            with np.load(folder / "run/score/annotated/part-00000.npz") as stored:
+            with np.load(Run(str(folder / "run")).part(SCORED, 0, "npz")) as stored:
                 (vectors,) = (stored[x] for x in stored if x.endswith("_img"))
             for one, vector in zip(found.values(), vectors, strict=True):
                 one["vector"] = vector
@@ -220,7 +221,7 @@ def test_a_folder_of_img2dataset_keeps_its_bytes_sizes_and_hashes(
     assert (one["content"] == images[1]) == (size is None)
     assert one["height"] == (size or 300)
     again = curate("run", "run/config.yaml", "--set", "download.max_pixels=1000000",
-                   cwd=tmp_path)  # fmt: skip
+                   "--force", cwd=tmp_path)  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert pq.read_table(tmp_path / "run/shards/00000.parquet").num_rows == 1
 
