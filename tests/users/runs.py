@@ -23,12 +23,12 @@ SMALL = [i for k in range(30) for i in (2 * k, 2 * k + 1, 440 + k)]
 def curate(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run `curate ARGUMENTS` in this process."""
     console, said = terminal.error_console, io.StringIO()
-    console.file = said
+    was, console.file = console.file, said
     try:
         with chdir(cwd or "."):
             done = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
     finally:
-        console._file = None
+        console.file = was
     stderr = said.getvalue() + done.stderr
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, stderr)
 
