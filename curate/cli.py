@@ -15,8 +15,7 @@ from typing import Annotated
 
 import typer
 
-from curate import config_file, files
-from curate.borrowed import open_run
+from curate import files
 from curate.commands import balancing, hashing, metadata, planning, revoking, scoring, subset
 from curate.commands.process import end, heed_signals, open_stream
 from curate.commands.terminal import (
@@ -35,10 +34,12 @@ from curate.commands.terminal import (
     with_engine,
 )
 from curate.config import Config
+from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.lock import locked
 from curate.reasons import FETCH_FAILURES
-from curate.run import DISTRIBUTION, Run
+from curate.run.borrowed import open_run
+from curate.run.directory import DISTRIBUTION, Run
+from curate.run.lock import locked
 
 app = typer.Typer(
     help="From a raw pool of (image URL, caption) pairs to balanced WebDataset shards and a report.",
@@ -104,7 +105,7 @@ def run(
 
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
-    from curate.ops.web.hosts import TRANSIENT
+    from curate.web.hosts import TRANSIENT
 
     with one_line_errors():
         if not files.exists(config):
@@ -133,7 +134,7 @@ def demo(
 
     Needs no network: real pictures and captions, and the bad neighbours they have on the web.
     """
-    from curate.demo import demo_config, serve
+    from curate.commands.demo import demo_config, serve
 
     with one_line_errors(), serve() as addresses:
         settings = demo_config(addresses, out=out, overrides=tuple(set_ or ()))
@@ -181,7 +182,7 @@ def _run(
 def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None:
     """Write the report of a run again, from what stands in its directory."""
     from curate.commands.progress import tell_report
-    from curate.stages.report import write_report
+    from curate.report.write import write_report
 
     with one_line_errors():
         found = Run.at(run_directory)
@@ -203,7 +204,7 @@ def show_config(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
 ) -> None:
     """Print a configuration to start from, for a pool of your own; or a recipe, or all keys."""
-    from curate.reference import full_config
+    from curate.commands.reference import full_config
 
     with one_line_errors():
         if full:

@@ -12,18 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import files, listing, schema
+from curate import files, schema
 from curate.config import Config
 from curate.errors import CurateError
+from curate.files import listing
+from curate.files.texts import read_text
 from curate.ops.images.encoder import ImageEncoder, StoredImage
-from curate.ops.pool.rows import BROKEN, PoolFormat
-from curate.ops.pool.samples import ENDINGS
-from curate.ops.pool.stored import Place, read_places, read_webdataset
 from curate.ops.scores.clip import ClipModel
 from curate.ops.selection.contamination import EmbeddingModel, caption_hashes, with_embeddings
 from curate.planning.asked import clip_model, image_encoder
 from curate.planning.assets import embedding_model
-from curate.texts import read_text
+from curate.pool.rows import BROKEN, PoolFormat
+from curate.pool.samples import ENDINGS
+from curate.pool.stored import Place, read_places, read_webdataset
 
 _CAPTIONS = ("caption", "text")
 _ROWS = 1_000  # items at once

@@ -17,7 +17,6 @@ from curate import files, schema
 from curate.config import LOCAL_RUNNER, Config
 from curate.ops.duplicates.graph import DedupRule
 from curate.ops.scores.clip import embedding_prefix
-from curate.ops.web.fetch import FetchPolicy
 from curate.planning.asked import (
     added_columns,
     clip_model,
@@ -32,24 +31,26 @@ from curate.planning.cutting import most_dead
 from curate.planning.digests import score_folder
 from curate.planning.inputs import pool_format
 from curate.planning.plan import Plan
-from curate.run import ANNOTATED
+from curate.run.directory import ANNOTATED
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
-from curate.stages.blocking import Evaluations, Lists
-from curate.stages.dedup import Dedup, DedupStep
+from curate.stages.dedup.dedup import Dedup, DedupStep
+from curate.stages.dedup.forests import Spread
+from curate.stages.derived.nearest import NearestTarget, NearestTargetStep
+from curate.stages.derived.neg_clip_loss import NegClipLoss, NegClipLossStep
+from curate.stages.derived.simcore import SimCore, SimCoreStep
+from curate.stages.derived.similarity import NormSimStep, SimilarityStep
 from curate.stages.download import FetchStep
-from curate.stages.embedded import NegClipLoss, NegClipLossStep, NormSimStep, SimilarityStep
-from curate.stages.forests import Spread
-from curate.stages.measure import JoinStep, MeasureStep
-from curate.stages.nearest import NearestTarget, NearestTargetStep
+from curate.stages.meanings.semantic import FindDuplicates, SemanticStep
 from curate.stages.part import TakePart
 from curate.stages.prepare import Prepare, PrepareStep
-from curate.stages.score import ScoreStep, TakeScores
+from curate.stages.score.measure import JoinStep, MeasureStep
+from curate.stages.score.model import ScoreStep, TakeScores
 from curate.stages.select import Select, SelectDownload, SelectScore
-from curate.stages.semantic import FindDuplicates, SemanticStep
 from curate.stages.shards import Shards, ShardStep
-from curate.stages.simcore import SimCore, SimCoreStep
+from curate.stages.unwanted import Evaluations, Lists
 from curate.stages.wfpp import Wfpp, WfppStep
+from curate.web.fetch import FetchPolicy
 
 
 def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> None:

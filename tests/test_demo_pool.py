@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from curate.demo import serve
+from curate.commands.demo import serve
 from curate.files import shipped
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from curate import files, schema
 from curate.cli import app
 from curate.config import Config, Scorer
-from curate.config_file import load
+from curate.config.file import load
 from curate.errors import CurateError
 from curate.evaluation import Embedder, hash_sets
 from curate.ops.images.encoder import ImageEncoder, StoredImage
@@ -28,10 +28,10 @@ from curate.ops.selection.contamination import (
     read_evaluation,
 )
 from curate.planning.assets import check_evaluations, embedding_model
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import Stage
-from curate.stages.blocking import Evaluations
 from curate.stages.select import Select, SelectDownload
+from curate.stages.unwanted import Evaluations
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
 
 IMAGES = sorted(Path(files.shipped("pipelines/demo/pool/images")).iterdir())[:40]

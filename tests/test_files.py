@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import curate
-from curate import files, listing
+from curate import files
 from curate.errors import CurateError
+from curate.files import listing
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from curate import config_file
 from curate.config import Config
+from curate.config import file as config_file
 from curate.ops.duplicates.graph import DedupRule, keys_of
 from curate.ops.images.encoder import ImageEncoder, Refusal
 from curate.ops.selection.rules import drops

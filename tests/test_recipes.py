@@ -10,14 +10,14 @@ import pytest
 
 from curate import files
 from curate.config import Config
-from curate.config_file import load, recipes
+from curate.config.file import load, recipes
 from curate.flow import prepare_step
-from curate.ops.pool.rows import PoolFormat
 from curate.ops.selection.quantiles import find_cuts, quantiles_of
 from curate.ops.selection.rules import drops
 from curate.planning.asked import enabled_stages, rule_stage
 from curate.planning.plan import make_plan
-from curate.run import Part, Run
+from curate.pool.rows import PoolFormat
+from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.prepare import PrepareStep
 

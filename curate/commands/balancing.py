@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from curate import config_file
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Force,
@@ -21,9 +20,10 @@ from curate.commands.terminal import (
     shown,
     with_engine,
 )
+from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.lock import locked
-from curate.run import Run
+from curate.run.directory import Run
+from curate.run.lock import locked
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A complete run.")]
 Reference = Annotated[
@@ -85,7 +85,7 @@ def sweep(
     from curate.finished import sweep as sweeping
     from curate.finished.rebalance import open_source
     from curate.report.sweeps import notes, tables
-    from curate.stages.report import write_report
+    from curate.report.write import write_report
 
     with one_line_errors():
         run = Run.at(run_directory)

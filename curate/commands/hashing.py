@@ -28,7 +28,7 @@ def hash_(
     them. A run takes it as: decontaminate: {against: [FILE]}. With the run's --config it has
     embeddings too, for decontaminate.embedding_similarity.
     """
-    from curate import config_file
+    from curate.config import file as config_file
     from curate.evaluation import Embedder, hash_sets
 
     with one_line_errors():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate import config_file, files
+from curate import files
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Out,
@@ -20,10 +20,11 @@ from curate.commands.terminal import (
     with_engine,
 )
 from curate.config import Config, Dedup
+from curate.config import file as config_file
 from curate.errors import CurateError, hidden
-from curate.lock import locked
 from curate.planning.asked import added_columns, check_prefer, rule_stage
-from curate.run import Run, totals
+from curate.run.directory import Run, totals
+from curate.run.lock import locked
 from curate.schema import Stage
 
 _OF_TEXT = ("url", "caption", "strict")
@@ -121,7 +122,7 @@ def _show_other_ts(run: Run) -> None:
     from curate.finished import sweep
     from curate.finished.rebalance import open_source
     from curate.report.sweeps import tables
-    from curate.stages.report import write_report
+    from curate.report.write import write_report
 
     found = sweep.sweep(open_source(run.root))
     sweep.write(run, found)

@@ -14,15 +14,15 @@ from rich.text import Text
 
 from curate import files
 from curate.errors import CurateError
-from curate.ops.journal import grown
-from curate.ops.web.hosts import TRANSIENT
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.reasons import MENDS, RULE_PREFIX
 from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
-from curate.run import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
+from curate.run.directory import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
+from curate.run.journal import grown
 from curate.schema import Stage
+from curate.web.hosts import TRANSIENT
 
 _POLL = 0.5  # seconds
 _QUIET = 30.0  # seconds between two lines

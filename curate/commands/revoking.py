@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from curate import borrowed, config_file
-from curate.borrowed import open_run, source_kept
 from curate.commands.terminal import one_line_errors, out_console, shown, tell_incomplete
-from curate.lock import locked
-from curate.run import Run
+from curate.config import file as config_file
+from curate.run import borrowed
+from curate.run.borrowed import open_run, source_kept
+from curate.run.directory import Run
+from curate.run.lock import locked
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
 
@@ -34,8 +35,8 @@ def revoke(
     and RUN/revoked.parquet hashes of the list, so that going on with the run brings nothing back.
     """
     from curate.commands.progress import tell_report
-    from curate.finished import revoke as revoking
-    from curate.stages.report import write_report
+    from curate.report.write import write_report
+    from curate.revoking import revoke as revoking
 
     with one_line_errors():
         run = Run.at(run_directory)

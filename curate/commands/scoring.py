@@ -13,8 +13,8 @@ from curate.commands.terminal import (
     out_console,
     with_engine,
 )
-from curate.lock import locked
-from curate.run import Run
+from curate.run.directory import Run
+from curate.run.lock import locked
 
 
 def score(
@@ -39,9 +39,9 @@ def score(
     The scores go to RUN/annotated/score/NAME, and the rest of RUN stays as it is. The next
     `curate run` that names the model takes them over: it is printed. Options after -- go to Beam.
     """
-    from curate import config_file
     from curate.commands import progress
     from curate.config import Scorer
+    from curate.config import file as config_file
     from curate.finished import rescore
     from curate.planning.resume import Standing
 

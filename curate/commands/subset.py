@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from curate.borrowed import open_run
 from curate.commands.terminal import one_line_errors, out_console, tell_incomplete
 from curate.errors import CurateError
-from curate.run import PART_STAGES, earlier
+from curate.run.borrowed import open_run
+from curate.run.directory import PART_STAGES, earlier
 from curate.schema import Stage
 
 
@@ -22,7 +22,7 @@ def subset(
 
     They stand sorted in an .npy file of dtype u8,u8: upper and lower half of each 128-bit uid.
     """
-    from curate import config_file
+    from curate.config import file as config_file
     from curate.finished.subset import write_subset
     from curate.planning.asked import enabled_stages
 

@@ -15,16 +15,16 @@ from rich.text import Text
 
 from curate.commands.process import fill_streams, open_stream, status
 from curate.config import Config
-from curate.damage import incomplete, remedy
 from curate.errors import CurateError, DamagedError, hidden
-from curate.lock import locked
+from curate.files.stores import told
 from curate.machine import faults_named
+from curate.run.damage import incomplete, remedy
+from curate.run.lock import locked
 from curate.schema import Stage
-from curate.stores import told
 
 if TYPE_CHECKING:
     from curate.planning.plan import Plan
-    from curate.run import Run
+    from curate.run.directory import Run
 
 _TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that steer a terminal or turn the direction of the text; not tab and line feed."""
@@ -184,9 +184,9 @@ def run_plan(
 
     Without `force` a finished set is not replaced by another; `remedy` says then what to do.
     """
-    from curate import execute, retry
     from curate.commands import progress
     from curate.planning.resume import Standing
+    from curate.running import execute, retry
 
     run, config = planned.run, planned.config
     if not force:
@@ -211,8 +211,8 @@ def run_plan(
         progress.summary(out_console, planned, standing=standing, report=report, started=started)
         return
     from curate.finished.subset import write_subset
-    from curate.run import SUBSET
-    from curate.stages.report import write_report
+    from curate.report.write import write_report
+    from curate.run.directory import SUBSET
 
     with execute.recorded(planned):
         with progress.watch(out_console, planned, standing):

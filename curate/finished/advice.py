@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.reasons import DropReason
-from curate.run import Run, totals
+from curate.run.directory import Run, totals
 from curate.schema import Stage
 from curate.stages.prepare import languages_of, match_by_language, word_count
 

@@ -13,18 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import config_file, files, schema
+from curate import files, schema
 from curate.config import Config
-from curate.cuts import read_cuts
+from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.ops.selection.quantiles import quantiles_of
-from curate.ops.web.urls import WHITE_SPACE, normalise_url
+from curate.ops.urls import WHITE_SPACE, normalise_url
 from curate.reasons import rule_reason
 from curate.report.wording import explain as worded
 from curate.report.wording import survivor_in_words
 from curate.report.wording import value as in_words
-from curate.revocations import load_revocations
-from curate.run import ANNOTATED, PART_STAGES, Run, step_of
+from curate.run.cuts import read_cuts
+from curate.run.directory import ANNOTATED, PART_STAGES, Run, step_of
+from curate.run.revocations import load_revocations
 from curate.schema import Stage
 from curate.stages.shards import shard_rows
 

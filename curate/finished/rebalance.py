@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from curate import borrowed, config_file, files, lock
+from curate import files
 from curate.config import Balance, Beam, Config
-from curate.damage import check
+from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.planning.asked import enabled_stages
 from curate.planning.assets import check_metadata
 from curate.planning.digests import chain, step_settings
 from curate.planning.plan import Plan
-from curate.revocations import check_settled
-from curate.run import PART_STAGES, Part, Run
+from curate.run import borrowed, lock
+from curate.run.damage import check
+from curate.run.directory import PART_STAGES, Part, Run
+from curate.run.revocations import check_settled
 from curate.schema import Stage
 
 

@@ -8,16 +8,17 @@ from pathlib import PurePath
 import numpy as np
 import pyarrow.compute as pc
 
-from curate import config_file, files
+from curate import files
 from curate.config import COLUMN_NAME, Beam, Scorer, is_file_name
+from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.execute import run_graph
 from curate.flow import build_score
 from curate.planning.asked import enabled_stages
 from curate.planning.assets import check_assets
 from curate.planning.digests import chain, conditions, score_folder, step_settings
 from curate.planning.plan import Plan
-from curate.run import Part, Run
+from curate.run.directory import Part, Run
+from curate.running.execute import run_graph
 from curate.schema import Stage
 
 

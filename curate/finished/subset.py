@@ -13,9 +13,9 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
 from curate import files
+from curate.files.stores import told_of_temporary
 from curate.ops.selection.uids import DTYPE, halves
-from curate.run import Run
-from curate.stores import told_of_temporary
+from curate.run.directory import Run
 
 _TOGETHER = 1 << 22
 """Uids that are sorted at once, about."""

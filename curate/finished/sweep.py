@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.finished.rebalance import Source
-from curate.ops.pool.tables import read_entries
 from curate.ops.selection import balancing
 from curate.ops.selection.sweeping import Curve, Expectation, Point, Sweep, curve, default_ts, total
+from curate.pool.tables import read_entries
 from curate.report.sweeps import SWEEP
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import Stage
 from curate.stages.balance import CountEntries, Counts, Sizes, SumCounts, by_language, carry
 

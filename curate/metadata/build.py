@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import files, listing
+from curate import files
 from curate.errors import CurateError
+from curate.files import listing
 from curate.metadata import sources
 from curate.metadata.counts import Counts
 from curate.metadata.ngrams import NgramCounts, lift

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate.files.stores import told_of_temporary
 from curate.ops.hashing import hash64
-from curate.stores import told_of_temporary
 
 PARTITIONS = 64
 SPACE = pa.scalar(" ", pa.large_string())  # between the words of a pair

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from curate import files
 from curate.errors import CurateError
+from curate.files.unpacking import open_unpacked
 from curate.metadata.counts import SPACE
-from curate.ops.pool.lines import NOT_UTF8, Utf8
-from curate.unpacking import open_unpacked
+from curate.pool.lines import NOT_UTF8, Utf8
 
 _BLOCK = 8 << 20
 _POS = ("noun", "verb", "adj", "adv")
@@ -41,7 +41,7 @@ def _readable(path: str, kind: str) -> Iterator[None]:
 def lines(path: str) -> Iterator[pa.LargeStringArray]:
     """The lines of a text file, packed or not, each with its line end.
 
-    A line that is no text (`curate.texts`) is there, but empty.
+    A line that is no text (`curate.files.texts`) is there, but empty.
     """
     with _readable(path, "text"), open_unpacked(path) as file:
         source = Utf8(file)

@@ -5,17 +5,17 @@ import difflib
 from curate import files, schema
 from curate.config import Config, FurtherScore, Scorer, is_file_name
 from curate.errors import CurateError
-from curate.ops.pool.tables import read_entries
 from curate.ops.scores.clip import known_models, known_tags, known_width
 from curate.ops.scores.vectors import target_files
 from curate.ops.selection.blocklists import read_block_lists
 from curate.ops.selection.contamination import EmbeddingModel, check_embeddings, read_evaluation
 from curate.ops.selection.uids import check_subset
 from curate.ops.text.lists import read_items
-from curate.ops.web.optout import read_list
 from curate.planning.asked import measure_spec
 from curate.planning.languages import check_languages
-from curate.run import ANNOTATED
+from curate.pool.tables import read_entries
+from curate.run.directory import ANNOTATED
+from curate.web.optout import read_list
 
 EVALUATION_KEY = "evaluation set "
 

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError, DamagedError
-from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
-from curate.ops.pool.tables import check_urls, parquet_row_groups, read_batches
 from curate.planning.inputs import find_pool, pool_format
+from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
+from curate.pool.tables import check_urls, parquet_row_groups, read_batches
 from curate.reasons import ErrorCode
-from curate.run import Part, Run
+from curate.run.directory import Part, Run
 
 FORMAT = 4
 """Raised when the copies change shape, so that older ones are made again."""

@@ -19,7 +19,7 @@ from curate.planning.asked import (
     sized_by_pool,
 )
 from curate.planning.assets import EVALUATION_KEY
-from curate.run import ANNOTATED
+from curate.run.directory import ANNOTATED
 from curate.schema import Stage
 
 FORMAT = 4

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from curate import files, listing
+from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.pool.pictures import TEXTS, parted, shared_folder, sizes_of
-from curate.ops.pool.rows import (
+from curate.files import listing
+from curate.pool.pictures import TEXTS, parted, shared_folder, sizes_of
+from curate.pool.rows import (
     KNOWN,
     PoolFormat,
     UnreadableError,
@@ -18,9 +19,9 @@ from curate.ops.pool.rows import (
     is_one_document,
     named_format,
 )
-from curate.ops.pool.samples import ENDINGS
-from curate.ops.pool.stored import STATS
-from curate.ops.pool.tables import column_kinds
+from curate.pool.samples import ENDINGS
+from curate.pool.stored import STATS
+from curate.pool.tables import column_kinds
 
 _NEVER = ENDINGS | {"md", "html", "pdf", "yaml", "yml", "py", "sh", "crc", "lock", "metadata"}
 """What no file of a pool is called, whatever its format is said to be."""

@@ -5,8 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate import files, lock, schema
-from curate.borrowed import target_options
+from curate import files, schema
 from curate.config import LOCAL_RUNNER, Config, Rule
 from curate.errors import CurateError, DamagedError
 from curate.machine import allow_requests
@@ -22,8 +21,10 @@ from curate.planning.cutting import cut, parts_digest, pool_digest
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
 from curate.planning.inputs import find_inputs, find_pool, pool_format
 from curate.planning.pool_columns import with_column_types
-from curate.revocations import check_settled
-from curate.run import PART_STAGES, Part, Run
+from curate.run import lock
+from curate.run.borrowed import target_options
+from curate.run.directory import PART_STAGES, Part, Run
+from curate.run.revocations import check_settled
 from curate.schema import Stage
 
 _NAMING = ("webdataset", "images")  # the URLs of pairs without one have the name of the input

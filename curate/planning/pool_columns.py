@@ -7,11 +7,11 @@ from typing import Any
 from curate import schema
 from curate.config import Config
 from curate.errors import CurateError
-from curate.ops.pool.kept import common
-from curate.ops.pool.rows import PoolFormat, UnreadableError
-from curate.ops.pool.tables import column_kinds
 from curate.planning.asked import sized_by_pool
 from curate.planning.inputs import find_pool
+from curate.pool.kept import common
+from curate.pool.rows import PoolFormat, UnreadableError
+from curate.pool.tables import column_kinds
 from curate.schema import Kind
 
 _KEY = "input.columns.keep"

@@ -9,14 +9,15 @@ What took long and would only be removed (images, scores, embeddings) is never r
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from curate import borrowed, files
+from curate import files
 from curate.config import Rule
-from curate.cuts import FILE as CUTS
-from curate.damage import short_files, take_back
 from curate.errors import CurateError, DamagedError
 from curate.planning.digests import score_folder
 from curate.planning.plan import Plan
-from curate.run import (
+from curate.run import borrowed
+from curate.run.cuts import FILE as CUTS
+from curate.run.damage import short_files, take_back
+from curate.run.directory import (
     ANNOTATED,
     CARD,
     JOURNAL,

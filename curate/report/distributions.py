@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
-from curate.run import ANNOTATED, Run
+from curate.run.directory import ANNOTATED, Run
 from curate.schema import Stage
 
 BARS = 40

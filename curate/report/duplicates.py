@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.config import Config
-from curate.ops.pool.tables import read_entries
+from curate.pool.tables import read_entries
 from curate.report.ledger import Example, Key, merged, rows_left, smallest
 from curate.report.wording import POLICIES, value
-from curate.run import CLUSTERS as VERDICTS
-from curate.run import PAIRS, PART_STAGES, Run
+from curate.run.directory import CLUSTERS as VERDICTS
+from curate.run.directory import PAIRS, PART_STAGES, Run
 from curate.schema import Stage
 
 CLUSTERS = 6

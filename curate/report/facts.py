@@ -15,7 +15,7 @@ from curate.ops.selection.sweeping import Sweep
 from curate.planning.asked import enabled_stages
 from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
 from curate.report.hosts import Hosts
-from curate.run import PART_STAGES, Run, earlier, totals
+from curate.run.directory import PART_STAGES, Run, earlier, totals
 from curate.schema import Stage
 
 SHOWN = 12

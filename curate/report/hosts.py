@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.ops.web.hosts import TRANSIENT
 from curate.reasons import SUCCESS, DropReason
-from curate.run import ANNOTATED, Run
+from curate.run.directory import ANNOTATED, Run
 from curate.schema import Stage
+from curate.web.hosts import TRANSIENT
 
 MOST = 1 << 18
 """Hosts held; with their outcomes about 200 MB."""

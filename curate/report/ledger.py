@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.report.wording import explain
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import Stage
 
 EXAMPLES = 4

@@ -10,7 +10,7 @@ from curate.planning.digests import score_folder
 from curate.reasons import DropReason
 from curate.report.duplicates import Cluster, SizeClass, members_of, size_classes
 from curate.report.ledger import Example
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import GROUPS, SEMANTIC, Stage
 
 

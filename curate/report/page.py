@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from curate.config import Config
-from curate.config_file import dump
+from curate.config.file import dump
 from curate.report import entries, sweeps
 from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language

@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Config
-from curate.cuts import read_cuts
 from curate.ops.selection.quantiles import Cuts, Quantile
 from curate.planning.asked import added_columns, rule_stage
 from curate.reasons import ALONE, ONLY, RULE_PREFIX, DropReason, rule_reason
 from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
 from curate.report.wording import conditions
-from curate.run import ANNOTATED, PART_STAGES, Run
+from curate.run.cuts import read_cuts
+from curate.run.directory import ANNOTATED, PART_STAGES, Run
 from curate.schema import Stage
 
 LANGUAGES = 6

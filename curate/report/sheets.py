@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.report.ledger import Example
-from curate.run import ANNOTATED, Run
+from curate.run.directory import ANNOTATED, Run
 from curate.schema import Stage
 
 SHOWN = 8

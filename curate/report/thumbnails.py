@@ -11,7 +11,7 @@ from curate import files
 from curate.ops.hashing import pair_uids
 from curate.ops.images.levels import trainer_pixels
 from curate.report.ledger import Example, Key
-from curate.run import ANNOTATED, Run
+from curate.run.directory import ANNOTATED, Run
 from curate.schema import Stage
 
 SIDE = 96

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.ops.hashing import uniform
-from curate.ops.pool.tables import read_entries
 from curate.ops.selection import balancing
+from curate.pool.tables import read_entries
 from curate.reasons import DropReason
-from curate.run import Part, Run
+from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 

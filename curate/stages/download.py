@@ -3,7 +3,7 @@
 Images that came with the pool are read where they lie and go the same way as those that are fetched.
 `FetchStep` writes an outcome for every pair to ``annotated/download``; `select` then drops those that
 failed and those that the image rules drop. Rows of an earlier run under the same image settings are
-judged by the limits and lists of today (`curate.ops.web.review`) and taken over without a request; not
+judged by the limits and lists of today (`curate.web.review`) and taken over without a request; not
 those that failed for a reason in `retry_failed`.
 
 A retry is safe. In a local run directory it goes on with the part's journal, so what was stored when
@@ -27,17 +27,17 @@ from curate.errors import DamagedError
 from curate.ops.hashing import pair_uids
 from curate.ops.images.decoder import isolated
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
-from curate.ops.journal import Journal
-from curate.ops.pool.stored import Place, read_places
-from curate.ops.tar import TarWriter, read_member
-from curate.ops.web.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fetch
-from curate.ops.web.optout import read_list
-from curate.ops.web.review import Review
+from curate.pool.stored import Place, read_places
 from curate.reasons import SUCCESS, DropReason
-from curate.run import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run, part_name
+from curate.run.directory import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run, part_name
+from curate.run.journal import Journal
+from curate.run.tar import TarWriter, read_member
 from curate.schema import Stage
-from curate.stages.blocking import HASHES, NO_LISTS, Gate, Lists
 from curate.stages.part import PartOutput, PartStep
+from curate.stages.unwanted import HASHES, NO_LISTS, Gate, Lists
+from curate.web.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fetch
+from curate.web.optout import read_list
+from curate.web.review import Review
 
 _NOT_ANSWERED = frozenset({DropReason.OPTED_OUT, DropReason.REDIRECTS})
 """Why an image is dropped by settings of today for which its server would not be asked to the end."""

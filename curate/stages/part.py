@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 from curate import files, schema
 from curate.errors import DamagedError
 from curate.machine import faults_named
-from curate.ops.journal import Journal
 from curate.parent import at_work
 from curate.reasons import DropReason, ErrorCode
-from curate.run import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
+from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
+from curate.run.journal import Journal
 from curate.schema import Stage
 
 

@@ -23,18 +23,18 @@ from curate import files, schema
 from curate.config import Rule
 from curate.errors import CurateError, DamagedError
 from curate.ops.hashing import pair_uids
-from curate.ops.pool.rows import PoolFormat, UnreadableError, unreadable_rows
-from curate.ops.pool.tables import STAGED, read_entries, read_slice
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import identify
 from curate.ops.text.lists import read_items
 from curate.ops.text.matching import NO_SPACE_LANGUAGES, Matcher
-from curate.ops.web.urls import stripped
+from curate.ops.urls import stripped
 from curate.planning.cutting import source_of
+from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
+from curate.pool.tables import STAGED, read_entries, read_slice
 from curate.reasons import DropReason, ErrorCode
-from curate.revocations import load_revocations
-from curate.run import PLACES_FILE, Part, part_name
+from curate.run.directory import PLACES_FILE, Part, part_name
+from curate.run.revocations import load_revocations
 from curate.schema import Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 from curate.stages.select import apply_rules, cuts_of_rules

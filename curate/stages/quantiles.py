@@ -23,7 +23,7 @@ from curate.ops.selection.quantiles import (
     narrow,
     passes,
 )
-from curate.run import Part
+from curate.run.directory import Part
 
 Counted = dict[Group, Digits]
 

@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Rule
-from curate.cuts import FILE, cuts_stand, read_cuts, write_cuts
 from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.rules import drops, shares
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
-from curate.run import ANNOTATED, SCORED, Part, Run
+from curate.run.cuts import FILE, cuts_stand, read_cuts, write_cuts
+from curate.run.directory import ANNOTATED, SCORED, Part, Run
 from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
-from curate.stages.blocking import Evaluations
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
 from curate.stages.quantiles import FindCuts, Quantiles
+from curate.stages.unwanted import Evaluations
 
 _FAILURE = "failure"
 

@@ -19,11 +19,11 @@ from curate import files
 from curate.errors import DamagedError
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
-from curate.ops.tar import TarWriter
 from curate.parent import at_work
 from curate.reasons import CONTENT_FAILURES, FETCH_FAILURES, SUCCESS
-from curate.revocations import rows_of
-from curate.run import MANIFEST, SIZES, Part, Run
+from curate.run.directory import MANIFEST, SIZES, Part, Run
+from curate.run.revocations import rows_of
+from curate.run.tar import TarWriter
 from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.download import read_images
 

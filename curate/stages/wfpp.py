@@ -24,7 +24,7 @@ from curate.ops.selection.wfpp import (
     word_weights,
 )
 from curate.reasons import DropReason
-from curate.run import Part, Run
+from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 from curate.stages.quantiles import FindCuts, Quantiles

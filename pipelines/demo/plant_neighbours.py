@@ -3,7 +3,7 @@
     python pipelines/demo/plant_neighbours.py
 
 takes a second and writes ``pipelines/demo/pool/pool.jsonl`` from ``pairs.jsonl`` and
-``other_languages.jsonl`` beside it. What the URLs stand for is in `curate.demo`.
+``other_languages.jsonl`` beside it. What the URLs stand for is in `curate.commands.demo`.
 """
 
 import json

@@ -20,10 +20,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from curate import files, schema
 from curate.ops.duplicates.graph import DedupRule
 from curate.ops.duplicates.jaccard import jaccard, normalise_captions
-from curate.run import Part, PartRecord, Run
+from curate.run.directory import Part, PartRecord, Run
 from curate.schema import Stage
-from curate.stages.dedup import Dedup, DedupStep
-from curate.stages.forests import Spread
+from curate.stages.dedup.dedup import Dedup, DedupStep
+from curate.stages.dedup.forests import Spread
 from tests.bench import pools
 
 PART_ROWS = 10_000

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import trustme
 
-from curate.ops.web.fetch import FetchPolicy, fetch
+from curate.web.fetch import FetchPolicy, fetch
 
 BODY = os.urandom(60_000)
 REQUESTS = 6_000

@@ -86,10 +86,10 @@ def run_curate(folder: Path, count: int, *, name: str = "curate", **image: Any) 
     """The download stage's step on one part, without an engine."""
     from curate import config, files, schema
     from curate.ops.images.encoder import ImageEncoder
-    from curate.ops.web.fetch import FetchPolicy
-    from curate.run import Part, PartRecord, Run
+    from curate.run.directory import Part, PartRecord, Run
     from curate.stages.download import FetchStep
     from curate.stages.part import TakePart
+    from curate.web.fetch import FetchPolicy
 
     urls = pq.read_table(folder / f"pool-{count}.parquet")["url"]
     run = Run(str(folder / f"{name}-{count}"))

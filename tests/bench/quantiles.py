@@ -13,9 +13,9 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import files
-from curate.cuts import write_cuts
 from curate.ops.selection.quantiles import Cut, Cuts, Group, Quantile
-from curate.run import Part
+from curate.run.cuts import write_cuts
+from curate.run.directory import Part
 from curate.stages.quantiles import FindCuts, Quantiles
 
 SCORES = 10_000_000

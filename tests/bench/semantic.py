@@ -20,10 +20,10 @@ from curate import files, schema
 from curate.ops.duplicates.semantic import Cluster
 from curate.ops.scores.centroids import find_centroids
 from curate.ops.scores.vectors import nearest, unit
-from curate.run import Part, Run
+from curate.run.directory import Part, Run
 from curate.schema import Stage
+from curate.stages.meanings.semantic import FindDuplicates, SemanticStep
 from curate.stages.select import SelectScore
-from curate.stages.semantic import FindDuplicates, SemanticStep
 from tests.stages.rundir import drive, lay, uid_of
 
 PAIRS = int(os.environ.get("PAIRS", "100000"))

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from curate import cli, files
 from curate.commands.planning import text_alone
-from curate.config_file import load
+from curate.config.file import load
 from curate.errors import CurateError
 from curate.ops.selection.balancing import entry_probs
 from curate.planning.plan import make_plan

@@ -15,11 +15,11 @@ from rich.console import Console
 from curate import files
 from curate.commands.progress import announce, announce_retry, funnel, summary, tried_again, watch
 from curate.config import Config
-from curate.ops.journal import Journal
-from curate.ops.web.hosts import TRANSIENT
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing
-from curate.run import PartRecord
+from curate.run.directory import PartRecord
+from curate.run.journal import Journal
+from curate.web.hosts import TRANSIENT
 
 
 def planned(tmp_path: Path, **keys: Any) -> Plan:

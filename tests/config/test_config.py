@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from curate import config_file, files
+from curate import files
 from curate.config import Balance, Config, Download, Rule
-from curate.config_file import dump, json_schema, load, parse_set
+from curate.config import file as config_file
+from curate.config.file import dump, json_schema, load, parse_set
 from curate.errors import CurateError
 
 FULL = """\

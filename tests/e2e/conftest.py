@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from curate import cli, files
 from curate.commands import terminal
 from curate.files import shipped
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import Stage
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

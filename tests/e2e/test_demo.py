@@ -185,7 +185,7 @@ def test_the_summary_shows_the_funnel_and_where_things_are(demo_run: Path) -> No
 
 
 def test_the_resolved_config_loads_again(demo_run: Path, curate: Command, tmp_path: Path) -> None:
-    from curate import config_file
+    from curate.config import file as config_file
 
     again = config_file.load(str(demo_run / "config.yaml"))
     assert again.balance is not None

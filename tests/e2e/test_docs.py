@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from curate import config_file
+from curate.commands.demo import serve
 from curate.config import Config
-from curate.demo import serve
+from curate.config import file as config_file
 from curate.files import shipped
 from tests.e2e.conftest import SOME, Copied
 

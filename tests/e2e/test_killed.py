@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from curate import cli, execute, files
+from curate import cli, files
 from curate.config import Config
 from curate.planning.plan import make_plan
+from curate.running import execute
 from tests.stages.web import picture
 
 PAIRS = 120

@@ -13,13 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from curate import execute, files, revocations
+from curate import files
 from curate.cli import app
 from curate.config import Beam
 from curate.errors import CurateError
-from curate.finished import rebalance, revoke
+from curate.files import content as content_module
+from curate.files import documents
+from curate.finished import rebalance
 from curate.finished.explain import stories
-from curate.run import Run
+from curate.revoking import revoke
+from curate.run import revocations
+from curate.run.directory import Run
+from curate.running import execute
 from tests.e2e.conftest import Command, Copied, read_json
 from tests.e2e.test_demo import kept, ledger, rows
 from tests.e2e.test_resume import start, wait_for
@@ -189,7 +194,8 @@ def test_killed_at_any_write_it_goes_on(
             return write(url)
 
         with monkeypatch.context() as patched:
-            patched.setattr(files, "atomic_write", breaking)
+            for module in (content_module, documents):
+                patched.setattr(module, "atomic_write", breaking)
             with pytest.raises(Killed):
                 revoke.revoke(Run.at(str(run)), rows_)
         with pytest.raises(CurateError, match="was interrupted; finish it first: curate revoke"):

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from curate import config, config_file, files
+from curate import config, files
+from curate.config import file as config_file
 from curate.evaluation import Embedder, hash_sets
 from curate.finished import explain
-from curate.finished.revoke import revoke
 from curate.report.meanings import meanings
-from curate.run import Run
+from curate.revoking.revoke import revoke
+from curate.run.directory import Run
 from curate.schema import Stage
 from tests.e2e.conftest import Command, output_bytes, read_json
 from tests.ops.duplicates.test_semantic import by_definition

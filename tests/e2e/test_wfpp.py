@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from curate import config_file, files
+from curate import files
+from curate.config import file as config_file
 from tests.e2e.conftest import Command
 from tests.ops.selection.test_wfpp import naive_score, naive_weights
 

@@ -8,7 +8,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from curate import demo
+from curate.commands import demo
 from curate.flow import build
 from curate.planning.plan import make_plan
 

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from curate import files
 from curate.cli import app
 from curate.config import Config
-from curate.execute import prepare_run
 from curate.finished import subset
 from curate.finished.subset import write_subset
 from curate.planning.plan import make_plan
-from curate.run import PartRecord, Run
+from curate.run.directory import PartRecord, Run
+from curate.running.execute import prepare_run
 from tests.stages.rundir import uid_of
 
 UIDS = [np.random.default_rng(i).bytes(16).hex() for i in range(300)] + [

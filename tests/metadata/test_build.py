@@ -16,7 +16,7 @@ from curate.cli import app
 from curate.errors import CurateError
 from curate.metadata.build import Inputs, build
 from curate.metadata.recipe import RECIPES, Limits
-from curate.ops.pool.tables import read_entries
+from curate.pool.tables import read_entries
 from tests.metadata.test_ngrams import captions, expected
 from tests.metadata.test_sources import PAGEVIEWS, wordnet_folder, write
 

@@ -14,11 +14,11 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.execute import check_dead
 from curate.flow import prepare_step
 from curate.planning.cutting import FORMAT, most_dead
 from curate.planning.inputs import find_inputs, find_pool
 from curate.planning.plan import Plan, make_plan
+from curate.running.execute import check_dead
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from tests.stages.rundir import check_conserved, dead, drive, rows_of

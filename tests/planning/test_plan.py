@@ -18,13 +18,13 @@ from curate.config import Config, Rule, Scorer
 from curate.errors import CurateError
 from curate.evaluation import hash_sets
 from curate.flow import fetch_step, prepare_step, score_steps
-from curate.ops.pool.tables import STAGED, read_slice
 from curate.ops.selection.contamination import with_embeddings
 from curate.planning.asked import added_columns, rule_stage
 from curate.planning.assets import embedding_model
 from curate.planning.digests import StepDigest
 from curate.planning.inputs import pool_format
 from curate.planning.plan import Plan, make_plan
+from curate.pool.tables import STAGED, read_slice
 from curate.schema import EMBEDDING, POOL, Stage
 
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]

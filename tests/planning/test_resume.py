@@ -11,10 +11,10 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.execute import prepare_run, report_written
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
-from curate.run import ANNOTATED, SIZES, SUBSET, PartRecord, Run
+from curate.run.directory import ANNOTATED, SIZES, SUBSET, PartRecord, Run
+from curate.running.execute import prepare_run, report_written
 from curate.schema import Stage
 
 PARTS = 3

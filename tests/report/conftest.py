@@ -15,10 +15,10 @@ from curate import files, schema
 from curate.config import Config
 from curate.ops.hashing import pair_uids
 from curate.ops.selection.balancing import entry_probs, t_to_p
-from curate.ops.tar import TarWriter
-from curate.run import PartRecord, Run
+from curate.report.write import write_report
+from curate.run.directory import PartRecord, Run
+from curate.run.tar import TarWriter
 from curate.schema import Stage
-from curate.stages.report import write_report
 
 STAGES = [Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP, Stage.SCORE, Stage.BALANCE]
 

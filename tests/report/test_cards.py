@@ -15,13 +15,13 @@ from mlcroissant._src.operation_graph.operations import extract
 
 from curate import files
 from curate.config import Config
-from curate.ops.tar import members
 from curate.report.cards import _table, code, datacard, plain
 from curate.report.croissant import croissant
 from curate.report.facts import collect
-from curate.run import Run
+from curate.report.write import write_report
+from curate.run.directory import Run
+from curate.run.tar import members
 from curate.schema import Stage
-from curate.stages.report import write_report
 from tests.report.conftest import uid
 
 

@@ -13,7 +13,7 @@ from curate.report.duplicates import (
     SizeClass,
     duplicates,
 )
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import Stage
 from tests.stages.rundir import lay, table_of, uid_of
 

@@ -6,13 +6,14 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from curate import files, revocations
+from curate import files
 from curate.cli import app
 from curate.config import Config
-from curate.config_file import dump
+from curate.config.file import dump
 from curate.errors import CurateError
 from curate.finished.explain import Story, lines, stories
-from curate.run import Run
+from curate.run import revocations
+from curate.run.directory import Run
 from curate.schema import Stage
 
 GONE = "f" * 32

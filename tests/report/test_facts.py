@@ -14,7 +14,7 @@ from curate.report.entries import HeadEntry, Point
 from curate.report.facts import Check, Facts, StageFacts, collect
 from curate.report.selection import Threshold
 from curate.report.wording import REASONS, conditions, explain
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import Stage
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from curate import files, schema
 from curate.config import Config
 from curate.report.hosts import SHOWN, Host, Tally, host_names, summary
-from curate.run import Run
+from curate.report.write import write_report
+from curate.run.directory import Run
 from curate.schema import Stage
-from curate.stages.report import write_report
 from tests.report.conftest import Fate, config, uid, write_run
 from tests.report.test_page import Page
 

@@ -21,9 +21,9 @@ from curate.report.figures import draw
 from curate.report.ledger import Example, Reason
 from curate.report.thumbnails import thumbnails
 from curate.report.wording import POLICIES, alarms
-from curate.run import Run
+from curate.report.write import write_report
+from curate.run.directory import Run
 from curate.schema import Stage
-from curate.stages.report import write_report
 
 
 class Page(HTMLParser):

@@ -11,7 +11,7 @@ from curate.config import Config, Rule
 from curate.planning.asked import added_columns
 from curate.report.selection import LANGUAGES, RuleFacts, Threshold, _grid, rules, scores
 from curate.report.wording import conditions
-from curate.run import PartRecord, Run, totals
+from curate.run.directory import PartRecord, Run, totals
 from curate.schema import Stage
 from tests.stages.rundir import lay, uid_of
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curate import schema
 from curate.report import sheets
 from curate.report.sheets import SHOWN, Strip, beside, show
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import Stage
 from tests.stages.rundir import lay, uid_of
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.run import Run
+from curate.run.directory import Run
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import files, schema
-from curate.ops.tar import TarWriter
-from curate.run import Part, PartRecord, Run
+from curate.run.directory import Part, PartRecord, Run
+from curate.run.tar import TarWriter
 from curate.schema import Stage
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.flow import fetch_step, prepare_step, select_step
 from curate.planning.plan import make_plan
-from curate.run import Run
+from curate.run.directory import Run
 from curate.schema import BOXES, Stage
 from curate.stages.download import read_images
 from curate.stages.part import TakePart

@@ -8,8 +8,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from curate import files, schema
-from curate.ops.pool.rows import PoolFormat
-from curate.run import Part, Run
+from curate.pool.rows import PoolFormat
+from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
 from curate.stages.part import TakePart

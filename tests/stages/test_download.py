@@ -12,14 +12,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from curate import demo, files, schema
+from curate import files, schema
+from curate.commands import demo
 from curate.ops.images.encoder import ImageEncoder
-from curate.ops.web.fetch import FetchPolicy
-from curate.run import PLACES_FILE, Run
+from curate.run.directory import PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.download import FetchStep, member_name, read_images
 from curate.stages.part import TakePart
 from curate.stages.select import Select, SelectDownload
+from curate.web.fetch import FetchPolicy
 from tests.ops.images.doubles import AbortsHangsOrRaisesOnMarkedImages
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
 from tests.stages.web import PICTURES, Web, serve

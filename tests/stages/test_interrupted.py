@@ -13,11 +13,11 @@ import pytest
 from curate import files, schema
 from curate.ops.hashing import pair_uids
 from curate.ops.images.encoder import ImageEncoder
-from curate.ops.journal import Journal
-from curate.ops.web.fetch import TRANSIENT, FetchPolicy
-from curate.run import Part, Run
+from curate.run.directory import Part, Run
+from curate.run.journal import Journal
 from curate.stages.download import FetchStep, row_keys, uid_of
 from curate.stages.part import TakePart
+from curate.web.fetch import TRANSIENT, FetchPolicy
 from tests.stages import web as loopback
 from tests.stages.rundir import lay
 from tests.stages.test_download import members, pairs

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from curate import files, schema
 from curate.config import Rule
-from curate.cuts import read_cuts
-from curate.ops.pool.rows import PoolFormat
 from curate.ops.selection.quantiles import Quantile
 from curate.ops.text.language import identify
-from curate.run import Part, Run
+from curate.pool.rows import PoolFormat
+from curate.run.cuts import read_cuts
+from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from curate.stages.prepare import (

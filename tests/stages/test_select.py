@@ -6,9 +6,9 @@ import pytest
 
 from curate import files, schema
 from curate.config import Rule
-from curate.cuts import read_cuts
 from curate.ops.selection.quantiles import Group, Quantile
-from curate.run import Part, Run, totals
+from curate.run.cuts import read_cuts
+from curate.run.directory import Part, Run, totals
 from curate.schema import Stage
 from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, table_of, uid_of

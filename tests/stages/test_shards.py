@@ -15,9 +15,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import files, revocations, schema
-from curate.finished.revoked_shards import rewrite_shards
-from curate.run import Part, Run
+from curate import files, schema
+from curate.revoking.shards import rewrite_shards
+from curate.run import revocations
+from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.shards import Shard, ShardRecord, Shards, ShardStep, Slice, cut
 from tests.stages.rundir import lay, lay_images, uid_of

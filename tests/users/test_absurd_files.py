@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import CurateError
-from curate.ops.pool.rows import PoolFormat
-from curate.ops.pool.tables import column_kinds, read_batches, read_slice
+from curate.pool.rows import PoolFormat
+from curate.pool.tables import column_kinds, read_batches, read_slice
 
 AUTO = PoolFormat("auto", "url", "caption")
 GOOD = b'{"url": "http://a.example/b", "caption": "c"}\n'
@@ -57,8 +57,8 @@ def absurd(path: Path, *, rows: int, size: int, kind: pa.DataType) -> Path:
 
 READ = """
 import resource, sys
-from curate.ops.pool.rows import PoolFormat
-from curate.ops.pool.tables import read_batches, read_slice
+from curate.pool.rows import PoolFormat
+from curate.pool.tables import read_batches, read_slice
 pool = PoolFormat("auto", "url", "caption")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
-from curate.ops.pool.crawl import BrokenRecord, read_crawl
+from curate.pool.crawl import BrokenRecord, read_crawl
 from tests.e2e.conftest import Command
 
 PAGES = 10

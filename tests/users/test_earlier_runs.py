@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from curate import cli, files, layout
+from curate import cli, files
 from curate.errors import CurateError
-from curate.run import PART_STAGES, Run
+from curate.run import layout
+from curate.run.directory import PART_STAGES, Run
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "layout-1.tar.xz"
 SCORER = "shipped://pipelines/demo/scorer/curate-mini"

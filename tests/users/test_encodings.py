@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import config_file
+from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.finished.revoke import read_list as read_revoked
+from curate.files.texts import decoded
 from curate.metadata.sources import plain, texts
-from curate.ops.pool.candidates import decode_page
-from curate.ops.pool.rows import PoolFormat
-from curate.ops.pool.tables import column_kinds, read_batches, read_entries
 from curate.ops.selection.blocklists import read_block_lists
-from curate.ops.web.optout import read_list
+from curate.pool.candidates import decode_page
+from curate.pool.rows import PoolFormat
+from curate.pool.tables import column_kinds, read_batches, read_entries
+from curate.revoking.revoke import read_list as read_revoked
 from curate.stages.prepare import load_words
-from curate.texts import decoded
+from curate.web.optout import read_list
 from tests.e2e.conftest import Command
 
 AUTO = PoolFormat("auto", "url", "caption")

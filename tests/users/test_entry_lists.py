@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import CurateError
-from curate.ops.pool.tables import read_entries
+from curate.pool.tables import read_entries
 from curate.stages.prepare import load_words
 from tests.e2e.conftest import Command
 

@@ -15,12 +15,12 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
 
-from curate.ops.web import fetch as fetch_module
-from curate.ops.web import hosts
-from curate.ops.web.fetch import Fetched, FetchPolicy, fetch
-from curate.ops.web.robots import RobotsCache
 from curate.reasons import DropReason
-from tests.ops.web.hostile import CLOSE, HostileServer, Request, Route, serving
+from curate.web import fetch as fetch_module
+from curate.web import hosts
+from curate.web.fetch import Fetched, FetchPolicy, fetch
+from curate.web.robots import RobotsCache
+from tests.web.hostile import CLOSE, HostileServer, Request, Route, serving
 
 IMAGE = b"\xff\xd8\xff" + bytes(range(256)) * 40
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
-from curate.ops.pool.rows import PoolFormat
-from curate.ops.pool.tables import read_batches, read_entries
-from curate.unpacking import GARBAGE, Unpacked
+from curate.files.unpacking import GARBAGE, Unpacked
+from curate.pool.rows import PoolFormat
+from curate.pool.tables import read_batches, read_entries
 from tests.e2e.conftest import Command
 
 PACKS: dict[str, Callable[[bytes], bytes]] = {

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import Matcher, config_file
+from curate import Matcher
 from curate.config import Config
+from curate.config import file as config_file
 from curate.files import shipped
 from tests.e2e.conftest import Command
 

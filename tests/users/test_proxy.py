@@ -15,11 +15,11 @@ import pytest
 import trustme
 
 from curate.errors import CurateError
-from curate.ops.web import hosts
-from curate.ops.web.fetch import Fetched, FetchPolicy, fetch
 from curate.reasons import DropReason
+from curate.web import hosts
+from curate.web.fetch import Fetched, FetchPolicy, fetch
 from tests.e2e.conftest import Command
-from tests.ops.web.hostile import HostileServer, Request, serving
+from tests.web.hostile import HostileServer, Request, serving
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 IMAGE = bytes(cv2.imencode(".jpg", PIXELS)[1].tobytes())

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from typer.testing import CliRunner
 
 from curate.cli import app
-from tests.ops.web.hostile import HostileServer, Request, serving
+from tests.web.hostile import HostileServer, Request, serving
 
 JPEG = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[1]
 CONFIG = """\

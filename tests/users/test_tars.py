@@ -17,9 +17,9 @@ import pytest
 import zstandard
 
 from curate.errors import CurateError
-from curate.ops.pool.rows import PoolFormat
-from curate.ops.pool.stored import Place, read_places
-from curate.ops.pool.tables import read_batches
+from curate.pool.rows import PoolFormat
+from curate.pool.stored import Place, read_places
+from curate.pool.tables import read_batches
 from tests.e2e.conftest import Command
 
 Members = list[tuple[str, bytes]]

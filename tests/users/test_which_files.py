@@ -16,8 +16,9 @@ from braceexpand import braceexpand
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import files, listing
+from curate import files
 from curate.errors import CurateError
+from curate.files import listing
 from tests.e2e.conftest import Command
 
 HIDDEN = (

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from curate.ops.pool.rows import PoolFormat
-from curate.ops.pool.tables import column_kinds, read_batches
+from curate.pool.rows import PoolFormat
+from curate.pool.tables import column_kinds, read_batches
 from tests.e2e.conftest import Command
 
 CC3M = 'a red house\thttp://p.example/1.jpg\n"quoted" fox\thttp://p.example/2.jpg\nthe sea\thttp://p.example/3.jpg'

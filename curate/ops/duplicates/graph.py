@@ -14,7 +14,7 @@ from curate.ops.duplicates.jaccard import normalise_captions
 from curate.ops.duplicates.survivors import survivor_order
 from curate.ops.hashing import hash64
 from curate.ops.images import looks
-from curate.ops.web.urls import normalise_urls
+from curate.ops.urls import normalise_urls
 
 Policy = Literal["url", "image", "pair", "caption"]
 

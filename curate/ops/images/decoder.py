@@ -22,10 +22,10 @@ from typing import Any, Protocol
 
 from curate import parent
 from curate.errors import CurateError
+from curate.files.stores import told_of_temporary
 from curate.ops.images.boxes import Box
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
 from curate.reasons import DropReason
-from curate.stores import told_of_temporary
 
 
 class Encode(Protocol):

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from curate import files, listing
+from curate import files
 from curate.errors import CurateError
+from curate.files import listing
 from curate.ops.hashing import hash64
 
 Vectors = NDArray[np.float32]

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.errors import CurateError
+from curate.files.texts import read_utf8, utf8
 from curate.ops.kernels import nb
 from curate.ops.strings import buffers
-from curate.texts import read_utf8, utf8
 
 MAX_DISTANCE = 31
 _BANDS = (

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
+from curate.files.stores import told
 from curate.ops.kernels import nb
-from curate.stores import told
 
 DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 _AT_ONCE = 1 << 20

@@ -4,7 +4,7 @@ import json
 import re
 
 from curate.errors import CurateError
-from curate.texts import read_text
+from curate.files.texts import read_text
 
 LONGEST = 10_000
 """Characters of a line; a longer one is no entry, but a list in another format."""

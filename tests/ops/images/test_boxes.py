@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from curate.ops.images.boxes import read_boxes, turned
 from curate.ops.images.encoder import ImageEncoder, StoredImage
-from curate.ops.pool.rows import PoolFormat, UnreadableError
-from curate.ops.pool.tables import read_batches
+from curate.pool.rows import PoolFormat, UnreadableError
+from curate.pool.tables import read_batches
 from curate.schema import BOXES, POOL
 from tests.ops.images.pictures import decoded, saved
 

@@ -1,0 +1,314 @@
+"""Configurations as files: read from YAML with overrides, written, and what is wrong with them."""
+
+import difflib
+import json
+import re
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from curate import files
+from curate.config import Config, Model, Scorer, is_file_name
+from curate.errors import CurateError
+from curate.files.texts import read_text
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without what surprises: 010 is no octal number, 10:00 and 2001-01-01 are texts."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value that is not of the kind that its tag says is an error with a place."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, KeyError, AttributeError):  # what PyYAML's constructors end in
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(
+                problem=f"{shorten(str(node.value), width=60)!r} is no {kind} that can be read",
+                problem_mark=node.start_mark,
+            ) from None
+
+
+_INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0] not in (_INT, _FLOAT, _TIMESTAMP)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$"), [*"-+0123456789"]
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?\.[0-9][0-9_]*([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    [*"-+.0123456789"],
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts into quotes what either this `_Loader` or another program would take for a number."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()), *more]
+    for first, more in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
+    """The document in `text`, and where its parts stand; a key that is repeated is an error."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        _check_keys(node)
+        return yaml.load(text, Loader=_Loader), node
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="brackets stand in brackets too deeply") from None
+
+
+def _check_keys(root: yaml.Node | None) -> None:
+    nodes = [root]
+    seen: set[int] = set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            nodes += [key, value]
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands in line {lines[key.value]} already",
+                    problem_mark=key.start_mark,
+                )
+            lines[key.value] = key.start_mark.line + 1
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", None) or "cannot be read"
+    return problem if problem.startswith("the key ") else f"not YAML: {problem}"
+
+
+def parse_set(assignment: str) -> tuple[list[str], object]:
+    """``a.b=VALUE`` as its path and its YAML value."""
+    key, equals, value = assignment.partition("=")
+    if not equals or not key:
+        raise CurateError(f"--set {assignment}: expected key=value, as in --set balance.t=20")
+    try:
+        return key.split("."), _parsed(value)[0]
+    except yaml.YAMLError as error:
+        raise CurateError(f"--set {assignment}: {_problem(error)}") from None
+
+
+def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) -> Config:
+    """The configuration in the YAML file at `path`, with ``key=value`` overrides on top.
+
+    Errors name the key, the file and the line.
+    """
+    text = read_text(path)
+    try:
+        document, node = _parsed(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise CurateError(f"{path}{line}: {_problem(error)}") from None
+    if not isinstance(document, dict):
+        raise CurateError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
+    sources = {}
+    for assignment in overrides:
+        keys, value = parse_set(assignment)
+        branch = document
+        for key in keys[:-1]:
+            branch = (
+                branch.setdefault(key, {}) if branch.get(key) is not None else _branch(branch, key)
+            )
+            if not isinstance(branch, dict):
+                raise CurateError(f"--set {assignment}: {key} is not a mapping")
+        branch[keys[-1]] = value
+        sources[tuple(keys)] = f"--set {assignment}"
+    if out is not None:
+        document["out"] = out
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise CurateError(_explain(error, path=path, node=node, sources=sources)) from None
+
+
+def absolute(config: Config) -> Config:
+    """The same with absolute paths: workers, and who repeats the run, stand in other folders."""
+    pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
+    lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
+    opt_outs = config.download.opt_out_list
+    words, uids = config.prepare.words_in, config.prepare.uids_in
+    blocked = tuple(map(files.absolute, config.download.block_lists))
+    update: dict[str, object] = {
+        "input": pool,
+        "out": files.absolute(config.out) if config.out else None,
+        "prepare": config.prepare.model_copy(
+            update={
+                "metadata": lists,
+                "words_in": files.absolute(words) if words else None,
+                "uids_in": files.absolute(uids) if uids else None,
+            }
+        ),
+        "download": config.download.model_copy(
+            update={
+                "opt_out_list": files.absolute(opt_outs) if opt_outs else None,
+                "block_lists": blocked,
+            }
+        ),
+    }
+    if (sets := config.decontaminate) is not None:
+        against = tuple(map(files.absolute, sets.against))
+        update["decontaminate"] = sets.model_copy(update={"against": against})
+    if config.score is not None:
+        also = {name: _absolute_scorer(scorer) for name, scorer in config.score.also.items()}
+        derived = {name: _absolute_target(one) for name, one in config.score.derived.items()}
+        score = _absolute_scorer(config.score)
+        update["score"] = score.model_copy(update={"also": also, **derived})
+    update["scores"] = {
+        name: further.model_copy(update={"weights": files.absolute(further.weights)})
+        if further.weights
+        else further
+        for name, further in config.scores.items()
+    }
+    return config.model_copy(update=update)
+
+
+def _absolute_scorer(scorer: Scorer) -> Scorer:
+    names = {"model": scorer.model, "pretrained": scorer.pretrained}
+    found = {key: files.absolute(name) for key, name in names.items() if is_file_name(name)}
+    return scorer.model_copy(update=found)
+
+
+def _absolute_target(derived: Model) -> Model:
+    if (target := getattr(derived, "target", None)) is None:
+        return derived
+    return derived.model_copy(update={"target": files.absolute(target)})
+
+
+def _branch(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    parent[key] = {}
+    branch: dict[str, Any] = parent[key]
+    return branch
+
+
+def _explain(
+    error: ValidationError,
+    *,
+    path: str,
+    node: yaml.Node | None,
+    sources: dict[tuple[str, ...], str],
+) -> str:
+    first = error.errors()[0]
+    loc = [part for part in first["loc"] if part != "[key]"]
+    place = _assignment(tuple(map(str, loc)), sources)
+    if place is None:
+        place = f"{path}:{_line(node, loc)}" if loc else path
+    key = ".".join(str(part) for part in loc)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+        if near := _nearest(loc):
+            message += f", did you mean {near!r}?"
+    elif first["type"] == "missing":
+        message = "this key is required"
+    elif key:
+        message = message[0].lower() + message[1:]
+        if not isinstance(first["input"], dict | list):
+            message += f", not {first['input']!r}"
+        if isinstance(first["input"], bool) and first["type"] == "string_type":
+            message += ": YAML takes this word for a truth value, put it in quotes"
+    more = error.error_count() - 1
+    message += _advice(loc, first, sources)
+    tail = f" (and {more} more)" if more else ""
+    return f"{place}: {key + ': ' if key else ''}{message}{tail}"
+
+
+def _assignment(loc: tuple[str, ...], sources: dict[tuple[str, ...], str]) -> str | None:
+    """The latest --set that gave what stands at `loc`, all around it or some of it."""
+    for keys in reversed(sources):
+        shared = min(len(keys), len(loc))
+        if shared and keys[:shared] == loc[:shared]:
+            return sources[keys]
+    return None
+
+
+def _advice(loc: list[Any], error: Any, sources: dict[tuple[str, ...], str]) -> str:
+    """What to write instead, where an assignment did not mean what it says."""
+    at = tuple(map(str, loc))
+    for keys, source in sources.items():
+        inside, value = keys[len(at) :], source.partition("=")[2]
+        if not inside or keys[: len(at)] != at:
+            continue
+        if at == ("balance",) and "exactly one" in error["msg"]:
+            return f"; in place of the file's: --set balance='{{{'.'.join(inside)}: {value}}}'"
+        if error["type"] == "string_type" and len(at) > 1:
+            key = ".".join((at[-1], *inside))
+            return f"; a key with dots goes into braces: --set {'.'.join(at[:-1])}='{{{key}: {value}}}'"
+    return ""
+
+
+def _line(node: yaml.Node | None, loc: list[Any]) -> int:
+    line = 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pairs = {k.value: (k, v) for k, v in node.value}
+            if str(part) not in pairs:
+                return line
+            key, node = pairs[str(part)]
+            line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _nearest(loc: list[Any]) -> str | None:
+    known: Any = Config.model_json_schema()
+    definitions = known["$defs"]
+    for part in loc[:-1]:
+        known = known.get("properties", {}).get(part, {}) if isinstance(part, str) else known
+        known = known.get("items", known)
+        for option in (known, *known.get("anyOf", ()), *known.get("allOf", ())):
+            option = option.get("items", option)
+            if "$ref" in option:
+                known = definitions[option["$ref"].rsplit("/", 1)[1]]
+                break
+    found = difflib.get_close_matches(str(loc[-1]), known.get("properties", {}), n=1)
+    return found[0] if found else None
+
+
+def dump(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load` reads back."""
+    document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> str:
+    """The JSON schema of the configuration."""
+    return json.dumps(Config.model_json_schema(), indent=1)
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    return {path.stem: path for path in sorted(files.shipped("pipelines/recipes").glob("*.yaml"))}
+
+
+def recipe_meant(name: str) -> str:
+    """What to say where `name` is no file, if it looks like the name of a recipe; else nothing."""
+    asked = name.removesuffix(".yaml")
+    near = difflib.get_close_matches(asked, recipes(), n=1, cutoff=0.8)
+    if not near:
+        return ""
+    meant = "it is a recipe" if near[0] == asked else f"did you mean the recipe {near[0]!r}?"
+    return f"; {meant}: curate config --recipe {near[0]} > {near[0]}.yaml"

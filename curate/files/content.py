@@ -1,0 +1,186 @@
+"""Bytes at fsspec URLs: atomic writes, reads, scratch files, digests."""
+
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, NamedTuple
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from curate.errors import CurateError, DamagedError
+from curate.files.places import file_system, is_local, names, resolve, size
+from curate.files.stores import told, told_of_temporary
+
+TEMPORARY = ".tmp"
+_TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}\.tmp$")
+
+
+@contextmanager
+def atomic_write(url: str) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `url` when the block ends, and never where it raises.
+
+    Local and memory files are written under a temporary name, hidden from who reads the folder, and
+    renamed, local ones once they are on the disk: a power cut leaves the old file or the new one. On
+    object stores an upload becomes visible when it is complete, so nothing needs renaming there.
+    """
+    fs, path = file_system(url)
+    renames = isinstance(fs, LocalFileSystem | MemoryFileSystem)
+    folder, _, name = path.rpartition("/")
+    target = f"{folder}/.{name}.{secrets.token_hex(4)}{TEMPORARY}" if renames else path
+    with told(url, to="write"):
+        if renames:
+            fs.makedirs(os.path.dirname(path), exist_ok=True)
+        file = fs.open(target, "wb")
+        try:
+            yield file
+            if is_local(fs):
+                file.flush()
+                os.fsync(file.fileno())
+            file.close()  # a full disk may say so here
+        except BaseException:
+            if renames:
+                with suppress(OSError):
+                    file.close()
+                fs.rm_file(target)
+            elif hasattr(file, "discard"):
+                file.discard()
+            raise
+        if is_local(fs):
+            os.replace(target, path)
+            _sync(folder)
+        elif renames:
+            fs.cp_file(target, path)  # mv would take brackets in a name for a pattern
+            fs.rm_file(target)
+
+
+def _sync(folder: str) -> None:
+    """Wait until the names in a local folder are on the disk, where the system can tell."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Content(NamedTuple):
+    """What a file holds, as far as a record says so."""
+
+    size: int
+    crc32: int | None = None  # of all bytes; None where only the size is known
+
+    def check(self, url: str, content: bytes) -> None:
+        """Raise DamagedError where `content`, which was read from `url`, is not this."""
+        if len(content) != self.size:
+            raise DamagedError(url, f"it has {len(content):,} of {self.size:,} bytes")
+        if self.crc32 not in (None, zlib.crc32(content)):
+            raise DamagedError(url, "its content is not what was written")
+
+
+def content_of(content: bytes) -> Content:
+    """The size and CRC-32 of bytes."""
+    return Content(len(content), zlib.crc32(content))
+
+
+def content_again(url: str, old: Content) -> Content:
+    """What the file at `url` holds by now, as far as was known of it before."""
+    return Content(size(url)) if old.crc32 is None else content_of(read_bytes(url))
+
+
+def temporaries(folder: str) -> list[str]:
+    """What `atomic_write` left anywhere in `folder` where it was killed, by names relative to it.
+
+    Object stores hold none.
+    """
+    fs, path = file_system(folder)
+    if not isinstance(fs, LocalFileSystem | MemoryFileSystem):
+        return []
+    found = (str(name).removeprefix(f"{path}/") for name in fs.find(path))
+    return sorted(name for name in found if _TEMPORARY_NAME.search(name))
+
+
+@contextmanager
+def scratch(folder: str) -> Iterator[tuple[IO[bytes], list[IO[bytes]]]]:
+    """A new file to write to and read from, and those that earlier users left, oldest first.
+
+    Files in a local `folder` stay until it is removed, also when their writer is killed. In place of
+    a remote one stands a temporary file on this machine, which goes with its process.
+    """
+    fs, path = file_system(folder)
+    with ExitStack() as opened:
+        if not is_local(fs):
+            opened.enter_context(told_of_temporary())
+            yield opened.enter_context(tempfile.TemporaryFile()), []
+            return
+        opened.enter_context(told(path, to="write"))
+        earlier: list[IO[bytes]] = [
+            opened.enter_context(open(f"{path}/{name}", "rb")) for name in names(folder)
+        ]
+        fs.makedirs(path, exist_ok=True)
+        name = f"{len(earlier):05d}-{secrets.token_hex(4)}"
+        yield opened.enter_context(open(f"{path}/{name}", "x+b")), earlier
+
+
+@contextmanager
+def open_read(url: str) -> Iterator[IO[bytes]]:
+    """A seekable binary file."""
+    file_system(url)
+    try:
+        with told(url), fsspec.open(resolve(url), "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise CurateError(f"{url}: no such file") from None
+    except IsADirectoryError:
+        raise CurateError(f"{url}: it is a folder, not a file") from None
+
+
+def read_bytes(url: str) -> bytes:
+    """The content of the file at `url`."""
+    with open_read(url) as file:
+        return file.read()
+
+
+def read_range(url: str, start: int, stop: int) -> bytes:
+    """The bytes from `start` up to `stop` of the file at `url`, and no others."""
+    fs, path = file_system(url)
+    with told(url):
+        content: bytes = fs.cat_file(path, start=start, end=stop) if stop > start else b""
+    return content
+
+
+def write_bytes(url: str, content: bytes) -> Content:
+    """Write `content` to `url`, atomically."""
+    with atomic_write(url) as file:
+        file.write(content)
+    return content_of(content)
+
+
+def local_copy(url: str) -> str:
+    """A path at which code that knows only local files can read `url`, under its own base name."""
+    fs, path = file_system(url)
+    if is_local(fs):
+        return str(path)
+    with told_of_temporary(), told(url):
+        copy = os.path.join(tempfile.mkdtemp(prefix="curate-"), os.path.basename(path))
+        fs.get_file(path, copy)
+    return copy
+
+
+def content_digest(url: str) -> str:
+    """SHA-256 (hex) of a local or memory file's bytes; of the store's checksum for a remote one."""
+    fs, path = file_system(url)
+    if not isinstance(fs, LocalFileSystem | MemoryFileSystem):
+        with told(url):
+            return hashlib.sha256(str(fs.checksum(path)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with open_read(url) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

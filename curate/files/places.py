@@ -1,0 +1,139 @@
+"""Files and folders at fsspec URLs: their names, what stands there, what the project ships."""
+
+import os
+from datetime import UTC
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from curate.errors import CurateError
+from curate.files.stores import told
+
+SHIPPED = "shipped://"
+
+
+@lru_cache
+def shipped(name: str) -> Path:
+    """Path of a file that travels with the project, such as ``pipelines/demo.yaml``.
+
+    In an installed wheel these stand inside the package, in a checkout at its top level.
+    """
+    package = Path(__file__).parents[1]
+    for root in (package / "shipped", package.parent):
+        if (root / name).exists():
+            return root / name
+    raise CurateError(f"{SHIPPED}{name}: this installation does not ship such a file")
+
+
+def resolve(url: str) -> str:
+    """`url` with ``shipped://NAME`` replaced by where the project's own file stands."""
+    return str(shipped(url.removeprefix(SHIPPED))) if url.startswith(SHIPPED) else url
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of `url` and the path inside it."""
+    try:
+        fs, path = fsspec.core.url_to_fs(resolve(url))
+    except (ValueError, ImportError) as error:
+        raise CurateError(f"{url}: {error}") from None
+    return fs, path
+
+
+def join(url: str, *names: str) -> str:
+    """`url/name/name`, whatever the protocol."""
+    return "/".join((url.rstrip("/"), *names))
+
+
+def absolute(url: str) -> str:
+    """`url` as workers with another working folder can open it."""
+    return url if "://" in url or "::" in url else os.path.abspath(os.path.expanduser(url))
+
+
+def spelt(url: str) -> str:
+    """The one spelling of what may be written in several ways: protocol, links, ``..``."""
+    fs, path = file_system(url)
+    return os.path.realpath(path) if is_local(fs) else str(fs.unstrip_protocol(path))
+
+
+def local_path(url: str) -> str | None:
+    """Where the file or folder at `url` is on this machine's file system; None for any other."""
+    fs, path = file_system(url)
+    return str(path) if is_local(fs) else None
+
+
+def exists(url: str) -> bool:
+    """Whether a file or folder stands at `url`."""
+    with told(url):
+        fs, path = file_system(url)
+        return stands(fs, path)
+
+
+def stands(fs: Any, path: str) -> bool:
+    """Whether there is a file or folder at `path`; raises where this may not be known."""
+    if not is_local(fs):
+        return bool(fs.exists(path))
+    try:
+        os.stat(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def size(url: str) -> int:
+    """Bytes of the file at `url`."""
+    with told(url):
+        fs, path = file_system(url)
+        return int(fs.size(path))
+
+
+def modified(url: str) -> str:
+    """When the file at `url` was last written, to the minute; "of unknown age" where none can tell."""
+    with told(url):
+        fs, path = file_system(url)
+        try:
+            return f"{fs.modified(path).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        except (NotImplementedError, AttributeError):
+            return "of unknown age"
+
+
+def names(folder: str) -> list[str]:
+    """Base names of the files in `folder`, sorted; none where it does not exist."""
+    fs, path = file_system(folder)
+    fs.invalidate_cache(path)
+    try:
+        with told(folder):
+            listed = fs.ls(path, detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(os.path.basename(f.rstrip("/")) for f in listed)
+
+
+def sizes(folder: str) -> dict[str, int]:
+    """Bytes of each file in `folder`, by base name; none where it does not exist."""
+    fs, path = file_system(folder)
+    fs.invalidate_cache(path)
+    try:
+        with told(folder):
+            listed = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found = [(os.path.basename(one["name"]), one) for one in listed if one["type"] == "file"]
+    return {name: int(one["size"]) for name, one in sorted(found, key=lambda pair: pair[0])}
+
+
+def remove(url: str) -> None:
+    """Remove the file or folder at `url`, if there is one."""
+    with told(url, to="remove"):
+        fs, path = file_system(url)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
+
+
+def is_local(fs: Any) -> bool:
+    """Whether a file system is this machine's."""
+    return isinstance(fs, LocalFileSystem)

@@ -1,0 +1,318 @@
+"""The images of a page that have a text: (image URL, texts), of its HTML or of Common Crawl's extract.
+
+A page gives one candidate for each such image, with all its texts; :func:`choose` picks one. Pages are
+anybody's: what is read of one has bounds, and within them time grows with its length.
+"""
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from curate.files.texts import encoding_of
+
+PAGE_IMAGES = 10_000
+"""Images of a page that are looked at, and captions of figures; further ones are not."""
+URL_CHARS = 4_096
+"""A longer URL leads to nothing."""
+NESTED = 5_000
+"""Elements that are open at once, going by the tags: the parser's time grows with their square."""
+FIGURE_DEPTH = 64
+"""Elements between a figure and its image or caption, at most."""
+CAPTION_CHARS = 2_000
+"""What is read of the caption of a figure."""
+SHORT = 5
+"""Characters up to which a text says little: `choose` prefers a longer one of another source."""
+
+_SOURCES = ("alt", "figcaption", "title")
+_SRCSETS = ("data-srcset", "data-lazy-srcset", "srcset")
+_LAZY = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-full-src", "src")
+_DESCRIPTOR = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([wx])")
+_SRCSET_URL = re.compile(r"[ \t\n\r\f,]*([^ \t\n\r\f,][^ \t\n\r\f]*)")
+_META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=[\s\"']*([\w.:-]+)", re.IGNORECASE)
+_CHARSET = re.compile(r"charset\s*=[\s\"']*([\w.:-]+)", re.IGNORECASE)
+_TAG = re.compile(
+    r"""<!--.*?(?:-->|\Z)|<(/?)([a-zA-Z][a-zA-Z0-9-]*)"""
+    r"""(?:[^<>"'=]++|=\s*+"[^"]*+"|=\s*+'[^']*+'|[="'])*+""",
+    re.DOTALL,
+)
+_RAW = {name: re.compile(f"</{name}", re.IGNORECASE) for name in
+        ("script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes")}  # fmt: skip
+_SELF_CLOSING = frozenset(
+    {"a", "area", "base", "br", "col", "colgroup", "dd", "dt", "embed", "h1", "h2", "h3", "h4", "h5",
+     "h6", "hr", "img", "input", "li", "link", "meta", "nobr", "optgroup", "option", "p", "param", "rp",
+     "rt", "source", "tbody", "td", "tfoot", "th", "thead", "tr", "track", "wbr"}
+)  # fmt: skip
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which JSON and some encodings can hold."""
+_LATIN = frozenset({"iso8859-1", "ascii"})
+
+
+class Text(NamedTuple):
+    """A text of an image and where on the page it stood: alt, figcaption or title."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image on a page with all its texts, none of them empty, none twice."""
+
+    url: str
+    texts: tuple[Text, ...]
+
+
+def choose(texts: tuple[Text, ...]) -> str:
+    """The text that stands for the image.
+
+    The first of at least `SHORT` characters in the order alt, figcaption, title, and on the page
+    within each; where all are shorter, the longest.
+
+    >>> choose((Text("title", "A fox in the snow"), Text("alt", "fox")))
+    'A fox in the snow'
+    """
+    ordered = sorted(texts, key=lambda one: _SOURCES.index(one.source))
+    long = (one.text for one in ordered if len(one.text) >= SHORT)
+    return next(long, None) or max((one.text for one in ordered), key=len)
+
+
+def resolve(url: str, base: str) -> str | None:
+    """`url` of a page joined to `base`; None where that leads to nothing on the web.
+
+    >>> resolve("../a b.jpg#top", "http://x.example/en/page.html")
+    'http://x.example/a b.jpg#top'
+    >>> resolve("data:image/gif;base64,R0lGOD", "http://x.example/")
+    """
+    if len(url) > URL_CHARS or len(base) > URL_CHARS:
+        return None
+    try:
+        joined = urljoin(base, re.sub(r"[\t\n\r]", "", url).strip())
+        parts = urlsplit(joined)
+    except ValueError:
+        return None
+    return joined if parts.scheme.lower() in ("http", "https") and parts.netloc else None
+
+
+def srcset(value: str) -> list[str]:
+    """The URLs of a `srcset`, largest first: by width, else by density; equals as they stand.
+
+    >>> srcset("a.jpg 320w, b,c.jpg 1024w, d.jpg 640w")
+    ['b,c.jpg', 'd.jpg', 'a.jpg']
+    """
+    found: list[tuple[float, float, str]] = []
+    at = 0
+    while one := _SRCSET_URL.match(value, at):
+        url, at = one[1], one.end()
+        sizes: dict[str, float] = {}
+        if url.endswith(","):
+            url = url.rstrip(",")
+        else:
+            comma = value.find(",", at)
+            end = len(value) if comma < 0 else comma
+            for token in value[at:end].split():
+                if size := _DESCRIPTOR.fullmatch(token):
+                    sizes[size[2]] = float(size[1])
+            at = end
+        found.append((sizes.get("w", 0.0), sizes.get("x", 1.0), url))
+    return [url for *_, url in sorted(found, key=lambda one: (-one[0], -one[1]))]
+
+
+def image_url(attributes: Mapping[str, str | None], base: str) -> str | None:
+    """The URL of an image element: the largest of its `srcset`, else what scripts load, else `src`.
+
+    Pages that load their images late have a placeholder in `src`, so that comes last.
+    """
+    urls = [url for name in _SRCSETS for url in srcset(attributes.get(name) or "")[:1]]
+    urls += [url for name in _LAZY if (url := attributes.get(name))]
+    return next((found for url in urls if (found := resolve(url, base))), None)
+
+
+def page_candidates(html: str, *, page: str) -> list[Candidate]:
+    """The images of a page, in the order of the page; `page` is its URL.
+
+    Time and memory grow with the length of the page, whatever it holds.
+
+    Raises
+    ------
+    ValueError
+        More than `NESTED` elements are open at once.
+    """
+    if _is_nested(html):
+        raise ValueError(f"more than {NESTED:,} elements in each other")
+    from selectolax.lexbor import LexborHTMLParser
+
+    tree = LexborHTMLParser(html)
+    base = page
+    if (element := tree.css_first("base[href]")) is not None:
+        base = resolve(element.attributes.get("href") or "", page) or page
+    captions = _figcaptions(tree)
+    found: _Found = {}
+    for image in tree.css("img")[:PAGE_IMAGES]:
+        url = image_url(image.attributes, base)
+        if url is None:
+            continue
+        texts = [Text(name, image.attributes.get(name) or "") for name in ("alt", "title")]
+        figure = next(_figures(image), None)
+        if figure is not None:
+            texts.append(Text("figcaption", captions.get(figure.mem_id, "")))
+        _add(found, url, texts)
+    return _candidates(found)
+
+
+def _is_nested(html: str) -> bool:
+    if html.count("<") <= NESTED:
+        return False
+    opened: Counter[str] = Counter()
+    depth = at = 0
+    while tag := _TAG.search(html, at):
+        at, name = tag.end(), (tag[2] or "").lower()
+        if not name or name in _SELF_CLOSING:
+            continue
+        if name in _RAW and not tag[1]:
+            closed = _RAW[name].search(html, at)
+            at = closed.end() if closed else len(html)
+        elif not tag[1]:
+            opened[name] += 1
+            depth += 1
+        elif opened[name]:
+            opened[name] -= 1
+            depth -= 1
+        if depth > NESTED:
+            return True
+    return False
+
+
+def _figures(node: Any) -> Iterator[Any]:
+    """The figures around `node`, from the inside out."""
+    for _ in range(FIGURE_DEPTH):
+        node = node.parent
+        if node is None:
+            return
+        if node.tag == "figure":
+            yield node
+
+
+def _figcaptions(tree: Any) -> dict[int, str]:
+    """The text of the first caption in each figure, by the identifier of the figure's node."""
+    captions: dict[int, str] = {}
+    for caption in tree.css("figcaption")[:PAGE_IMAGES]:
+        figures = [one.mem_id for one in _figures(caption) if one.mem_id not in captions]
+        if figures:
+            captions |= dict.fromkeys(figures, _beginning(caption))
+    return captions
+
+
+def _beginning(node: Any) -> str:
+    texts: list[str] = []
+    chars = 0
+    for one in islice(node.traverse(include_text=True), CAPTION_CHARS):
+        if one.tag == "-text":
+            texts.append(one.text_content)
+            chars += len(texts[-1])
+            if chars >= CAPTION_CHARS:
+                break
+    return " ".join(texts)[:CAPTION_CHARS]
+
+
+def wat_candidates(document: Any) -> list[Candidate]:
+    """The images of a page, from the JSON of its WAT record; none where it was no page.
+
+    Attributes stand there one a link, such as ``{"path": "IMG@/src", "url": …, "alt": …}``.
+    """
+    envelope = _get(document, "Envelope")
+    page = _get(envelope, "WARC-Header-Metadata", "WARC-Target-URI")
+    html = _get(envelope, "Payload-Metadata", "HTTP-Response-Metadata", "HTML-Metadata")
+    links = _get(html, "Links")
+    if not isinstance(page, str) or not isinstance(links, list):
+        return []
+    head = _get(html, "Head", "Base")
+    base = (resolve(head, page) if isinstance(head, str) else None) or page
+    found: _Found = {}
+    paths = (str(_get(link, "path") or "").partition("@/") for link in links)
+    images = (
+        (x, link) for (tag, _, x), link in zip(paths, links, strict=True) if tag.upper() == "IMG"
+    )
+    for attribute, link in islice(images, PAGE_IMAGES):
+        value = _get(link, "url")
+        if isinstance(value, str):
+            url = image_url({attribute.lower(): value}, base)
+            texts = ((name, _get(link, name)) for name in ("alt", "title"))
+            if url is not None:
+                _add(found, url, [Text(name, text) for name, text in texts if _is_text(text)])
+    return _candidates(found)
+
+
+def _get(document: Any, *keys: str) -> Any:
+    for key in keys:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def scalar(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair, as browsers read it."""
+    return SURROGATE.sub("\ufffd", text)
+
+
+_Found = dict[str, dict[Text, None]]
+
+
+def _add(found: _Found, url: str, texts: list[Text]) -> None:
+    known = found.setdefault(url, {})
+    for source, text in texts:
+        if words := " ".join(scalar(text).split()):
+            known[Text(source, words)] = None
+
+
+def _candidates(found: _Found) -> list[Candidate]:
+    return [Candidate(url, tuple(texts)) for url, texts in found.items() if texts]
+
+
+def decode_page(content: bytes, *, content_type: str) -> str:
+    """The text of a page: by a byte order mark, else by a charset of its header or `meta`, else UTF-8.
+
+    A charset that the bytes contradict is passed over: where they do not fit it and fit the next one,
+    and where it is one of a byte a character, which fits anything, and they are UTF-8. If none fits,
+    what does not fit the first becomes U+FFFD. What calls itself Latin-1 is read as Windows-1252, as
+    all browsers do.
+    """
+    marked, mark = encoding_of(content[:4])
+    if mark:
+        return content[mark:].decode(marked, errors="replace")
+    served, inside = _CHARSET.search(content_type[:1000]), _META_CHARSET.search(content[:4096])
+    names = [served[1]] if served else []
+    names += [inside[1].decode("ascii", "replace")] if inside else []
+    named = [codec for name in names if (codec := _codec(name, content))] or ["utf-8"]
+    for codec in (*["utf-8"][: _has_no_gaps(named[0])], *named, "utf-8"):
+        try:
+            return content.decode(codec)
+        except ValueError:
+            continue
+    return content.decode(named[0], errors="replace")
+
+
+def _codec(name: str, content: bytes) -> str | None:
+    """Python's codec of that name; None where there is none for text, or it cannot be that one."""
+    try:
+        codec = codecs.lookup(name).name
+        b"\xe9a".decode(codec, errors="replace")
+    except (LookupError, ValueError):
+        return None
+    if codec.startswith(("utf-16", "utf-32")) and b"\0" not in content[:1000]:
+        return None
+    return "cp1252" if codec in _LATIN else codec
+
+
+@lru_cache(maxsize=256)
+def _has_no_gaps(codec: str) -> bool:
+    """Whether nearly any bytes fit: each that is not ASCII is a character of its own."""
+    return len(bytes(range(128, 256)).decode(codec, errors="ignore")) > 90

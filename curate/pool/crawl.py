@@ -1,0 +1,126 @@
+"""Crawls as pools: the records of WARC and WAT files, and the candidates of their pages.
+
+A WARC file holds the pages themselves, a WAT file Common Crawl's JSON extract of them.
+"""
+
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from curate.files.texts import decoded
+from curate.files.unpacking import Unpacked
+from curate.pool.candidates import (
+    SURROGATE,
+    Candidate,
+    decode_page,
+    page_candidates,
+    scalar,
+    wat_candidates,
+)
+from curate.pool.records import CONTENT_BYTES, LostRecords, Record, read_records
+
+_HTML = ("text/html", "application/xhtml+xml")
+
+
+@dataclass(frozen=True)
+class BrokenRecord:
+    """A record of a crawl that could not be understood."""
+
+    number: int  # in the file, from 1
+    page: str
+    problem: str
+
+
+def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
+    """The candidates of each page in a WARC or WAT file, packed or not, streaming.
+
+    Pages are the responses of status 200 that are HTML, and the JSON extracts of such.
+
+    Raises
+    ------
+    ValueError
+        Where the file itself is broken or ends too early.
+    """
+    for record in read_records(Unpacked(file), wanted=lambda record: _reader(record) is not None):
+        if isinstance(record, LostRecords):
+            yield BrokenRecord(record.number, "", record.problem)
+        elif record.content:
+            yield from _understood(record)
+
+
+def _reader(record: Record) -> Callable[[Record], list[Candidate] | None] | None:
+    kind = record.header("Content-Type")
+    if record.kind == "metadata":
+        return _read_extract if kind.startswith("application/json") else None
+    if record.kind == "resource":
+        return _read_resource if kind.startswith(_HTML) else None
+    return _read_response if record.kind == "response" else None
+
+
+def _understood(record: Record) -> Iterator[list[Candidate] | BrokenRecord]:
+    from warcio.bufferedreaders import ChunkedDataException
+
+    read = _reader(record)
+    assert read is not None
+    try:
+        found = read(record)
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        zlib.error,
+        RecursionError,
+        ChunkedDataException,
+    ) as error:
+        problem = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        yield BrokenRecord(record.number, _page(record), problem)
+        return
+    if found is not None:
+        yield [one for one in found if not SURROGATE.search(one.url)]
+        for one in found:
+            if SURROGATE.search(one.url):
+                problem = f"half a surrogate pair in the URL {scalar(one.url)[:100]}"
+                yield BrokenRecord(record.number, _page(record), problem)
+
+
+def _page(record: Record) -> str:
+    return record.header("WARC-Target-URI").strip("<> ")
+
+
+def _read_extract(record: Record) -> list[Candidate]:
+    return wat_candidates(json.loads(decoded(record.content)))
+
+
+def _read_response(record: Record) -> list[Candidate] | None:
+    from warcio.statusandheaders import StatusAndHeadersParser
+
+    page = _page(record)
+    if not page:
+        raise ValueError("a response without WARC-Target-URI")
+    if not page.startswith(("http:", "https:")):
+        return None
+    source = io.BytesIO(record.content)
+    http = StatusAndHeadersParser([], verify=False).parse(source)
+    served = (http.get_header("Content-Type") or "").strip().lower()
+    if http.get_statuscode() != "200" or not served.startswith(_HTML):
+        return None
+    return _read_page(record, http, source.read())
+
+
+def _read_resource(record: Record) -> list[Candidate]:
+    return _read_page(record, None, record.content)
+
+
+def _read_page(record: Record, http: Any, content: bytes) -> list[Candidate]:
+    from warcio.recordloader import ArcWarcRecord
+
+    headers = http or record.headers
+    whole = ArcWarcRecord("warc", record.kind, record.headers, io.BytesIO(content), http, "", None)
+    body, unpacked = bytearray(), whole.content_stream()
+    while len(body) < CONTENT_BYTES and (block := unpacked.read(CONTENT_BYTES - len(body))):
+        body += block
+    content_type = headers.get_header("Content-Type") or ""
+    return page_candidates(decode_page(bytes(body), content_type=content_type), page=_page(record))

@@ -1,0 +1,311 @@
+"""The rows of a pool as tables of `schema.POOL`, those that cannot be read included."""
+
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from lzma import LZMAError
+from textwrap import shorten
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from zstandard import ZstdError
+
+from curate import files
+from curate.errors import CurateError
+from curate.files.texts import TRIED
+from curate.files.unpacking import ENDINGS, Unpacked, open_unpacked
+from curate.ops.images.boxes import EXPECTED, read_boxes
+from curate.pool.beside import with_images
+from curate.pool.kept import as_text, misfit, read_kept
+from curate.pool.lines import NOT_UTF8, SHOWN, BadRow
+from curate.reasons import ErrorCode
+from curate.schema import BOXES, POOL, kept_columns
+
+T = TypeVar("T")
+
+BROKEN = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, EOFError, LZMAError,
+          zlib.error, ZstdError, tarfile.TarError, RecursionError)  # fmt: skip
+"""What readers raise on meeting a broken file."""
+
+_ONE_DOCUMENT = 4 << 20  # bytes, at most
+ENDLESS = 1_000_000
+"""Bytes from which on a text is none: a quote was opened and never closed, most likely."""
+
+_ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
+            "jsonl": "jsonl", "ndjson": "jsonl", "wat": "wat", "warc": "warc",
+            "tar": "webdataset"}  # fmt: skip
+_USUAL_URL = ("url", "link", "image_url", "img_url")
+_USUAL_CAPTION = ("caption", "text", "alt", "alt_text", "title")
+_GIVEN = ("images", "img2dataset", "quoted-tsv")  # no name tells these
+KNOWN = ", ".join(sorted({*_ENDINGS.values(), *_GIVEN}))
+"""The formats, for a message."""
+_NAMED_AS = {"img2dataset": "parquet", "quoted-tsv": "tsv"}
+
+
+class UnreadableError(CurateError):
+    """A file of the pool cannot be read for what is in it; the others still can."""
+
+
+@dataclass(frozen=True)
+class PoolFormat:
+    """How to read a pool's files."""
+
+    format: str  # as in `config.Input`; auto: by each file's name, else its content
+    url: str
+    caption: str
+    uid: str | None = None
+    blur_boxes: str | None = None
+    keep: tuple[tuple[str, str], ...] = ()  # further columns that travel along, and their types
+    headless: bool = False  # csv and tsv have no header: columns are called by their places
+    image: str | None = None  # the column of the paths of images that are there already
+    image_folders: tuple[str, ...] = ()  # from which these may be read, beside that of their file
+
+    def of(self, path: str) -> str:
+        """The format of the file at `path`."""
+        if self.format != "auto":
+            return self.format
+        found = named_format(path) or _sniff(path)
+        if not found:
+            raise UnreadableError(
+                f"{path}: cannot tell the format from the name; set input.format to one of {KNOWN}"
+            )
+        return found
+
+    @property
+    def columns(self) -> list[str]:
+        """The input's columns that are read."""
+        own = (self.url, self.caption, self.uid, self.blur_boxes, self.image)
+        named = (*own, *dict(self.keep))
+        return list(dict.fromkeys(name for name in named if name))
+
+    @property
+    def kept(self) -> pa.Schema:
+        """The columns that travel along, as they are called and typed in a run."""
+        return kept_columns(dict(self.keep))
+
+    @property
+    def typed(self) -> dict[str, pa.DataType]:
+        """The type of each column of JSON lines that is not read as text."""
+        own = (self.url, self.caption, self.uid)
+        found = {x: pa.type_for_alias(kind) for x, kind in self.keep if x not in own}
+        return found | ({self.blur_boxes: BOXES} if self.blur_boxes else {})
+
+    def check(self, path: str, names: list[str]) -> None:
+        """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
+        for key in ("url", "caption", "uid", "blur_boxes", "image"):
+            column = getattr(self, key)
+            if key == "url" and self.image and column not in names:
+                continue
+            if names.count(column or "") > 1:
+                raise UnreadableError(f"{path}: two columns are called {column!r}")
+            if column is not None and column not in names:
+                raise UnreadableError(
+                    f"{path}: no column {column!r} among {_listed(names)};"
+                    f" name the right one in input.columns.{key}{self._meant(key, names)}"
+                    f"{_by_place(names)}"
+                )
+        for column, _ in self.keep:
+            if names.count(column) > 1:
+                raise UnreadableError(f"{path}: two columns are called {column!r}")
+
+    def _meant(self, key: str, names: list[str]) -> str:
+        """The key of both columns, for a message, where those that pools usually have are there."""
+        by_name = {name.lower(): name for name in reversed(names)}
+
+        def found(own: str, usual: tuple[str, ...]) -> str | None:
+            return own if own in names else next((by_name[x] for x in usual if x in by_name), None)
+
+        url, caption = found(self.url, _USUAL_URL), found(self.caption, _USUAL_CAPTION)
+        if key not in ("url", "caption") or url is None or caption is None:
+            return ""
+        return f", as in input.columns: {{url: {url}, caption: {caption}}}"
+
+    def normalise(self, table: pa.Table, *, path: str, **columns: Any) -> pa.Table:
+        """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""
+        no_text = pa.nulls(len(table), pa.string())
+        url = as_text(table[self.url]) if self.url in table.column_names else no_text
+        caption = as_text(table[self.caption])
+        uid = as_text(table[self.uid]) if self.uid else pa.nulls(len(table), pa.string())
+        boxes, no_boxes = self._boxes(table, path=path)
+        found = pool_table(url=url, caption=caption, uid=uid, blur_boxes=boxes, **columns)
+        broken, endless = (np.zeros(len(table), np.bool_) for _ in range(2))
+        for column in (url, caption, uid):
+            broken |= np.asarray(pc.fill_null(pc.match_substring(column, NOT_UTF8), False))
+            endless |= np.asarray(
+                pc.fill_null(pc.greater(pc.binary_length(column), ENDLESS), False)
+            )
+        problems = (
+            (broken, TRIED),
+            (endless, f"a text of over {ENDLESS:,} bytes"),
+            (no_boxes, f"{self.blur_boxes}: not a list of {EXPECTED}"),
+        )
+        for bad, problem in problems:
+            if bad.any():
+                found = _flagged(found, pa.array(bad), detail=f"{path}: {problem}")
+        if self.image:
+            given = as_text(table[self.image])
+            found = with_images(found, given, path=path, folders=self.image_folders)
+        return self.keeping(found, table, path=path)
+
+    def keeping(self, found: pa.Table, table: pa.Table, *, path: str) -> pa.Table:
+        """`found` with the columns of `table`, row by row the same, that are kept; nulls for others."""
+        for (column, _), field in zip(self.keep, self.kept, strict=True):
+            if column not in table.column_names:
+                found = found.append_column(field, pa.nulls(len(found), field.type))
+                continue
+            values, bad = read_kept(table[column], field.type)
+            problems = [(bad, misfit(column, field.type))]
+            if pa.types.is_string(field.type):
+                broken = pc.match_substring(values, NOT_UTF8)
+                endless = pc.greater(pc.binary_length(values), ENDLESS)
+                problems = [(np.asarray(pc.fill_null(broken, False)), f"{column}: {TRIED}"),
+                            (np.asarray(pc.fill_null(endless, False)),
+                             f"{column}: a text of over {ENDLESS:,} bytes")]  # fmt: skip
+            for mask, problem in problems:
+                if mask.any():
+                    values = pc.if_else(pa.array(mask), pa.scalar(None, field.type), values)
+                    found = _flagged(found, pa.array(mask), detail=f"{path}: {problem}")
+            found = found.append_column(field, values)
+        return found
+
+    def _boxes(self, table: pa.Table, *, path: str) -> tuple[Any, Any]:
+        """The boxes of each row, and which rows hold none but something else."""
+        if self.blur_boxes is None:
+            return pa.nulls(len(table), BOXES), np.zeros(len(table), np.bool_)
+        column = table[self.blur_boxes]
+        try:
+            return read_boxes(column)
+        except pa.ArrowException:
+            raise UnreadableError(
+                f"{path}: {self.blur_boxes} is {column.type}, not a list of {EXPECTED};"
+                " name the right column in input.columns.blur_boxes"
+            ) from None
+
+    def with_all(self, table: pa.Table) -> pa.Table:
+        """A pool's table with all the columns that are kept, those that it lacks as nulls."""
+        for field in self.kept:
+            if field.name not in table.column_names:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table
+
+
+def _by_place(names: list[str]) -> str:
+    """What to set where the first row of a file is no header, for a message.
+
+    >>> _by_place(["a red fox", "http://x.example/fox.jpg"])
+    '; where the first row is no header, by their places: input.columns: {url: 2, caption: 1}'
+    """
+    urls = [place for place, name in enumerate(names, 1) if re.match(r"\s*https?://", name)]
+    others = [place for place in range(1, len(names) + 1) if place not in urls]
+    if not urls or not others:
+        return ""
+    places = f"{{url: {urls[0]}, caption: {others[0]}}}"
+    return f"; where the first row is no header, by their places: input.columns: {places}"
+
+
+def ending(path: str) -> str:
+    """What the name of a file ends in, in lower case and without that of its packing.
+
+    >>> ending("a/pairs.TSV.gz"), ending("a.b/README")
+    ('tsv', '')
+    """
+    name = path.rsplit("/", 1)[-1].lower()
+    for packed in ENDINGS:
+        name = name.removesuffix(f".{packed}")
+    return name.rpartition(".")[2] if "." in name else ""
+
+
+def named_format(path: str) -> str:
+    """The format that the name of a file tells, or empty."""
+    return _ENDINGS.get(ending(path), "")
+
+
+def is_named(path: str, form: str) -> bool:
+    """Whether the name of a file is one of the format `form`."""
+    return named_format(path) == _NAMED_AS.get(form, form)
+
+
+def is_one_document(path: str) -> bool:
+    """Whether a file that looks like JSON lines has a single one, as settings and accounts do."""
+    with open_unpacked(path) as file:
+        lines = file.read(_ONE_DOCUMENT).split(b"\n")
+        return len([line for line in lines if line.strip()]) < 2 and not file.read(1)
+
+
+def _listed(names: list[str]) -> str:
+    return shorten(", ".join(names), width=SHOWN, placeholder=" …") or "none"
+
+
+def _sniff(path: str) -> str:
+    """The format that the first bytes of a file tell, or empty."""
+    with files.open_read(path) as file:
+        try:
+            head = Unpacked(file).read(512)
+        except ValueError:
+            return ""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"WARC/"):
+        return "warc"
+    if head[257:262] == b"ustar":
+        return "webdataset"
+    return "jsonl" if head.lstrip().startswith(b'{"') else ""
+
+
+def batched(things: Iterable[T], *, size: int) -> Iterator[list[T]]:
+    """Lists of `size` things each; where a broken file ends them, all up to there come first."""
+    held: list[T] = []
+    try:
+        for thing in things:
+            held.append(thing)
+            if len(held) == size:
+                yield held
+                held = []
+    except BROKEN:
+        if held:
+            yield held
+        raise
+    if held:
+        yield held
+
+
+def pool_table(**columns: Any) -> pa.Table:
+    """A table of `schema.POOL` from some of its columns, `url` among them; the others are null."""
+    rows = len(columns["url"])
+    given = [columns.get(field.name, pa.nulls(rows, field.type)) for field in POOL]
+    return pa.table(given, schema=POOL)
+
+
+def bad_rows(rows: list[BadRow], *, path: str) -> pa.Table:
+    """Rows of the file at `path` that cannot be read."""
+    return pool_table(
+        url=pa.nulls(len(rows), pa.string()),
+        caption=[row.text for row in rows],
+        error=[str(ErrorCode.BAD_ROW)] * len(rows),
+        detail=[f"{path}: row {row.number}: {row.problem}" for row in rows],
+    )
+
+
+def unreadable_rows(error: UnreadableError, *, rows: int = 1) -> pa.Table:
+    """What stands for `rows` rows of a file that cannot be read."""
+    return pool_table(
+        url=pa.nulls(rows, pa.string()),
+        error=[str(ErrorCode.UNREADABLE_FILE)] * rows,
+        detail=[str(error)] * rows,
+    )
+
+
+def _flagged(table: pa.Table, bad: pa.Array, *, detail: str) -> pa.Table:
+    """`table` with an error in the `bad` rows, U+FFFD for the marks in their texts, and those cut."""
+    for name in ("url", "caption", "uid"):
+        shown = pc.replace_substring(table[name], NOT_UTF8, "\ufffd")
+        shown = pc.if_else(bad, pc.utf8_slice_codeunits(shown, 0, SHOWN), table[name])
+        table = table.set_column(POOL.get_field_index(name), name, shown)
+    for name, value in (("error", str(ErrorCode.BAD_ROW)), ("detail", detail)):
+        flags = pc.if_else(bad, pa.scalar(value), table[name])
+        table = table.set_column(POOL.get_field_index(name), name, flags)
+    return table

@@ -1,0 +1,139 @@
+"""Rows of csv, tsv and quoted-tsv files, by Arrow's reader; bad ones are set aside."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.csv
+
+from curate.files.texts import TRIED
+from curate.pool.lines import NOT_UTF8, BadRow, Rows, Utf8, shown
+
+_END = "\ufdd2\uffff\ufdd3"
+_LOOKED_AT = 100  # rows that say how many columns there are
+_DELIMITERS = {"csv": ",", "tsv": "\t", "quoted-tsv": "\t"}
+
+
+def header(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:
+    """The columns that the first line of a csv, tsv or quoted-tsv file names.
+
+    Raises
+    ------
+    ValueError
+        The header is not UTF-8, or one of its names has over 131,072 characters.
+    """
+    try:
+        names = next(_first_rows(file, kind=kind, block_bytes=block_bytes), [])
+    except csv.Error as error:
+        raise ValueError(f"its header: {error}") from None
+    if any(NOT_UTF8 in name for name in names):
+        raise ValueError(f"its header is {TRIED}")
+    return names
+
+
+def positions(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:
+    """The columns of such a file without a header, by their places: "1" is the first.
+
+    There are as many as most of its first rows have.
+    """
+    rows = islice(_first_rows(file, kind=kind, block_bytes=block_bytes), _LOOKED_AT)
+    counts: Counter[int] = Counter()
+    with suppress(csv.Error):
+        counts.update(len(row) for row in rows if row)
+    [(columns, _)] = counts.most_common(1) or [(0, 0)]
+    return [str(place) for place in range(1, columns + 1)]
+
+
+def _first_rows(file: IO[bytes], *, kind: str, block_bytes: int) -> Iterator[list[str]]:
+    source = Utf8(file)
+    first = source.read(block_bytes).decode(errors="replace")
+    if source.broken and not first:
+        raise source.broken
+    if kind == "tsv":
+        lines = re.split("\r\n|[\r\n]", first, maxsplit=_LOOKED_AT)[:_LOOKED_AT]
+        return (line.split("\t") if line else [] for line in lines)
+    return csv.reader(io.StringIO(first, newline=""), delimiter=_DELIMITERS[kind])
+
+
+def read_separated(
+    file: IO[bytes],
+    *,
+    kind: str,
+    columns: list[str],
+    block_bytes: int,
+    names: list[str] | None = None,
+) -> Iterator[Rows]:
+    """Rows of a csv, tsv or quoted-tsv file; with `names` for its columns, it has no header.
+
+    In a tsv a quote is a character like any other, so fields hold neither tabs nor line breaks; the
+    other two quote as CSV does.
+
+    Raises
+    ------
+    ValueError
+        The file breaks off, or a quote is never closed, after the rows up to there. To Arrow the end
+        of the file closes it; so a row of our own is put behind the last, and is missing where a quote
+        swallowed it.
+    """
+    plain = kind == "tsv"
+    bad: list[BadRow] = []
+    ended, opened, number = plain, 0, 0 if names else 1
+
+    def set_aside(row: pa.csv.InvalidRow) -> str:
+        nonlocal ended, opened, number
+        if not plain and row.text.endswith(_END):
+            ended = ended or row.text == _END
+            opened = 0 if ended else row.number or 0
+        else:
+            number += 1
+            problem = (
+                f"{row.actual_columns} fields where {'most rows have' if names else 'the header has'}"
+                f" {row.expected_columns}"
+            )
+            bad.append(BadRow(row.number or 0, problem, shown(row.text)))
+        return "skip"
+
+    source = Utf8(file, ending=b"" if plain else f"\n{_END}\n".encode())
+    reader = pa.csv.open_csv(
+        pa.PythonFile(source, mode="r"),
+        read_options=pa.csv.ReadOptions(
+            block_size=block_bytes, use_threads=False, column_names=names
+        ),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=_DELIMITERS[kind], quote_char=False if plain else '"',
+            double_quote=not plain, newlines_in_values=not plain, invalid_row_handler=set_aside,
+        ),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()), include_columns=columns,
+            check_utf8=False,
+        ),
+    )  # fmt: skip
+    last = reader.schema.empty_table()
+    try:
+        for batch in reader:
+            number += len(batch)
+            if len(last) and len(batch):
+                yield Rows(last, bad.copy())
+                bad.clear()
+            last = pa.Table.from_batches([batch]) if len(batch) else last
+    except Exception as error:
+        yield Rows(last, bad)
+        if "straddling" not in str(error):
+            raise
+        quote = "" if plain else "; most likely its quote is never closed"
+        raise ValueError(f"row {number + 1} has over {block_bytes:,} bytes{quote}") from None
+    if not ended and not opened:
+        own = all(column[-1].as_py() == _END for column in last.columns) if len(last) else False
+        opened = 0 if own else number
+        last = last.slice(0, max(0, len(last) - 1))
+    yield Rows(last, bad)
+    if source.broken:
+        raise source.broken
+    if opened:
+        raise ValueError(f"the quote that opens in row {opened} is never closed")

@@ -1,0 +1,57 @@
+"""report: the records, ledgers and parts of all stages -> the page, its numbers, figures and cards.
+
+One small step without Beam. It drops nothing, and a repeat writes the same files.
+"""
+
+from curate import files
+from curate.config import Config
+from curate.report import page
+from curate.report.cards import datacard
+from curate.report.croissant import croissant
+from curate.report.facts import collect, ran
+from curate.report.figures import draw
+from curate.report.hosts import count, summary
+from curate.report.thumbnails import thumbnails
+from curate.run.directory import CARD, Run
+from curate.schema import Stage
+
+HOSTS = "hosts.parquet"
+
+
+def write_report(run: Run, config: Config) -> str:
+    """Write ``report/`` of the run, and the card of its shards; the URL of ``index.html``."""
+
+    def path(name: str) -> str:
+        return run.path(Stage.REPORT, name)
+
+    hosts = None
+    if Stage.DOWNLOAD in ran(run, config):
+        tally = count(run)
+        table = tally.table()
+        hosts = summary(tally, table)
+        files.write_table(path(HOSTS), table)
+    else:
+        files.remove(path(HOSTS))
+    facts = collect(run, config, hosts=hosts)
+    figures = draw(facts)
+    pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
+    name = run.root.rstrip("/").rsplit("/", 1)[-1]
+    html = page.render(facts, figures=figures, thumbnails=pictures, config=config, name=name)
+    texts = {
+        "datacard.md": datacard(facts, config=config, name=name),
+        "croissant.json": croissant(facts, config=config, name=name),
+        "index.html": html,
+    }
+    drawn = {f"{figure}.png" for figure in figures}
+    for left in files.names(run.path(Stage.REPORT)):
+        if texts.get(left, "") is None or (left.endswith(".png") and left not in drawn):
+            files.remove(path(left))
+    files.write_json(path("report.json"), facts.to_json())
+    for figure in figures.values():
+        files.write_bytes(path(f"{figure.name}.png"), figure.png)
+    for target, text in texts.items():
+        if text is not None:
+            files.write_bytes(path(target), text.encode())
+    if facts.shards:
+        files.write_bytes(run.path(Stage.SHARDS, CARD), str(texts["datacard.md"]).encode())
+    return path("index.html")

@@ -1,0 +1,1 @@
+"""Taking pairs out of a run that stands."""

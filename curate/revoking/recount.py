@@ -1,0 +1,111 @@
+"""The record of a part counted again from its files, after pairs were taken out of these."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files
+from curate.config import Config
+from curate.planning.asked import added_columns, rules_at
+from curate.reasons import RULE_PREFIX, DropReason
+from curate.run.cuts import read_cuts
+from curate.run.directory import TRANSIENT_ROWS, Run
+from curate.schema import DERIVED, Stage
+from curate.stages.prepare import languages_of, measures
+from curate.stages.select import failures, rule_figures
+from curate.web.hosts import TRANSIENT
+
+AFTER_RULES = (str(DropReason.NO_MATCH), str(DropReason.DUPLICATE_MEANING))
+"""Reasons for which a stage drops pairs that have passed its rules."""
+
+
+def recount(run: Run, config: Config, *, stage: Stage, folder: str, reads: str, index: int) -> None:
+    """Make the record of a part at a step say what its files hold; without one, nothing is done.
+
+    `reads` is the folder of the parts that come into `stage`. What a step did (seconds, rows that were
+    taken over or tried again) stays as it was.
+    """
+    record = run.record(folder, index)
+    if record is None:
+        return
+    kept = files.read_table(run.part(folder, index))
+    dropped: Counter[str] = Counter()
+    dead: Counter[str] = Counter()
+    figures = dict(record.figures)
+    if folder == stage:
+        dropped.update(files.read_table(run.ledger(stage, index))["reason"].to_pylist())
+        dead.update(files.read_table(run.dead(stage, index))["error"].to_pylist())
+        figures |= _figures_of_rules(run, config, stage=stage, reads=reads, index=index, kept=kept)
+    if "matches" in figures:
+        figures["matches"] = pc.sum(pc.list_value_length(kept["matches"])).as_py() or 0
+    if "stored_bytes" in figures:
+        figures["stored_bytes"] = pc.sum(kept["tar_size"]).as_py() or 0
+    if TRANSIENT_ROWS in figures:
+        figures[TRANSIENT_ROWS] = sum(x in TRANSIENT for x in kept["outcome"].to_pylist())
+    now = replace(
+        record,
+        rows=len(kept) + dropped.total() + dead.total(),
+        kept=len(kept),
+        dropped=dict(sorted(dropped.items())),
+        dead=dict(sorted(dead.items())),
+        figures=figures,
+        wrote={
+            name: files.content_again(run.path(name), old) for name, old in record.wrote.items()
+        },
+    )
+    if now != record:
+        run.write_record(folder, index, now)
+
+
+def _figures_of_rules(
+    run: Run, config: Config, *, stage: Stage, reads: str, index: int, kept: pa.Table
+) -> dict[str, float]:
+    """What each rule drops by itself, of the pairs that reached the rules of `stage`.
+
+    Nothing where their columns cannot be had any more.
+    """
+    rules = rules_at(stage, config)
+    names = list(dict.fromkeys(name for rule in rules for name in rule.columns))
+    if not rules:
+        return {}
+    if stage is Stage.PREPARE:
+        words_in = config.prepare.words_in
+        if words_in is not None and not files.exists(words_in):
+            return {}
+        ledger = files.read_table(run.ledger(stage, index))
+        ledger = ledger.filter(_reached_rules(ledger))
+        captions = ledger["caption"].combine_chunks()
+        unsure = config.prepare.unsure
+        languages = languages_of(
+            captions, unsure=(unsure.below, unsure.language) if unsure else None
+        )
+        again = {**languages, **measures(captions, words_in=words_in)}
+        for name in set(names) & again.keys():
+            ledger = ledger.append_column(name, again[name])
+        if not set(names) <= set(ledger.column_names):
+            return {}  # columns of the pool, of pairs that were dropped
+        reached = pa.concat_tables([table.select(names) for table in (kept, ledger)])
+    else:
+        pairs = files.read_table(run.part(reads, index))
+        found = run.annotated(stage, index)
+        if not found["uid"].equals(pairs["uid"]):
+            return {}  # a run that is not finished
+        scores = () if stage is Stage.DOWNLOAD else tuple(
+            name for name in added_columns(config)[stage].names if name not in DERIVED.names
+        )  # fmt: skip
+        for name in found.drop_columns("uid").column_names:
+            pairs = pairs.append_column(name, found[name])
+        ledger = files.read_table(run.ledger(stage, index))
+        others = ledger["uid"].filter(pc.invert(_reached_rules(ledger))).combine_chunks()
+        left = pc.invert(pc.is_in(pairs["uid"], value_set=others))
+        sound = pc.is_null(failures(pairs, scores=scores))
+        reached = pairs.filter(pc.and_(left, sound))
+    return rule_figures(reached, rules, cuts=read_cuts(run, stage))
+
+
+def _reached_rules(ledger: pa.Table) -> pa.ChunkedArray:
+    """Which rows of a ledger were dropped by a rule of the stage, or after its rules."""
+    after = pc.is_in(ledger["reason"], value_set=pa.array(AFTER_RULES, pa.string()))
+    return pc.or_(pc.starts_with(ledger["reason"], RULE_PREFIX), after)

@@ -1,0 +1,323 @@
+"""The files of a run without the pairs that were revoked from it.
+
+Each file is filtered by uid and written anew only if it holds a revoked pair, and what is counted is
+counted from the files that stand: so any of this can be done twice. Where rows are known by their
+place (dedup's verdicts), the new table is made before anything else moves and put in place at
+the end. In a part's tar the image becomes zeros under another name: the places of the others, which
+all later parts and rebalanced runs hold, stay true.
+"""
+
+import io
+from dataclasses import dataclass, field
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate import files, schema
+from curate.config import Config
+from curate.finished.subset import write_subset
+from curate.ops.selection import balancing
+from curate.ops.urls import stripped
+from curate.planning.cutting import note_copies
+from curate.planning.inputs import pool_format
+from curate.pool.pictures import with_texts
+from curate.reasons import DropReason
+from curate.report.sweeps import SWEEP
+from curate.revoking.recount import recount
+from curate.revoking.shards import RewrittenShards, rewrite_shards
+from curate.run.directory import (
+    ANNOTATED,
+    CLUSTERS,
+    PAIRS,
+    PART_STAGES,
+    PLACES_FILE,
+    SUBSET,
+    Run,
+    part_index,
+)
+from curate.run.revocations import Revocations
+from curate.run.tar import blank_header, blanked
+from curate.schema import Stage
+from curate.stages.balance import by_language
+from curate.stages.dedup.clusters import without_rows
+from curate.stages.dedup.forests import KEYS
+from curate.stages.derived.nearest import SAMPLES
+from curate.stages.meanings.semantic import WORK
+from curate.stages.prepare import clean, uids_of
+
+_STAGED = "revoking"
+
+
+@dataclass
+class Rewriter:
+    """Takes pairs out of all files of a run; what it touched is in the fields without an argument."""
+
+    run: Run
+    revoked: Revocations
+    config: Config
+    stages: tuple[Stage, ...]  # with parts, in flow order
+    parts: set[int] = field(default_factory=set, init=False)
+    shards: RewrittenShards = field(default=RewrittenShards(), init=False)
+
+    def rewrite(self) -> None:
+        """Everything but the report; the order makes a repeat after a stop do what is left."""
+        self._remove_scratch()
+        self._stage_clusters()
+        for index in indices_of(self.run, str(Stage.PREPARE)) if self.run.source is None else ():
+            self._part(Stage.PREPARE, str(Stage.PREPARE), index)
+        concerned = {i for i in indices_of(self.run, str(Stage.PREPARE)) if self._revoked_in(i)}
+        for stage in self.stages:
+            if stage is not Stage.PREPARE and self.run.makes(stage):
+                for folder in (*self._annotated(stage), str(stage)):
+                    for index in indices_of(self.run, folder):
+                        if index in concerned or self.revoked.captions:
+                            self._part(stage, folder, index)
+        self._input()
+        self.shards = rewrite_shards(self.run, self.revoked)
+        if concerned:
+            self._entries()
+            self._uids()
+        self._put_clusters()
+        for name in files.names(self.run.path(Stage.REPORT)):
+            if self.parts or name != SWEEP:  # that is of counts alone
+                files.remove(self.run.path(Stage.REPORT, name))
+
+    def _remove_scratch(self) -> None:
+        """What steps that were interrupted left: of clusters without a verdict, and of embeddings."""
+        run = self.run
+        if run.makes(Stage.DEDUP):
+            files.remove(run.path(KEYS))
+            if not files.exists(run.path(Stage.DEDUP, "clusters.json")):
+                files.remove(run.path(CLUSTERS))
+        if run.makes(Stage.SCORE):
+            for folder in self._annotated(Stage.SCORE):
+                for name in (WORK, SAMPLES):
+                    files.remove(run.path(folder, name))
+
+    def _annotated(self, stage: Stage) -> list[str]:
+        """The folders of what `stage` found out about its rows; each column of a score has its own."""
+        folder = files.join(stage, ANNOTATED)
+        names = files.names(self.run.path(folder))
+        return [folder, *(files.join(folder, name) for name in names if "." not in name)]
+
+    def _revoked_in(self, index: int) -> bool:
+        if not files.exists(self.run.ledger(Stage.PREPARE, index)):
+            return False  # nothing was done to it yet
+        reasons = files.read_table(self.run.ledger(Stage.PREPARE, index), columns=["reason"])
+        return bool(pc.any(pc.equal(reasons["reason"], str(DropReason.REVOKED))).as_py())
+
+    def _without(self, url: str) -> pa.Table | None:
+        """What is left of the table at `url`; None where it stays as it is."""
+        if not files.exists(url):
+            return None
+        with files.open_read(url) as file:
+            names = pq.read_schema(file).names
+        few = [name for name in ("uid", "url", "reason") if name in names]
+        gone = self.revoked.gone(files.read_table(url, columns=few))
+        if not gone.any() and not (self.revoked.captions and "other_captions" in names):
+            return None
+        table = files.read_table(url)
+        left = self.revoked.forgetful(table.filter(pa.array(~gone)))
+        return None if left.equals(table) else left
+
+    def _part(self, stage: Stage, folder: str, index: int) -> None:
+        """Take the pairs out of a part's files at a step: the image, the ledger, then the rows."""
+        run, own = self.run, folder == stage
+        part, ledger, dead = (
+            run.part(folder, index),
+            run.ledger(stage, index),
+            run.dead(stage, index),
+        )
+        if stage is Stage.DOWNLOAD:
+            files.remove(run.part(folder, index, "journal"))  # it is fetched again
+            blank_members(run.part(stage, index, "tar"), uids=set(self.revoked.uids.to_pylist()))
+        if stage is Stage.SCORE and not own:
+            self._embeddings(folder, index)
+        left = {url: self._without(url) for url in ((ledger, dead, part) if own else (part,))}
+        touched = any(table is not None for table in left.values())
+        if touched and stage is Stage.PREPARE:
+            left[ledger] = self._prepare_ledger(index)
+            self._places(index)
+        for url, table in left.items():
+            if table is not None:
+                files.write_table(url, table)
+        if touched:
+            self.parts.add(index)
+        if touched or stage is not Stage.PREPARE or self._revoked_in(index):
+            ahead = self.stages[: self.stages.index(stage)]
+            recount(
+                run, self.config, stage=stage, folder=folder, index=index,
+                reads=str(ahead[-1]) if ahead else "",
+            )  # fmt: skip
+
+    def _embeddings(self, folder: str, index: int) -> None:
+        """Take the rows out of the embeddings that stand beside a part's scores."""
+        url = self.run.part(folder, index, "npz")
+        if not files.exists(url):
+            return
+        arrays = files.read_arrays(url)
+        uids = pa.array(arrays["uid"].astype(str).tolist(), pa.string())
+        gone = self.revoked.gone(pa.table({"uid": uids}))
+        if gone.any():
+            files.write_arrays(url, **{name: array[~gone] for name, array in arrays.items()})
+
+    def _places(self, index: int) -> None:
+        """Where the images of a pool lie, for the rows that will be left: before these change."""
+        url, part = (self.run.part(Stage.PREPARE, index, x) for x in (PLACES_FILE, "parquet"))
+        if files.exists(url):
+            places, gone = files.read_table(url), self.revoked.gone(files.read_table(part))
+            if len(places) == len(gone):
+                files.write_table(url, places.filter(pa.array(~gone)))
+
+    def _prepare_ledger(self, index: int) -> pa.Table:
+        """The ledger of `prepare` with a row of each revoked pair, which is nothing but its uid.
+
+        A uid that it has as revoked already was counted before anything of the part moved.
+        """
+        run, stage = self.run, Stage.PREPARE
+        ledger = read_or_empty(run.ledger(stage, index))
+        is_revoked = pc.equal(ledger["reason"], str(DropReason.REVOKED))
+        before = ledger.filter(is_revoked)
+        counted = set(before["uid"].to_pylist())
+        uids = before["uid"].to_pylist()
+        for url in (run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)):
+            table = read_or_empty(url)
+            found = table["uid"].filter(pa.array(self.revoked.gone(table))).to_pylist()
+            uids += [uid for uid in found if uid not in counted]
+        rows = pa.Table.from_pylist(
+            [
+                {"uid": uid, "stage": str(stage), "reason": str(DropReason.REVOKED)}
+                for uid in sorted(uids, key=lambda uid: uid or "")
+            ],
+            schema=schema.LEDGER,
+        )
+        rest = ledger.filter(pc.invert(is_revoked))
+        return pa.concat_tables([rows, rest.filter(pa.array(~self.revoked.gone(rest)))])
+
+    def _input(self) -> None:
+        """Empty the rows of curate's own copy of the pool, and leave the uid in their place."""
+        pool = pool_format(self.config)
+        folder = self.run.path("input")
+        held: dict[str, files.Content] = {}
+        for name in files.names(folder) if self.run.source is None else ():
+            if not name.endswith(".parquet"):
+                continue
+            url = files.join(folder, name)
+            held[name] = files.content_of(files.read_bytes(url))
+            table = files.read_table(url)
+            read = with_texts(table, pool=pool)
+            uids = stripped(read["uid"]) if pool.uid else uids_of(read, clean(read["caption"]))
+            rows = read.set_column(read.column_names.index("uid"), "uid", uids)
+            gone = self.revoked.gone(rows) & np.asarray(pc.is_valid(table["url"]))
+            if not gone.any():
+                continue
+            mask = pa.array(gone)
+            for column in table.column_names:
+                at = table.column_names.index(column)
+                value = uids if column == "uid" else pa.nulls(len(table), table[column].type)
+                table = table.set_column(at, column, pc.if_else(mask, value, table[column]))
+            held[name] = files.write_table(url, table)
+        if held:
+            note_copies(self.run, held)
+
+    def _entries(self) -> None:
+        """Count again how many kept pairs each entry has; counts and t stay what was decided on."""
+        url = self.run.path(Stage.BALANCE, "entries.parquet")
+        if not files.exists(url):
+            return
+        entries = files.read_table(url)
+        codes = np.asarray(entries["language"].to_pylist(), object)
+        places = {code: np.flatnonzero(codes == code) for code in sorted(set(codes))}
+        kept = np.zeros(len(entries), np.int64)
+        for table in self.run.tables(Stage.BALANCE, columns=["language", "matches"]):
+            for code, rows in by_language(table):
+                ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
+                kept[places[code]] += np.bincount(ids, minlength=len(places[code]))
+        if not np.array_equal(kept, entries["kept"].to_numpy()):
+            at = entries.column_names.index("kept")
+            files.write_table(url, entries.set_column(at, "kept", pa.array(kept)))
+
+    def _uids(self) -> None:
+        """Write the DataComp subset of a run without images again."""
+        for stage in self.stages:
+            url = self.run.path(stage, SUBSET)
+            if files.exists(url):
+                write_subset(self.run, str(stage), url)
+
+    def _stage_clusters(self) -> None:
+        """Each part's verdicts without the revoked rows, by the places that the others will have.
+
+        A part's file stands until the end; where there is a staged one, its part may have changed.
+        """
+        run = self.run
+        if run.source is not None or Stage.DEDUP not in self.stages:
+            return
+        url = run.path(Stage.DEDUP, "clusters.json")
+        found = files.read_document(url) if files.exists(url) else {PAIRS: 0}
+        if PAIRS not in found:
+            pairs = sum(record.rows for _, record in run.records(Stage.DEDUP))
+            files.write_document(url, {**found, PAIRS: pairs})
+        reads = str(self.stages[self.stages.index(Stage.DEDUP) - 1])
+        for index in indices_of(self.run, CLUSTERS):
+            if files.exists(run.part(CLUSTERS, index, _STAGED)):
+                continue
+            gone = self.revoked.gone(
+                files.read_table(run.part(reads, index), columns=["uid", "url"])
+            )
+            found = files.read_table(run.part(CLUSTERS, index))
+            left = self.revoked.forgetful(without_rows(found, gone))
+            if gone.any() or not left.equals(found):
+                files.write_table(run.part(CLUSTERS, index, _STAGED), left)
+
+    def _put_clusters(self) -> None:
+        for name in files.names(self.run.path(CLUSTERS)) if self.run.source is None else ():
+            index = part_index(name)
+            if name.endswith(_STAGED) and index is not None:
+                staged = self.run.part(CLUSTERS, index, _STAGED)
+                url = self.run.part(CLUSTERS, index)
+                files.write_table(url, files.read_table(staged))
+                files.remove(staged)
+
+
+def indices_of(run: Run, folder: str) -> list[int]:
+    """The parts of which a folder or its ledgers hold any file, whether they are done or not."""
+    folders = [run.path(folder)]
+    if folder in PART_STAGES:
+        beside = run.ledger(Stage(folder), 0), run.dead(Stage(folder), 0)
+        folders += [url.rpartition("/")[0] for url in beside]
+    indices = {part_index(name) for one in folders for name in files.names(one)}
+    return sorted(index for index in indices if index is not None)
+
+
+def read_or_empty(url: str) -> pa.Table:
+    """The rows of a part or a ledger; none where it was never written."""
+    return files.read_table(url) if files.exists(url) else schema.LEDGER.empty_table()
+
+
+def blank_members(url: str, *, uids: set[str]) -> None:
+    """Overwrite the images of `uids` in a part's tar, which is else as it was; nothing else moves."""
+    if not files.exists(url):
+        return
+    with files.open_read(url) as file:
+        places = blanked(file, stems=uids)
+        if not places:
+            return
+        file.seek(0)
+        with files.atomic_write(url) as target:
+            for at, size in places:
+                copy(file, target, size=at - file.tell())
+                header = blank_header(size)
+                target.write(header)
+                copy(io.BytesIO(bytes(size)), target, size=size)
+                file.seek(at + len(header) + size)
+            copy(file, target, size=files.size(url) - file.tell())
+
+
+def copy(source: IO[bytes], target: IO[bytes], *, size: int) -> None:
+    """Copy the next `size` bytes, a megabyte at a time."""
+    while size > 0 and (block := source.read(min(size, 1 << 20))):
+        target.write(block)
+        size -= len(block)

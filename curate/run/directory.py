@@ -1,0 +1,340 @@
+"""The run directory: where everything is, what is done, and what an interrupted run has left."""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+
+from curate import files, schema
+from curate.errors import CurateError, DamagedError
+from curate.run.layout import ANNOTATED as ANNOTATED
+from curate.run.layout import LAYOUT, folders, layout_of, place
+from curate.schema import Stage
+
+JOURNAL = "journal"
+"""The ending of the folder of the journals of a part that is in work."""
+TRANSIENT_ROWS = "transient"
+"""The figure of rows whose download failed for a reason that may have passed."""
+ALTERED = "altered"
+"""The figure of rows whose outcome or detail is another after a retry."""
+SCORED = files.join(Stage.SCORE, ANNOTATED)
+"""The folder of the scores of all rows, before rules."""
+PLACES_FILE = "places.parquet"
+"""Ending of the file beside a prepared part that says where its images lie, if the pool has them."""
+CARD = "README.md"
+"""The data card beside the shards, where hubs and their loaders look for it."""
+MANIFEST = "manifest.json"
+"""What the shards are; it stands while their set is finished."""
+SIZES = "sizes.json"
+"""Pairs of each tar, as open_clip and DataComp read them in place of ``--train-num-samples``."""
+SUBSET = "uids.npy"
+"""The file of a run without images that lists the pairs which its last stage keeps."""
+CLUSTERS = files.join(Stage.DEDUP, "clusters")
+"""The folder of the verdicts on the pairs that are not alone."""
+PAIRS = "pairs"
+"""The key of clusters.json that says how many pairs came in, where some were revoked since."""
+
+
+_PART = re.compile(r"part-(\d{5,})\.")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A slice of one input file: the element that travels through Beam."""
+
+    index: int
+    path: str
+    start: int  # first row
+    rows: int
+    staged: bool = False  # whether `path` is a copy under RUN/input with the columns of schema.POOL
+    images: bool = False  # whether rows of the copy say where their images lie
+    copy: files.Content | None = None  # what the copy holds
+    kept: int = 0  # rows that the latest stage kept
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What became of a part at a step: the content of its JSON."""
+
+    digest: str  # of everything that the part's content depends on
+    own: str  # of the step's own settings alone: rows made under the same ones can be reused
+    rows: int  # rows that came in
+    kept: int
+    dropped: dict[str, int] = field(default_factory=dict)  # by reason
+    dead: dict[str, int] = field(default_factory=dict)  # by error
+    figures: dict[str, float] = field(default_factory=dict)  # what else the step counted
+    seconds: float = 0.0
+    wrote: dict[str, files.Content] = field(default_factory=dict)  # that the step wrote, by name
+
+    def __post_init__(self) -> None:
+        gone = sum(self.dropped.values()) + sum(self.dead.values())
+        if self.rows != self.kept + gone:
+            raise AssertionError(
+                f"pairs are lost: {self.rows} in, {self.kept} kept, {gone} dropped or dead"
+            )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory at any fsspec URL."""
+
+    root: str
+    source: str | None = None  # the run whose stages before balance are this one's too
+    layout: int = LAYOUT
+    source_layout: int = LAYOUT
+
+    @classmethod
+    def to(cls, url: str, source: str | None = None) -> "Run":
+        """The run at `url`, which stands there or is to be made; a rebalance where it has a source."""
+        root = files.absolute(url).rstrip("/")
+        laid_out = (layout_of(cls(x).state(), root=x) if x else LAYOUT for x in (root, source))
+        return cls(root, source, *laid_out)
+
+    @classmethod
+    def at(cls, url: str) -> "Run":
+        """The run that stands at `url`."""
+        root = files.absolute(url).rstrip("/")
+        state = cls(root).state()
+        if not state:
+            raise CurateError(f"{url}: no run here (it has no run.json)")
+        source = state.get("source")
+        if source and not cls(source).state():
+            raise CurateError(
+                f"{url} is a rebalance of {source}, which is not there any more; put it back, or"
+                f" if it was moved: curate rebalance WHERE --out {url} with the same t, p or size"
+            )
+        return cls.to(root, source)
+
+    def makes(self, stage: Stage) -> bool:
+        """Whether the files of `stage` are this run's own."""
+        return self.source is None or stage not in BORROWED
+
+    def path(self, *names: str) -> str:
+        """The URL of a file in the run, which is named by the step that writes it: see `layout`."""
+        name = "/".join(names)
+        if self.source is not None:
+            first, *more = name.split("/")
+            owner = more[0] if first in ("dropped", "dead") and more else first
+            if owner in BORROWED:
+                return files.join(self.source, place(name, layout=self.source_layout))
+        return files.join(self.root, place(name, layout=self.layout))
+
+    def folders(self, stage: Stage) -> list[str]:
+        """The URLs of all that `stage` has written to this run."""
+        return [files.join(self.root, name) for name in folders(stage, layout=self.layout)]
+
+    def part(self, folder: str, index: int, ending: str = "parquet") -> str:
+        """The URL of a part's file: `folder` is a stage, or ``STAGE/annotated``."""
+        return self.path(part_name(folder, index, ending))
+
+    def ledger(self, stage: Stage, index: int) -> str:
+        """The URL of the rows that `stage` dropped from a part."""
+        return self.part(f"dropped/{stage}", index)
+
+    def dead(self, stage: Stage, index: int) -> str:
+        """The URL of the rows of a part that `stage` could not handle."""
+        return self.part(f"dead/{stage}", index)
+
+    def record(self, folder: str, index: int) -> PartRecord | None:
+        """The record of a part at a step, if the part was done."""
+        try:
+            found = files.read_document(self.part(folder, index, "json"))
+            held = {x: files.Content(*y) for x, y in found.pop("wrote", {}).items()}
+            return PartRecord(**found, wrote=held)
+        except (CurateError, FileNotFoundError):
+            return None  # damaged: done again
+        except (TypeError, AttributeError, AssertionError):
+            return None  # written by another version: done again
+
+    def write_record(self, folder: str, index: int, record: PartRecord) -> None:
+        """Mark a part done at a step; every other file of it must stand already."""
+        files.write_document(self.part(folder, index, "json"), asdict(record))
+
+    def rows(self, folder: str, index: int, ending: str = "parquet", **options: Any) -> pa.Table:
+        """A table of a part, checked against the record that vouches for it; see `files.read_table`.
+
+        `folder` is one that `part` takes, ``dropped/STAGE`` or ``dead/STAGE``.
+
+        Raises
+        ------
+        DamagedError
+            Where it is gone, or not what was written.
+        """
+        record = self.record(step_of(folder), index)
+        held = record.wrote.get(part_name(folder, index, ending)) if record else None
+        url = self.part(folder, index, ending)
+        if not files.exists(url):
+            raise DamagedError(url, "it is gone")
+        return files.read_table(url, content=held, **options)
+
+    def retract(self, folder: str, index: int, *, own: str) -> None:
+        """Take back that a part is done at a step, before any file of it changes.
+
+        An annotated part made under the step's `own` settings keeps a record without a digest: its
+        rows may be taken over.
+        """
+        record = self.record(folder, index)
+        if record and record.own == own and ANNOTATED in folder:
+            self.write_record(folder, index, replace(record, digest=""))
+        elif record:
+            files.remove(self.part(folder, index, "json"))
+
+    def done(self, folder: str) -> list[int]:
+        """Indices of the parts that have a record at a step, ascending."""
+        where = self.part(folder, 0, "json").rpartition("/")[0]
+        records = (name for name in files.names(where) if name.endswith(".json"))
+        return sorted({index for name in records if (index := part_index(name)) is not None})
+
+    def records(self, folder: str) -> Iterator[tuple[int, PartRecord]]:
+        """Index and record of each part done at a step, ascending."""
+        for index in self.done(folder):
+            if record := self.record(folder, index):
+                yield index, record
+
+    def tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of a stage, a part at a time, in order."""
+        for index in self.done(folder):
+            yield self.rows(folder, index, columns=columns)
+
+    def annotated(self, stage: Stage, index: int, names: Collection[str] | None = None) -> pa.Table:
+        """What `stage` found out about a part's rows: those of these columns that it has, or all.
+
+        Columns that are made of stored embeddings stand in folders of their own.
+        """
+        folder = files.join(stage, ANNOTATED)
+        table = self.rows(folder, index, present=names)
+        if stage is Stage.SCORE:
+            for name in schema.DERIVED.names:
+                further = files.join(folder, name)
+                url = self.part(further, index)
+                if name in names if names is not None else files.exists(url):
+                    beside = self.rows(further, index, columns=["uid", name])
+                    if names is not None or beside["uid"].equals(
+                        table["uid"]
+                    ):  # else of other rows
+                        table = table.append_column(name, beside[name])
+        return table
+
+    def state(self) -> dict[str, Any]:
+        """The content of run.json; empty where there is none."""
+        url = self.path("run.json")
+        if not files.exists(url):
+            return {}
+        return files.read_document(url)
+
+    def begin(self, **values: object) -> None:
+        """Write a run.json in place of one that is lost: nothing of the run is known to be done."""
+        document = {"layout": self.layout, "state": "failed", **values}
+        files.write_json(self.path("run.json"), document)
+
+    def update(self, **values: object) -> None:
+        """Set keys of run.json."""
+        files.write_json(self.path("run.json"), {"layout": self.layout, **self.state(), **values})
+
+    def content(self, digest: str) -> str:
+        """`digest` of parts, with the retries since: they change rows under the same settings."""
+        retries = Run(self.source or self.root).state().get("retries")
+        return files.digest_of(digest, retries) if retries else digest
+
+    def sweep(self) -> None:
+        """Remove the temporary files that a killed command left; no other may be at work here."""
+        for name in files.temporaries(self.root):
+            files.remove(files.join(self.root, name))
+
+
+def earlier(run: Run, stage: Stage) -> int:
+    """How many parts of `stage` are not those of the configuration that the run was started with last.
+
+    None of a stage that it borrows, and of a run that does not say.
+    """
+    digest = run.state().get("digests", {}).get(stage)
+    if digest is None or not run.makes(stage):
+        return 0
+    return sum(record.digest != digest for _, record in run.records(stage))
+
+
+def part_name(folder: str, index: int, ending: str = "parquet") -> str:
+    """The name of a part's file, relative to the run.
+
+    >>> part_name("dropped/score", 7)
+    'dropped/score/part-00007.parquet'
+    """
+    return f"{folder}/part-{index:05d}.{ending}"
+
+
+def step_of(folder: str) -> str:
+    """The folder of the step that writes to `folder`.
+
+    >>> step_of("dropped/score"), step_of("score")
+    ('score', 'score')
+    """
+    return folder.removeprefix("dropped/").removeprefix("dead/")
+
+
+def part_index(name: str) -> int | None:
+    """The index of the part that a file or folder of this name belongs to; None for any other name.
+
+    Numbers have five digits or, from part 100,000 on, more: names in their order are not in order.
+
+    >>> part_index("part-100000.places.parquet"), part_index("clusters.json")
+    (100000, None)
+    """
+    found = _PART.match(name)
+    return int(found[1]) if found else None
+
+
+def totals(run: Run, stage: Stage) -> dict[str, Any]:
+    """Counts of a stage over all its parts: rows, kept, dropped, dead, seconds, figures."""
+    rows = kept = parts = 0
+    seconds = 0.0
+    dropped: dict[str, int] = {}
+    dead: dict[str, int] = {}
+    figures: dict[str, float] = {}
+    annotated = files.join(stage, ANNOTATED)
+    further = [files.join(annotated, x) for x in files.names(run.path(annotated)) if "." not in x]
+    for folder in (annotated, *further, stage):
+        for _, record in run.records(folder):
+            seconds += record.seconds
+            for counts, more in ((dropped, record.dropped), (dead, record.dead)):
+                for reason, n in more.items():
+                    counts[reason] = counts.get(reason, 0) + n
+            for name, value in record.figures.items():
+                figures[name] = figures.get(name, 0) + value
+            if folder == stage:
+                parts, rows, kept = parts + 1, rows + record.rows, kept + record.kept
+    return {
+        "parts": parts,
+        "rows": rows,
+        "kept": kept,
+        "dropped": dict(sorted(dropped.items())),
+        "dead": dict(sorted(dead.items())),
+        "figures": dict(sorted(figures.items())),
+        "seconds": round(seconds, 3),
+    }
+
+
+DISTRIBUTION = "curate-clip"
+"""The name of this project on the package index."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's output depends on."""
+    names = ("curate", "apache-beam", "pyarrow", "numpy", "open_clip_torch", "torch",
+             "opencv-python-headless")  # fmt: skip
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(DISTRIBUTION if name == "curate" else name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+PART_STAGES = tuple(schema.ADDED)
+"""The stages whose output is parts."""
+
+BORROWED = frozenset(PART_STAGES) - {Stage.BALANCE}
+"""The stages that a rebalanced run reads from its source."""

@@ -1,0 +1,1 @@
+"""dedup: clusters of pairs that are the same, over all parts."""

@@ -1,0 +1,300 @@
+"""Who stays, over all parts: the policies' forests become each part's file of verdicts.
+
+    forests -> clustered rows of each part -> (meet by cluster) -> verdicts -> a file a part
+
+What crosses a shuffle is packed: an element holds the rows of one part for one group of clusters. The
+result is the same for any number of workers and groups.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curate import files
+from curate.ops.duplicates import components, graph, survivors
+from curate.ops.duplicates.graph import DedupRule, Policy
+from curate.reasons import DropReason
+from curate.run.directory import CLUSTERS, Part, Run
+from curate.schema import Stage
+from curate.stages.dedup.forests import KEYS, Clustering, Forest, edges_in, merged
+
+REASONS: dict[Policy, DropReason] = {
+    "url": DropReason.DUPLICATE_URL,
+    "image": DropReason.DUPLICATE_IMAGE,
+    "pair": DropReason.DUPLICATE_PAIR,
+    "caption": DropReason.DUPLICATE_CAPTION,
+}
+
+VERDICTS = pa.schema(
+    [
+        ("row", pa.int32()),  # null for a pair that was revoked since
+        ("cluster", pa.string()),  # uid of the first pair of the cluster
+        ("size", pa.int32()),
+        ("reason", pa.string()),  # null for a pair that stays, and for one that was revoked
+        ("other_captions", pa.list_(pa.field("element", pa.string()))),
+    ]
+)
+"""`clusters/part-00000.parquet`: the pairs of a part that are not alone, by row."""
+
+TEXT = "text"
+"""The column of captions of pairs on their way to a verdict; `caption` is a policy's there."""
+
+
+def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
+    """A part's verdicts once the rows where `gone` is true are taken out of the part.
+
+    Of these, what is left is that their clusters had them: a cluster's size is as it was found.
+    """
+    rows = verdicts["row"].to_numpy(zero_copy_only=False)
+    gone = np.append(gone, False)
+    stood = np.isfinite(rows)
+    at = np.where(stood, rows, 0).astype(np.int64)
+    stays = stood & ~gone[at]
+    columns = {"row": pa.array((at - np.cumsum(gone)[at]).astype(np.int32), mask=~stays)}
+    for name in ("reason", "other_captions"):
+        columns[name] = pc.if_else(pa.array(stays), verdicts[name], None)
+    for name, column in columns.items():
+        verdicts = verdicts.set_column(
+            verdicts.column_names.index(name), VERDICTS.field(name), column
+        )
+    return verdicts
+
+
+def clusters_by_part(forest: bytes) -> Iterator[tuple[int, bytes]]:
+    """A forest -> the clusters of each part's rows."""
+    found = components.members(edges_in(forest))
+    for part, here in graph.by_part(found[:, 0]):
+        yield part, found[here].tobytes()
+
+
+class _Pictures(beam.DoFn):
+    """A part's clusters of images -> what tells who is whose copy, by group of clusters."""
+
+    def __init__(self, clustering: Clustering) -> None:
+        self._clustering = clustering
+
+    def process(self, element: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        part, content = element
+        make = self._clustering
+        found = edges_in(content)
+        table = make.read(part).take(pa.array(graph.rows_of(found[:, 0])))
+        columns = _standing(table, found[:, 0], make.rule)
+        columns["component"] = pa.array(found[:, 1])
+        columns |= {name: table[name] for name in ("phash", "look")}
+        yield from _grouped(pa.table(columns), found[:, 1], make)
+
+
+def _copies(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> bytes:
+    """All images of a group of clusters -> the forest of those that are copies of one."""
+    pictures = pa.concat_tables(map(_as_table, keyed[1])).sort_by("row").combine_chunks()
+    return components.forest(graph.copies(pictures, rule)).tobytes()
+
+
+class Copies(beam.PTransform):
+    """The forest of near pictures -> that of copies: chains of weak links come apart."""
+
+    def __init__(self, clustering: Clustering) -> None:
+        super().__init__()
+        self._clustering = clustering
+
+    def expand(self, forest: Any) -> Any:
+        """Components stand together for this, each with the hashes of its pictures."""
+        make = self._clustering
+        return (
+            forest
+            | "By part" >> beam.FlatMap(clusters_by_part)
+            | "Spread" >> beam.Reshuffle()
+            | "Pictures" >> beam.ParDo(_Pictures(make))
+            | "Components" >> beam.GroupByKey()
+            | "Copies" >> beam.Map(_copies, make.rule)
+            | "Merge" >> merged()
+        )
+
+
+def _outline(found: list[tuple[Policy, bytes]], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
+    """The forests of the policies -> the outline of each part."""
+    forests = dict(found)
+    rows = graph.outline([edges_in(forests[policy]) for policy in rule.policy])
+    for part, here in graph.by_part(rows[:, 0]):
+        yield part, rows[here].tobytes()
+
+
+def _as_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _as_table(content: bytes) -> pa.Table:
+    return pa.ipc.open_stream(content).read_all()
+
+
+class _Members(beam.DoFn):
+    """A part's outline -> its clustered pairs with what decides who stays, by group of clusters."""
+
+    def __init__(self, clustering: Clustering) -> None:
+        self._clustering = clustering
+
+    def process(self, element: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        part, content = element
+        make = self._clustering
+        rows = np.frombuffer(content, np.int64).reshape(-1, 2 + len(make.rule.policy))
+        table = make.read(part).take(pa.array(graph.rows_of(rows[:, 0])))
+        columns = _standing(table, rows[:, 0], make.rule)
+        if make.rule.keep_captions:
+            columns[TEXT] = table["caption"]
+        for k, policy in enumerate(make.rule.policy):
+            columns[policy] = pa.array(rows[:, 2 + k])
+        yield from _grouped(pa.table(columns), rows[:, 1], make)
+
+
+def _standing(table: pa.Table, nodes: NDArray[np.int64], rule: DedupRule) -> dict[str, Any]:
+    """What decides which of some pairs stays: the columns of `survivors.survivor_order`."""
+    wanted = survivors.preferred(rule.prefer)
+    return {
+        "row": pa.array(nodes), "uid": table["uid"], "caption_chars": table["caption_chars"],
+        "pixels": _pixels(table), **{name: table[column] for name, (column, _) in wanted.items()},
+    }  # fmt: skip
+
+
+def _grouped(
+    pairs: pa.Table, roots: NDArray[np.int64], make: Clustering
+) -> Iterator[tuple[int, bytes]]:
+    """Pairs by the group of their cluster's root."""
+    groups = graph.part_of(roots) % make.spread.rows
+    for group in np.unique(groups).tolist():
+        yield group, _as_bytes(pairs.filter(pa.array(groups == group)))
+
+
+def _pixels(table: pa.Table) -> pa.Array:
+    if "original_width" not in table.column_names:
+        return pa.array(np.zeros(len(table), np.int64))
+    width, height = (table[f"original_{x}"].cast(pa.int64()) for x in ("width", "height"))
+    return pc.multiply(width, height)
+
+
+def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
+    """All pairs of a group of clusters -> verdicts, by part."""
+    pairs = pa.concat_tables(map(_as_table, keyed[1])).sort_by("row").combine_chunks()
+    keep = {"caption": rule.caption_keeps}
+    policies = [
+        survivors.Clusters(str(REASONS[x]), pairs[x].to_numpy(), keep.get(x, 1))
+        for x in rule.policy
+    ]
+    order = survivors.survivor_order(pairs, prefer=rule.prefer)
+    verdict = survivors.choose(order, policies)
+    others = (
+        survivors.other_captions(pairs[TEXT], verdict, order=order)
+        if rule.keep_captions
+        else pa.nulls(len(pairs), VERDICTS.field("other_captions").type)
+    )
+    nodes = pairs["row"].to_numpy()
+    for part, here in graph.by_part(nodes):
+        found = pa.table(
+            [
+                pa.array(graph.rows_of(nodes[here]).astype(np.int32)),
+                pairs["uid"].take(pa.array(verdict.cluster[here])).combine_chunks(),
+                pa.array(verdict.size[here].astype(np.int32)),
+                pa.array(verdict.reason[here], pa.string()),
+                others[here.start : here.stop],
+            ],
+            schema=VERDICTS,
+        )
+        yield part, _as_bytes(found.filter(pc.greater(found["size"], 1)))
+
+
+class _Write(beam.DoFn):
+    """(part, its verdicts) -> its file of verdicts."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[int]:
+        part, found = element
+        tables = [VERDICTS.empty_table(), *map(_as_table, found["verdicts"])]
+        table = pa.concat_tables(tables).sort_by("row")
+        files.write_table(self._run.part(CLUSTERS, part), table)
+        yield part
+
+
+class Clusters(beam.PTransform):
+    """Parts -> ``clusters/``, and once all stand the number of parts, one element.
+
+    ``records/dedup/clusters.json`` is written last: the digest, and how many pairs each policy that was
+    looked at would drop if it were the only one.
+    """
+
+    def __init__(self, clustering: Clustering, *, digest: str) -> None:
+        super().__init__()
+        self._clustering, self._digest = clustering, digest
+
+    def expand(self, parts: Any) -> Any:
+        """URLs and images are always clustered, since that costs little; captions if asked for."""
+        make = self._clustering
+        rule = make.rule
+        indices = parts | "Index" >> beam.Map(_bare)
+        forests: dict[Policy, Any] = {
+            "url": indices | "URLs" >> Forest(make, "url"),
+            "image": indices | "Images" >> Forest(make, "image"),
+        }
+        if make.has_hashes:
+            forests["image"] |= "Copies" >> Copies(make)
+        if "pair" in rule.policy:
+            known = forests["image"] | "Same image" >> beam.FlatMap(clusters_by_part)
+            forests["pair"] = (
+                known | "Spread images" >> beam.Reshuffle() | "Pairs" >> Forest(make, "pair")
+            )
+        if "caption" in rule.policy:
+            forests["caption"] = indices | "Captions" >> Forest(make, "caption")
+        named = [
+            forest | f"Name {policy}" >> beam.Map(_named, policy)
+            for policy, forest in forests.items()
+        ]
+        found = named | "All" >> beam.Flatten() | "Listed" >> beam.combiners.ToList()
+        verdicts = (
+            found
+            | "Outline" >> beam.FlatMap(_outline, rule)
+            | "Spread outline" >> beam.Reshuffle()
+            | "Members" >> beam.ParDo(_Members(make))
+            | "Clusters" >> beam.GroupByKey()
+            | "Decide" >> beam.FlatMap(decide, rule)
+        )
+        written = (
+            {"parts": indices, "verdicts": verdicts}
+            | "By part" >> beam.CoGroupByKey()
+            | "Write" >> beam.ParDo(_Write(make.run))
+            | "Written" >> beam.combiners.Count.Globally()
+        )
+        return written | "Say so" >> beam.Map(
+            say, beam.pvalue.AsSingleton(found), run=make.run, rule=rule, digest=self._digest
+        )
+
+
+def _bare(part: Part) -> tuple[int, None]:
+    return part.index, None
+
+
+def _named(forest: bytes, policy: Policy) -> tuple[Policy, bytes]:
+    return policy, forest
+
+
+def say(
+    parts: int, found: list[tuple[Policy, bytes]], *, run: Run, rule: DedupRule, digest: str
+) -> int:
+    """Write ``records/dedup/clusters.json``."""
+    keep = {"caption": rule.caption_keeps}
+    would_drop = {
+        policy: components.surplus(edges_in(forest), keep=keep.get(policy, 1))
+        for policy, forest in sorted(found)
+    }
+    document = {"digest": digest, "policy": list(rule.policy), "would_drop": would_drop}
+    files.write_document(run.path(Stage.DEDUP, "clusters.json"), document)
+    files.remove(run.path(KEYS))
+    return parts

@@ -1,0 +1,83 @@
+"""dedup: hashes of all pairs -> clusters -> the pairs that survive.
+
+May drop, by the policies asked for: a pair with the URL of another (`url`, normalised), with the same
+image (`image`), with the same image and nearly the same caption (`pair`), or with nearly the same
+caption (`caption`): a Jaccard similarity of shingles of at least the threshold. Of a cluster the pair
+stays that is first by the columns of `prefer`, then the larger image, the longer caption, the smaller
+uid.
+
+An image is the same as the one that stands for its cluster, the first in that order, where the file is
+or where their perceptual hashes are within `image_distance` bits and they look the same in small, with
+their colours (ops.images.looks). Chains of images, each near the next, do not make one cluster: each is
+compared with that one image itself.
+
+Only hashes, row numbers and what decides who stays are exchanged, packed: see the modules `forests` and
+`clusters` beside this one. The verdicts stand in ``clusters/``; a retry writes the same ones.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import files
+from curate.ops.duplicates.graph import DedupRule
+from curate.run.directory import CLUSTERS, Part
+from curate.schema import Stage
+from curate.stages.dedup.clusters import REASONS, Clusters
+from curate.stages.dedup.forests import Clustering, Spread
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+
+
+@dataclass(frozen=True)
+class DedupStep(PartStep):
+    """Drops the duplicates of one part by its verdicts."""
+
+    stage: ClassVar[Stage] = Stage.DEDUP
+
+    rule: DedupRule
+    columns: pa.Schema
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """`sides` only say that the verdicts of all parts stand."""
+        table = self.incoming(part)
+        verdicts = files.read_table(self.run.part(CLUSTERS, part.index))
+        verdicts = verdicts.filter(pc.is_valid(verdicts["row"]))
+        place = np.full(len(table), -1)
+        place[verdicts["row"].to_numpy()] = np.arange(len(verdicts))
+        found = verdicts.take(pa.array(place, mask=place < 0))
+        table = table.append_column("cluster", pc.coalesce(found["cluster"], table["uid"]))
+        table = table.append_column("cluster_size", pc.fill_null(found["size"], 1))
+        if "other_captions" in self.columns.names:
+            none = pa.scalar([], found["other_captions"].type)
+            others = pc.coalesce(found["other_captions"], none)
+            table = table.append_column("other_captions", others)
+        sieve = Sieve(table.append_column("reason", found["reason"]), stage=self.stage)
+        for policy in self.rule.policy:
+            why = REASONS[policy]
+            duplicate = pc.fill_null(pc.equal(sieve.table["reason"], str(why)), False)
+            sieve.remove(duplicate, reason=why, value=sieve.table["cluster"])
+        return sieve.output(columns=self.columns)
+
+
+class Dedup(beam.PTransform):
+    """Parts -> parts without duplicates; a barrier.
+
+    `clustered` says that all verdicts stand already, so no hash is computed again.
+    """
+
+    def __init__(self, step: DedupStep, *, spread: Spread, clustered: bool) -> None:
+        super().__init__()
+        self._step, self._spread, self._clustered = step, spread, clustered
+
+    def expand(self, parts: Any) -> Any:
+        """Cluster, then drop."""
+        step = self._step
+        if self._clustered:
+            return parts | "Drop" >> beam.ParDo(TakePart(step))
+        clustering = Clustering(step.run, step.reads, step.rule, self._spread)
+        stand = parts | "Cluster" >> Clusters(clustering, digest=step.digest)
+        return parts | "Drop" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(stand))

@@ -1,0 +1,1 @@
+"""Columns that are made of stored embeddings."""

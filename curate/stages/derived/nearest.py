@@ -1,0 +1,103 @@
+"""nearest: stored embeddings -> `nearest_target`, DataComp's image-based filter as a column.
+
+True where the image's nearest centroid, of k-means over the pool's images, is also the nearest one of
+some image of the target set. The centroids are found by one worker from a sample of the pool that is
+drawn by a keyed hash of the uid, so of bounded size; samples and centroids travel in files. Each part
+is then compared with the centroids by itself. A retry finds the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+
+from curate import files
+from curate.ops.scores.centroids import find_centroids, holding, read_sample, save_sample
+from curate.ops.scores.vectors import check_width, nearest, read_target
+from curate.run.directory import Part
+from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
+from curate.stages.part import PartOutput, TakePart
+
+CENTROIDS = "centroids.npz"
+SAMPLES = "samples"
+"""The folder of embeddings that stands while the centroids are found."""
+
+
+@dataclass(frozen=True)
+class NearestTargetStep(DerivedStep):
+    """Whether each image lies in a cluster that the target set lies in."""
+
+    column: ClassVar[str] = "nearest_target"
+
+    target: str
+    clusters: int
+    sample: int
+    seed: int
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """`sides` only say that the centroids stand."""
+        vectors = read_vectors(self.run, part.index)
+        known = np.asarray(vectors.any(axis=1))
+        values = np.zeros(len(vectors), np.bool_)
+        if known.any():
+            found = files.read_arrays(self.run.path(self.folder, CENTROIDS))
+            values[known] = found["held"][nearest(vectors[known], found["centroids"])[0]]
+        return self.output(part, values, known)
+
+    def sample_file(self, index: int) -> str:
+        """Where the sample of a part stands until the centroids are found."""
+        return self.run.path(self.folder, SAMPLES, f"part-{index:05d}.npz")
+
+
+class DrawSample(beam.DoFn):
+    """Part -> its index, once its share of the sample is written."""
+
+    def __init__(self, step: NearestTargetStep) -> None:
+        self._step = step
+
+    def process(self, part: Part, pool: Survey) -> Iterator[int]:
+        """Nothing where all is done."""
+        step = self._step
+        if pool.done or not part.kept:
+            return
+        save_sample(
+            step.sample_file(part.index), step.uids(part), read_stored(step.run, part.index),
+            share=step.sample / pool.rows, seed=step.seed,
+        )  # fmt: skip
+        yield part.index
+
+
+def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
+    """Find the centroids of all samples and those that hold a target; how many there are."""
+    sample = read_sample(step.sample_file(index) for index in sorted(indices))
+    if not len(sample):
+        return 0
+    centroids = find_centroids(sample, clusters=step.clusters, seed=step.seed)
+    target = read_target(step.target)
+    check_width(target, centroids, where=f"score.nearest_target.target: {step.target}")
+    held = holding(target, centroids)
+    files.write_arrays(step.run.path(step.folder, CENTROIDS), centroids=centroids, held=held)
+    files.remove(step.run.path(step.folder, SAMPLES))
+    return len(centroids)
+
+
+class NearestTarget(beam.PTransform):
+    """Parts that are scored -> the same, once their column stands; a barrier."""
+
+    def __init__(self, step: NearestTargetStep) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, parts: Any) -> Any:
+        """Count, draw a sample, find the centroids, compare."""
+        step = self._step
+        pool = beam.pvalue.AsSingleton(survey(parts, step=step))
+        found = (
+            parts
+            | "Sample" >> beam.ParDo(DrawSample(step), pool)
+            | "Samples" >> beam.combiners.ToList()
+            | "Centroids" >> beam.Map(settle_centroids, step=step)
+        )
+        return parts | "Compare" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(found))

@@ -1,0 +1,1 @@
+"""Semantic duplicates: pairs whose embeddings say the same."""

@@ -1,0 +1,1 @@
+"""score: models over images and captions, a column each."""

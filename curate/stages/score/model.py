@@ -1,0 +1,258 @@
+"""score: stored image and caption -> clip_score, on GPU workers.
+
+`ScoreStep` writes the scores of every pair of a part; `select` then applies the rules. A further
+model's scores stand in a folder of its own, and the first model's step joins them to its own, so
+``annotated/score`` has a column for each. The device is chosen on the worker. A retry is safe; scores
+of an earlier run under the same model, of the same stored image and caption, are taken over, bit for
+bit what a new pass would give.
+
+Parts are not scored one by one: `TakeScores` lines them up before the model (the module
+`line`) and writes a part when its last row is scored.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.transforms.window import GlobalWindows
+
+from curate import files, schema
+from curate.errors import CurateError
+from curate.ops.scores.clip import ClipModel, Embedded
+from curate.ops.scores.heads import load_head
+from curate.parent import at_work
+from curate.run.directory import Part, part_name
+from curate.schema import Stage
+from curate.stages.download import read_images
+from curate.stages.part import PartOutput, PartStep, commit, standing
+from curate.stages.score.line import Line
+from curate.stages.score.measure import joined, scored_of
+
+
+@dataclass(frozen=True)
+class ScoreStep(PartStep):
+    """The scores of one model for one part."""
+
+    stage: ClassVar[Stage] = Stage.SCORE
+    annotates: ClassVar[bool] = True
+
+    model: ClipModel
+    encode_format: str
+    name: str = ""  # of a further score: its column and its folder
+    embeddings: str = ""  # what the stored embeddings' names begin with; empty: none are stored
+    joined: tuple[str, ...] = ()  # further scores, whose columns are put beside this one's
+    heads: tuple[tuple[str, str, str], ...] = ()  # name, file, activation: on stored embeddings
+
+    @property
+    def folder(self) -> str:
+        """``annotated/score``; that of a further score is inside it."""
+        return files.join(super().folder, self.name) if self.name else super().folder
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The uid, what was scored, this step's score, and the joined ones."""
+        heads = [name for name, _, _ in self.heads]
+        names = [self.name] if self.name else [*schema.SCORE.names, *self.joined, *heads]
+        known = [schema.SCORED.field(name) for name in ("uid", "scored")]
+        return pa.schema([*known, *((name, pa.float32()) for name in names)])
+
+    def process(self, part: Part, *sides: Any) -> PartOutput:
+        """Score one part by itself."""
+        with closing(Job(self, part)) as job:
+            line = Line(self.model)
+            line.put(job)
+            line.end()
+        return job.output()
+
+
+class Job:
+    """A part on its way through the model: its rows, and what is known of each."""
+
+    def __init__(self, step: ScoreStep, part: Part) -> None:
+        self.started = time.monotonic()
+        self.part = part
+        self._step = step
+        names = ["uid", "caption", "tar_offset", "tar_size", "stored_sha256"]
+        table = step.incoming(part).select(names)
+        self._uids = table["uid"].combine_chunks()
+        self._scored = scored_of(table, images=True)
+        n = len(table)
+        self._scores = np.full(n, np.nan, np.float32)
+        self._undecodable = np.zeros(n, bool)
+        self._vectors: dict[str, Any] = {}
+        clocks = ("load_seconds", "model_seconds", "idle_seconds")
+        self.figures = {"reused": 0.0, **dict.fromkeys(clocks, 0.0)}
+        known = self._take_over()
+        self._rows = np.flatnonzero(~known)
+        self.missing = len(self._rows)
+        self._table = table.take(pa.array(self._rows))
+        self.figures["reused"] = n - self.missing
+        self._opened = ExitStack()
+        self._opened.enter_context(at_work(f"{step.folder} of part {part.index}"))
+        if self.missing:
+            self._journal = self._opened.enter_context(step.counted(part))
+            self.count(n - self.missing)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._opened.close()
+
+    def contents(self) -> Iterator[tuple[int, str, bytes]]:
+        """Row, caption and image file of each row that has no score yet."""
+        if not self.missing:
+            return
+        run, index = self._step.run, self.part.index
+        images = read_images(run, index, self._table, encode_format=self._step.encode_format)
+        yield from zip(self._rows.tolist(), self._table["caption"].to_pylist(), images, strict=True)
+
+    def count(self, n: int) -> None:
+        """Tell who watches that `n` rows are through the model."""
+        self._journal.count(n)
+
+    def put(self, row: int, found: Embedded, at: int, *, decoded: bool) -> None:
+        """Row `at` of a batch's outcome is that of `row`; with its last row a job is done."""
+        self._undecodable[row] = not decoded
+        if decoded:
+            self._scores[row] = found.scores[at]
+        for key, values in (("img", found.image), ("txt", found.text)):
+            if self._step.embeddings:
+                self._array(key, values.shape[1])[row] = values[at] if decoded else np.nan
+        self.missing -= 1
+
+    def output(self) -> PartOutput:
+        """All scores, in the order of the rows; the embeddings are written to their file."""
+        step, run = self._step, self._step.run
+        held = {}
+        if step.embeddings:
+            held[part_name(step.folder, self.part.index, "npz")] = self._write_embeddings()
+        else:
+            files.remove(self._file())
+        columns = [self._uids, self._scored, pa.array(self._scores, mask=self._undecodable)]
+        columns += joined(run, step.folder, self.part, names=step.joined, uids=self._uids)
+        for name, weights, activation in step.heads:
+            head = load_head(weights, activation=activation)
+            vectors = self._array("img", head.width)
+            if not len(vectors):
+                vectors = np.empty((0, head.width), np.float16)  # no model has told its width
+            if vectors.shape[1] != head.width:
+                raise CurateError(
+                    f"scores.{name}: {weights} is a head on {head.width} values, the model's"
+                    f" embeddings have {vectors.shape[1]}"
+                )
+            values = head(vectors)
+            columns.append(pa.array(values, mask=np.isnan(values)))
+        table = pa.table(columns, schema=step.columns)
+        return PartOutput(table, figures=self.figures, wrote=held)
+
+    def _array(self, key: str, width: int) -> Any:
+        if key not in self._vectors:
+            self._vectors[key] = np.full((len(self._uids), width), np.nan, np.float16)
+        return self._vectors[key]
+
+    def _names(self) -> dict[str, str]:
+        return {key: f"{self._step.embeddings}_{key}" for key in ("img", "txt")}
+
+    def _file(self) -> str:
+        return self._step.run.part(self._step.folder, self.part.index, "npz")
+
+    def _take_over(self) -> Any:
+        """Fill in what an earlier run scored under the same settings; a mask of these rows."""
+        known = np.zeros(len(self._uids), bool)
+        old = self._step.reusable(self.part)
+        if old is None or not len(old):
+            return known
+        places = dict(zip(old["scored"].to_pylist(), range(len(old)), strict=True))
+        stored = self._stored() if self._step.embeddings else {}
+        scores = old[self._step.columns.names[2]]
+        values = scores.to_numpy(zero_copy_only=False)
+        unscored = scores.is_null().to_numpy(zero_copy_only=False)
+        at_npz = {key: at for at, key in enumerate(stored.get("scored", np.array([])).tolist())}
+        for row, key in enumerate(self._scored.to_pylist()):
+            if key is None or key not in places:
+                continue
+            at, place = places[key], at_npz.get(key.encode())
+            if self._step.embeddings and place is None:
+                continue
+            known[row] = True
+            self._scores[row], self._undecodable[row] = values[at], unscored[at]
+            for key, name in self._names().items() if self._step.embeddings else ():
+                self._array(key, stored[name].shape[1])[row] = stored[name][place]
+        return known
+
+    def _stored(self) -> dict[str, Any]:
+        """The stored embeddings; a killed run may have left others than its scores, or none."""
+        try:
+            with files.open_read(self._file()) as file, np.load(file) as found:
+                return {name: found[name] for name in ("scored", *self._names().values())}
+        except (CurateError, FileNotFoundError, KeyError):
+            return {}
+
+    def _write_embeddings(self) -> files.Content:
+        names = self._names()
+        arrays = {name: self._array(key, 0) for key, name in names.items()}
+        uids = np.array(self._uids.to_pylist(), "S32")
+        scored = np.array(pc.fill_null(self._scored, "").to_pylist(), "S32")
+        return files.write_arrays(self._file(), uid=uids, scored=scored, **arrays)
+
+
+class TakeScores(beam.DoFn):
+    """Takes the parts of a bundle through a `ScoreStep`; each is yielded once it is written."""
+
+    def __init__(self, step: ScoreStep) -> None:
+        self._step = step
+
+        self._line: Line | None = None
+        self._open: deque[Job] = deque()
+        self._ended = 0.0
+
+    def start_bundle(self) -> None:
+        """Nothing runs until a part comes that is not done."""
+        self.teardown()
+
+    def process(self, part: Part) -> Iterator[Part]:
+        """Skip the part if its record stands; else line it up, and write those that are done."""
+        step = self._step
+        if record := standing(step, part):
+            yield replace(part, kept=record.kept)
+            return
+        step.run.retract(step.folder, part.index, own=step.own)
+        job = Job(step, part)
+        self._open.append(job)
+        if job.missing:
+            self._line = self._line or Line(step.model)
+            self._line.put(job)
+        yield from self._written()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Wait for the model, and write the rest."""
+        if self._line:
+            self._line.end()
+        self._line = None
+        for part in self._written():
+            yield GlobalWindows.windowed_value(part)
+
+    def teardown(self) -> None:
+        """A bundle that failed leaves its threads behind."""
+        if self._line:
+            self._line.abandon()
+            self._line = None
+        while self._open:
+            self._open.popleft().close()
+
+    def _written(self) -> Iterator[Part]:
+        while self._open and not self._open[0].missing:
+            job = self._open.popleft()
+            job.close()
+            output = job.output()
+            now = time.monotonic()
+            seconds, self._ended = now - max(job.started, self._ended), now
+            record = commit(self._step, job.part, output, seconds=seconds)
+            self._step.tidy(job.part)
+            yield replace(job.part, kept=record.kept)
