@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from curate.config.balance import Balance, Wfpp
 from curate.config.download import Download
 from curate.config.duplicates import Decontaminate, Dedup, SemDedup
-from curate.config.model import COLUMN_NAME, Model, Positive
+from curate.config.model import COLUMN_NAME, ImportName, Model, Positive
 from curate.config.pool import Columns, Input, Prepare, Unsure
 from curate.config.rule import Rule
 from curate.config.scoring import (
@@ -36,6 +36,7 @@ __all__ = [
     "Dedup",
     "Download",
     "FurtherScore",
+    "ImportName",
     "Input",
     "Model",
     "NearestTarget",
@@ -68,6 +69,11 @@ class Beam(Model):
     runner: str = Field(LOCAL_RUNNER, description="name of a Beam runner; this one is local")
     workers: Positive = Field(1, description="local worker processes")
     options: tuple[str, ...] = Field((), description="further Beam options, as on a command line")
+    python_path: tuple[str, ...] = Field(
+        (),
+        description="folders that modules of your own are imported from, after Python's own path and"
+        " beside the folder of this file",
+    )
 
 
 class Config(Model):

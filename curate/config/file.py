@@ -14,6 +14,7 @@ from curate import files
 from curate.config import Config, Model, Scorer, is_file_name
 from curate.errors import CurateError
 from curate.files.texts import read_text
+from curate.imported import folders_used, look_in
 
 
 class _Loader(yaml.SafeLoader):
@@ -138,9 +139,13 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
     if out is not None:
         document["out"] = out
     try:
-        return Config.model_validate(document)
+        config = Config.model_validate(document)
     except ValidationError as error:
         raise CurateError(_explain(error, path=path, node=node, sources=sources)) from None
+    for folder in (*config.beam.python_path, files.absolute(path).rpartition("/")[0]):
+        if (local := files.local_path(files.absolute(folder))) is not None:
+            look_in(local)
+    return config
 
 
 def absolute(config: Config) -> Config:
@@ -150,9 +155,11 @@ def absolute(config: Config) -> Config:
     opt_outs = config.download.opt_out_list
     words, uids = config.prepare.words_in, config.prepare.uids_in
     blocked = tuple(map(files.absolute, config.download.block_lists))
+    code = tuple(dict.fromkeys((*map(files.absolute, config.beam.python_path), *folders_used())))
     update: dict[str, object] = {
         "input": pool,
         "out": files.absolute(config.out) if config.out else None,
+        "beam": config.beam.model_copy(update={"python_path": code}),
         "prepare": config.prepare.model_copy(
             update={
                 "metadata": lists,

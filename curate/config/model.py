@@ -2,11 +2,30 @@
 
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from curate.imported import is_import_name
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 COLUMN_NAME = "^[a-z][a-z0-9_]*$"
+
+
+def _import_name(text: str) -> str:
+    if not is_import_name(text):
+        raise ValueError("expected MODULE:NAME, as in my_package.scores:Sharpness")
+    return text
+
+
+ImportName = Annotated[str, AfterValidator(_import_name)]
+"""Users' code, by its module and what it is called there; see `curate.imported`."""
 
 
 class Model(BaseModel):
