@@ -6,6 +6,7 @@ from curate.files.content import atomic_write as atomic_write
 from curate.files.content import content_again as content_again
 from curate.files.content import content_digest as content_digest
 from curate.files.content import content_of as content_of
+from curate.files.content import ends_as_parquet as ends_as_parquet
 from curate.files.content import local_copy as local_copy
 from curate.files.content import open_read as open_read
 from curate.files.content import read_bytes as read_bytes

@@ -155,6 +155,11 @@ def read_range(url: str, start: int, stop: int) -> bytes:
     return content
 
 
+def ends_as_parquet(url: str, *, size: int) -> bool:
+    """Whether a file of `size` bytes ends as parquet files do; 0 where there is none."""
+    return size > 0 and read_range(url, max(0, size - 4), size) == b"PAR1"
+
+
 def write_bytes(url: str, content: bytes) -> Content:
     """Write `content` to `url`, atomically."""
     with atomic_write(url) as file:

@@ -28,6 +28,8 @@ from curate.run.directory import (
     Run,
     part_index,
 )
+from curate.run.verdicts import NAME as VERDICTS
+from curate.run.verdicts import verdicts_stand
 from curate.schema import SEMANTIC, Stage
 
 _BARRIERS = (
@@ -152,7 +154,10 @@ def settle(plan: Plan) -> Standing:
         valid[folder] = len(now)
         _remove_journals(run, folder, now)
         if folder == Stage.DEDUP:
-            clustered = _clusters_stand(plan, digest.chain, whole=whole)
+            clustered, short_tables = verdicts_stand(run, sorted(before), digest=digest.chain)
+            damaged += short_tables
+            if not (clustered := clustered and whole):
+                files.remove(run.path(VERDICTS))
         before = now
     _remove_subsets(plan, stands=len(before) == everything)
     if Stage.SHARDS in plan.stages:
@@ -213,14 +218,3 @@ def _remove_subsets(plan: Plan, *, stands: bool) -> None:
 
 def _rules(plan: Plan, folder: str) -> tuple[Rule, ...]:
     return plan.rules(Stage(folder)) if ANNOTATED not in folder else ()
-
-
-def _clusters_stand(plan: Plan, digest: str, *, whole: bool) -> bool:
-    url = plan.run.path(Stage.DEDUP, "clusters.json")
-    if not files.exists(url):
-        return False
-    with suppress(DamagedError):
-        if whole and files.read_document(url)["digest"] == digest:
-            return True
-    files.remove(url)
-    return False

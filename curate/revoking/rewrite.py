@@ -37,9 +37,11 @@ from curate.run.directory import (
     SUBSET,
     Run,
     part_index,
+    part_name,
 )
 from curate.run.revocations import Revocations
 from curate.run.tar import blank_header, blanked
+from curate.run.verdicts import NAME, document, vouch
 from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.dedup.clusters import without_rows
@@ -90,7 +92,7 @@ class Rewriter:
         run = self.run
         if run.makes(Stage.DEDUP):
             files.remove(run.path(KEYS))
-            if not files.exists(run.path(Stage.DEDUP, "clusters.json")):
+            if not files.exists(run.path(NAME)):
                 files.remove(run.path(CLUSTERS))
         if run.makes(Stage.SCORE):
             for folder in self._annotated(Stage.SCORE):
@@ -255,11 +257,10 @@ class Rewriter:
         run = self.run
         if run.source is not None or Stage.DEDUP not in self.stages:
             return
-        url = run.path(Stage.DEDUP, "clusters.json")
-        found = files.read_document(url) if files.exists(url) else {PAIRS: 0}
-        if PAIRS not in found:
+        held = document(run)
+        if held is not None and PAIRS not in held:
             pairs = sum(record.rows for _, record in run.records(Stage.DEDUP))
-            files.write_document(url, {**found, PAIRS: pairs})
+            files.write_document(run.path(NAME), {**held, PAIRS: pairs})
         reads = str(self.stages[self.stages.index(Stage.DEDUP) - 1])
         for index in indices_of(self.run, CLUSTERS):
             if files.exists(run.part(CLUSTERS, index, _STAGED)):
@@ -273,13 +274,19 @@ class Rewriter:
                 files.write_table(run.part(CLUSTERS, index, _STAGED), left)
 
     def _put_clusters(self) -> None:
-        for name in files.names(self.run.path(CLUSTERS)) if self.run.source is None else ():
-            index = part_index(name)
-            if name.endswith(_STAGED) and index is not None:
-                staged = self.run.part(CLUSTERS, index, _STAGED)
-                url = self.run.part(CLUSTERS, index)
-                files.write_table(url, files.read_table(staged))
-                files.remove(staged)
+        """Put the staged tables in place; what vouches for them says so before the first one moves."""
+        run = self.run
+        names = files.names(run.path(CLUSTERS)) if run.source is None else []
+        indices = [part_index(name) for name in names if name.endswith(_STAGED)]
+        staged = {
+            index: files.read_bytes(run.part(CLUSTERS, index, _STAGED))
+            for index in indices
+            if index is not None
+        }
+        vouch(run, {part_name(CLUSTERS, x): files.content_of(y) for x, y in staged.items()})
+        for index, content in staged.items():
+            files.write_bytes(run.part(CLUSTERS, index), content)
+            files.remove(run.part(CLUSTERS, index, _STAGED))
 
 
 def indices_of(run: Run, folder: str) -> list[int]:

@@ -5,6 +5,7 @@ before anything is done, a listing a folder; the CRC by whoever reads a table (`
 """
 
 import re
+from itertools import chain
 from typing import Any
 
 from curate import files
@@ -12,6 +13,8 @@ from curate.errors import CurateError, DamagedError
 from curate.run.cuts import FILE as CUTS
 from curate.run.directory import MANIFEST, PART_STAGES, Run, part_name
 from curate.run.layout import ANNOTATED
+from curate.run.verdicts import NAME as VERDICTS
+from curate.run.verdicts import short_tables, vouched
 from curate.schema import Stage
 
 _DAMAGED = re.compile(r"(.*?) is damaged: ")
@@ -35,25 +38,30 @@ def check_sizes(run: Run, *folders: str) -> None:
     """Raise DamagedError for the first file of these steps that is gone or of another size."""
     for folder in folders:
         for names in short_files(run, folder).values():
-            url = run.path(names[0])
-            raise DamagedError(url, "it is cut short" if files.exists(url) else "it is gone")
+            raise _short(run, names[0])
+
+
+def _short(run: Run, name: str) -> DamagedError:
+    url = run.path(name)
+    return DamagedError(url, "it is cut short" if files.exists(url) else "it is gone")
 
 
 def check_content(run: Run) -> None:
     """Raise DamagedError for the first table of a part that stands and is not what was written."""
-    for folder in steps(run):
-        for _, record in run.records(folder):
-            for name, held in record.wrote.items():
-                url = run.path(name)
-                if held.crc32 is not None and files.exists(url):
-                    held.check(url, files.read_bytes(url))
+    written = (record.wrote for folder in steps(run) for _, record in run.records(folder))
+    verdicts = (vouched(run),) if run.makes(Stage.DEDUP) else ()
+    for wrote in chain(written, verdicts):
+        for name, held in wrote.items():
+            url = run.path(name)
+            if held.crc32 is not None and files.exists(url):
+                held.check(url, files.read_bytes(url))
 
 
 def whole_files(run: Run) -> dict[str, files.Content]:
     """What small files hold that are of no single part, by name."""
     names = [files.join(stage, CUTS) for stage in PART_STAGES if run.makes(stage)]
     names += [files.join(Stage.BALANCE, x) for x in ("entries.parquet", "thresholds.json")]
-    names.append(files.join(Stage.DEDUP, "clusters.json"))
+    names.append(VERDICTS)
     urls = {name: run.path(name) for name in names if files.exists(run.path(name))}
     return {name: files.content_of(files.read_bytes(url)) for name, url in urls.items()}
 
@@ -83,6 +91,9 @@ def check(run: Run) -> None:
     if run.source:
         check(Run.to(run.source))
     check_sizes(run, *steps(run))
+    if run.makes(Stage.DEDUP) and vouched(run):
+        for name in short_tables(run, run.done(Stage.DEDUP)):
+            raise _short(run, name)
     check_records(run)
     state = run.state()
     now = whole_files(run)

@@ -97,6 +97,8 @@ def _stands(plan: Plan, standing: Standing) -> bool:
     stages = [stage for stage in plan.stages if stage in PART_STAGES and run.makes(stage)]
     if not all(standing.skips(stage) for stage in stages):
         return False
+    if Stage.DEDUP in stages and not standing.clustered:
+        return False
     if not all(files.sizes(run.path(Stage.REPORT)).get(x) for x in ("index.html", "report.json")):
         return False
     if not tables_stand(run):

@@ -13,7 +13,7 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
-from curate.run.directory import ANNOTATED, SIZES, SUBSET, PartRecord, Run
+from curate.run.directory import ANNOTATED, CLUSTERS, SIZES, SUBSET, PartRecord, Run
 from curate.running.execute import prepare_run, report_written
 from curate.schema import Stage
 
@@ -59,6 +59,8 @@ def finish(plan: Plan) -> Run:
                     run.path("dropped", folder, f"part-{part.index:05d}.parquet"), b""
                 )
     if "dedup" in plan.digests:
+        for part in plan.parts:
+            files.write_bytes(run.part(CLUSTERS, part.index), b"PAR1")
         files.write_json(
             run.path("dedup", "clusters.json"), {"digest": plan.digests["dedup"].chain}
         )
@@ -231,7 +233,8 @@ def test_without_images_no_shard_is_left(tmp_path: Path) -> None:
     plan = planned(tmp_path, download={"enabled": False}, score=None, select=[])
     assert settle(plan).valid == {"prepare": 3, "dedup": 0, "balance": 0}
     assert sorted(files.names(run.root)) == [
-        "annotated", "balance", "dedup", "dropped", "input", "prepare", "records", "run.json",
+        "annotated", "balance", "clusters", "dedup", "dropped", "input", "prepare", "records",
+        "run.json",
     ]  # fmt: skip
     for folder in ("annotated", "records/annotated"):
         assert files.names(run.path(folder)) == []

@@ -53,7 +53,7 @@ def content(run: Path) -> dict[str, bytes]:
     "name",
     [
         "prepare/part-00001.parquet", "dropped/prepare/part-00001.parquet",
-        "dedup/part-00002.parquet", "balance/part-00000.parquet",
+        "dedup/part-00002.parquet", "clusters/part-00000.parquet", "balance/part-00000.parquet",
         "records/dedup/part-00001.json", "records/dedup/clusters.json", "input/parts.json",
         "input/file-00000-00001.parquet", "run.json",
     ],

@@ -19,8 +19,8 @@ from curate import files
 from curate.ops.duplicates import components, graph, survivors
 from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.reasons import DropReason
-from curate.run.directory import CLUSTERS, Part, Run
-from curate.schema import Stage
+from curate.run.directory import CLUSTERS, Part, Run, part_name
+from curate.run.verdicts import NAME, WROTE
 from curate.stages.dedup.forests import KEYS, Clustering, Forest, edges_in, merged
 
 REASONS: dict[Policy, DropReason] = {
@@ -211,24 +211,25 @@ def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tupl
 
 
 class _Write(beam.DoFn):
-    """(part, its verdicts) -> its file of verdicts."""
+    """(part, its verdicts) -> the name of its file of verdicts, and what that holds."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[int]:
+    def process(
+        self, element: tuple[int, dict[str, Iterable[Any]]]
+    ) -> Iterator[tuple[str, files.Content]]:
         part, found = element
         tables = [VERDICTS.empty_table(), *map(_as_table, found["verdicts"])]
         table = pa.concat_tables(tables).sort_by("row")
-        files.write_table(self._run.part(CLUSTERS, part), table)
-        yield part
+        yield part_name(CLUSTERS, part), files.write_table(self._run.part(CLUSTERS, part), table)
 
 
 class Clusters(beam.PTransform):
-    """Parts -> ``clusters/``, and once all stand the number of parts, one element.
+    """Parts -> ``clusters/``, and once all stand what each holds, by name, one element.
 
-    ``records/dedup/clusters.json`` is written last: the digest, and how many pairs each policy that was
-    looked at would drop if it were the only one.
+    ``records/dedup/clusters.json`` is written last: the digest, what the tables hold, and how many
+    pairs each policy that was looked at would drop if it were the only one.
     """
 
     def __init__(self, clustering: Clustering, *, digest: str) -> None:
@@ -270,7 +271,7 @@ class Clusters(beam.PTransform):
             {"parts": indices, "verdicts": verdicts}
             | "By part" >> beam.CoGroupByKey()
             | "Write" >> beam.ParDo(_Write(make.run))
-            | "Written" >> beam.combiners.Count.Globally()
+            | "Written" >> beam.combiners.ToList()
         )
         return written | "Say so" >> beam.Map(
             say, beam.pvalue.AsSingleton(found), run=make.run, rule=rule, digest=self._digest
@@ -286,15 +287,23 @@ def _named(forest: bytes, policy: Policy) -> tuple[Policy, bytes]:
 
 
 def say(
-    parts: int, found: list[tuple[Policy, bytes]], *, run: Run, rule: DedupRule, digest: str
-) -> int:
-    """Write ``records/dedup/clusters.json``."""
+    written: list[tuple[str, files.Content]],
+    found: list[tuple[Policy, bytes]],
+    *,
+    run: Run,
+    rule: DedupRule,
+    digest: str,
+) -> dict[str, files.Content]:
+    """Write ``records/dedup/clusters.json``; what the tables hold."""
+    held = dict(sorted(written))
     keep = {"caption": rule.caption_keeps}
     would_drop = {
         policy: components.surplus(edges_in(forest), keep=keep.get(policy, 1))
         for policy, forest in sorted(found)
     }
-    document = {"digest": digest, "policy": list(rule.policy), "would_drop": would_drop}
-    files.write_document(run.path(Stage.DEDUP, "clusters.json"), document)
+    document = {
+        "digest": digest, "policy": list(rule.policy), "would_drop": would_drop, WROTE: held
+    }  # fmt: skip
+    files.write_document(run.path(NAME), document)
     files.remove(run.path(KEYS))
-    return parts
+    return held

@@ -25,7 +25,8 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.duplicates.graph import DedupRule
-from curate.run.directory import CLUSTERS, Part
+from curate.run.directory import CLUSTERS, Part, part_name
+from curate.run.verdicts import vouched
 from curate.schema import Stage
 from curate.stages.dedup.clusters import REASONS, Clusters
 from curate.stages.dedup.forests import Clustering, Spread
@@ -42,9 +43,10 @@ class DedupStep(PartStep):
     columns: pa.Schema
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides` only say that the verdicts of all parts stand."""
+        """`sides[0]` is what the tables of verdicts hold, by name, once all of them stand."""
         table = self.incoming(part)
-        verdicts = files.read_table(self.run.part(CLUSTERS, part.index))
+        held = sides[0].get(part_name(CLUSTERS, part.index))
+        verdicts = files.read_table(self.run.part(CLUSTERS, part.index), content=held)
         verdicts = verdicts.filter(pc.is_valid(verdicts["row"]))
         place = np.full(len(table), -1)
         place[verdicts["row"].to_numpy()] = np.arange(len(verdicts))
@@ -77,7 +79,8 @@ class Dedup(beam.PTransform):
         """Cluster, then drop."""
         step = self._step
         if self._clustered:
-            return parts | "Drop" >> beam.ParDo(TakePart(step))
-        clustering = Clustering(step.run, step.reads, step.rule, self._spread)
-        stand = parts | "Cluster" >> Clusters(clustering, digest=step.digest)
+            stand = parts.pipeline | "Run" >> beam.Create([step.run]) | beam.Map(vouched)
+        else:
+            clustering = Clustering(step.run, step.reads, step.rule, self._spread)
+            stand = parts | "Cluster" >> Clusters(clustering, digest=step.digest)
         return parts | "Drop" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(stand))
