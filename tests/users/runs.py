@@ -86,11 +86,12 @@ def interrupted(*arguments: str, after: str) -> None:
     code = (
         "import os, sys\n"
         "from curate import cli, files\n"
+        "from curate.files import content, documents\n"
         "write = files.atomic_write\n"
         "def dying(url):\n"
         f"    if {after!r} in url: os._exit(9)\n"
         "    return write(url)\n"
-        "files.atomic_write = dying\n"
+        "files.atomic_write = content.atomic_write = documents.atomic_write = dying\n"
         "cli.main()\n"
     )
     done = subprocess.run(
