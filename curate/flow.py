@@ -129,6 +129,7 @@ def prepare_step(plan: Plan) -> PrepareStep:
         metadata=metadata,
         words_in=files.absolute(prepare.words_in) if prepare.words_in else None,
         uids_in=files.absolute(prepare.uids_in) if prepare.uids_in else None,
+        language_model=files.absolute(prepare.language_model) if prepare.language_model else None,
         unsure=(prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None,
         ignore_case=prepare.ignore_case,
         rules=plan.rules(Stage.PREPARE),

@@ -154,6 +154,7 @@ def absolute(config: Config) -> Config:
     lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
     opt_outs = config.download.opt_out_list
     words, uids = config.prepare.words_in, config.prepare.uids_in
+    model = config.prepare.language_model
     blocked = tuple(map(files.absolute, config.download.block_lists))
     code = tuple(dict.fromkeys((*map(files.absolute, config.beam.python_path), *folders_used())))
     update: dict[str, object] = {
@@ -163,6 +164,7 @@ def absolute(config: Config) -> Config:
         "prepare": config.prepare.model_copy(
             update={
                 "metadata": lists,
+                "language_model": files.absolute(model) if model else None,
                 "words_in": files.absolute(words) if words else None,
                 "uids_in": files.absolute(uids) if uids else None,
             }

@@ -121,6 +121,11 @@ class Prepare(Model):
     languages: tuple[str, ...] | None = Field(
         None, description="keep captions in these (ISO codes); default: those with metadata, or all"
     )
+    language_model: str | None = Field(
+        None,
+        description="fastText classifier (.bin or .ftz) with a label __label__CODE for each language,"
+        " whose codes languages and metadata then name; needs the extra `languages`. Default: lid.176",
+    )
     unsure: Unsure | None = Field(
         None, description="keep captions in a language, though the model takes them for another"
     )

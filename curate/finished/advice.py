@@ -43,12 +43,13 @@ def advice(run: Run, config: Config) -> Iterator[str]:
     rows = counts["rows"]
     prepare = config.prepare
     unsure = (prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None
+    model = files.absolute(prepare.language_model) if prepare.language_model else None
     took = counts["dropped"]
 
     unmatched = took.get(DropReason.NO_MATCH, 0)
     if unmatched >= _MUCH * rows > 0 and not prepare.ignore_case:
         left = _captions(run, DropReason.NO_MATCH, pairs=unmatched)
-        languages = languages_of(left.captions, unsure=unsure)["language"]
+        languages = languages_of(left.captions, model=model, unsure=unsure)["language"]
         metadata = {x: files.absolute(path) for x, path in prepare.metadata.items()}
         folded = match_by_language(left.captions, languages, metadata=metadata, ignore_case=True)
         gain = left.scaled(pc.greater(pc.list_value_length(folded), 0))
@@ -61,7 +62,7 @@ def advice(run: Run, config: Config) -> Iterator[str]:
     wanted = prepare.languages or tuple(sorted(prepare.metadata))
     if foreign >= _MUCH * rows > 0 and unsure is None and wanted:
         left = _captions(run, DropReason.LANGUAGE, pairs=foreign)
-        scores = languages_of(left.captions, unsure=None)["language_score"]
+        scores = languages_of(left.captions, model=model, unsure=None)["language_score"]
         short = left.scaled(pc.less_equal(word_count(left.captions), _SHORT))
         gain = left.scaled(pc.less(scores, _UNSURE))
         if gain >= _GAIN * rows:

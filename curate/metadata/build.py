@@ -21,7 +21,7 @@ from curate.metadata.counts import Counts
 from curate.metadata.ngrams import NgramCounts, lift
 from curate.metadata.recipe import Limits, Source
 from curate.metadata.select import Selection, Tally
-from curate.ops.text.matching import NO_SPACE_LANGUAGES, fold
+from curate.ops.text.matching import fold, has_no_spaces
 
 MANIFEST = "MANIFEST.json"
 
@@ -134,7 +134,7 @@ class _Builder:
         self.inputs = inputs
         self.limits = limits
         self.language = language
-        self.no_space = language in NO_SPACE_LANGUAGES
+        self.no_space = has_no_spaces(language)
         self.memory = memory
         self.stack = stack
         self.selection = Selection(limits=limits)

@@ -10,6 +10,7 @@ from curate.ops.scores.vectors import target_files
 from curate.ops.selection.blocklists import read_block_lists
 from curate.ops.selection.contamination import EmbeddingModel, check_embeddings, read_evaluation
 from curate.ops.selection.uids import check_subset
+from curate.ops.text.language import labels
 from curate.ops.text.lists import read_items
 from curate.planning.asked import measure_spec
 from curate.planning.languages import check_languages
@@ -129,8 +130,8 @@ def _check_list(path: str) -> str:
 
 def check_metadata(config: Config) -> dict[str, str]:
     """Digests of each language's entry list and of other lists, once it is known that they read."""
+    digests = _check_language_model(config.prepare.language_model)
     check_languages(config)
-    digests = {}
     for language, path in sorted(config.prepare.metadata.items()):
         url = files.absolute(path)
         try:
@@ -159,6 +160,20 @@ def check_metadata(config: Config) -> dict[str, str]:
             raise CurateError(f"prepare.uids_in: {error}") from None
         digests["uids_in"] = files.content_digest(url)
     return digests
+
+
+def _check_language_model(path: str | None) -> dict[str, str]:
+    """The digest of the file, once it is known that captions can be told apart by it."""
+    if path is None:
+        return {}
+    url = files.absolute(path)
+    if not files.exists(url):
+        raise CurateError(f"prepare.language_model: {path}: no such file")
+    try:
+        labels(url)
+    except CurateError as error:
+        raise CurateError(f"prepare.language_model: {error}") from None
+    return {"language_model": files.content_digest(url)}
 
 
 def check_evaluations(paths: tuple[str, ...]) -> dict[str, str]:

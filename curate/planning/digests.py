@@ -59,6 +59,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
             config.prepare.languages, metadata, words, rules(Stage.PREPARE),
             config.input.columns.kept, unsure and unsure.model_dump(),
             *([assets["uids_in"]] if "uids_in" in assets else ()),
+            *(["model", assets["language_model"]] if "language_model" in assets else ()),
             *(["ignore_case"] if config.prepare.ignore_case else ()),
             *(["sized"] if sized_by_pool(config) else ()),
         ]

@@ -1,8 +1,10 @@
 """Languages that a configuration names: that the model which tells them knows them by that code."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from textwrap import shorten
 
+from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.ops.text.language import labels
@@ -94,7 +96,7 @@ zh: chi zho cmn chinese mandarin cn
     )
     for code in codes.split()
 }
-"""Other codes and English names of languages, and the code that the model has for each."""
+"""Other codes and English names of languages, and the code that lid.176 has for each."""
 
 
 def check_languages(config: Config) -> None:
@@ -105,16 +107,17 @@ def check_languages(config: Config) -> None:
     CurateError
         Naming the key, the language, and the nearest that there are.
     """
+    model = config.prepare.language_model
     named = list(_named(config))
-    known = set(labels()) if named else set()
+    known = set(labels(model and files.absolute(model))) if named else set()
     for where, language in named:
         if language in known:
             continue
         near = _nearest(language, sorted(known))
-        hint = f"; nearest: {', '.join(near)}" if near else f"; it has {', '.join(sorted(known))}"
+        hint = f"; nearest: {', '.join(near)}" if near else f"; it has {_listed(known)}"
         raise CurateError(
-            f"{where}: the model of languages (lid.176) has no {language!r}, so no caption would be"
-            f" in it{hint}"
+            f"{where}: the model of languages ({model or 'lid.176'}) has no {language!r}, so no caption"
+            f" would be in it{hint}"
         )
 
 
@@ -132,17 +135,29 @@ def _named(config: Config) -> Iterator[tuple[str, str]]:
                 yield from ((f"select rule {rule.label!r}", str(x)) for x in values)
 
 
+def _listed(known: Iterable[str]) -> str:
+    return shorten(", ".join(sorted(known)), 1_000, placeholder=" …")
+
+
 def _nearest(language: str, known: list[str]) -> list[str]:
     """The codes that are meant most likely, the likeliest first.
 
     >>> [_nearest(x, ["de", "en", "pt"])[:1] for x in ("EN", "english", "ger", "pt-BR", "e")]
     [['en'], ['en'], ['de'], ['pt'], ['en']]
+    >>> _nearest("zh", ["eng_Latn", "zho_Hans", "zho_Hant"])
+    ['zho_Hans', 'zho_Hant']
+    """
+    meant = [x for x in known if _usual(x) == _usual(language)]
+    folded = language.strip().lower()
+    return meant[:3] or difflib.get_close_matches(folded, known, n=3, cutoff=0.5)
+
+
+def _usual(language: str) -> str:
+    """The code that lid.176 has for a language, without region or script.
+
+    >>> [_usual(x) for x in ("English", "ger", "zho_Hans", "pt-BR", "xx")]
+    ['en', 'de', 'zh', 'pt', 'xx']
     """
     folded = language.strip().lower()
     first = folded.replace("_", "-").partition("-")[0]
-    meant = [
-        x for x in (folded, first, _OTHERWISE.get(folded), _OTHERWISE.get(first)) if x in known
-    ]
-    return list(dict.fromkeys(meant))[:1] or difflib.get_close_matches(
-        folded, known, n=3, cutoff=0.5
-    )
+    return _OTHERWISE.get(folded) or _OTHERWISE.get(first, first)

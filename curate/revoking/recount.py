@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Config
+from curate.errors import CurateError
 from curate.planning.asked import added_columns, rules_at
 from curate.reasons import RULE_PREFIX, DropReason
 from curate.run.cuts import read_cuts
@@ -78,9 +79,11 @@ def _figures_of_rules(
         ledger = ledger.filter(_reached_rules(ledger))
         captions = ledger["caption"].combine_chunks()
         unsure = config.prepare.unsure
-        languages = languages_of(
-            captions, unsure=(unsure.below, unsure.language) if unsure else None
-        )
+        told = (unsure.below, unsure.language) if unsure else None
+        try:
+            languages = languages_of(captions, model=config.prepare.language_model, unsure=told)
+        except CurateError:
+            return {}  # the model's file, or the package that runs it, is not here any more
         again = {**languages, **measures(captions, words_in=words_in)}
         for name in set(names) & again.keys():
             ledger = ledger.append_column(name, again[name])

@@ -27,7 +27,7 @@ from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import identify
 from curate.ops.text.lists import read_items
-from curate.ops.text.matching import NO_SPACE_LANGUAGES, Matcher
+from curate.ops.text.matching import Matcher, has_no_spaces
 from curate.ops.urls import stripped
 from curate.planning.cutting import source_of
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
@@ -100,9 +100,11 @@ def sizes(width: Any, height: Any) -> dict[str, Any]:
     return dict(zip(schema.SIZED.names, [*whole, pc.divide(larger, smaller)], strict=True))
 
 
-def languages_of(captions: Any, *, unsure: tuple[float, str] | None) -> dict[str, Any]:
+def languages_of(
+    captions: Any, *, model: str | None, unsure: tuple[float, str] | None
+) -> dict[str, Any]:
     """The columns `language` and `language_score` of an array of captions."""
-    languages, scores = identify(captions)
+    languages, scores = identify(captions, model=model)
     if unsure:
         below, language = unsure
         languages = pc.if_else(pc.less(scores, below), language, languages)
@@ -125,7 +127,7 @@ def load_subset(path: str) -> NDArray[np.uint64]:
 def load_matcher(path: str, language: str, *, ignore_case: bool) -> Matcher:
     """The matcher of an entry list, built once a process."""
     found = read_entries(path)
-    no_space = language in NO_SPACE_LANGUAGES
+    no_space = has_no_spaces(language)
     return Matcher(found.entries, no_space=no_space, ids=found.ids, ignore_case=ignore_case)
 
 
@@ -167,6 +169,7 @@ class PrepareStep(PartStep):
     max_dead: int | None = None  # rows in the whole pool
     words_in: str | None = None
     uids_in: str | None = None
+    language_model: str | None = None  # a file; else the shipped one
     unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
     ignore_case: bool = False  # in matching
     sized: bool = False  # by what the pool says of its images
@@ -301,7 +304,8 @@ class PrepareStep(PartStep):
     def _tell_languages(self, sieve: Sieve) -> None:
         """Append the languages, and take out the captions in those that are not wanted."""
         captions = sieve.table["caption"].combine_chunks()
-        self._append(sieve, languages_of(captions, unsure=self.unsure))
+        columns = languages_of(captions, model=self.language_model, unsure=self.unsure)
+        self._append(sieve, columns)
         if self._wanted is not None:
             others = pc.invert(pc.is_in(sieve.table["language"], pa.array(self._wanted)))
             sieve.remove(others, reason=DropReason.LANGUAGE, value=sieve.table["language"])

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import CurateError
+from curate.extras import install, require
 from curate.ops.scores.clip import ClipModel
 
-_EXTRA = "pip install 'curate-clip[scores]'"
+_EXTRA = install("scores")
 _OCR = f"{_EXTRA} && pip install --no-deps rapidocr-onnxruntime"
 PACKAGES = {
     "relations": ("spacy", _EXTRA),
@@ -56,8 +57,7 @@ class MeasureSpec:
     def check(self) -> None:
         """Raise a CurateError that says what to install if a package is missing."""
         package, command = PACKAGES[self.kind]
-        if find_spec(package) is None:
-            raise CurateError(f"{self.kind} needs the package {package}: {command}")
+        require(package, by=self.kind, command=command)
         if self.parser and find_spec(self.parser) is None:
             raise CurateError(
                 f"{self.kind} needs the parser {self.parser}: python -m spacy download {self.parser}"

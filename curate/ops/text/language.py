@@ -1,31 +1,112 @@
-"""Language identification with fastText's lid.176 (Joulin et al. 2016)."""
+"""Language identification by a classifier of fastText's (Joulin et al. 2016): lid.176, or another.
 
-from functools import lru_cache
-from typing import Any
+The shipped model is run by our own kernel, any other by the `fasttext` package.
+"""
 
+import os
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from curate.ops.text.classifier import Classifier, load, predict
+from curate import files
+from curate.errors import CurateError
+from curate.extras import install, require
+from curate.ops.text.classifier import load, predict
+
+_SHIPPED = "shipped://curate/data/lid.176.ftz"
+_LABEL = "__label__"
+
+
+class _Model(NamedTuple):
+    labels: list[str]  # codes of languages
+    predict: Callable[[Any], tuple[NDArray[np.int32], NDArray[np.float32]]]
+    """The number of each caption's label, -1 for none, and its probability."""
+
+
+class _Library(Protocol):
+    """A model as the `fasttext` package holds it."""
+
+    def get_labels(self) -> list[str]:
+        """The labels of a classifier; the words of any other model."""
+
+    def predict(self, text: list[str]) -> tuple[list[list[str]], list[list[float]]]:
+        """The most likely label of each line and its probability; of a line without words, none."""
+
+
+def _model(path: str | None) -> _Model:
+    if path is None:
+        return _shipped()
+    local = files.local_path(path)
+    written = os.stat(local).st_mtime_ns if local and os.path.exists(local) else 0
+    return _other(path, written)
 
 
 @lru_cache
-def _model() -> Classifier:
-    return load("shipped://curate/data/lid.176.ftz")
+def _shipped() -> _Model:
+    model = load(_SHIPPED)
+    return _Model(model.labels, partial(predict, model))
 
 
-def labels() -> list[str]:
-    """The codes of the languages that are told apart."""
-    return _model().labels
+@lru_cache(maxsize=1)
+def _other(path: str, _written: int) -> _Model:
+    require("fasttext", by=f"the language model {path}", command=install("languages"))
+    import fasttext
+
+    try:
+        library: _Library = fasttext.load_model(files.local_copy(path))
+        library.predict(["a"])
+    except (ValueError, RuntimeError, MemoryError) as error:
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CurateError(f"{path}: not a classifier of fastText's: {told[:200]}") from None
+    labels = library.get_labels()
+    for label in labels:
+        if not label.removeprefix(_LABEL):
+            raise CurateError(
+                f"{path}: a label is {label!r}; expected {_LABEL} and a language code"
+            )
+        if not label.startswith(_LABEL):
+            raise CurateError(f"{path}: a label is {label!r}; expected {_LABEL}{label}")
+    return _Model(
+        [label.removeprefix(_LABEL) for label in labels],
+        partial(_predict, library, {label: number for number, label in enumerate(labels)}),
+    )
 
 
-def identify(captions: Any) -> tuple[pa.Array, pa.Array]:
-    """The ISO code of each caption's most likely language, and its probability (float32), length n.
+def _predict(
+    library: _Library, numbers: dict[str, int], captions: Any
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    found, probabilities = library.predict([text or "" for text in captions.to_pylist()])
+    return (
+        np.array([numbers[one[0]] if len(one) else -1 for one in found], np.int32),
+        np.minimum(np.array([one[0] if len(one) else 0 for one in probabilities], np.float32), 1),
+    )
 
-    A caption must not hold a line feed. An empty one has no language: null.
+
+def labels(model: str | None = None) -> list[str]:
+    """The codes of the languages that a model tells apart: the one in the file `model`, or lid.176.
+
+    Raises
+    ------
+    CurateError
+        Where the file is no such model, or the package that runs it is not installed.
     """
-    model = _model()
+    return _model(model).labels
+
+
+def identify(captions: Any, *, model: str | None = None) -> tuple[pa.Array, pa.Array]:
+    """The code of each caption's most likely language, and its probability (float32), length n.
+
+    A caption must not hold a line feed. An empty one has no language: null. Codes are the model's
+    labels without ``__label__``; lid.176, which is taken without another, has those of ISO 639-1.
+    """
+    found = _model(model)
+    numbers, probabilities = found.predict(captions)
     empty = pc.fill_null(pc.equal(pc.binary_length(captions), 0), True)
-    mask = empty.to_numpy(zero_copy_only=False)
-    labels, probabilities = (pa.array(found, mask=mask) for found in predict(model, captions))
-    return pa.array(model.labels, pa.string()).take(labels), probabilities
+    mask = empty.to_numpy(zero_copy_only=False) | (numbers < 0)
+    languages = pa.array(found.labels, pa.string()).take(pa.array(numbers, mask=mask))
+    return languages, pa.array(probabilities, mask=mask)

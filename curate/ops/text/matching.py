@@ -26,6 +26,12 @@ NO_SPACE_LANGUAGES = frozenset(
     {"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "wuu", "yue", "zh"}
 )
 """Languages written without spaces: those of Meta CLIP 2, and the Chinese ones of fastText."""
+_NO_SPACE_CODES = frozenset(
+    {"bod", "bur", "chi", "cmn", "dzo", "jpn", "khm", "lao", "mya", "tha", "tib", "zho"}
+)
+_NO_SPACE_SCRIPTS = frozenset(
+    {"hani", "hans", "hant", "jpan", "khmr", "laoo", "mymr", "thai", "tibt"}
+)
 
 _NO_SPACE_RANGES = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -44,6 +50,18 @@ _NO_SPACE_RANGES = (
     (0xFF00, 0xFFEF),  # half and full width
     (0x20000, 0x323AF),  # CJK extensions B to H
 )
+
+
+def has_no_spaces(language: str) -> bool:
+    """Whether a language is written without spaces, by its code in any of ISO 639, or by its script.
+
+    >>> [has_no_spaces(x) for x in ("zh", "jpn", "zho_Hans", "zh-TW", "en", "zho_Latn", "eng_Latn")]
+    [True, True, True, True, False, False, False]
+    """
+    code, _, script = language.lower().replace("-", "_").partition("_")
+    if len(script) == 4:
+        return script in _NO_SPACE_SCRIPTS
+    return code in NO_SPACE_LANGUAGES or code in _NO_SPACE_CODES
 
 
 def needs_no_space(character: str) -> bool:
