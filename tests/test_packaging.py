@@ -1,9 +1,11 @@
 """What a user of any supported Python installs: the Makefile's choice, and the versions it pins."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -69,9 +71,56 @@ def test_the_pinned_versions_are_those_that_the_project_asks_for(python: str, ex
             pins[canonicalize_name(pin.name)] = pin
     asked = EXTRAS[extra] if extra else PROJECT["dependencies"]
     for one in map(Requirement, asked):
+        if one.name == PROJECT["name"]:  # other extras of its own
+            assert one.extras <= EXTRAS.keys()
+            continue
         if one.marker is None or one.marker.evaluate({**environment, "extra": extra}):
             (version,) = [x.version for x in pins[canonicalize_name(one.name)].specifier]
             assert one.specifier.contains(version), f"{one}: constraints.txt has {version}"
+
+
+def imported(path: Path) -> dict[str, bool]:
+    """The modules that a file imports or looks up, and whether it does as soon as it is imported."""
+    found: dict[str, bool] = {}
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [str(node.module)]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            known = node.func.id in ("find_spec", "import_module")
+            names = [x.value for x in node.args[:1] if known and isinstance(x, ast.Constant)]
+        for name in names:
+            top = "google.protobuf" if name.startswith("google.") else name.partition(".")[0]
+            if top not in sys.stdlib_module_names and top != "curate":
+                found[top] = found.get(top, False) or node in tree.body
+    return found
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    """At once what the base has; where it is needed, what an extra has."""
+    called = {"google.protobuf": "protobuf", "cv2": "opencv-python-headless", "yaml": "pyyaml",
+              "PIL": "pillow", "faiss": "faiss-cpu", "vl_convert": "vl-convert-python",
+              "grpc": "grpcio", "open_clip": "open-clip-torch", "fasttext": "fasttext-community",
+              "exifread": "exifread-nocycle",
+              "profanity_check": "alt-profanity-check"}  # fmt: skip
+    modules = [(path, imported(path)) for path in sorted((ROOT / "curate").rglob("*.py"))]
+    base = {canonicalize_name(Requirement(x).name) for x in PROJECT["dependencies"]}
+    extra = {
+        canonicalize_name(Requirement(x).name)
+        for name in ("crawls", "languages", "scores")
+        for x in EXTRAS[name]
+    }
+    extra.add("rapidocr-onnxruntime")  # which names an OpenCV that would overwrite the headless one
+    unused = set(base)
+    for path, found in modules:
+        for name, at_once in found.items():
+            package = canonicalize_name(called.get(name, name))
+            assert package in base or (package in extra and not at_once), f"{path}: {name}"
+            unused.discard(package)
+    assert not unused
 
 
 def test_the_supported_pythons_are_said_in_one_way() -> None:

@@ -9,6 +9,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.files import listing
+from curate.pool import crawl
 from curate.pool.pictures import TEXTS, parted, shared_folder, sizes_of
 from curate.pool.rows import (
     KNOWN,
@@ -178,6 +179,13 @@ def _is_told(path: str, pool: PoolFormat) -> bool:
         return bool(form)
     kinds = column_kinds(path, pool=replace(pool, format=form))
     return pool.url in kinds or pool.caption in kinds
+
+
+def check_readers(pool: Pool) -> None:
+    """Raise a CurateError with what to install, if a file of the pool cannot be read without it."""
+    for path, _, form in pool.files:
+        if form in crawl.FORMATS:
+            crawl.check_installed(f"input.paths: {path}: reading {form.upper()} files")
 
 
 def find_inputs(pool: Pool) -> tuple[dict[str, Any], ...]:

@@ -19,7 +19,7 @@ from curate.planning.asked import (
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut, parts_digest, pool_digest
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
-from curate.planning.inputs import find_inputs, find_pool, pool_format
+from curate.planning.inputs import check_readers, find_inputs, find_pool, pool_format
 from curate.planning.pool_columns import with_column_types
 from curate.run import lock
 from curate.run.borrowed import target_options
@@ -82,6 +82,8 @@ def make_plan(config: Config) -> Plan:
         allow_requests(config.download.concurrency)
     assets = check_assets(config)
     found_pool = find_pool(config)
+    if parts_digest(run) is None:  # else the pool was read before
+        check_readers(found_pool)
     inputs = find_inputs(found_pool)
     pool = pool_format(config)
     input_digest = files.digest_of(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from curate.extras import install, require
 from curate.files.texts import decoded
 from curate.files.unpacking import Unpacked
 from curate.pool.candidates import (
@@ -22,6 +23,8 @@ from curate.pool.candidates import (
 )
 from curate.pool.records import CONTENT_BYTES, LostRecords, Record, read_records
 
+FORMATS = ("wat", "warc")
+_PACKAGES = ("warcio", "selectolax")
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -34,6 +37,12 @@ class BrokenRecord:
     problem: str
 
 
+def check_installed(what: str) -> None:
+    """Raise a CurateError with what to install, if packages are missing that reading `what` takes."""
+    for package in _PACKAGES:
+        require(package, by=what, command=install("crawls"))
+
+
 def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
     """The candidates of each page in a WARC or WAT file, packed or not, streaming.
 
@@ -44,6 +53,7 @@ def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
     ValueError
         Where the file itself is broken or ends too early.
     """
+    check_installed("a crawl")
     for record in read_records(Unpacked(file), wanted=lambda record: _reader(record) is not None):
         if isinstance(record, LostRecords):
             yield BrokenRecord(record.number, "", record.problem)

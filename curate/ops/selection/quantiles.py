@@ -73,7 +73,12 @@ def quantiles_of(rules: Iterable[Rule]) -> tuple[Quantile, ...]:
 
 def passes(kind: pa.DataType) -> int:
     """Passes that a column of this type takes."""
-    return _width(np.dtype(kind.to_pandas_dtype())) // DIGIT
+    return _width(_dtype(kind)) // DIGIT
+
+
+def _dtype(kind: pa.DataType) -> np.dtype[Any]:
+    """NumPy's type of numbers in Arrow's; `to_pandas_dtype` imports pandas, which need not be here."""
+    return np.dtype(pa.array([], kind).to_numpy(zero_copy_only=False).dtype)
 
 
 def count_digits(
@@ -156,7 +161,7 @@ def cuts_of(searches: Searches, columns: pa.Schema) -> dict[Group, Cut]:
     found = {}
     for group in order:
         pairs, _, bits = searches[group]
-        kind = np.dtype(columns.field(group[0].column).type.to_pandas_dtype())
+        kind = _dtype(columns.field(group[0].column).type)
         found[group] = Cut(pairs, _value(bits, kind))
     return found
 

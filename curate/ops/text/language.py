@@ -54,7 +54,7 @@ def _shipped() -> _Model:
 
 @lru_cache(maxsize=1)
 def _other(path: str, _written: int) -> _Model:
-    require("fasttext", by=f"the language model {path}", command=install("languages"))
+    require("fasttext", by=f"{path}: it", command=install("languages"))
     import fasttext
 
     try:
