@@ -91,7 +91,7 @@ def imported(path: Path) -> dict[str, bool]:
             names = [str(node.module)]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             known = node.func.id in ("find_spec", "import_module")
-            names = [x.value for x in node.args[:1] if known and isinstance(x, ast.Constant)]
+            names = [str(x.value) for x in node.args[:1] if known and isinstance(x, ast.Constant)]
         for name in names:
             top = "google.protobuf" if name.startswith("google.") else name.partition(".")[0]
             if top not in sys.stdlib_module_names and top != "curate":
@@ -113,7 +113,8 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
         for name in ("crawls", "languages", "scores")
         for x in EXTRAS[name]
     }
-    extra.add("rapidocr-onnxruntime")  # which names an OpenCV that would overwrite the headless one
+    extra.add(canonicalize_name("rapidocr-onnxruntime"))
+    # It names an OpenCV that would overwrite the headless one.
     unused = set(base)
     for path, found in modules:
         for name, at_once in found.items():

@@ -44,7 +44,8 @@ def configuration(folder: Path, **prepare: Any) -> str:
 
 
 def prepared(run: Path) -> list[dict[str, Any]]:
-    return pq.read_table(sorted(run.glob("prepare/*.parquet"))).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(sorted(run.glob("prepare/*.parquet"))).to_pylist()
+    return rows
 
 
 @pytest.fixture(scope="module")

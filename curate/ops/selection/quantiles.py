@@ -78,7 +78,8 @@ def passes(kind: pa.DataType) -> int:
 
 def _dtype(kind: pa.DataType) -> np.dtype[Any]:
     """NumPy's type of numbers in Arrow's; `to_pandas_dtype` imports pandas, which need not be here."""
-    return np.dtype(pa.array([], kind).to_numpy(zero_copy_only=False).dtype)
+    values: NDArray[Any] = pa.array([], kind).to_numpy(zero_copy_only=False)
+    return values.dtype
 
 
 def count_digits(
