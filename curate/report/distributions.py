@@ -171,8 +171,12 @@ def unwanted_languages(table: pa.Table) -> dict[str, int]:
     return _counts(rows["value"])
 
 
+UNKNOWN = "?"
+"""What stands for no language, of a caption in which the model finds no word."""
+
+
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return {row["values"] or "?": row["counts"] for row in pc.value_counts(column).to_pylist()}
+    return {row["values"] or UNKNOWN: row["counts"] for row in pc.value_counts(column).to_pylist()}
 
 
 def images(run: Run, final: Stage, *, has_faces: bool = False) -> Images:

@@ -12,6 +12,7 @@ import yaml
 from curate import files, schema
 from curate.config import Config
 from curate.planning.asked import added_columns
+from curate.report.distributions import UNKNOWN
 from curate.report.facts import Facts
 from curate.report.wording import COLUMNS
 from curate.schema import OF_PARTS, PARQUET_ALONE, Stage, kept_name
@@ -35,6 +36,8 @@ def meaning(name: str, config: Config) -> str:
         return f"score of kind {config.scores[name].kind}"
     if config.score and name in config.score.also:
         return f"cosine similarity of image and caption under {config.score.also[name].model}"
+    if name == "language" and (model := config.prepare.language_model):
+        return f"of the caption, by the fastText model {model.rpartition('/')[2]}"
     kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
     return (COLUMNS | kept).get(name, "")
 
@@ -46,7 +49,14 @@ def front_matter(facts: Facts, *, config: Config, name: str) -> str:
         "license": "other",
         "license_name": "rights-of-the-owners",
         "task_categories": _TASKS,
-        "language": [one.language for one in facts.languages if one.kept],
+        # Hubs know languages by codes of ISO 639, without the script.
+        "language": list(
+            dict.fromkeys(
+                x.language.partition("_")[0]
+                for x in facts.languages
+                if x.kept and x.language != UNKNOWN
+            )
+        ),
         "size_categories": [_size_category(facts.kept)],
         "tags": ["clip", "image-text-pairs", *(["webdataset"] if facts.shards else [])],
     }

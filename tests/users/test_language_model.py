@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.files import shipped
+from curate.config.file import load
+from curate.report.hub import meaning
 from tests.users.runs import document, refused, well
 
-LID = shipped("curate/data/lid.176.ftz")
 ENGLISH = ["a red house by the sea", "the dog runs over the beach", "two boats in the harbour"]
 GERMAN = ["ein rotes Haus am Meer", "der Hund läuft über den Strand", "zwei Boote im Hafen"]
 CHINESE = ["海边的红色房子", "狗在沙滩上跑", "港口里的两艘船"]
@@ -76,6 +76,13 @@ def test_captions_are_in_the_languages_that_the_library_says(ran: Path, model: P
         assert row["language_score"] == pytest.approx(min(probability, 1), rel=1e-6)
     dropped = pq.read_table(ran / "dropped/prepare").to_pylist()
     assert [row["value"] for row in dropped if row["reason"] == "language"] == ["zho_Hans"] * 3
+
+
+def test_the_data_card_says_which_model_it_was(ran: Path) -> None:
+    card = (ran / "report/datacard.md").read_text()
+    config = load(str(ran / "config.yaml"))
+    assert meaning("language", config) == "of the caption, by the fastText model own.bin"
+    assert "language:\n- deu\n- eng\n" in card
 
 
 def test_a_list_of_a_language_without_spaces_matches_inside_words(
