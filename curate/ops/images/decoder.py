@@ -46,7 +46,8 @@ _ROOM = 1 << 20
 class _Pipe:
     """One end of a socket pair on which two processes take turns in sending an object.
 
-    `multiprocessing.connection.Connection` takes 1.6 times as long for what an image needs.
+    With `multiprocessing.connection.Connection` an image of 10 KB takes a tenth more processor time,
+    its decoding included; one of 100 KB no more.
     """
 
     def __init__(self, end: socket.socket) -> None:
