@@ -36,7 +36,7 @@ from curate.commands.terminal import (
 from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.reasons import FETCH_FAILURES
+from curate.reasons import FETCH_FAILURES, TRANSIENT
 from curate.run.borrowed import open_run
 from curate.run.directory import DISTRIBUTION, Run
 from curate.run.lock import locked
@@ -105,8 +105,6 @@ def run(
 
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
-    from curate.web.hosts import TRANSIENT
-
     with one_line_errors():
         if not files.exists(config):
             raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")

@@ -13,16 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from curate import files
+from curate.config import Download
 from curate.errors import CurateError
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
-from curate.reasons import MENDS, RULE_PREFIX
+from curate.reasons import RULE_PREFIX, TRANSIENT
 from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
 from curate.run.directory import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
 from curate.run.journal import grown
 from curate.schema import Stage
-from curate.web.hosts import TRANSIENT
 
 _POLL = 0.5  # seconds
 _QUIET = 30.0  # seconds between two lines
@@ -73,7 +73,8 @@ def _listed(names: Iterable[str]) -> str:
 def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) -> None:
     """One line where settings changed that may mend failures, which stand all the same."""
     dropped = totals(plan.run, Stage.DOWNLOAD)["dropped"]
-    mended = frozenset[str]().union(*(MENDS[name] for name in changed))
+    changes = Download.changes()
+    mended = frozenset[str]().union(*(changes[name].mends for name in changed))
     left = {reason: n for reason, n in dropped.items() if reason in mended}
     if left:
         keys = ", ".join(f"download.{name}" for name in changed)

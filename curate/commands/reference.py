@@ -14,10 +14,9 @@ from pydantic.fields import FieldInfo
 
 from curate import schema
 from curate.config import Config
-from curate.reasons import FETCH_FAILURES, DropReason, ErrorCode
-from curate.report.wording import COLUMNS, REASONS
+from curate.reasons import FETCH_FAILURES, TRANSIENT, DropReason, ErrorCode
+from curate.report.wording import COLUMNS
 from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
-from curate.web.hosts import TRANSIENT
 
 _WIDTH = 96
 _EXAMPLES: dict[str, object] = {
@@ -180,9 +179,9 @@ def reference() -> str:
     ]  # fmt: skip
     for reason in DropReason:
         again = "yes" if reason in TRANSIENT else "`--retry`" if reason in FETCH_FAILURES else ""
-        lines.append(f"| `{reason}` | {REASONS[reason]} | {again} |")
+        lines.append(f"| `{reason}` | {reason.row.sentence} | {again} |")
     lines += ["", "## Why records are dead", "", "| error | meaning |", "|---|---|"]
-    lines += [f"| `{error}` | {REASONS[error]} |" for error in ErrorCode]
+    lines += [f"| `{error}` | {error.row.sentence} |" for error in ErrorCode]
     return "\n".join(lines) + "\n"
 
 

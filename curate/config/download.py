@@ -2,12 +2,14 @@
 
 import ipaddress
 import re
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from curate.config.model import Model, Positive
 from curate.errors import hidden
+from curate.reasons import DropReason
 
 Interpolation = Literal[
     "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"
@@ -23,92 +25,165 @@ _PROXY = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a change of a setting does to the rows that were fetched under another value.
+
+    `stage`: the whole stage comes or goes. `fetch`: all images are fetched again. `judge`: each row is
+    judged anew, and only what cannot be judged is fetched again. `ask`: nothing, as it only says how to
+    ask; failures of kinds that it may mend are asked for again on request.
+    """
+
+    redoes: Literal["stage", "fetch", "judge", "ask"]
+    mends: frozenset[DropReason] = frozenset()
+    if_set: bool = False  # left out of digests at its default: it is younger than runs that stand
+    lists: bool = False  # of files: digests have what is in these
+
+
+_FETCH, _JUDGE = Change("fetch"), Change("judge")
+_LISTS = Change("judge", lists=True)
+_CONNECTS = (DropReason.DNS, DropReason.REFUSED, DropReason.RESET, DropReason.TIMEOUT,
+             DropReason.TLS, DropReason.PROTOCOL)  # fmt: skip
+_BUSY = DropReason.TIMEOUT, DropReason.RESET, DropReason.HTTP_429, DropReason.HTTP_5XX
+
+
+def _ask(*mends: DropReason) -> Change:
+    return Change("ask", mends=frozenset(mends))
+
+
+_WAY, _PACE = _ask(*_CONNECTS, DropReason.FORBIDDEN_ADDRESS), _ask(*_BUSY)
+_WHO = _ask(DropReason.HTTP_403, DropReason.HTTP_429)
+
+
 class Download(Model):
     """Fetching and encoding images."""
 
-    enabled: bool = Field(True, description="false: text stages only, and no shards")
-    timeout: float = Field(
+    enabled: Annotated[bool, Change("stage")] = Field(
+        True, description="false: text stages only, and no shards"
+    )
+    timeout: Annotated[float, _ask(DropReason.TIMEOUT)] = Field(
         30.0, gt=0, description="seconds for one attempt, from the name's look-up to the last byte"
     )
-    retries: int = Field(2, ge=0, description="further attempts after a transient failure")
-    concurrency: Positive = Field(128, description="requests in flight a worker")
-    per_host: Positive = Field(16, description="requests in flight at one host a worker")
-    per_host_rate: float | None = Field(
+    retries: Annotated[int, _ask(*_CONNECTS, *_BUSY)] = Field(
+        2, ge=0, description="further attempts after a transient failure"
+    )
+    concurrency: Annotated[Positive, _PACE] = Field(128, description="requests in flight a worker")
+    per_host: Annotated[Positive, _PACE] = Field(
+        16, description="requests in flight at one host a worker"
+    )
+    per_host_rate: Annotated[float | None, _PACE] = Field(
         None, gt=0, description="requests a second to one host a worker; default: no such limit"
     )
-    max_bytes: Positive = Field(50_000_000, description="largest body, bytes")
-    max_pixels: Positive = Field(89_478_484, description="largest image, pixels")
-    max_pixels_per_byte: float = Field(
+    max_bytes: Annotated[Positive, _JUDGE] = Field(50_000_000, description="largest body, bytes")
+    max_pixels: Annotated[Positive, _JUDGE] = Field(89_478_484, description="largest image, pixels")
+    max_pixels_per_byte: Annotated[float, _JUDGE] = Field(
         1_000, gt=0, description="over it, an image of more than 1,048,576 pixels is a bomb"
     )
-    decode_timeout: float = Field(60.0, gt=0, description="seconds for one image, then it is hung")
-    max_redirects: int = Field(5, ge=0, description="followed for one URL")
-    user_agent: str = Field(
+    decode_timeout: Annotated[float, _ask(DropReason.DECODER_HUNG)] = Field(
+        60.0, gt=0, description="seconds for one image, then it is hung"
+    )
+    max_redirects: Annotated[int, _JUDGE] = Field(5, ge=0, description="followed for one URL")
+    user_agent: Annotated[str, _WHO] = Field(
         "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate-clip)",
         description="what hosts see as the name of this program",
     )
-    contact: str | None = Field(
+    contact: Annotated[str | None, _WHO] = Field(
         None, pattern=r"^[!-'*-~]+$", description="mail or URL of who runs this, for the user agent"
     )
-    opt_out: tuple[str, ...] = Field(
+    opt_out: Annotated[tuple[str, ...], _JUDGE] = Field(
         ("noai", "noimageai", "noindex", "noimageindex", "tdm-reservation"),
         description="X-Robots-Tag directives, and the header tdm-reservation, that drop the image",
     )
-    opt_out_list: str | None = Field(
+    opt_out_list: Annotated[str | None, _LISTS] = Field(
         None,
         description="file of hosts (with their subdomains) and URLs to leave alone, one a line",
     )
-    robots: bool = Field(True, description="ask only for what each host's robots.txt permits")
-    connect_to: dict[str, str] = Field(
+    robots: Annotated[bool, _JUDGE] = Field(
+        True, description="ask only for what each host's robots.txt permits"
+    )
+    connect_to: Annotated[dict[str, str], _WAY] = Field(
         default_factory=dict,
         description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
     )
-    proxy: str | None = Field(
+    proxy: Annotated[str | None, _WAY] = Field(
         None,
         repr=False,
         description="http://USER:PASSWORD@HOST:PORT, where there is no other way out; it then checks"
         " which addresses are dialled. User and password are not written into the run",
     )
-    image_size: Positive | None = Field(
+    image_size: Annotated[Positive | None, _FETCH] = Field(
         None,
         description="pixels, of the side that resize_mode means; default: 256, and images that come"
         " with the pool stay byte for byte as they are, unless another of these is set:"
         " resize_mode, only_if_bigger, upscale_interpolation, downscale_interpolation,"
         " encode_format, encode_quality",
     )
-    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = Field(
+    resize_mode: Annotated[
+        Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"], _FETCH
+    ] = Field(
         "keep_ratio",
         description="keep_ratio: the smaller side becomes image_size; keep_ratio_largest: the larger;"
         " center_crop: a square, cut; border: a square, padded; as in img2dataset",
     )
-    only_if_bigger: bool = Field(True, description="leave smaller images as they are")
-    upscale_interpolation: Interpolation = Field("lanczos", description="where an image grows")
-    downscale_interpolation: Interpolation = Field("area", description="where it shrinks")
-    fast_decode: bool = Field(
+    only_if_bigger: Annotated[bool, _FETCH] = Field(
+        True, description="leave smaller images as they are"
+    )
+    upscale_interpolation: Annotated[Interpolation, _FETCH] = Field(
+        "lanczos", description="where an image grows"
+    )
+    downscale_interpolation: Annotated[Interpolation, _FETCH] = Field(
+        "area", description="where it shrinks"
+    )
+    fast_decode: Annotated[bool, _FETCH] = Field(
         False,
         description="decode JPEGs at a fraction of their size: twice as fast, nearly the same",
     )
-    skip_reencode: bool = Field(
+    skip_reencode: Annotated[bool, _FETCH] = Field(
         False, description="store the file itself where nothing needs to change"
     )
-    disable_all_reencoding: bool = Field(
+    disable_all_reencoding: Annotated[bool, _FETCH] = Field(
         False, description="store each file as it came, EXIF included; decoded for its hash alone"
     )
-    keep_exif: bool = Field(False, description="EXIF tags as JSON in the column `exif`")
-    encode_format: Literal["jpg", "png", "webp"] = Field("jpg", description="of stored images")
-    encode_quality: int = Field(95, ge=0, le=100, description="png: compression level, 0 to 9")
-    faces: Literal["find", "blur"] | None = Field(
+    keep_exif: Annotated[bool, _FETCH] = Field(
+        False, description="EXIF tags as JSON in the column `exif`"
+    )
+    encode_format: Annotated[Literal["jpg", "png", "webp"], _FETCH] = Field(
+        "jpg", description="of stored images"
+    )
+    encode_quality: Annotated[int, _FETCH] = Field(
+        95, ge=0, le=100, description="png: compression level, 0 to 9"
+    )
+    faces: Annotated[Literal["find", "blur"] | None, Change("fetch", if_set=True)] = Field(
         None,
         description="find: their boxes as the column `face_boxes`, their number as `faces`. blur: none"
         " is stored sharp either. A face is found from a 64th of the image's longer side on",
     )
-    perceptual_hash: bool = Field(True, description="compute the PDQ hash of each image")
-    block_lists: tuple[str, ...] = Field(
+    perceptual_hash: Annotated[bool, _FETCH] = Field(
+        True, description="compute the PDQ hash of each image"
+    )
+    block_lists: Annotated[tuple[str, ...], _LISTS] = Field(
         (), description="files of hashes (md5, sha256, PDQ) of images that must not be stored"
     )
-    block_distance: int = Field(
+    block_distance: Annotated[int, _LISTS] = Field(
         31, ge=0, le=31, description="bits between the PDQ hashes of what counts as one picture"
     )
+
+    @classmethod
+    def changes(cls) -> dict[str, Change]:
+        """What a change of each setting does."""
+        marks = {name: field.metadata for name, field in cls.model_fields.items()}
+        return {name: next(x for x in marks[name] if isinstance(x, Change)) for name in marks}
+
+    def digested(self, redoes: Literal["fetch", "judge"]) -> dict[str, Any]:
+        """The settings whose change does that, as digests have them; without those of lists."""
+        fields = type(self).model_fields
+        names = {
+            name
+            for name, change in self.changes().items()
+            if change.redoes == redoes and not change.lists
+            if not change.if_set or getattr(self, name) != fields[name].default
+        }
+        return self.model_dump(include=names)
 
     @property
     def stored_size(self) -> int:

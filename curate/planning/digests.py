@@ -25,13 +25,6 @@ from curate.schema import Stage
 FORMAT = 4
 """Raised when the files that a step writes change, so that older ones are made again."""
 
-_FETCH_KEYS = {"image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
-               "downscale_interpolation", "fast_decode", "skip_reencode", "disable_all_reencoding",
-               "keep_exif", "encode_format", "encode_quality", "perceptual_hash"}  # fmt: skip
-_ASK_KEYS = {"max_bytes", "max_pixels", "max_pixels_per_byte", "max_redirects", "opt_out", "robots"}
-"""What may be stored: rows are judged anew where it changes (`ops.web.review`)."""
-_SCORE_KEYS = {"model", "pretrained", "precision", "batch_size", "compile", "embeddings"}
-
 
 @dataclass(frozen=True)
 class StepDigest:
@@ -65,9 +58,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
         ]
     }  # fmt: skip
     if Stage.DOWNLOAD in stages:
-        fetch = config.download.model_dump(include=_FETCH_KEYS)
-        faces = {"faces": config.download.faces} if config.download.faces else {}
-        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = fetch | faces
+        settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = config.download.digested("fetch")
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
         if against := config.decontaminate:
             own = against.model_dump(exclude={"against", "embedding_similarity"})
@@ -116,7 +107,7 @@ def conditions(config: Config, assets: dict[str, str]) -> dict[str, object]:
     """What else a step's output depends on, though its rows can be used again where it changes."""
     found: dict[str, object] = {}
     if (download := config.download).enabled:
-        asked = download.model_dump(include=_ASK_KEYS)
+        asked = download.digested("judge")
         lists = sorted(files.content_digest(files.absolute(x)) for x in download.block_lists)
         blocked = [lists, download.block_distance] if lists else []
         folder = files.join(Stage.DOWNLOAD, ANNOTATED)
@@ -139,7 +130,7 @@ def score_folder(name: str) -> str:
 def scorer_settings(scorer: Scorer, assets: dict[str, str], *, name: str) -> list[object]:
     """What the scores of a model depend on, whatever they are called."""
     files_of = {key: assets.get(f"{key} {name}") for key in ("model", "pretrained")}
-    return [scorer.model_dump(include=_SCORE_KEYS), files_of]
+    return [scorer.model_dump(include=set(Scorer.model_fields)), files_of]
 
 
 def chain(

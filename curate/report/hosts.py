@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files, schema
-from curate.reasons import SUCCESS, DropReason
+from curate.reasons import SUCCESS, TRANSIENT, DropReason
 from curate.run.directory import ANNOTATED, Run
 from curate.schema import Stage
-from curate.web.hosts import TRANSIENT
 
 MOST = 1 << 18
 """Hosts held; with their outcomes about 200 MB."""
@@ -25,7 +24,7 @@ MOST = 1 << 18
 SHOWN = 20
 """Hosts shown, those with the most pairs."""
 
-ROT = frozenset({DropReason.HTTP_404, DropReason.HTTP_410, DropReason.DNS})
+ROT = frozenset(reason for reason in DropReason if reason.row.gone)
 """Outcomes that say that the link is dead: the image is gone, or its host."""
 
 _HOST = r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#]*@)?(?P<host>\[[^\]/]*\]|[^/:?#]+)"

@@ -12,7 +12,7 @@ from curate import files
 from curate.config import Config
 from curate.ops.selection.quantiles import Cuts, Quantile
 from curate.planning.asked import added_columns, rule_stage
-from curate.reasons import ALONE, ONLY, RULE_PREFIX, DropReason, rule_reason
+from curate.reasons import ALONE, ONLY, reached_rules, rule_reason
 from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
 from curate.report.wording import conditions
@@ -78,16 +78,15 @@ def rules(config: Config, counts: Mapping[Stage, dict[str, Any]]) -> tuple[RuleF
     """The rules in the order in which they apply; `counts` are the totals of the stages that ran."""
     found = []
     for stage, one in counts.items():
-        by_rules = {x: n for x, n in one["dropped"].items() if x.startswith(RULE_PREFIX)}
-        reached = one["kept"] + sum(by_rules.values())
-        if stage is Stage.PREPARE:
-            reached += one["dropped"].get(DropReason.NO_MATCH, 0)
+        left = sum(n for reason, n in one["dropped"].items() if reached_rules(reason))
         for rule in config.select:
             if rule_stage(rule, config) is stage:
-                dropped = by_rules.get(rule_reason(rule.label), 0)
+                dropped = one["dropped"].get(rule_reason(rule.label), 0)
                 alone, only = (int(one["figures"].get(x + rule.label, 0)) for x in (ALONE, ONLY))
                 asks = conditions(rule)
-                found.append(RuleFacts(rule.label, stage, asks, reached, dropped, alone, only))
+                found.append(
+                    RuleFacts(rule.label, stage, asks, one["kept"] + left, dropped, alone, only)
+                )
     return tuple(found)
 
 

@@ -10,16 +10,12 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.planning.asked import added_columns, rules_at
-from curate.reasons import RULE_PREFIX, DropReason
+from curate.reasons import TRANSIENT, reached_rules
 from curate.run.cuts import read_cuts
 from curate.run.directory import TRANSIENT_ROWS, Run
 from curate.schema import DERIVED, Stage
 from curate.stages.prepare import languages_of, measures
 from curate.stages.select import failures, rule_figures
-from curate.web.hosts import TRANSIENT
-
-AFTER_RULES = (str(DropReason.NO_MATCH), str(DropReason.DUPLICATE_MEANING))
-"""Reasons for which a stage drops pairs that have passed its rules."""
 
 
 def recount(run: Run, config: Config, *, stage: Stage, folder: str, reads: str, index: int) -> None:
@@ -108,7 +104,6 @@ def _figures_of_rules(
     return rule_figures(reached, rules, cuts=read_cuts(run, stage))
 
 
-def _reached_rules(ledger: pa.Table) -> pa.ChunkedArray:
+def _reached_rules(ledger: pa.Table) -> pa.Array:
     """Which rows of a ledger were dropped by a rule of the stage, or after its rules."""
-    after = pc.is_in(ledger["reason"], value_set=pa.array(AFTER_RULES, pa.string()))
-    return pc.or_(pc.starts_with(ledger["reason"], RULE_PREFIX), after)
+    return pa.array(map(reached_rules, ledger["reason"].to_pylist()), pa.bool_())

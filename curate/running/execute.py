@@ -16,7 +16,6 @@ from curate.errors import CurateError, DamagedError
 from curate.planning.cutting import check_rows
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
-from curate.reasons import MENDS
 from curate.run import borrowed, revocations
 from curate.run.damage import short_shard, tables_stand, taken_back, whole_files
 from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, totals, versions
@@ -26,6 +25,7 @@ from curate.stages.shards import counts_of
 _OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged)Error: (.*)")
 _GRACE = 5.0
 """Seconds that Beam may take to end after a worker was lost."""
+_ASKS = tuple(name for name, x in Download.changes().items() if x.redoes == "ask")
 _WHILE = re.compile(r" \[while running .*\]$")
 
 
@@ -86,7 +86,7 @@ def report_written(plan: Plan) -> None:
 
 def _reported(plan: Plan) -> str:
     """What the report depends on, beside the files of the steps: not how they were asked for or run."""
-    told: Any = {"beam": True, "out": True, "download": set(MENDS)}
+    told: Any = {"beam": True, "out": True, "download": set(_ASKS)}
     document = plan.config.model_dump(mode="json", exclude=told)
     return files.digest_of({x: y.chain for x, y in plan.digests.items()}, document, versions())
 
@@ -138,7 +138,7 @@ def _new_ways_to_ask(plan: Plan, standing: Standing) -> tuple[str, ...]:
         return found
 
     new = plan.config.download
-    return tuple(name for name in MENDS if asked(name, was) != asked(name, new))
+    return tuple(name for name in _ASKS if asked(name, was) != asked(name, new))
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from curate import files
 from curate.flow import fetch_step, select_step
 from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.plan import Plan
+from curate.reasons import TRANSIENT
 from curate.run.directory import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.running.execute import recorded, run_graph
 from curate.schema import Stage
-from curate.web.hosts import TRANSIENT
 
 _FETCHED = files.join(Stage.DOWNLOAD, ANNOTATED)
 

@@ -28,14 +28,14 @@ from curate.ops.hashing import pair_uids
 from curate.ops.images.decoder import isolated
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
 from curate.pool.stored import Place, read_places
-from curate.reasons import SUCCESS, DropReason
+from curate.reasons import SUCCESS, TRANSIENT, DropReason
 from curate.run.directory import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run, part_name
 from curate.run.journal import Journal
 from curate.run.tar import TarWriter, read_member
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep
 from curate.stages.unwanted import HASHES, NO_LISTS, Gate, Lists
-from curate.web.fetch import ROBOTS_TXT, TRANSIENT, Fetched, FetchPolicy, fetch
+from curate.web.fetch import ROBOTS_TXT, Fetched, FetchPolicy, fetch
 from curate.web.optout import read_list
 from curate.web.review import Review
 

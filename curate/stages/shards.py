@@ -20,7 +20,7 @@ from curate.errors import DamagedError
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.parent import at_work
-from curate.reasons import CONTENT_FAILURES, FETCH_FAILURES, SUCCESS
+from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
 from curate.run.directory import MANIFEST, SIZES, Part, Run
 from curate.run.revocations import rows_of
 from curate.run.tar import TarWriter
@@ -135,7 +135,7 @@ class ShardStep:
             record = self.run.record(Stage.DOWNLOAD, slice_.part) if not slice_.start else None
             failed.update(record.dropped if record else {})
         failed = Counter({reason: n for reason, n in failed.items() if reason in FETCH_FAILURES})
-        resized = sum(n for reason, n in failed.items() if reason in CONTENT_FAILURES)
+        resized = sum(n for reason, n in failed.items() if ROWS[reason].fetch == "content")
         return {
             "failed_to_download": failed.total() - resized, "failed_to_resize": resized,
             "status_dict": {SUCCESS: count, **dict(sorted(failed.items()))},

@@ -22,15 +22,15 @@ from yarl import URL
 
 from curate.files import digest_of
 from curate.machine import allow_requests
-from curate.reasons import DropReason
+from curate.reasons import TRANSIENT, DropReason
 from curate.web import hosts
-from curate.web.hosts import TRANSIENT, Host
+from curate.web.hosts import Host
 from curate.web.names import LookUp, look_up
 from curate.web.optout import read_list, reservation
 from curate.web.robots import ROBOTS, ROBOTS_BYTES, RobotsCache, RobotsRules
 from curate.web.transport import Answer, FetchError, Limit, Transport, untrusted
 
-__all__ = ["TRANSIENT", "FetchPolicy", "Fetched", "fetch", "request_url"]
+__all__ = ["FetchPolicy", "Fetched", "fetch", "request_url"]
 _SHARE = 8
 """So many times the slots are given back until all are: a request by itself costs twice as much."""
 _DRAIN = 1 << 16  # bytes of an error page that are read to keep the connection

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
 
-from curate.reasons import DropReason
+from curate.reasons import TRANSIENT, DropReason
 from curate.web.transport import FetchError
 
 BACKOFF = 0.5
@@ -20,11 +20,6 @@ BACKOFF = 0.5
 LONGEST_WAIT = 30.0
 """Seconds; a Retry-After of more is no invitation to this run."""
 ROUNDS = 3
-TRANSIENT = frozenset(
-    {DropReason.DNS, DropReason.REFUSED, DropReason.RESET, DropReason.TIMEOUT, DropReason.PROTOCOL,
-     DropReason.HTTP_429, DropReason.HTTP_5XX}
-)  # fmt: skip
-"""What another attempt may mend."""
 _HOST_FAILS = TRANSIENT - {DropReason.PROTOCOL, DropReason.HTTP_5XX}
 
 

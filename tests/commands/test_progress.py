@@ -17,9 +17,9 @@ from curate.commands.progress import announce, announce_retry, funnel, summary, 
 from curate.config import Config
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing
+from curate.reasons import TRANSIENT
 from curate.run.directory import PartRecord
 from curate.run.journal import Journal
-from curate.web.hosts import TRANSIENT
 
 
 def planned(tmp_path: Path, **keys: Any) -> Plan:

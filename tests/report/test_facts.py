@@ -7,13 +7,12 @@ import pyarrow as pa
 
 from curate import files
 from curate.config import Config
-from curate.reasons import DropReason, ErrorCode
 from curate.report.distributions import Format, Grid, Language
 from curate.report.duplicates import SizeClass
 from curate.report.entries import HeadEntry, Point
 from curate.report.facts import Check, Facts, StageFacts, collect
 from curate.report.selection import Threshold
-from curate.report.wording import REASONS, conditions, explain
+from curate.report.wording import conditions, explain
 from curate.run.directory import Run
 from curate.schema import Stage
 
@@ -220,10 +219,6 @@ def test_a_long_tail_goes_into_the_last_bar() -> None:
     assert shape.open_ended
     assert shape.edges == tuple(range(11))
     assert shape.before == (20,) * 9 + (21,)
-
-
-def test_every_reason_is_explained() -> None:
-    assert set(REASONS) == {*DropReason, *ErrorCode}
 
 
 def test_rules_are_explained(full_config: Config) -> None:

@@ -8,9 +8,9 @@ import pyarrow as pa
 from curate import files
 from curate.planning.plan import Plan
 from curate.planning.resume import settle
+from curate.reasons import TRANSIENT
 from curate.run.directory import Run
 from curate.running.retry import failures
-from curate.web.hosts import TRANSIENT
 from tests.planning.test_resume import finish, planned, standing, unrecord
 
 FOLDER = "download/annotated"

@@ -13,11 +13,12 @@ import pytest
 from curate import files, schema
 from curate.ops.hashing import pair_uids
 from curate.ops.images.encoder import ImageEncoder
+from curate.reasons import TRANSIENT
 from curate.run.directory import Part, Run
 from curate.run.journal import Journal
 from curate.stages.download import FetchStep, row_keys, uid_of
 from curate.stages.part import TakePart
-from curate.web.fetch import TRANSIENT, FetchPolicy
+from curate.web.fetch import FetchPolicy
 from tests.stages import web as loopback
 from tests.stages.rundir import lay
 from tests.stages.test_download import members, pairs

@@ -28,11 +28,11 @@ from yarl import URL
 from curate.config import Download
 from curate.errors import CurateError
 from curate.ops.images.encoder import ImageEncoder, Refusal
-from curate.reasons import DropReason
+from curate.reasons import TRANSIENT, DropReason
 from curate.web import dialler, hosts, transport
 from curate.web import fetch as fetch_module
 from curate.web.dialler import is_public
-from curate.web.fetch import TRANSIENT, Fetched, FetchPolicy, fetch
+from curate.web.fetch import Fetched, FetchPolicy, fetch
 from curate.web.names import LookUp, look_up
 from curate.web.optout import opted_out
 
