@@ -9,8 +9,6 @@ from typing import Literal
 
 import pyarrow as pa
 
-from curate.errors import CurateError
-
 
 class Stage(StrEnum):
     """The stages, cheapest first."""
@@ -24,103 +22,135 @@ class Stage(StrEnum):
     REPORT = "report"
 
 
+MEANINGS: dict[str, str] = {}
+"""What each column says, in a line: on data cards, in the report and in the reference."""
+
+OF_PARTS, PARQUET_ALONE = set[str](), set[str]()
+"""Columns of the last stage that shards leave out, as they are for its parts alone; and those of the
+shards' parquet files that their JSON files leave out."""
+
+_S, _I, _F = pa.string(), pa.int32(), pa.float32()
 BOXES = pa.list_(pa.field("element", pa.list_(pa.field("element", pa.float64()))))
 """Boxes in an image: left, top, right, bottom of each, as shares of its width and height."""
 
-POOL = pa.schema(
-    [
-        ("url", pa.string()),
-        ("caption", pa.string()),
-        ("uid", pa.string()),  # null where the input has none
-        ("error", pa.string()),  # ErrorCode of a row that could not be read, else null
-        ("detail", pa.string()),  # the file, the place in it and what was wrong there
-        ("file", pa.string()),  # where the image came with the pair: the file that holds its bytes
-        ("offset", pa.int64()),  # of the image inside `file`, bytes
-        ("size", pa.int64()),
-        ("original_width", pa.int32()),  # of the image that it was made of, where the pool says so
-        ("original_height", pa.int32()),
-        ("sha256", pa.string()),  # of the file of that image, hex
-        ("blur_boxes", BOXES),  # what to blur in the image; null where that is not known
-    ]
+
+_FIELDS: dict[str, pa.Field] = {}
+_Column = tuple[str, pa.DataType, str]
+_HiddenColumn = tuple[str, pa.DataType, str, set[str]]
+
+
+def _columns(*columns: str | _Column | _HiddenColumn) -> pa.Schema:
+    """Each column by name, type and meaning where it is first written; after that by its name.
+
+    What it says stands beside the fields, not in their metadata, which would go into the files. The
+    set that may follow is one of columns that the shards' files leave out.
+    """
+    names = [one if isinstance(one, str) else one[0] for one in columns]
+    for one in columns:
+        if not isinstance(one, str):
+            _FIELDS[one[0]], MEANINGS[one[0]] = pa.field(one[0], one[1]), one[2]
+            if len(one) == 4:
+                one[3].add(one[0])
+    return pa.schema([_FIELDS[name] for name in names])
+
+
+POOL = _columns(
+    ("url", _S, "where the image was fetched from"),
+    ("caption", _S, "the cleaned caption"),
+    ("uid", _S, "128-bit hash of URL and caption, 32 hex digits, unless the input brought its own"),
+    ("error", _S, "why the record is dead: one of the errors"),  # null for a row that was read
+    ("detail", _S, "what it was about: a status, a size, a place in a file"),
+    ("file", _S, "file that holds the image that came with the pair"),
+    ("offset", pa.int64(), "of that image inside the file, bytes"),
+    ("size", pa.int64(), "of that image, bytes"),
+    ("original_width", _I, "of the image as fetched, pixels"),
+    ("original_height", _I, "of the image as fetched, pixels"),
+    ("sha256", _S, "of the image as fetched, hex"),
+    (
+        "blur_boxes",
+        BOXES,
+        "what the pool said was to be blurred: left, top, right and bottom of each box",
+    ),
 )
-"""What every reader yields."""
+"""What every reader yields. Sizes and hash are of what the pool's image was made of, where it says."""
 
 CANDIDATES = pa.list_(pa.struct([("source", pa.string()), ("text", pa.string())]))
 """All texts of an image on a page: the column `texts` of the copies that are made of crawls."""
 
-PLACES = pa.schema(
-    [
-        POOL.field(name)
-        for name in ("file", "offset", "size", "original_width", "original_height", "sha256")
-    ]
-)
+PLACES = _columns("file", "offset", "size", "original_width", "original_height", "sha256")
 """Where the images of a part's rows lie, row by row, and what they were made of:
 `places/part-00000.parquet`."""
 
-PREPARE = pa.schema(
-    [
-        ("uid", pa.string()),  # 32 hex digits
-        ("url", pa.string()),
-        ("caption", pa.string()),  # cleaned
-        ("language", pa.string()),  # ISO code of fastText lid.176, top 1
-        ("language_score", pa.float32()),  # its probability, whatever prepare.unsure made of it
-        ("caption_chars", pa.int32()),  # Unicode code points
-        ("caption_words", pa.int32()),  # white-space separated
-        ("matches", pa.list_(pa.field("element", pa.int32()))),  # ascending entry ids
-    ]
-)
+PREPARE = _columns(
+    "uid",
+    "url",
+    "caption",
+    ("language", _S, "of the caption, by fastText lid.176"),
+    ("language_score", _F, "probability of the most likely language, from 0 to 1"),
+    ("caption_chars", _I, "length of the caption in code points"),
+    ("caption_words", _I, "length of the caption in words"),
+    ("matches", pa.list_(pa.field("element", pa.int32())),
+     "entries that occur in the caption: their ids, ascending", PARQUET_ALONE),
+)  # fmt: skip
 
-LISTED = pa.schema([("words_in_list", pa.int32())])  # words of prepare.words_in
+LISTED = _columns(
+    ("words_in_list", _I, "words of the caption that stand in the list of prepare.words_in")
+)
 """What prepare adds where it counts words of a list."""
 
 SIDES = ("original_width", "original_height")
 """Columns of the pool that sizes are of where nothing is fetched."""
 
-SIZED = pa.schema(
-    [
-        *((side, pa.int32()) for side in SIDES),
-        ("smaller_side", pa.int32()),
-        ("aspect", pa.float64()),
-    ]
+SIZED = _columns(
+    *SIDES,
+    ("smaller_side", _I, "of the image as fetched, pixels"),
+    ("aspect", pa.float64(), "larger over smaller side of the image as fetched"),
 )
 """What prepare adds where rules are over sizes and nothing is fetched: those the pool states."""
 
-BOXED = pa.schema([POOL.field("blur_boxes")])
+BOXED = _columns("blur_boxes")
 """What prepare adds where the pool says what to blur."""
 
-FETCHED = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("pair", pa.string()),  # hash of URL and caption: the uid, unless the input brought its own
-        ("outcome", pa.string()),  # `success`, a DropReason or an ErrorCode
-        ("detail", pa.string()),  # what the outcome was about: a status code, a size
-        ("redirects", pa.list_(pa.field("element", pa.string()))),  # URLs that an answer came by
-        ("width", pa.int32()),  # of the stored image, pixels
-        ("height", pa.int32()),
-        ("original_width", pa.int32()),  # of the image that the server sent, pixels
-        ("original_height", pa.int32()),
-        ("smaller_side", pa.int32()),  # of the original
-        ("aspect", pa.float64()),  # larger over smaller side of the original
-        ("image_format", pa.string()),  # of the original, by its content: jpeg, png, webp, ...
-        ("image_bytes", pa.int64()),  # of the original
-        ("sha256", pa.string()),  # of the original, hex
-        ("md5", pa.string()),  # of the original, hex; only where a block list holds MD5s
-        ("phash", pa.string()),  # PDQ of the image, hex; null where it shows too little to tell
-        ("phash_quality", pa.int32()),  # 0 (one colour) to 100
-        ("look", pa.string()),  # its colours in small (ops.images.looks); null without a phash
-        ("exif", pa.string()),  # of the original, JSON; null unless download.keep_exif
-        ("tar_offset", pa.int64()),  # of the stored image inside the part's tar, bytes
-        ("tar_size", pa.int64()),
-        ("stored_sha256", pa.string()),  # of the stored image, hex
-    ]
+OUTCOME = _columns(
+    "uid",
+    ("pair", _S, "hash of URL and caption: the uid, unless the input brought its own"),
+    ("outcome", _S, "`success`, or a drop reason"),
+    "detail",
+    ("redirects", pa.list_(pa.field("element", pa.string())),
+     "URLs that an answer came by after the one asked for, the last being where it stood"),
+)  # fmt: skip
+"""What came of asking for an image."""
+DOWNLOAD = _columns(
+    ("width", _I, "of the stored image, pixels"),
+    ("height", _I, "of the stored image, pixels"),
+    *SIDES,
+    "smaller_side",
+    "aspect",
+    ("image_format", _S, "of the image as fetched, by its content"),
+    ("image_bytes", pa.int64(), "size of the image as fetched"),
+    "sha256",
+    ("md5", _S, "of the image as fetched, hex, where a block list holds MD5s"),
+    (
+        "phash",
+        _S,
+        "perceptual hash (PDQ) of the image, hex; none where it shows too little to tell",
+    ),
+    ("phash_quality", _I, "how much the image shows, for that hash: 0 (one colour) to 100"),
+    ("look", _S, "the image's colours in small, for dedup; later parts do not carry it", OF_PARTS),
+    ("exif", _S, "tags of the image as fetched, JSON, where they were asked for"),
+    ("tar_offset", pa.int64(), "of the stored image inside the part's tar, bytes", OF_PARTS),
+    ("tar_size", pa.int64(), "bytes of the stored image", OF_PARTS),
+    ("stored_sha256", _S, "of the stored image, hex", OF_PARTS),
 )
+FETCHED = pa.schema([*OUTCOME, *DOWNLOAD])
 """Every row that was fetched, whatever came of it: `annotated/download/`."""
 
-_ONLY_FETCHED = ("uid", "pair", "outcome", "detail", "redirects")
-DOWNLOAD = pa.schema([field for field in FETCHED if field.name not in _ONLY_FETCHED])
-
-FACES = pa.schema([("faces", pa.int32()), ("face_boxes", BOXES)])
-"""What the download adds where it looks for faces: boxes in the upright picture, before a crop."""
+FACES = _columns(
+    ("faces", _I, "number of faces that were found in the image"),
+    ("face_boxes", BOXES, "left, top, right and bottom of each face, as shares of the upright image's"
+     " width and height, before a crop or border"),
+)  # fmt: skip
+"""What the download adds where it looks for faces."""
 
 ROW = "_row"
 """The number of a row among those that were scored: a column while a step is at work."""
@@ -128,51 +158,44 @@ ROW = "_row"
 _UP_TO = {"look": Stage.DOWNLOAD}
 """Columns that only the next stage reads, which later parts do not carry."""
 
-OF_PARTS = frozenset({"tar_offset", "tar_size", "stored_sha256", "look"})
-"""Columns of the last stage that are for its parts alone: the shards leave them out."""
-PARQUET_ALONE = frozenset({"matches"})
-"""Columns of the shards' parquet files that their JSON files leave out."""
-
-DEDUP = pa.schema(
-    [
-        ("cluster", pa.string()),  # uid of its first pair; its own where the pair is alone
-        ("cluster_size", pa.int32()),  # pairs in the cluster, this one included
-    ]
+DEDUP = _columns(
+    ("cluster", _S, "uid of the first pair of the cluster of duplicates"),
+    ("cluster_size", _I, "pairs in that cluster"),
 )
 
-OTHER_CAPTIONS = pa.schema([("other_captions", pa.list_(pa.field("element", pa.string())))])
-"""What dedup adds on request: captions of the dropped pairs of the cluster, each once."""
+OTHER_CAPTIONS = _columns(
+    ("other_captions", pa.list_(pa.field("element", pa.string())),
+     "captions of the pairs that were dropped for this one"),
+)  # fmt: skip
+"""What dedup adds on request, each caption once."""
 
-SCORED = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("scored", pa.string()),  # hash of the stored image and the caption that the score is of
-        ("clip_score", pa.float32()),
-    ]
+SCORED = _columns(
+    "uid",
+    ("scored", _S, "hash of the stored image and the caption that the score is of"),
+    ("clip_score", _F, "cosine similarity of image and caption under the scoring model"),
 )
 """Every row that was scored: `annotated/score/`; further scores follow, each in its column.
 
 A score is null where the image could not be decoded.
 """
 
-SCORE = pa.schema([("clip_score", pa.float32())])
+SCORE = _columns("clip_score")
 
-DERIVED = pa.schema(
-    [
-        ("neg_clip_loss", pa.float32()),  # at most 0
-        ("norm_sim", pa.float32()),
-        ("nearest_target", pa.bool_()),
-        ("simcore", pa.int32()),  # the round in which the image was taken, from 1; else null
-        ("evaluation_similarity", pa.float32()),  # cosine to the nearest item of evaluation sets
-    ]
-)
+SIMILARITY, ITEM = "evaluation_similarity", "evaluation_item"
+"""The similarity to evaluation sets, and in the same folder the name of the nearest item."""
+
+DERIVED = _columns(
+    ("neg_clip_loss", _F,
+     "agreement of image and caption beyond that of others in a batch, at most 0"),
+    ("norm_sim", _F, "how near the image is to the target set"),
+    ("nearest_target", pa.bool_(), "whether the image lies in a cluster that the target set lies in"),
+    ("simcore", _I, "round in which SIMCore took the image, from 1; none where it did not"),
+    (SIMILARITY, _F, "cosine of the image to the nearest item of the evaluation sets"),
+)  # fmt: skip
 """What is made of stored embeddings, on request: each in a folder ``annotated/score/COLUMN``.
 
 Null where the image could not be decoded.
 """
-
-SIMILARITY, ITEM = "evaluation_similarity", "evaluation_item"
-"""The similarity, and in the same folder the name of that nearest item."""
 
 SEMANTIC = "semantic_duplicate"
 """Folder and column of the verdicts on semantic duplicates."""
@@ -180,41 +203,39 @@ SEMANTIC = "semantic_duplicate"
 GROUPS = "groups.json"
 """In that folder: how many pairs were compared, and the groups of those that mean the same."""
 
-VERDICT = pa.schema(
-    [
-        ("uid", pa.string()),
-        (SEMANTIC, pa.string()),  # uid of the pair that stays in its place; null where it is none
-        ("semantic_cosine", pa.float32()),  # of the two images, or to the one that led to it
-    ]
+VERDICT = _columns(
+    "uid",
+    (SEMANTIC, _S, "uid of the pair that stays in its place; none where it is no duplicate"),
+    ("semantic_cosine", _F, "of the two images, or to the one that led to it"),
 )
 """``annotated/score/semantic_duplicate``: every row that was scored, whatever the rules said."""
 
-BALANCE = pa.schema([("keep_probability", pa.float64())])
+BALANCE = _columns(
+    ("keep_probability", pa.float64(), "probability with which balancing kept the pair")
+)
 
-WFPP = pa.schema([("word_score", pa.float64())])
+WFPP = _columns(
+    ("word_score", pa.float64(), "how rare the caption's words are in the pool (WFPP), from 0")
+)
 """What the balance adds where it prunes by word frequency."""
 
-LEDGER = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("url", pa.string()),
-        ("caption", pa.string()),
-        ("stage", pa.string()),
-        ("reason", pa.string()),  # DropReason or rule:NAME
-        ("value", pa.string()),  # what the decision rested on: a score, a language, a survivor
-    ]
+FRONT = _columns(
+    ("key", _S, "shard and index in it, zero-padded; the name of the pair's files"),
+    ("status", _S, "`success`, as img2dataset has it for each pair of its shards"),
+    ("error_message", _S, "null, likewise"),
+)
+"""The first columns of the shards' files."""
+
+LEDGER = _columns(
+    "uid",
+    "url",
+    "caption",
+    ("stage", _S, "where the pair left"),
+    ("reason", _S, "a drop reason, or `rule:NAME`"),
+    ("value", _S, "what the decision rested on: a score, a language, the pair that stays"),
 )
 
-DEAD = pa.schema(
-    [
-        ("uid", pa.string()),
-        ("url", pa.string()),
-        ("caption", pa.string()),
-        ("stage", pa.string()),
-        ("error", pa.string()),  # ErrorCode
-        ("detail", pa.string()),
-    ]
-)
+DEAD = _columns("uid", "url", "caption", "stage", "error", "detail")
 
 EMBEDDING = pa.field("embedding", pa.list_(pa.field("element", pa.float16())))
 """What `curate hash` adds where it is given a model: that of the image; null where there is none."""
@@ -229,27 +250,23 @@ EVALUATION = pa.schema(
 )
 """What `curate hash` makes of an evaluation set, an item a row."""
 
-ENTRIES = pa.schema(
-    [
-        ("language", pa.string()),
-        ("entry_id", pa.int32()),
-        ("entry", pa.string()),
-        ("count", pa.int64()),
-        ("probability", pa.float64()),
-        ("kept", pa.int64()),
-    ]
+ENTRIES = _columns(
+    "language",
+    ("entry_id", _I, "line of the entry in its list, from 0, or of its concept"),
+    ("entry", _S, "the entry"),
+    ("count", pa.int64(), "pairs that match it"),
+    ("probability", pa.float64(), "with which each of them is kept for it"),
+    ("kept", pa.int64(), "of these pairs, those in the set"),
 )
 """`entries/entries.parquet`: an entry a row, `kept` counted over the sampled pairs."""
 
-HOSTS = pa.schema(
-    [
-        ("host", pa.string()),
-        ("pairs", pa.int64()),
-        ("fetched", pa.int64()),
-        ("link_rot", pa.float64()),  # share of the pairs: http_404, http_410 or dns
-        ("bytes", pa.int64()),  # of the originals that were fetched
-        ("reasons", pa.map_(pa.string(), pa.int64())),  # of the pairs that were not
-    ]
+HOSTS = _columns(
+    ("host", _S, "of the URL"),
+    ("pairs", pa.int64(), "that were asked of it"),
+    ("fetched", pa.int64(), "of them, those that came"),
+    ("link_rot", pa.float64(), "share that is gone for good: http_404, http_410 or dns"),
+    ("bytes", pa.int64(), "of the originals that came"),
+    ("reasons", pa.map_(pa.string(), pa.int64()), "why the others did not come, pairs by reason"),
 )
 """`report/hosts.parquet`: a host a row, those with the most pairs first."""
 
@@ -270,11 +287,21 @@ Kind = Literal["string", "bool", "int64", "float32", "float64"]
 
 OWN = frozenset(
     name
-    for columns in (POOL, FETCHED, *ADDED.values(), *ON_REQUEST, SCORED, VERDICT, LEDGER, DEAD)
+    for columns in (
+        POOL,
+        FETCHED,
+        *ADDED.values(),
+        *ON_REQUEST,
+        SCORED,
+        VERDICT,
+        FRONT,
+        LEDGER,
+        DEAD,
+    )
     for name in columns.names
-) | {"key", "status", "error_message", "texts", "given", "failure", ROW, ITEM, EMBEDDING.name}
-"""Names of columns that some step writes: a score can have none of them, and a column of the pool that
-has is renamed."""
+) | {"texts", "given", "failure", ROW, ITEM, EMBEDDING.name}
+"""Names of columns that some step writes beside those of the pool: a score can have none of them, and a
+column of the pool that has is renamed."""
 
 
 def kept_name(column: str) -> str:
@@ -330,16 +357,3 @@ def after(
         if upstream is stage:
             break
     return pa.schema(fields)
-
-
-def check(table: pa.Table, schema: pa.Schema, *, where: str) -> pa.Table:
-    """`table` unchanged if its columns are those of `schema`; the difference as an error if not."""
-    if table.schema.remove_metadata().equals(schema):
-        return table
-    found, wanted = set(table.schema.names), set(schema.names)
-    if found == wanted:
-        return table.select(schema.names).cast(schema)
-    raise CurateError(
-        f"{where}: columns {sorted(wanted - found)} are missing and {sorted(found - wanted)} are not"
-        " expected; this part was written by another version: delete it and run again"
-    )

@@ -1,10 +1,9 @@
-"""The columns of each stage and the check at its edges."""
+"""The columns of each stage."""
 
 import pyarrow as pa
 import pytest
 
 from curate import schema
-from curate.errors import CurateError
 from curate.schema import Stage
 
 PREPARED = [
@@ -64,36 +63,3 @@ def test_no_column_is_added_twice() -> None:
 def test_what_download_adds_is_what_was_fetched_without_the_outcome() -> None:
     assert schema.FETCHED.names == ["uid", "pair", "outcome", "detail", "redirects", *DOWNLOADED]
     assert pa.schema([schema.FETCHED.field(name) for name in DOWNLOADED]) == schema.DOWNLOAD
-
-
-def test_a_table_of_the_schema_passes_unchanged() -> None:
-    table = schema.DEDUP.empty_table()
-    assert schema.check(table, schema.DEDUP, where="here") is table
-    noted = table.replace_schema_metadata({"pandas": "{}"})
-    assert schema.check(noted, schema.DEDUP, where="here") is noted
-
-
-def test_order_and_width_of_columns_are_mended() -> None:
-    table = pa.table({"cluster_size": pa.array([1, 2]), "cluster": pa.array(["a", None])})
-    mended = schema.check(table, schema.DEDUP, where="here")
-    assert mended.schema == schema.DEDUP
-    assert mended.to_pylist() == [
-        {"cluster": "a", "cluster_size": 1}, {"cluster": None, "cluster_size": 2},
-    ]  # fmt: skip
-
-
-def test_a_value_that_does_not_fit_is_not_cut_down() -> None:
-    table = pa.table({"cluster": ["a"], "cluster_size": pa.array([2**40])})
-    with pytest.raises(pa.ArrowInvalid, match="not in range"):
-        schema.check(table, schema.DEDUP, where="here")
-
-
-def test_other_columns_are_an_error_that_says_which_and_what_to_do() -> None:
-    table = pa.table({"cluster": ["a"], "size": [1], "also": [2]})
-    with pytest.raises(CurateError) as error:
-        schema.check(table, schema.DEDUP, where="run/dedup/part-00001.parquet")
-    assert str(error.value) == (
-        "run/dedup/part-00001.parquet: columns ['cluster_size'] are missing and"
-        " ['also', 'size'] are not expected; this part was written by another version:"
-        " delete it and run again"
-    )

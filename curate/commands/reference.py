@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from curate import schema
 from curate.config import Config
 from curate.reasons import FETCH_FAILURES, TRANSIENT, DropReason, ErrorCode
-from curate.report.wording import COLUMNS
 from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
 
 _WIDTH = 96
@@ -25,34 +24,6 @@ _EXAMPLES: dict[str, object] = {
     "epsilon": 0.05, "below": 0.5, "language": "en",
 }  # fmt: skip
 """What stands for a key without a default."""
-_OTHERS = {
-    "pair": "hash of URL and caption: the uid, unless the input brought its own",
-    "look": "the image's colours in small, for dedup; later parts do not carry it",
-    "stored_sha256": "of the stored image, hex",
-    "evaluation_similarity": "cosine of the image to the nearest item of the evaluation sets",
-    "outcome": "`success`, or a drop reason",
-    "detail": "what it was about: a status, a size, a place in a file",
-    "redirects": "URLs that an answer came by after the one asked for, the last being where it stood",
-    "tar_offset": "of the stored image inside the part's tar, bytes",
-    "tar_size": "bytes of the stored image",
-    "stage": "where the pair left",
-    "reason": "a drop reason, or `rule:NAME`",
-    "value": "what the decision rested on: a score, a language, the pair that stays",
-    "error": "one of the errors below",
-    "entry_id": "line of the entry in its list, from 0, or of its concept",
-    "entry": "the entry",
-    "count": "pairs that match it",
-    "probability": "with which each of them is kept for it",
-    "kept": "of these pairs, those in the set",
-    "host": "of the URL",
-    "pairs": "that were asked of it",
-    "fetched": "of them, those that came",
-    "link_rot": "share that is gone for good: http_404, http_410 or dns",
-    "bytes": "of the originals that came",
-    "reasons": "why the others did not come, pairs by reason",
-    "status": "`success`, as img2dataset writes it",
-    "error_message": "null, as img2dataset writes it",
-}
 _RULES = """A rule of `select` is over any column of prepare, download, dedup and score but lists. It
 applies at the first of prepare, download and score that runs and after which its columns exist. So a
 `top_fraction` is of the pairs that reach the rules of its stage: of a column of the pool, those with a
@@ -155,12 +126,9 @@ def reference() -> str:
     ):  # fmt: skip
         lines += [f"### {stage}", "", *_columns(columns), ""]
     lines += ["## Other files", ""]
-    fetched = pa.schema(
-        [schema.FETCHED.field(name) for name in ("uid", "outcome", "detail", "redirects")]
-    )
     for path, told, columns in (
         ("annotated/download/part-00000.parquet",
-         "every row that was asked for; with the columns of download", fetched),
+         "every row that was asked for; with the columns of download", schema.OUTCOME),
         ("dropped/STAGE/part-00000.parquet", "the ledger: pairs that were not wanted", schema.LEDGER),
         ("dead/STAGE/part-00000.parquet", "records that could not be handled", schema.DEAD),
         ("entries/entries.parquet", "an entry a row", schema.ENTRIES),
@@ -171,7 +139,7 @@ def reference() -> str:
     lines += [
         "### shards/00000.parquet, and KEY.json in shards/00000.tar", "",
         f"The columns of the last stage (in KEY.json without {names}), and in front of them:", "",
-        *_columns(pa.schema([(x, pa.string()) for x in ("key", "status", "error_message")])), "",
+        *_columns(schema.FRONT), "",
         "## Why pairs are dropped", "",
         "`rule:NAME` is a rule of `select`. *Again*: `--retry-failed` asks again; the others marked"
         " `--retry` only by name.", "",
@@ -190,7 +158,7 @@ def _columns(columns: Iterable[pa.Field]) -> Iterator[str]:
     yield "|---|---|---|"
     for field in columns:
         kind = str(field.type).replace("element: ", "")
-        yield f"| `{field.name}` | {kind} | {COLUMNS.get(field.name) or _OTHERS[field.name]} |"
+        yield f"| `{field.name}` | {kind} | {schema.MEANINGS[field.name]} |"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.flow import build_score
 from curate.planning.asked import enabled_stages
-from curate.planning.assets import check_assets
+from curate.planning.assets import check_assets, check_name
 from curate.planning.digests import chain, conditions, score_folder, step_settings
 from curate.planning.plan import Plan
 from curate.run.directory import Part, Run
@@ -43,6 +43,7 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
     """
     if not re.match(COLUMN_NAME, name):
         raise CurateError(f"--name {name}: expected small letters, digits and _, a letter first")
+    check_name(name, where=f"--name {name}")
     run = Run.at(url)
     again = f"curate run {run.path('config.yaml')}"
     state = run.state()

@@ -50,7 +50,7 @@ def check_assets(config: Config) -> dict[str, str]:
 def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[str, str]:
     """The digest of a head's file, once it is known that what the score needs is there and fits."""
     where = f"scores.{name}"
-    _check_name(name, where=where)
+    check_name(name, where=where)
     if config.score and name in config.score.also:
         raise CurateError(f"{where}: score.also.{name} has that name; give another")
     if further.weights is None:
@@ -75,7 +75,8 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> dict[
     return {f"weights {name}": files.content_digest(url)}
 
 
-def _check_name(name: str, *, where: str) -> None:
+def check_name(name: str, *, where: str) -> None:
+    """Raise where no score can be called `name`, which `where` gives."""
     if name in schema.OWN or name == ANNOTATED:  # scores have folders of their names in there
         raise CurateError(f"{where}: {name} is taken by another column; give another name")
 
@@ -95,7 +96,7 @@ def _check_target(derived: object, *, name: str) -> dict[str, str]:
 def _check_scorer(scorer: Scorer, *, name: str) -> dict[str, str]:
     """The digests of a scorer's files, by ``KEY NAME``."""
     where = f"score.also.{name}" if name else "score"
-    _check_name(name, where=where)
+    check_name(name, where=where)
     digests = {}
     for key in ("model", "pretrained"):
         value = getattr(scorer, key)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from curate.config import Config
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
-from curate.report.hub import front_matter, meaning, shard_columns
+from curate.report.hub import front_matter, shard_columns
 from curate.report.page import number, percent, significant, size, verdict
-from curate.report.wording import STAGES
+from curate.report.wording import STAGES, meaning
 from curate.schema import PARQUET_ALONE, Stage
 
 ROWS = 20

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from curate.config import Config
 from curate.report.facts import Facts
-from curate.report.hub import meaning, shard_columns
+from curate.report.hub import shard_columns
 from curate.report.page import verdict
+from curate.report.wording import meaning
 
 _MEDIA = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp",
           "parquet": "application/x-parquet"}  # fmt: skip

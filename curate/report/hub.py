@@ -14,8 +14,7 @@ from curate.config import Config
 from curate.planning.asked import added_columns
 from curate.report.distributions import UNKNOWN
 from curate.report.facts import Facts
-from curate.report.wording import COLUMNS
-from curate.schema import OF_PARTS, PARQUET_ALONE, Stage, kept_name
+from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
 
 _TASKS = ["zero-shot-image-classification", "image-to-text", "text-to-image"]
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
@@ -26,20 +25,7 @@ def shard_columns(facts: Facts, config: Config) -> pa.Schema:
     """The columns of the shards' parquet files."""
     stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
     after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
-    front = [(name, pa.string()) for name in ("key", "status", "error_message")]
-    return pa.schema([*front, *(field for field in after if field.name not in OF_PARTS)])
-
-
-def meaning(name: str, config: Config) -> str:
-    """What a column says, in a line."""
-    if name in config.scores:
-        return f"score of kind {config.scores[name].kind}"
-    if config.score and name in config.score.also:
-        return f"cosine similarity of image and caption under {config.score.also[name].model}"
-    if name == "language" and (model := config.prepare.language_model):
-        return f"of the caption, by the fastText model {model.rpartition('/')[2]}"
-    kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
-    return (COLUMNS | kept).get(name, "")
+    return pa.schema([*schema.FRONT, *(field for field in after if field.name not in OF_PARTS)])
 
 
 def front_matter(facts: Facts, *, config: Config, name: str) -> str:

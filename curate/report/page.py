@@ -14,7 +14,7 @@ from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
 from curate.report.ledger import Example, Key
-from curate.report.wording import COLUMNS, STAGES, UNDRAWN, alarms, survivor_in_words
+from curate.report.wording import STAGES, UNDRAWN, alarms, meaning, survivor_in_words
 
 LANGUAGES = 40
 """Rows of a table of languages."""
@@ -75,7 +75,7 @@ def render(
         config=dump(config),
         threshold=config.dedup.threshold,
         ngram=config.dedup.ngram,
-        columns=COLUMNS,
+        meanings={one.column: meaning(one.column, config) for one in facts.scores},
         blurred=config.download.faces == "blur",
         ignore_case=config.prepare.ignore_case,
         caption_keeps=config.dedup.caption_keeps,

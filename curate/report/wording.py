@@ -5,7 +5,7 @@ from typing import Any
 
 from curate.config import Config, Rule
 from curate.reasons import ROWS, RULE_PREFIX, rule_reason
-from curate.schema import Stage
+from curate.schema import MEANINGS, Stage, kept_name
 
 STAGES: dict[Stage, str] = {
     Stage.PREPARE: "clean the text, find its language, match it with the entry list",
@@ -23,48 +23,6 @@ POLICIES: dict[str, str] = {
     "caption": "of the pairs with nearly the same caption as many as are asked for",
 }
 """What each policy of dedup keeps."""
-
-COLUMNS = {
-    "key": "shard and index in it, zero-padded; the name of the pair's files",
-    "status": "`success`, as img2dataset has it for each pair of its shards",
-    "error_message": "null, likewise",
-    "uid": "128-bit hash of URL and caption, 32 hex digits, unless the input brought its own",
-    "url": "where the image was fetched from",
-    "caption": "the cleaned caption",
-    "language": "of the caption, by fastText lid.176",
-    "language_score": "probability of the most likely language, from 0 to 1",
-    "caption_chars": "length of the caption in code points",
-    "caption_words": "length of the caption in words",
-    "words_in_list": "words of the caption that stand in the list of prepare.words_in",
-    "width": "of the stored image, pixels",
-    "height": "of the stored image, pixels",
-    "original_width": "of the image as fetched, pixels",
-    "original_height": "of the image as fetched, pixels",
-    "smaller_side": "of the image as fetched, pixels",
-    "aspect": "larger over smaller side of the image as fetched",
-    "image_format": "of the image as fetched, by its content",
-    "image_bytes": "size of the image as fetched",
-    "sha256": "of the image as fetched, hex",
-    "md5": "of the image as fetched, hex, where a block list holds MD5s",
-    "phash": "perceptual hash (PDQ) of the image, hex; none where it shows too little to tell",
-    "phash_quality": "how much the image shows, for that hash: 0 (one colour) to 100",
-    "exif": "tags of the image as fetched, JSON, where they were asked for",
-    "faces": "number of faces that were found in the image",
-    "face_boxes": "left, top, right and bottom of each face, as shares of the upright image's width and"
-    " height, before a crop or border",
-    "blur_boxes": "what the pool said was to be blurred: left, top, right and bottom of each box",
-    "cluster": "uid of the first pair of the cluster of duplicates",
-    "cluster_size": "pairs in that cluster",
-    "matches": "entries that occur in the caption: their ids, ascending",
-    "other_captions": "captions of the pairs that were dropped for this one",
-    "clip_score": "cosine similarity of image and caption under the scoring model",
-    "neg_clip_loss": "agreement of image and caption beyond that of others in a batch, at most 0",
-    "norm_sim": "how near the image is to the target set",
-    "nearest_target": "whether the image lies in a cluster that the target set lies in",
-    "simcore": "round in which SIMCore took the image, from 1; none where it did not",
-    "keep_probability": "probability with which balancing kept the pair",
-    "word_score": "how rare the caption's words are in the pool (WFPP), from 0",
-}
 
 _MOST = 0.9
 """Share of what enters a stage over which one reason is alarming."""
@@ -96,6 +54,18 @@ def alarms(stages: Mapping[str, Mapping[str, Any]], *, config: Config) -> list[s
                     f" {told}" + (f" Remedy: {row.remedy}" if row else "")
                 )
     return found
+
+
+def meaning(name: str, config: Config) -> str:
+    """What a column says, in a line."""
+    if name in config.scores:
+        return f"score of kind {config.scores[name].kind}"
+    if config.score and name in config.score.also:
+        return f"cosine similarity of image and caption under {config.score.also[name].model}"
+    if name == "language" and (model := config.prepare.language_model):
+        return f"of the caption, by the fastText model {model.rpartition('/')[2]}"
+    kept = {kept_name(x): f"`{x}` of the pool" for x in config.input.columns.keep}
+    return kept.get(name) or MEANINGS[name]
 
 
 def explain(reason: str, *, config: Config) -> str:

@@ -24,7 +24,7 @@ from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
 from curate.run.directory import MANIFEST, SIZES, Part, Run
 from curate.run.revocations import rows_of
 from curate.run.tar import TarWriter
-from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
+from curate.schema import FRONT, OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.download import read_images
 
 _SHARD_DIGITS = 5
@@ -287,9 +287,8 @@ def _typed(table: pa.Table) -> pa.Table:
 def _with_status(table: pa.Table, keys: list[str]) -> pa.Table:
     """The table with the columns that img2dataset's users expect in front."""
     n = len(table)
-    table = table.add_column(0, "key", pa.array(keys, pa.string()))
-    table = table.add_column(1, "status", pa.array([SUCCESS] * n, pa.string()))
-    return table.add_column(2, "error_message", pa.nulls(n, pa.string()))
+    front = pa.table([keys, [SUCCESS] * n, [None] * n], schema=FRONT)
+    return pa.table([*front.columns, *table.columns], schema=pa.schema([*FRONT, *table.schema]))
 
 
 def _write(shard: Shard, *, step: ShardStep) -> ShardRecord:
