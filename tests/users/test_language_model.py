@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.config.file import load
-from curate.report.hub import meaning
+from curate.report.wording import meaning
 from tests.users.runs import document, refused, well
 
 ENGLISH = ["a red house by the sea", "the dog runs over the beach", "two boats in the harbour"]
