@@ -26,6 +26,7 @@ from curate.commands.terminal import (
     Workers,
     beam_options,
     check_seen_by_workers,
+    named_in,
     one_line_errors,
     out_console,
     reporting,
@@ -112,7 +113,7 @@ def run(
         if out is None and not any(one.startswith("out=") for one in set_ or ()):
             _check_still_there(config, settings)
         settings = with_engine(settings, workers=workers, context=context)
-        check_seen_by_workers(settings)
+        check_seen_by_workers(settings.beam, named_in(settings))
         again = frozenset(TRANSIENT if retry_failed else ()) | _reasons(retry)
         if again and not settings.download.enabled:
             option = "--retry-failed" if retry_failed else "--retry"

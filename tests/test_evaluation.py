@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from curate import files, schema
 from curate.cli import app
-from curate.config import Config, Scorer
+from curate.config import Config, Decontaminate, Scorer
 from curate.config.file import load
+from curate.config.paths import Named, paths_in
 from curate.errors import CurateError
 from curate.evaluation import Embedder, hash_sets
 from curate.ops.images.encoder import ImageEncoder, StoredImage
@@ -27,7 +28,7 @@ from curate.ops.selection.contamination import (
     read_embeddings,
     read_evaluation,
 )
-from curate.planning.assets import check_evaluations, embedding_model
+from curate.planning.assets import content_digests, embedding_model
 from curate.run.directory import Run
 from curate.schema import Stage
 from curate.stages.select import Select, SelectDownload
@@ -35,6 +36,11 @@ from curate.stages.unwanted import Evaluations
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
 
 IMAGES = sorted(Path(files.shipped("pipelines/demo/pool/images")).iterdir())[:40]
+
+
+def named(path: str) -> tuple[Named, ...]:
+    """The key that names the file of hashes at `path`."""
+    return paths_in(Decontaminate(against=(path,)), under="decontaminate")
 
 
 def hashed(tmp_path: Path, *sets: str) -> tuple[str, str]:
@@ -144,9 +150,9 @@ def test_what_cannot_be_a_set_is_named(tmp_path: Path) -> None:
             hash_sets((str(tmp_path / name),), out=str(tmp_path / "out.parquet"))
     assert CliRunner().invoke(app, ["hash", out, "--out", "x.txt"]).exit_code == 1
     with pytest.raises(CurateError, match=r"x\.parquet: not a file of hashes; make it with"):
-        check_evaluations((out,))
+        content_digests(named(out))
     with pytest.raises(CurateError, match=r"gone: no such file; make it with: curate hash SET"):
-        check_evaluations((str(tmp_path / "gone"),))
+        content_digests(named(str(tmp_path / "gone")))
 
 
 @pytest.mark.parametrize("download", [{"enabled": False}, {"perceptual_hash": False}])

@@ -13,6 +13,7 @@ from curate.commands.terminal import (
     Force,
     Workers,
     beam_options,
+    check_seen_by_workers,
     one_line_errors,
     out_console,
     reporting,
@@ -58,12 +59,16 @@ def rebalance(
         held.enter_context(locked(root, shared=True))
         held.enter_context(locked(out))
         source = rebalancing.open_source(run_directory)
+        engine = with_engine(source.config, workers=workers, context=context).beam
+        lists = source.config.prepare.metadata.items()
+        named = [("RUN", source.run.root), ("--out", out)]
+        check_seen_by_workers(engine, [*named, *((f"prepare.metadata.{x}", y) for x, y in lists)])
         balance = rebalancing.target(t=t, p=p, size=size, reference=reference or source.reference)
         planned = rebalancing.make_plan(
             source,
             balance=balance,
             out=out,
-            beam=with_engine(source.config, workers=workers, context=context).beam,
+            beam=engine,
         )
         run_plan(planned, options=beam_options(context), started=started, force=force)
 

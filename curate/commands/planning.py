@@ -14,6 +14,7 @@ from curate.commands.terminal import (
     Workers,
     beam_options,
     check_seen_by_workers,
+    named_in,
     one_line_errors,
     out_console,
     run_plan,
@@ -53,7 +54,7 @@ def plan(
             workers=workers,
             context=context,
         )
-        check_seen_by_workers(whole)
+        check_seen_by_workers(whole.beam, named_in(whole))
         if not whole.out:
             raise CurateError("no output folder: give --out RUN or the key `out`")
         wanted, left_out = text_alone(with_column_types(whole))

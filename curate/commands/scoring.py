@@ -8,6 +8,7 @@ from curate.commands.terminal import (
     BEAM_OPTIONS,
     Workers,
     beam_options,
+    check_seen_by_workers,
     debugging,
     one_line_errors,
     out_console,
@@ -42,6 +43,7 @@ def score(
     from curate.commands import progress
     from curate.config import Scorer
     from curate.config import file as config_file
+    from curate.config.paths import paths_in
     from curate.finished import rescore
     from curate.planning.resume import Standing
 
@@ -50,6 +52,8 @@ def score(
         scorer = Scorer(model=model, pretrained=pretrained, embeddings=embeddings)
         settings = config_file.load(Run.at(run_directory).path("config.yaml"))
         engine = with_engine(settings, workers=workers, context=context).beam
+        of_model = [(f"--{one.key}", one.path) for one in paths_in(scorer)]
+        check_seen_by_workers(engine, [("RUN", run_directory), *of_model])
         plan = rescore.make_plan(run_directory, scorer, name=name, beam=engine)
         n, rows = len(plan.parts), sum(part.rows for part in plan.parts)
         out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: score {name}")

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +13,10 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from curate import files
 from curate.commands.process import fill_streams, open_stream, status
-from curate.config import Config
+from curate.config import Beam, Config
+from curate.config.paths import paths_in
 from curate.errors import CurateError, DamagedError, hidden
 from curate.files.stores import told
 from curate.machine import faults_named
@@ -127,29 +129,40 @@ def this_command() -> str:
 def with_engine(config: Config, *, workers: int | None, context: typer.Context) -> Config:
     """`config` with the workers and, from what follows ``--``, the runner that were asked for."""
     chosen: dict[str, object] = {}
+    options = [*config.beam.options, *beam_options(context)]
     if workers is not None:
         if workers < 1:
             raise CurateError(f"--workers {workers}: expected 1 or more")
         chosen["workers"] = workers
-    for option in beam_options(context):
-        if option.startswith("--runner="):
-            chosen["runner"] = option.split("=", 1)[1]
+    for option, following in zip(options, [*options[1:], ""], strict=False):
+        name, _, value = option.partition("=")
+        if name == "--runner":
+            chosen["runner"] = value or following
     return config.model_copy(update={"beam": config.beam.model_copy(update=chosen)})
 
 
-def check_seen_by_workers(config: Config) -> None:
-    """Raise where a run on Dataflow names a file of this machine, which its workers cannot see."""
-    if config.beam.runner != "DataflowRunner":
+def check_seen_by_workers(engine: Beam, named: Iterable[tuple[str, str]]) -> None:
+    """Raise where a run on Dataflow names a file of this machine, which its workers cannot see.
+
+    `named` are keys or options with their paths. Workers of other engines may share disks with this
+    machine.
+    """
+    if engine.runner.rpartition(".")[2].lower() not in ("dataflow", "dataflowrunner"):
         return
-    named = {"--out": [config.out or ""], "input.paths": config.input.paths,
-             **{f"prepare.metadata.{x}": [y] for x, y in config.prepare.metadata.items()}}  # fmt: skip
-    for key, paths in named.items():
-        for path in paths:
-            if path and "://" not in path:
-                raise CurateError(
-                    f"{key} {path}: Dataflow's workers cannot see the files of this machine;"
-                    " give a gs:// URL"
-                )
+    for key, path in named:
+        if files.is_here_alone(path):
+            raise CurateError(
+                f"{key} {path}: Dataflow's workers cannot see the files of this machine;"
+                " give a gs:// URL"
+            )
+
+
+def named_in(config: Config) -> list[tuple[str, str]]:
+    """The keys of `config` that name files which workers open, and the paths that they give."""
+    named = [
+        (one.key, one.path) for one in paths_in(config) if one.mark.travels and one.key != "out"
+    ]
+    return [*([("--out", config.out)] if config.out else []), *named]
 
 
 def beam_options(context: typer.Context) -> list[str]:

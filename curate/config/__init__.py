@@ -11,6 +11,7 @@ from curate.config.balance import Balance, Wfpp
 from curate.config.download import Download
 from curate.config.duplicates import Decontaminate, Dedup, SemDedup
 from curate.config.model import COLUMN_NAME, ImportName, Model, Positive
+from curate.config.paths import CodePath, PlacePath, is_file_name
 from curate.config.pool import Columns, Input, Prepare, Unsure
 from curate.config.rule import Rule
 from curate.config.scoring import (
@@ -21,7 +22,6 @@ from curate.config.scoring import (
     Score,
     Scorer,
     SimCore,
-    is_file_name,
 )
 from curate.schema import kept_name
 
@@ -69,7 +69,7 @@ class Beam(Model):
     runner: str = Field(LOCAL_RUNNER, description="name of a Beam runner; this one is local")
     workers: Positive = Field(1, description="local worker processes")
     options: tuple[str, ...] = Field((), description="further Beam options, as on a command line")
-    python_path: tuple[str, ...] = Field(
+    python_path: tuple[CodePath, ...] = Field(
         (),
         description="folders that modules of your own are imported from, after Python's own path and"
         " beside the folder of this file",
@@ -80,7 +80,7 @@ class Config(Model):
     """A whole run."""
 
     input: Input
-    out: str | None = Field(None, description="the run directory, any fsspec URL")
+    out: PlacePath | None = Field(None, description="the run directory, any fsspec URL")
     seed: int = Field(0, description="of the balancing's chance")
     part_rows: Positive = Field(
         10_000, le=1_000_000, description="pairs a part, the unit of work and of resume"

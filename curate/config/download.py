@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from curate.config.model import Model, Positive
+from curate.config.paths import FilePath
 from curate.errors import hidden
 from curate.reasons import DropReason
 
@@ -94,7 +95,7 @@ class Download(Model):
         ("noai", "noimageai", "noindex", "noimageindex", "tdm-reservation"),
         description="X-Robots-Tag directives, and the header tdm-reservation, that drop the image",
     )
-    opt_out_list: Annotated[str | None, _LISTS] = Field(
+    opt_out_list: Annotated[FilePath | None, _LISTS] = Field(
         None,
         description="file of hosts (with their subdomains) and URLs to leave alone, one a line",
     )
@@ -161,7 +162,7 @@ class Download(Model):
     perceptual_hash: Annotated[bool, _FETCH] = Field(
         True, description="compute the PDQ hash of each image"
     )
-    block_lists: Annotated[tuple[str, ...], _LISTS] = Field(
+    block_lists: Annotated[tuple[FilePath, ...], _LISTS] = Field(
         (), description="files of hashes (md5, sha256, PDQ) of images that must not be stored"
     )
     block_distance: Annotated[int, _LISTS] = Field(

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator
 
 from curate.config.model import Fraction, Model, Positive
+from curate.config.paths import FilePath
 
 Policy = Literal["url", "image", "pair", "caption"]
 _POLICIES = get_args(Policy)
@@ -91,7 +92,7 @@ class Dedup(Model):
 class Decontaminate(Model):
     """Drops pairs that are in an evaluation set, before the image rules."""
 
-    against: tuple[str, ...] = Field(
+    against: tuple[FilePath, ...] = Field(
         min_length=1, description="files of hashes that `curate hash` made of the sets"
     )
     image_distance: int = Field(

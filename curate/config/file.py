@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from curate import files
-from curate.config import Config, Model, Scorer, is_file_name
+from curate.config import Config, paths
 from curate.errors import CurateError
 from curate.files.texts import read_text
 from curate.imported import folders_used, look_in
@@ -149,60 +149,11 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
 
 
 def absolute(config: Config) -> Config:
-    """The same with absolute paths: workers, and who repeats the run, stand in other folders."""
-    pool = config.input.model_copy(update={"paths": tuple(map(files.absolute, config.input.paths))})
-    lists = {x: files.absolute(path) for x, path in config.prepare.metadata.items()}
-    opt_outs = config.download.opt_out_list
-    words, uids = config.prepare.words_in, config.prepare.uids_in
-    model = config.prepare.language_model
-    blocked = tuple(map(files.absolute, config.download.block_lists))
-    code = tuple(dict.fromkeys((*map(files.absolute, config.beam.python_path), *folders_used())))
-    update: dict[str, object] = {
-        "input": pool,
-        "out": files.absolute(config.out) if config.out else None,
-        "beam": config.beam.model_copy(update={"python_path": code}),
-        "prepare": config.prepare.model_copy(
-            update={
-                "metadata": lists,
-                "language_model": files.absolute(model) if model else None,
-                "words_in": files.absolute(words) if words else None,
-                "uids_in": files.absolute(uids) if uids else None,
-            }
-        ),
-        "download": config.download.model_copy(
-            update={
-                "opt_out_list": files.absolute(opt_outs) if opt_outs else None,
-                "block_lists": blocked,
-            }
-        ),
-    }
-    if (sets := config.decontaminate) is not None:
-        against = tuple(map(files.absolute, sets.against))
-        update["decontaminate"] = sets.model_copy(update={"against": against})
-    if config.score is not None:
-        also = {name: _absolute_scorer(scorer) for name, scorer in config.score.also.items()}
-        derived = {name: _absolute_target(one) for name, one in config.score.derived.items()}
-        score = _absolute_scorer(config.score)
-        update["score"] = score.model_copy(update={"also": also, **derived})
-    update["scores"] = {
-        name: further.model_copy(update={"weights": files.absolute(further.weights)})
-        if further.weights
-        else further
-        for name, further in config.scores.items()
-    }
-    return config.model_copy(update=update)
-
-
-def _absolute_scorer(scorer: Scorer) -> Scorer:
-    names = {"model": scorer.model, "pretrained": scorer.pretrained}
-    found = {key: files.absolute(name) for key, name in names.items() if is_file_name(name)}
-    return scorer.model_copy(update=found)
-
-
-def _absolute_target(derived: Model) -> Model:
-    if (target := getattr(derived, "target", None)) is None:
-        return derived
-    return derived.model_copy(update={"target": files.absolute(target)})
+    """The same with absolute paths, and with the folders that users' code was imported from."""
+    found = paths.absolute(config)
+    code = tuple(dict.fromkeys((*found.beam.python_path, *folders_used())))
+    beam = found.beam.model_copy(update={"python_path": code})
+    return found.model_copy(update={"beam": beam})
 
 
 def _branch(parent: dict[str, Any], key: str) -> dict[str, Any]:

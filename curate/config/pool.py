@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from curate.config.model import Fraction, Model
+from curate.config.paths import FilePath, PlacePath
 from curate.schema import Kind
 
 Column = str | Annotated[int, Field(strict=True, ge=1)]
@@ -72,7 +73,7 @@ class Columns(Model):
 class Input(Model):
     """The pool."""
 
-    paths: tuple[str, ...] = Field(
+    paths: tuple[PlacePath, ...] = Field(
         min_length=1,
         description="files, folders, globs or ranges as in shards/{00000..00010}.tar, read in this"
         " order, and by name within each; a file that several of them match is read once, at the first."
@@ -89,7 +90,7 @@ class Input(Model):
         " there are no tables",
     )  # fmt: skip
     columns: Columns = Columns()
-    image_folders: tuple[str, ...] = Field(
+    image_folders: tuple[PlacePath, ...] = Field(
         (),
         description="folders that images named in columns.image may be read from, beside that of the"
         " file that names them; links and .. lead nowhere else",
@@ -121,7 +122,7 @@ class Prepare(Model):
     languages: tuple[str, ...] | None = Field(
         None, description="keep captions in these (ISO codes); default: those with metadata, or all"
     )
-    language_model: str | None = Field(
+    language_model: FilePath | None = Field(
         None,
         description="fastText classifier (.bin or .ftz) with a label __label__CODE for each language,"
         " whose codes languages and metadata then name; needs the extra `languages`. Default: lid.176",
@@ -129,7 +130,7 @@ class Prepare(Model):
     unsure: Unsure | None = Field(
         None, description="keep captions in a language, though the model takes them for another"
     )
-    metadata: dict[str, str] = Field(
+    metadata: dict[str, FilePath] = Field(
         default_factory=dict,
         description="entry list of each language: one entry a line, or a JSON array",
     )
@@ -137,10 +138,10 @@ class Prepare(Model):
         False,
         description="match entries whatever their case; MetaCLIP's matching is case-sensitive",
     )
-    words_in: str | None = Field(
+    words_in: FilePath | None = Field(
         None, description="words to count in captions as words_in_list, one a line, lower case"
     )
-    uids_in: str | None = Field(
+    uids_in: FilePath | None = Field(
         None,
         description="DataComp subset file (.npy of u8,u8, sorted): keep the pairs whose uids it has",
     )

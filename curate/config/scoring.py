@@ -1,17 +1,20 @@
 """Settings of the scores: models of image and text, what is made of their embeddings, others."""
 
-from typing import Annotated, Literal, TypeGuard
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from curate.config.model import COLUMN_NAME, Fraction, Model, Positive
+from curate.config.paths import FileOrName, FilePath, FilesPath
 
 
 class Scorer(Model):
     """An open_clip model and how it is run."""
 
-    model: str = Field(description="open_clip name, hf-hub: id, or the path of a model config")
-    pretrained: str | None = Field(None, description="open_clip tag or path of a checkpoint")
+    model: FileOrName = Field(
+        description="open_clip name, hf-hub: id, or the path of a model config"
+    )
+    pretrained: FileOrName | None = Field(None, description="open_clip tag or path of a checkpoint")
     batch_size: Positive | None = Field(
         None, description="pairs in one forward pass; default: 16 on a CPU, 256 on a GPU"
     )
@@ -35,7 +38,7 @@ class NegClipLoss(Model):
 class NormSim(Model):
     """The column `norm_sim`: how near the image is to a target set."""
 
-    target: str = Field(
+    target: FilesPath = Field(
         description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
         " another run's annotated/score"
     )
@@ -47,7 +50,7 @@ class NormSim(Model):
 class NearestTarget(Model):
     """The column `nearest_target`: whether the image lies in a cluster that a target set lies in."""
 
-    target: str = Field(description="image embeddings, as for norm_sim")
+    target: FilesPath = Field(description="image embeddings, as for norm_sim")
     clusters: Positive = Field(100_000, description="centroids of the pool's images, at most")
     sample: Positive = Field(
         4_000_000, description="images that the centroids are found from, about; held by one worker"
@@ -60,7 +63,7 @@ class SimCore(Model):
     Each round takes the nearest image that is left to each centroid of the target set.
     """
 
-    target: str = Field(description="image embeddings, as for norm_sim")
+    target: FilesPath = Field(description="image embeddings, as for norm_sim")
     keep: Positive = Field(description="images to take; one worker holds so many for each centroid")
     clusters: Positive = Field(100, description="centroids of the target set, at most")
     tau: Fraction | None = Field(
@@ -121,7 +124,7 @@ class FurtherScore(Model):
     parser: str | None = Field(
         None, description="spaCy package for relations and actions; default: en_core_web_sm"
     )
-    weights: str | None = Field(
+    weights: FilePath | None = Field(
         None, description="file of a head's linear layers: .pt, .pth, .safetensors or .npy"
     )
     activation: Literal["none", "relu"] = Field(
@@ -137,10 +140,3 @@ class FurtherScore(Model):
         if self.parser is not None and self.kind not in ("relations", "actions"):
             raise ValueError(f"`parser` is of relations and actions, not of {self.kind}")
         return self
-
-
-def is_file_name(name: str | None) -> TypeGuard[str]:
-    """Whether a model or checkpoint is given as a file, not by its name at open_clip or a hub."""
-    if not name or name.startswith("hf-hub:"):
-        return False
-    return "/" in name or name.endswith((".json", ".pt", ".safetensors"))

@@ -30,6 +30,7 @@ from curate.files.places import SHIPPED as SHIPPED
 from curate.files.places import absolute as absolute
 from curate.files.places import exists as exists
 from curate.files.places import file_system as file_system
+from curate.files.places import is_here_alone as is_here_alone
 from curate.files.places import is_local as is_local
 from curate.files.places import join as join
 from curate.files.places import local_path as local_path

@@ -64,6 +64,18 @@ def local_path(url: str) -> str | None:
     return str(path) if is_local(fs) else None
 
 
+def is_here_alone(url: str) -> bool:
+    """Whether no other machine can open `url`, by its protocol; those in the wheel are everywhere.
+
+    >>> [is_here_alone(x) for x in ("a.txt", "file:///a", "zip://a.txt::/b.zip")]
+    [True, True, True]
+    >>> [is_here_alone(x) for x in ("gs://b/a", "shipped://a", "zip://a.txt::s3://b/c.zip")]
+    [False, False, False]
+    """
+    protocol, has_one, _ = url.rpartition("::")[2].partition("://")
+    return not has_one or protocol in ("file", "local", "memory")
+
+
 def exists(url: str) -> bool:
     """Whether a file or folder stands at `url`."""
     with told(url):

@@ -13,7 +13,7 @@ from curate.config import Balance, Beam, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.planning.asked import enabled_stages
-from curate.planning.assets import check_metadata
+from curate.planning.assets import check_texts
 from curate.planning.digests import chain, step_settings
 from curate.planning.plan import Plan
 from curate.run import borrowed, lock
@@ -69,7 +69,7 @@ def open_source(url: str) -> Source:
             f"{url}: of {state['parts']} parts, {len(records)} stand after {reads} under"
             f" {len(digests)} settings; go on with it first: curate run {run.path('config.yaml')}"
         )
-    prepare = chain(step_settings(config, check_metadata(config)), start="")[Stage.PREPARE]
+    prepare = chain(step_settings(config, check_texts(config)), start="")[Stage.PREPARE]
     if any(record.own != prepare.own for _, record in run.records(Stage.PREPARE)):
         raise CurateError(
             f"{url}: an entry list has changed since its captions were matched with"

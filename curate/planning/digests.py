@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from curate import files, schema
 from curate.config import Config, Scorer
+from curate.config.paths import with_paths
 from curate.planning.asked import (
     clip_model,
     derived_of,
@@ -18,7 +19,6 @@ from curate.planning.asked import (
     runs_model,
     sized_by_pool,
 )
-from curate.planning.assets import EVALUATION_KEY
 from curate.run.directory import ANNOTATED
 from curate.schema import Stage
 
@@ -35,24 +35,33 @@ class StepDigest:
 
 
 def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
-    """What the output of each step depends on, by its folder, in flow order."""
+    """What the output of each step depends on, by its folder, in flow order.
+
+    `assets` are digests of files by their paths (`assets.content_digests`).
+    """
     stages = enabled_stages(config)
 
     def rules(stage: Stage) -> list[object]:
-        return [
-            rule.model_dump(by_alias=True, exclude_none=True) for rule in rules_at(stage, config)
+        by_content = [
+            with_paths(rule, lambda one: assets.get(one.path, ""))
+            for rule in rules_at(stage, config)
         ]
+        return [rule.model_dump(by_alias=True, exclude_none=True) for rule in by_content]
 
-    sets = sorted(digest for x, digest in assets.items() if x.startswith(EVALUATION_KEY))
-    metadata = {x: digest for x, digest in assets.items() if x in config.prepare.metadata}
-    words = assets.get("words_in")
-    unsure = config.prepare.unsure
+    def content(path: str | None) -> str | None:
+        return assets.get(path) if path else None
+
+    against = config.decontaminate
+    sets = sorted(assets.get(path, "") for path in set(against.against if against else ()))
+    metadata = {x: content(path) for x, path in sorted(config.prepare.metadata.items())}
+    uids, words = content(config.prepare.uids_in), content(config.prepare.words_in)
+    unsure, lid = config.prepare.unsure, content(config.prepare.language_model)
     settings: dict[str, object] = {
         Stage.PREPARE: [
             config.prepare.languages, metadata, words, rules(Stage.PREPARE),
             config.input.columns.kept, unsure and unsure.model_dump(),
-            *([assets["uids_in"]] if "uids_in" in assets else ()),
-            *(["model", assets["language_model"]] if "language_model" in assets else ()),
+            *([uids] if uids else ()),
+            *(["model", lid] if lid else ()),
             *(["ignore_case"] if config.prepare.ignore_case else ()),
             *(["sized"] if sized_by_pool(config) else ()),
         ]
@@ -60,7 +69,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
     if Stage.DOWNLOAD in stages:
         settings[files.join(Stage.DOWNLOAD, ANNOTATED)] = config.download.digested("fetch")
         settings[Stage.DOWNLOAD] = rules(Stage.DOWNLOAD)
-        if against := config.decontaminate:
+        if against:
             own = against.model_dump(exclude={"against", "embedding_similarity"})
             settings[Stage.DOWNLOAD] = [rules(Stage.DOWNLOAD), own, sets]
     if Stage.DEDUP in stages:
@@ -69,14 +78,12 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
         for name, further in measured(config).items():
             model = config.score if further.kind == "masked_clip" else None
             with_model = (
-                [scorer_settings(model, assets, name="")[1:], asdict(clip_model(model))]
-                if model
-                else []
+                [scorer_settings(model, assets)[1:], asdict(clip_model(model))] if model else []
             )
             settings[score_folder(name)] = [further.model_dump(), with_model]
         scorers = config.score.scorers if config.score and runs_model(config) else {}
         for name, scorer in scorers.items():
-            settings[score_folder(name)] = scorer_settings(scorer, assets, name=name)
+            settings[score_folder(name)] = scorer_settings(scorer, assets)
         if not scorers:
             settings[score_folder("")] = list(config.scores)
         derived_columns = derived_of(config)
@@ -84,7 +91,7 @@ def step_settings(config: Config, assets: dict[str, str]) -> dict[str, object]:
             if name == schema.SIMILARITY:
                 settings[score_folder(name)] = sets
                 continue
-            target = assets.get(f"target {name}")
+            target = content(getattr(derived, "target", None))
             settings[score_folder(name)] = [
                 derived.model_dump(exclude={"target"}), target, config.seed
             ]  # fmt: skip
@@ -108,15 +115,14 @@ def conditions(config: Config, assets: dict[str, str]) -> dict[str, object]:
     found: dict[str, object] = {}
     if (download := config.download).enabled:
         asked = download.digested("judge")
-        lists = sorted(files.content_digest(files.absolute(x)) for x in download.block_lists)
+        lists = sorted(assets[x] for x in download.block_lists)
         blocked = [lists, download.block_distance] if lists else []
         folder = files.join(Stage.DOWNLOAD, ANNOTATED)
-        found[folder] = [asked, assets.get("opt_out_list"), blocked]
+        found[folder] = [asked, assets.get(download.opt_out_list or ""), blocked]
     heads = {name: x for name, x in config.scores.items() if x.weights is not None}
     if heads:
         found[score_folder("")] = [
-            [name, x.activation, files.content_digest(files.absolute(str(x.weights)))]
-            for name, x in heads.items()
+            [name, x.activation, assets[str(x.weights)]] for name, x in heads.items()
         ]
     return found
 
@@ -127,9 +133,9 @@ def score_folder(name: str) -> str:
     return files.join(folder, name) if name else folder
 
 
-def scorer_settings(scorer: Scorer, assets: dict[str, str], *, name: str) -> list[object]:
+def scorer_settings(scorer: Scorer, assets: dict[str, str]) -> list[object]:
     """What the scores of a model depend on, whatever they are called."""
-    files_of = {key: assets.get(f"{key} {name}") for key in ("model", "pretrained")}
+    files_of = {key: assets.get(getattr(scorer, key) or "") for key in ("model", "pretrained")}
     return [scorer.model_dump(include=set(Scorer.model_fields)), files_of]
 
 

@@ -26,7 +26,7 @@ from curate.ops.hashing import pair_uids
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import identify
-from curate.ops.text.lists import read_items
+from curate.ops.text.lists import read_words
 from curate.ops.text.matching import Matcher, has_no_spaces
 from curate.ops.urls import stripped
 from curate.planning.cutting import source_of
@@ -114,7 +114,7 @@ def languages_of(
 @lru_cache(maxsize=8)
 def load_words(path: str) -> Any:
     """The words of a list, one a line or a JSON array, as an array; read once a process."""
-    return pa.array(sorted({x for one in read_items(path)[0] for x in one.split()}), pa.string())
+    return pa.array(sorted({x for one in read_words(path) for x in one.split()}), pa.string())
 
 
 @lru_cache(maxsize=2)

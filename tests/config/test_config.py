@@ -79,21 +79,6 @@ def test_a_full_file(tmp_path: Path) -> None:
     assert (loaded.seed, loaded.out) == (7, "runs/x")
 
 
-def test_files_are_named_as_other_workers_can_open_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir("/")
-    given = Config.model_validate(
-        yaml.safe_load(MINIMAL)
-        | {
-            "download": {"opt_out_list": "list.txt"},
-            "decontaminate": {"against": ["a", "gs://b/c"]},
-        }
-    )
-    found = config_file.absolute(given)
-    assert found.download.opt_out_list == "/list.txt"
-    assert found.decontaminate is not None
-    assert found.decontaminate.against == ("/a", "gs://b/c")
-
-
 @pytest.mark.parametrize("contact", ["", "a\r\nX: y", "a (b)", "é@example.org"])
 def test_a_contact_fits_into_a_header(contact: str) -> None:
     assert Download(contact="mailto:me@example.org").contact

@@ -26,7 +26,7 @@ def test_digests_have_each_setting_in_the_part_that_its_change_redoes() -> None:
             value = {"faces": "find"}[name]
             assert Download.model_validate({name: value}).digested(redoes)[name] == value
     scorer = Scorer(model="m")
-    assert scorer_settings(scorer, {}, name="")[0] == scorer.model_dump()
+    assert scorer_settings(scorer, {})[0] == scorer.model_dump()
 
 
 def test_each_reason_has_a_sentence_and_a_remedy_and_is_in_the_reference() -> None:

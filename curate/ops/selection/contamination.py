@@ -25,15 +25,12 @@ def read_evaluation(path: str) -> pa.Table:
     CurateError
         Where the file is missing or another kind of file.
     """
-    where = f"decontaminate.against: {path}"
-    if not files.exists(path):
-        raise CurateError(f"{where}: no such file; make it with: curate hash SET --out {path}")
     try:
         table = files.read_table(path, present=schema.EVALUATION.names)
         return table.select(schema.EVALUATION.names).cast(schema.EVALUATION)
     except (pa.ArrowException, KeyError, ValueError):
         raise CurateError(
-            f"{where}: not a file of hashes; make it with: curate hash SET --out FILE.parquet"
+            f"{path}: not a file of hashes; make it with: curate hash SET --out FILE.parquet"
         ) from None
 
 

@@ -45,6 +45,14 @@ def read_items(path: str) -> tuple[list[str], bool]:
     return found, False
 
 
+def read_words(path: str) -> list[str]:
+    """The items of a list of words, those without a word left out; raises where none is left, too."""
+    found = [item for item in read_items(path)[0] if item.strip()]
+    if not found:
+        raise CurateError(f"{path}: there is no word in it")
+    return found
+
+
 def _is_half(text: str) -> bool:
     """Whether half a surrogate pair is in it, which no text has."""
     try:
