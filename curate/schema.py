@@ -197,6 +197,9 @@ DERIVED = _columns(
 Null where the image could not be decoded.
 """
 
+NEAREST = _columns((ITEM, _S, "item of the evaluation sets that the image is nearest to"))
+"""What the folder of the similarity has beside it."""
+
 SEMANTIC = "semantic_duplicate"
 """Folder and column of the verdicts on semantic duplicates."""
 
@@ -293,13 +296,14 @@ OWN = frozenset(
         *ADDED.values(),
         *ON_REQUEST,
         SCORED,
+        NEAREST,
         VERDICT,
         FRONT,
         LEDGER,
         DEAD,
     )
     for name in columns.names
-) | {"texts", "given", "failure", ROW, ITEM, EMBEDDING.name}
+) | {"texts", "given", "failure", ROW, EMBEDDING.name}
 """Names of columns that some step writes beside those of the pool: a score can have none of them, and a
 column of the pool that has is renamed."""
 

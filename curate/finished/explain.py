@@ -31,7 +31,7 @@ from curate.stages.shards import shard_rows
 
 Row = dict[str, Any]
 
-_INNER = ("pair", "tar_offset", "tar_size", "stored_sha256", "scored", "look")
+_INNER = ("pair", "scored", *schema.OF_PARTS)
 _DERIVED = (*schema.DERIVED.names, schema.SEMANTIC)
 
 
