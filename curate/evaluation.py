@@ -5,7 +5,7 @@ With a model, also the embeddings of its images: of each as a run would store an
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.files import listing
 from curate.files.texts import read_text
+from curate.formats import ending, format_of, named_format
 from curate.ops.images.encoder import ImageEncoder, StoredImage
 from curate.ops.scores.clip import ClipModel
 from curate.ops.selection.contamination import EmbeddingModel, caption_hashes, with_embeddings
@@ -24,7 +25,8 @@ from curate.planning.asked import clip_model, image_encoder
 from curate.planning.assets import embedding_model
 from curate.pool.rows import BROKEN, PoolFormat
 from curate.pool.samples import ENDINGS
-from curate.pool.stored import Place, read_places, read_webdataset
+from curate.pool.stored import Place, read_places
+from curate.pool.tables import column_kinds, read_batches
 
 _CAPTIONS = ("caption", "text")
 _ROWS = 1_000  # items at once
@@ -42,8 +44,9 @@ class Item:
 def items_of(source: str) -> Iterator[Item]:
     """The items of a set, in order, without those that are neither image nor caption.
 
-    A folder holds images and tars, in any depth; a ``.tar`` is a WebDataset, a ``.parquet`` has a
-    column of captions (`caption` or `text`), a ``.txt`` one a line; any other file is an image.
+    A folder holds images and files that bring images, such as tars, in any depth. A file of a pool's
+    format has a column of captions (`caption` or `text`), or images and captions; a ``.txt`` has a
+    caption a line; any other file is an image.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def items_of(source: str) -> Iterator[Item]:
     if not paths:
         raise CurateError(f"{source}: no such file, folder or match")
     several = len(paths) > 1
-    wanted = [path for path in paths if not several or _ending(path) in {*ENDINGS, "tar"}]
+    wanted = [path for path in paths if not several or _has_images(path)]
     if not wanted:
         raise CurateError(f"{source}: no image and no .tar in it")
     root = files.absolute(source).rstrip("/").rpartition("/")[0] + "/"
@@ -66,36 +69,48 @@ def items_of(source: str) -> Iterator[Item]:
             raise CurateError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
-def _ending(path: str) -> str:
-    return path.rpartition(".")[2].lower()
+def _has_images(path: str) -> bool:
+    last = path.rpartition(".")[2].lower()
+    return last in ENDINGS or format_of(named_format(f".{last}")).brings_images
 
 
 def _items(path: str, name: str) -> Iterator[Item]:
-    ending = _ending(path)
-    if ending == "tar":
-        yield from _samples(path, name)
-    elif ending == "parquet":
-        table = files.read_table(path)
-        column = next((x for x in _CAPTIONS if x in table.column_names), None)
-        if column is None:
-            raise CurateError(f"{path}: no column {' or '.join(_CAPTIONS)}")
-        for row, caption in enumerate(table[column].to_pylist()):
-            yield Item(f"{name}:{row}", caption=caption)
-    elif ending == "txt":
+    form = named_format(path)
+    if format_of(form).brings_images:
+        yield from _samples(path, form, name)
+    elif form:
+        yield from _captions(path, form, name)
+    elif ending(path) == "txt":
         for row, line in enumerate(read_text(path).splitlines(), start=1):
             yield Item(f"{name}:{row}", caption=line)
     else:
         yield Item(name, files.read_bytes(path))
 
 
-def _samples(path: str, name: str) -> Iterator[Item]:
-    pool = PoolFormat("webdataset", "url", "caption")
-    for table in read_webdataset(path, pool=pool, name=name):
+def _samples(path: str, form: str, name: str) -> Iterator[Item]:
+    for table in read_batches(path, pool=PoolFormat(form, "url", "caption"), name=name):
         rows = table.filter(pc.is_valid(table["file"])).to_pylist()
         places = ((k, Place(row["file"], row["offset"], row["size"])) for k, row in enumerate(rows))
         for k, content in read_places(places):
             url = rows[k]["url"].removeprefix("file:///")
             yield Item(url, content, rows[k]["caption"])
+
+
+def _captions(path: str, form: str, name: str) -> Iterator[Item]:
+    pool = PoolFormat(form, "", "")
+    names = column_kinds(path, pool=pool)
+    column = next((x for x in _CAPTIONS if x in names), None)
+    if column is None and format_of(form).is_table:
+        raise CurateError(f"{path}: no column {' or '.join(_CAPTIONS)}")
+    row = 0
+    for table in read_batches(path, pool=replace(pool, url=column or "", caption=column or "")):
+        for caption, bad in zip(
+            *(table[x].to_pylist() for x in ("caption", "detail")), strict=True
+        ):
+            if bad:
+                raise CurateError(bad)
+            yield Item(f"{name}:{row}", caption=caption)
+            row += 1
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 from curate.errors import CurateError
 
-_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+IMPORT_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
+"""The pattern of such a name."""
 _folders: list[str] = []  # in which modules are looked for, after Python's own path
 _used: set[str] = set()
 _NOT_THEIRS = (
@@ -31,7 +32,7 @@ def is_import_name(text: str) -> bool:
     >>> [is_import_name(x) for x in ("readers:Coyo", "my_package.readers:Coyo", "readers.Coyo")]
     [True, True, False]
     """
-    return _NAME.fullmatch(text) is not None
+    return re.fullmatch(IMPORT_NAME, text) is not None
 
 
 def look_in(folder: str) -> None:

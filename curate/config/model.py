@@ -8,10 +8,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 
-from curate.imported import is_import_name
+from curate.imported import IMPORT_NAME, is_import_name
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -24,7 +25,11 @@ def _import_name(text: str) -> str:
     return text
 
 
-ImportName = Annotated[str, AfterValidator(_import_name)]
+ImportName = Annotated[
+    str,
+    AfterValidator(_import_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{IMPORT_NAME}$"}),
+]
 """Users' code, by its module and what it is called there; see `curate.imported`."""
 
 

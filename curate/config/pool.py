@@ -1,15 +1,36 @@
 """Settings of what is read, and of the text stage."""
 
-from typing import Annotated, Literal
+import difflib
+from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from curate.config.model import Fraction, Model
 from curate.config.paths import FilePath, PlacePath
+from curate.formats import AUTO, FORMATS
+from curate.imported import IMPORT_NAME, is_import_name
 from curate.schema import Kind
 
 Column = str | Annotated[int, Field(strict=True, ge=1)]
 """A column by its name; or by its place from 1 on, in csv and tsv files without a header."""
+
+
+def _format_name(text: str) -> str:
+    if text not in (AUTO, *FORMATS) and not is_import_name(text):
+        near = difflib.get_close_matches(text, (AUTO, *FORMATS), n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"expected {AUTO}, {', '.join(FORMATS)}, or a reader as MODULE:NAME{hint}")
+    return text
+
+
+FormatName = Annotated[
+    str,
+    AfterValidator(_format_name),
+    WithJsonSchema(
+        {"type": "string", "anyOf": [{"enum": [AUTO, *FORMATS]}, {"pattern": f"^{IMPORT_NAME}$"}]}
+    ),
+]
+"""A format of a pool, by its name in `curate.formats`; or a reader of users'."""
 
 
 class Columns(Model):
@@ -80,15 +101,13 @@ class Input(Model):
         " In folders and for wildcards, names that begin with . or _ are left out, and files of no"
         " known format; links are followed",
     )
-    format: Literal[
-        "auto", "parquet", "csv", "tsv", "quoted-tsv", "jsonl", "wat", "warc", "img2dataset",
-        "webdataset", "images",
-    ] = Field(
-        "auto",
-        description="auto: by each file's name, else its content. images: folders of pictures with a"
-        " .txt, the caption, or a .json, with the keys of columns, beside each; also told by auto where"
-        " there are no tables",
-    )  # fmt: skip
+    format: FormatName = Field(
+        AUTO,
+        description=f"{', '.join((AUTO, *FORMATS))}, or a reader of your own, MODULE:NAME"
+        " (docs/extending.md). auto: by each file's name, else its content. images: folders of"
+        " pictures with a .txt, the caption, or a .json, with the keys of columns, beside each; also"
+        " told by auto where there are no tables",
+    )
     columns: Columns = Columns()
     image_folders: tuple[PlacePath, ...] = Field(
         (),

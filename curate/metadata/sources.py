@@ -6,20 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet as pq
 
 from curate import files
 from curate.errors import CurateError
 from curate.files.unpacking import open_unpacked
+from curate.formats import format_of, named_format
 from curate.metadata.counts import SPACE
 from curate.pool.lines import NOT_UTF8, Utf8
+from curate.pool.rows import PoolFormat
+from curate.pool.tables import column_kinds, read_batches
 
 _BLOCK = 8 << 20
 _POS = ("noun", "verb", "adj", "adv")
@@ -213,52 +212,22 @@ def _tab_or_list(path: str) -> list[str]:
     return list(found)
 
 
-def texts(path: str, *, column: str) -> Iterator[Any]:
-    """The texts of a pool's file: `column` of parquet, csv, tsv or jsonl, else each line of it."""
-    name = re.sub(r"\.(gz|zst|bz2|xz)$", "", path.lower())
-    kind = name.rsplit(".", 1)[-1]
-    if kind not in ("parquet", "pq", "csv", "tsv", "jsonl", "ndjson"):
+def texts(path: str, *, column: str) -> Iterator[pa.LargeStringArray]:
+    """The captions of a pool's file: `column` where its name tells a format, else each line of it.
+
+    Rows that cannot be read are left out.
+    """
+    form = named_format(path)
+    if not form:
         yield from lines(path)
         return
-    is_parquet = kind in ("parquet", "pq")
-    opened = files.open_read(path) if is_parquet else open_unpacked(path)
-    with _readable(path, kind), opened as file:
-        text = Utf8(file)
-        if is_parquet:
-            source = pq.ParquetFile(file)
-            _check(path, column, source.schema_arrow.names)
-            batches = source.iter_batches(columns=[column], use_threads=False)
-        elif kind in ("csv", "tsv"):
-            batches = pa.csv.open_csv(
-                pa.PythonFile(text, mode="r"),
-                read_options=pa.csv.ReadOptions(block_size=_BLOCK, use_threads=False),
-                parse_options=pa.csv.ParseOptions(
-                    delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True
-                ),
-                convert_options=pa.csv.ConvertOptions(column_types={column: pa.string()}),
-            )
-            _check(path, column, batches.schema.names)
-        else:
-            schema = pa.schema([(column, pa.string())])
-            batches = pa.json.open_json(
-                pa.PythonFile(text, mode="r"),
-                read_options=pa.json.ReadOptions(block_size=_BLOCK, use_threads=False),
-                parse_options=pa.json.ParseOptions(
-                    explicit_schema=schema, unexpected_field_behavior="infer"
-                ),
-            )
-        for batch in batches:
-            found = batch.column(batch.schema.get_field_index(column))
-            if kind in ("jsonl", "ndjson") and found.null_count == len(found):
-                _check(path, column, [n for n in batch.schema.names if n != column])
-            yield found.cast(pa.large_string())
-        if text.broken:
-            raise text.broken
-
-
-def _check(path: str, column: str, names: list[str]) -> None:
-    if column not in names:
+    pool = PoolFormat(form, url=column, caption=column)
+    names = column_kinds(path, pool=pool)
+    if format_of(form).is_table and column not in names:
         raise CurateError(
             f"{path}: no column {column!r} among {', '.join(names) or 'none'};"
             " name the right one in --caption-column"
         )
+    for table in read_batches(path, pool=pool):
+        captions = table.filter(pc.is_null(table["error"]))["caption"]
+        yield captions.combine_chunks().cast(pa.large_string())

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError, DamagedError
+from curate.formats import format_of
 from curate.planning.inputs import find_pool, pool_format
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
-from curate.pool.tables import check_urls, parquet_row_groups, read_batches
+from curate.pool.tables import check_urls, read_batches, row_groups
 from curate.reasons import ErrorCode
 from curate.run.directory import Part, Run
 
@@ -149,9 +150,11 @@ def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
     pool = pool_format(config)
     fraction = config.input.max_dead_fraction
     listed: dict[str, list[str]] = {}
-    if any(one["format"] == "images" for one in inputs):
+    if any(format_of(one["format"]).is_folder for one in inputs):
         listed = {
-            path: beside for path, beside, form in find_pool(config).files if form == "images"
+            path: beside
+            for path, beside, form in find_pool(config).files
+            if format_of(form).is_folder
         }
     found: list[Cut] = []
     parts: list[Part] = []
@@ -185,13 +188,12 @@ def _cut_file(
     """The parts of one file, with indices from 0."""
     unreadable: list[str] = []
     try:
-        if pool.of(path) == "parquet" and not pool.image:
-            groups = parquet_row_groups(path, pool=pool)
-            if max(groups, default=0) <= _AT_ONCE * size:
-                rows = sum(groups)
-                starts = range(0, rows, size)
-                in_place = [Part(k, path, x, min(size, rows - x)) for k, x in enumerate(starts)]
-                return Cut(tuple(in_place), (rows,))
+        groups = row_groups(path, pool=pool)
+        if groups is not None and max(groups, default=0) <= _AT_ONCE * size:
+            rows = sum(groups)
+            starts = range(0, rows, size)
+            in_place = [Part(k, path, x, min(size, rows - x)) for k, x in enumerate(starts)]
+            return Cut(tuple(in_place), (rows,))
         tables = _to_its_end(read_batches(path, pool=pool, name=name, members=members), unreadable)
     except UnreadableError as error:
         unreadable.append(str(error))

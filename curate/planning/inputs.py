@@ -1,7 +1,6 @@
 """The pool's files: which they are, what belongs to each, and in which format it is."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -9,20 +8,19 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.files import listing
-from curate.pool import crawl
-from curate.pool.pictures import TEXTS, parted, shared_folder, sizes_of
-from curate.pool.rows import (
+from curate.formats import (
+    AUTO,
+    FORMATS,
     KNOWN,
-    PoolFormat,
-    UnreadableError,
     ending,
-    is_named,
+    format_of,
     is_one_document,
     named_format,
 )
+from curate.pool.pictures import TEXTS, parted, shared_folder, sizes_of
+from curate.pool.rows import PoolFormat, UnreadableError
 from curate.pool.samples import ENDINGS
-from curate.pool.stored import STATS
-from curate.pool.tables import column_kinds
+from curate.pool.tables import column_kinds, reader_of
 
 _NEVER = ENDINGS | {"md", "html", "pdf", "yaml", "yml", "py", "sh", "crc", "lock", "metadata"}
 """What no file of a pool is called, whatever its format is said to be."""
@@ -72,7 +70,7 @@ def find_pool(config: Config) -> Pool:
         config.input.format, str(columns.url), str(columns.caption), headless=columns.by_place
     )
     own = files.spelt(files.absolute(config.out)).rstrip("/") + "/" if config.out else None
-    found: dict[str, tuple[str, list[str]]] = {}  # by the one spelling of the path
+    found: dict[str, PoolFile] = {}  # by the one spelling of the path
     folders: dict[str, PoolFile] = {}  # of pictures, likewise
     placed: set[str] = set()  # the files of these
     notes: list[str] = []
@@ -85,11 +83,11 @@ def find_pool(config: Config) -> Pool:
                 f"input.paths: {pattern}: all that is there lies in the run directory {config.out},"
                 " which is no pool of itself; give another --out"
             )
-        pooled = list(_with_companions(paths, pool=form))
+        pooled = _with_companions(paths, asked=form.format)
         others: set[str] = set()
         pictures: list[str] = []
-        captions = _captions(paths) if form.format == "auto" and not listed.named else set()
-        if form.format == "images" or (captions and not _has_tables(pooled)):
+        captions = _captions(paths) if form.format == AUTO and not listed.named else set()
+        if format_of(form.format).is_folder or (captions and not _has_tables(pooled)):
             pictures = [path for path in paths if parted(path)[1] in _OF_PICTURES]
             others, pooled = set(paths).difference(pictures), []
             root = _root(pictures, files.absolute(pattern))
@@ -97,9 +95,9 @@ def find_pool(config: Config) -> Pool:
             folder.companions.extend(x for x in pictures if everything[x] not in placed)
             placed.update(everything[x] for x in pictures)
         elif not listed.named:
-            loose = [path for path, beside in pooled if not beside and path not in captions]
+            loose = [x.path for x in pooled if not x.companions and x.path not in captions]
             others = captions | _no_data(loose, pool=form)
-            pooled = [one for one in pooled if one[0] not in others]
+            pooled = [one for one in pooled if one.path not in others]
         left_out = [
             _counted(len(links), name, links)
             for name, links in (("file of no known format", sorted(others)),
@@ -114,14 +112,14 @@ def find_pool(config: Config) -> Pool:
             raise CurateError(f"input.paths: {pattern}: {nothing}{told}{hint}")
         if left_out:
             notes.append(f"{pattern}: left out {' and '.join(left_out)}")
-        for path, companions in pooled:
-            if everything[path] not in found or companions:
-                found[everything[path]] = path, companions
-    images = {files.spelt(x) for _, companions in found.values() for x in companions}
+        for one in pooled:
+            if everything[one.path] not in found or one.companions:
+                found[everything[one.path]] = one
+    images = {files.spelt(x) for one in found.values() for x in one.companions}
     pool = [
-        PoolFile(path, companions, _format(path, form, is_shard=bool(companions)))
-        for one, (path, companions) in found.items()
-        if one not in images
+        one._replace(format=one.format or _format(one.path, form))
+        for spelt, one in found.items()
+        if spelt not in images
     ]
     return Pool((*pool, *(one for one in folders.values() if one.companions)), tuple(notes))
 
@@ -133,8 +131,8 @@ def _captions(paths: list[str]) -> set[str]:
     return {path for path, key, ending in known if ending in TEXTS and key in pictures}
 
 
-def _has_tables(pooled: list[tuple[str, list[str]]]) -> bool:
-    return any(beside or named_format(path) for path, beside in pooled)
+def _has_tables(pooled: list[PoolFile]) -> bool:
+    return any(one.companions or named_format(one.path) for one in pooled)
 
 
 def _root(paths: list[str], pattern: str) -> str:
@@ -164,9 +162,9 @@ def _no_data(paths: list[str], *, pool: PoolFormat) -> set[str]:
     Where a format is given, these are all that are not named so; or where none is, those whose
     ending is never that of a pool. Else it is those whose format neither name nor content tells.
     """
-    if pool.format == "auto":
+    if pool.format == AUTO:
         return {path for path in paths if not _is_told(path, pool)}
-    named = {path for path in paths if is_named(path, pool.format)}
+    named = {path for path in paths if ending(path) in format_of(pool.format).endings}
     wanted = named or {path for path in paths if ending(path) not in _NEVER}
     return set(paths) - wanted
 
@@ -174,7 +172,7 @@ def _no_data(paths: list[str], *, pool: PoolFormat) -> set[str]:
 def _is_told(path: str, pool: PoolFormat) -> bool:
     if named_format(path):
         return True
-    form = "" if ending(path) in ENDINGS else _format(path, pool, is_shard=False)
+    form = "" if ending(path) in ENDINGS else _format(path, pool)
     if form != "jsonl" or not is_one_document(path):
         return bool(form)
     kinds = column_kinds(path, pool=replace(pool, format=form))
@@ -184,8 +182,7 @@ def _is_told(path: str, pool: PoolFormat) -> bool:
 def check_readers(pool: Pool) -> None:
     """Raise a CurateError with what to install, if a file of the pool cannot be read without it."""
     for path, _, form in pool.files:
-        if form in crawl.FORMATS:
-            crawl.check_installed(f"input.paths: {path}: reading {form.upper()} files")
+        reader_of(form).check_installed(f"input.paths: {path}: reading {form.upper()} files")
 
 
 def find_inputs(pool: Pool) -> tuple[dict[str, Any], ...]:
@@ -196,7 +193,7 @@ def find_inputs(pool: Pool) -> tuple[dict[str, Any], ...]:
     """
     found = []
     for path, companions, form in pool.files:
-        if form == "images":  # neither are these read here: there may be millions of them
+        if format_of(form).is_folder:  # neither are these read here: there may be millions of them
             sizes = sizes_of(companions)
             named = [[x.removeprefix(path), size] for x, size in sorted(sizes.items())]
             found.append({"path": path, "format": form, "bytes": sum(sizes.values()),
@@ -231,40 +228,21 @@ def _is_tar(path: str) -> bool:
     return path.endswith(".tar")
 
 
-def _format(path: str, pool: PoolFormat, *, is_shard: bool) -> str:
-    if is_shard:
-        return "img2dataset"
+def _format(path: str, pool: PoolFormat) -> str:
     try:
         return pool.of(path)
     except UnreadableError:
         return ""
 
 
-def _with_companions(paths: list[str], *, pool: PoolFormat) -> Iterator[tuple[str, list[str]]]:
-    """The files of a pool, each with the tar or folder of images that belongs to it.
+def _with_companions(paths: list[str], *, asked: str) -> list[PoolFile]:
+    """The files of a pool where the format `asked` was asked for, each with what belongs to it.
 
-    A parquet beside which statistics and images of its name stand is a shard of img2dataset; these,
-    and other accounts in JSON beside them, are no files of the pool themselves.
+    Those that have such companions have their format, too.
     """
-    present = set(paths)
-    folders = {os.path.dirname(path) for path in paths}
-    images: dict[str, list[str]] = {}
-    for path in paths if pool.format in ("auto", "img2dataset") else ():
-        stem = path.removesuffix(".parquet")
-        if stem != path and (pool.format == "img2dataset" or stem + STATS in present):
-            tar = f"{stem}.tar"
-            asked = pool.format == "img2dataset"
-            if tar in present or (asked and files.exists(tar)):
-                images[stem] = [tar]
-            elif stem in folders or (asked and files.exists(stem)):
-                images[stem] = [stem]
-    tars = {x for beside in images.values() for x in beside}
-    homes = {os.path.dirname(stem) for stem in images}
-    for path in paths:
-        stem, folder = path.removesuffix(".parquet"), os.path.dirname(path)
-        is_beside = path in tars or folder in images or path.endswith(STATS)
-        is_account = folder in homes and path.endswith(".json")
-        if stem in images:
-            yield path, images[stem]
-        elif not is_beside and not is_account:
-            yield path, []
+    pooled = {path: PoolFile(path, [], "") for path in paths}
+    for name in (name for name, form in FORMATS.items() if form.companions):
+        images, taken = reader_of(name).companions(paths, asked=asked)
+        pooled |= {path: PoolFile(path, beside, name) for path, beside in images.items()}
+        pooled = {path: one for path, one in pooled.items() if path not in taken}
+    return list(pooled.values())

@@ -1,5 +1,6 @@
 """What a run will do: the pool cut into parts, the stages that run and a digest for each step."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 from curate import files, schema
 from curate.config import LOCAL_RUNNER, Config, Rule
 from curate.errors import CurateError, DamagedError
+from curate.formats import format_of
 from curate.machine import allow_requests
 from curate.planning.asked import (
     added_columns,
@@ -21,13 +23,13 @@ from curate.planning.cutting import cut, parts_digest, pool_digest
 from curate.planning.digests import StepDigest, chain, conditions, step_settings
 from curate.planning.inputs import check_readers, find_inputs, find_pool, pool_format
 from curate.planning.pool_columns import with_column_types
+from curate.pool.own import version_of_reader
 from curate.run import lock
 from curate.run.borrowed import target_options
 from curate.run.directory import PART_STAGES, Part, Run
 from curate.run.revocations import check_settled
 from curate.schema import Stage
 
-_NAMING = ("webdataset", "images")  # the URLs of pairs without one have the name of the input
 _LATER = ("blur_boxes", "headless", "image", "image_folders")
 """Fields of a pool's format that its digest holds only where they are set."""
 
@@ -85,22 +87,27 @@ def make_plan(config: Config) -> Plan:
     if parts_digest(run) is None:  # else the pool was read before
         check_readers(found_pool)
     inputs = find_inputs(found_pool)
+    reader = _reader_version(run, config)
     pool = pool_format(config)
     input_digest = files.digest_of(
-        [[x["digest"], x["format"], x["name"] if x["format"] in _NAMING else ""] for x in inputs],
+        [
+            [x["digest"], x["format"], x["name"] if format_of(x["format"]).names_pairs else ""]
+            for x in inputs
+        ],
         config.part_rows,
         {
             key: name
             for key, name in asdict(pool).items()
             if key != "keep" and (name or key not in _LATER)
         }
-        | {"format": None},
+        | {"format": reader or None},
     )
     _check_out(run, input_digest, config)
     check_settled(run)
     blocked = check_block_lists(config)
     found = cut(run, inputs, config, input_digest=input_digest)
-    inputs = tuple({**one, "rows": n} for one, n in zip(inputs, found.rows, strict=True))
+    more = {"reader": reader} if reader else {}
+    inputs = tuple({**one, "rows": n, **more} for one, n in zip(inputs, found.rows, strict=True))
     settings, beside = step_settings(config, assets), conditions(config, assets)
     digests = chain(settings, start=input_digest, beside=beside)
     return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked,
@@ -139,6 +146,21 @@ def _state(run: Run, input_digest: str, config: Config) -> dict[str, Any]:
             " remove that folder"
         )
     return {}
+
+
+def _reader_version(run: Run, config: Config) -> str:
+    """The version of the reader that the pool's format is, empty where it is none of users'.
+
+    Where it cannot be imported it is the one that the run was cut with: copies of the rows stand there.
+    """
+    try:
+        return version_of_reader(config.input.format)
+    except CurateError:
+        with suppress(DamagedError):
+            for one in run.state().get("inputs", ()):
+                if one["format"] == config.input.format and "reader" in one:
+                    return str(one["reader"])
+        raise
 
 
 def _check_out(run: Run, input_digest: str, config: Config) -> None:

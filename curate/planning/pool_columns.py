@@ -7,15 +7,16 @@ from typing import Any
 from curate import schema
 from curate.config import Config
 from curate.errors import CurateError
+from curate.formats import format_of
 from curate.planning.asked import sized_by_pool
 from curate.planning.inputs import find_pool
 from curate.pool.kept import common
+from curate.pool.own import is_at_hand
 from curate.pool.rows import PoolFormat, UnreadableError
 from curate.pool.tables import column_kinds
 from curate.schema import Kind
 
 _KEY = "input.columns.keep"
-_LOOSE = frozenset(["jsonl", "webdataset", "images"])  # a key may come up anywhere in these
 
 
 def with_column_types(config: Config) -> Config:
@@ -36,10 +37,12 @@ def with_column_types(config: Config) -> Config:
         return with_column_types(_keeping(config, named))
     if not wanted:
         return config
+    if isinstance(wanted, dict) and not is_at_hand(config.input.format):
+        return config  # copies of the rows may stand, and are not made without it
     seen: dict[str, dict[str, str]] = {}  # of each column each kind, and the first file of it
     loose = False
     for path, form, kinds in _kinds(config):
-        loose |= form in _LOOSE
+        loose |= format_of(form).loose
         for name, kind in kinds.items():
             seen.setdefault(name, {}).setdefault(kind or "", path)
         if isinstance(wanted, dict) and (loose or wanted.keys() <= seen.keys()):

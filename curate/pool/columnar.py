@@ -4,11 +4,17 @@ Parquet stores a text that is repeated once, and packs on top of that, so kiloby
 gigabytes. Texts are read as dictionaries, whose expanded size is known before it is taken.
 """
 
+from collections.abc import Iterator
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from curate import files
+from curate.pool.kept import kind_of
+from curate.pool.reader import Reader, Source
+from curate.pool.rows import PoolFormat
 
 MOST = 1 << 28
 """Bytes of texts from which on they are compared with what they are stored in."""
@@ -16,6 +22,43 @@ RATIO = 1_000
 """Times that texts may be longer than what they are stored in; real ones are up to a hundred times."""
 
 _ROWS = 1 << 16  # at once
+
+
+class _Parquet(Reader):
+    def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
+        return column_types(source.path)
+
+    def row_groups(self, path: str, *, pool: PoolFormat) -> list[int] | None:
+        """After a check of the file's columns; those of images beside a file are not read alone."""
+        if pool.image:
+            return None
+        with files.open_read(path) as file:
+            footer = pq.ParquetFile(file)
+            pool.check(path, footer.schema_arrow.names)
+            return [footer.metadata.row_group(i).num_rows for i in range(footer.num_row_groups)]
+
+    def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
+        with files.open_read(source.path) as file:
+            table = pq.ParquetFile(file)
+            names = table.schema_arrow.names
+            pool.check(source.path, names)
+            columns = [name for name in pool.columns if name in names]
+            for group in range(table.num_row_groups):
+                check_texts(file, columns=columns, groups=[group])
+                for batch in table.iter_batches(
+                    row_groups=[group], columns=columns, use_threads=False
+                ):
+                    yield pool.normalise(pa.Table.from_batches([batch]), path=source.path)
+
+
+PARQUET = _Parquet()
+"""Reads parquet files."""
+
+
+def column_types(path: str) -> dict[str, str | None]:
+    """What each column of a parquet file is read as; None for one of nulls alone."""
+    with files.open_read(path) as file:
+        return {field.name: kind_of(field.type) for field in pq.read_schema(file)}
 
 
 def check_texts(file: IO[bytes], *, columns: list[str], groups: list[int] | None = None) -> None:

@@ -10,21 +10,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+import pyarrow as pa
+
+from curate import files
 from curate.extras import install, require
 from curate.files.texts import decoded
 from curate.files.unpacking import Unpacked
 from curate.pool.candidates import (
     SURROGATE,
     Candidate,
+    choose,
     decode_page,
     page_candidates,
     scalar,
     wat_candidates,
 )
+from curate.pool.lines import BadRow
+from curate.pool.reader import Reader, Source
 from curate.pool.records import CONTENT_BYTES, LostRecords, Record, read_records
+from curate.pool.rows import PoolFormat, bad_rows, batched, pool_table
+from curate.schema import CANDIDATES
 
-FORMATS = ("wat", "warc")
 _PACKAGES = ("warcio", "selectolax")
+_PAGES = 500  # a table
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -37,10 +45,39 @@ class BrokenRecord:
     problem: str
 
 
-def check_installed(what: str) -> None:
-    """Raise a CurateError with what to install, if packages are missing that reading `what` takes."""
-    for package in _PACKAGES:
-        require(package, by=what, command=install("crawls"))
+class _Crawl(Reader):
+    def check_installed(self, what: str) -> None:
+        for package in _PACKAGES:
+            require(package, by=what, command=install("crawls"))
+
+    def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
+        return {}
+
+    def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
+        """Tables with a further column `texts`: all that could be a caption."""
+        with files.open_read(source.path) as file:
+            for pages in batched(read_crawl(file), size=_PAGES):
+                broken = [page for page in pages if isinstance(page, BrokenRecord)]
+                found = [
+                    one for page in pages if not isinstance(page, BrokenRecord) for one in page
+                ]
+                yield _candidates(
+                    found,
+                    [BadRow(one.number, one.problem, one.page) for one in broken],
+                    source.path,
+                )
+
+
+CRAWL = _Crawl()
+"""Reads WARC and WAT files."""
+
+
+def _candidates(found: list[Candidate], bad: list[BadRow], path: str) -> pa.Table:
+    captions = [choose(one.texts) for one in found]
+    good = pool_table(url=[one.url for one in found], caption=captions)
+    texts = [[text._asdict() for text in one.texts] for one in found] + [None] * len(bad)
+    table = pa.concat_tables([good, bad_rows(bad, path=path)])
+    return table.append_column("texts", pa.array(texts, CANDIDATES))
 
 
 def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
@@ -53,7 +90,7 @@ def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
     ValueError
         Where the file itself is broken or ends too early.
     """
-    check_installed("a crawl")
+    CRAWL.check_installed("a crawl")
     for record in read_records(Unpacked(file), wanted=lambda record: _reader(record) is not None):
         if isinstance(record, LostRecords):
             yield BrokenRecord(record.number, "", record.problem)

@@ -10,11 +10,35 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from curate.pool.lines import LONGEST_LINE, BadRow, Rows, Utf8, shown
+from curate.files.unpacking import open_unpacked
+from curate.pool.kept import kinds_of_documents
+from curate.pool.lines import LONGEST_LINE, BadRow, Rows, Utf8, json_text, shown
+from curate.pool.reader import FIRST, Reader, Source
+from curate.pool.rows import PoolFormat
 
 _LOOKED_AT = 100_000  # lines, at most, for the first that holds an object with a key
 _BLANKS = np.frombuffer(b" \t\r", np.uint8)
 _NONE_KEPT: Mapping[str, pa.DataType] = MappingProxyType({})
+
+
+class _JsonLines(Reader):
+    def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
+        with open_unpacked(source.path) as file:
+            return kinds_of_documents(documents(Utf8(file).read(FIRST)))
+
+    def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
+        with open_unpacked(source.path) as file:
+            names = keys_of(file, wanted=pool.columns, block_bytes=source.block_bytes)
+        pool.check(source.path, names)
+        with open_unpacked(source.path) as file:
+            for good, bad in read_jsonl(
+                file, columns=pool.columns, block_bytes=source.block_bytes, kept=pool.typed
+            ):
+                yield pool.with_bad(pool.normalise(good, path=source.path), bad, path=source.path)
+
+
+JSON_LINES = _JsonLines()
+"""Reads files of JSON objects, one a line."""
 
 
 def documents(first: bytes) -> list[dict[str, Any]]:
@@ -176,12 +200,3 @@ def _text(value: object, name: str) -> str | None:
         return json_text(value)
     except UnicodeEncodeError:
         raise ValueError(f"{name} holds half a surrogate pair") from None
-
-
-def json_text(value: object) -> str | None:
-    """A text as it is, anything else as JSON; a ValueError where that is no Unicode."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    text.encode()  # half a surrogate pair is none
-    return text

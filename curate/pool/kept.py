@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate.pool.jsonl import json_text
-from curate.pool.lines import marked
+from curate.pool.lines import json_text, marked
 
 _NUMBERS = {"int64", "float32", "float64"}
 _NULLS = pa.array(["", "#N/A", "N/A", "n/a", "NA", "<NA>", "NULL", "null", "None", "NaN", "nan"])
@@ -59,6 +58,12 @@ def kind_of_values(values: Iterable[object]) -> str | None:
     """What the values of a key in JSON are read as; text where they are of several kinds."""
     kinds = {_kind_of_value(value) for value in values}
     return common({kind for kind in kinds if kind}, mixed="string")
+
+
+def kinds_of_documents(documents: list[dict[str, Any]]) -> dict[str, str | None]:
+    """What each key of some JSON objects is read as."""
+    keys = dict.fromkeys(name for document in documents for name in document)
+    return {name: kind_of_values(one.get(name) for one in documents) for name in keys}
 
 
 def _kind_of_value(value: object) -> str | None:

@@ -7,6 +7,7 @@ fields aside, and `jsonl` reads a block that Arrow refuses again, line by line.
 
 import codecs
 import io
+import json
 import re
 from typing import IO, Any, NamedTuple
 
@@ -128,3 +129,12 @@ def _whole(content: bytes) -> int:
         if byte < 0x80:
             break
     return len(content)
+
+
+def json_text(value: object) -> str | None:
+    """A text as it is, anything else as JSON; a ValueError where that is no Unicode."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text.encode()  # half a surrogate pair is none
+    return text

@@ -18,6 +18,8 @@ import pyarrow as pa
 from curate import files
 from curate.files.stores import told
 from curate.files.texts import decoded
+from curate.pool.kept import kinds_of_documents
+from curate.pool.reader import Reader, Source
 from curate.pool.rows import PoolFormat, pool_table
 from curate.pool.samples import ENDINGS, TEXT_BYTES, Sample
 from curate.pool.stored import LOOKED_AT, sample_row
@@ -71,26 +73,36 @@ def sizes_of(paths: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def read_pictures(root: str, paths: Sequence[str], *, name: str) -> Iterator[pa.Table]:
-    """The pictures among the files `paths` below the folder `root`, by name, without their texts.
+class _Pictures(Reader):
+    def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
+        return kinds_of_documents(_first_notes(source.members))
 
-    Tables of `schema.POOL` with the column `BESIDE`. A picture's URL is ``file:///NAME/KEY``, never
-    fetched. A picture without a text, a text without a picture and a further picture of the
-    same name are rows that cannot be read.
-    """
-    sizes = sizes_of(path for path in paths if parted(path)[1] in ENDINGS)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(paths):
-        groups[parted(path)[0]].append(path)
-    rows = (row for key in sorted(groups) for row in _rows(key, groups[key], sizes))
-    while some := list(islice(rows, _ROWS)):
-        for row in some:
-            if key := row.pop("key", None):
-                row["url"] = f"file:///{name}/{key.removeprefix(root).lstrip('/')}"
-        columns = {x: [row.get(x) for row in some] for x in ("url", "file", "offset", "size")}
-        columns |= {x: [row.get(x) for row in some] for x in ("error", "detail")}
-        beside = pa.array([row.get(BESIDE) for row in some], pa.list_(pa.string()))
-        yield pool_table(**columns).append_column(BESIDE, beside)
+    def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
+        """The pictures of a folder by name, without their texts.
+
+        Tables of `schema.POOL` with the column `BESIDE`. A picture's URL is ``file:///NAME/KEY``,
+        never fetched. A picture without a text, a text without a picture and a further picture of the
+        same name are rows that cannot be read.
+        """
+        sizes = sizes_of(path for path in source.members if parted(path)[1] in ENDINGS)
+        groups: dict[str, list[str]] = defaultdict(list)
+        for path in sorted(source.members):
+            groups[parted(path)[0]].append(path)
+        rows = (row for key in sorted(groups) for row in _rows(key, groups[key], sizes))
+        while some := list(islice(rows, _ROWS)):
+            for row in some:
+                if key := row.pop("key", None):
+                    row["url"] = (
+                        f"file:///{source.name}/{key.removeprefix(source.path).lstrip('/')}"
+                    )
+            columns = {x: [row.get(x) for row in some] for x in ("url", "file", "offset", "size")}
+            columns |= {x: [row.get(x) for row in some] for x in ("error", "detail")}
+            beside = pa.array([row.get(BESIDE) for row in some], pa.list_(pa.string()))
+            yield pool_table(**columns).append_column(BESIDE, beside)
+
+
+PICTURES = _Pictures()
+"""Reads folders of pictures."""
 
 
 def _rows(key: str, paths: list[str], sizes: dict[str, int]) -> Iterator[dict[str, Any]]:
@@ -114,7 +126,7 @@ def _rows(key: str, paths: list[str], sizes: dict[str, int]) -> Iterator[dict[st
 
 
 def with_texts(table: pa.Table, *, pool: PoolFormat) -> pa.Table:
-    """Rows of `read_pictures` with what their texts say, and the columns that `pool` keeps.
+    """Rows of pictures with what their texts say, and the columns that `pool` keeps.
 
     Other tables are given back as they are. A text that cannot be understood makes its row one that
     cannot be read.
@@ -151,7 +163,7 @@ def _filled(row: dict[str, Any], beside: list[str] | None, pool: PoolFormat) -> 
         return {**dict.fromkeys(POOL.names), "error": str(ErrorCode.BAD_ROW), "detail": detail}
 
 
-def first_notes(paths: Iterable[str]) -> list[dict[str, Any]]:
+def _first_notes(paths: Iterable[str]) -> list[dict[str, Any]]:
     """The first of the files that are ``.json`` and hold an object."""
     found = []
     for path in islice((x for x in paths if parted(x)[1] == "json"), LOOKED_AT):

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from zstandard import ZstdError
 
-from curate import files
 from curate.errors import CurateError
 from curate.files.texts import TRIED
-from curate.files.unpacking import ENDINGS, Unpacked, open_unpacked
+from curate.formats import AUTO, KNOWN, named_format, sniffed_format
 from curate.ops.images.boxes import EXPECTED, read_boxes
 from curate.pool.beside import with_images
 from curate.pool.kept import as_text, misfit, read_kept
@@ -31,19 +30,18 @@ BROKEN = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, 
           zlib.error, ZstdError, tarfile.TarError, RecursionError)  # fmt: skip
 """What readers raise on meeting a broken file."""
 
-_ONE_DOCUMENT = 4 << 20  # bytes, at most
 ENDLESS = 1_000_000
 """Bytes from which on a text is none: a quote was opened and never closed, most likely."""
 
-_ENDINGS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "tsv",
-            "jsonl": "jsonl", "ndjson": "jsonl", "wat": "wat", "warc": "warc",
-            "tar": "webdataset"}  # fmt: skip
 _USUAL_URL = ("url", "link", "image_url", "img_url")
 _USUAL_CAPTION = ("caption", "text", "alt", "alt_text", "title")
-_GIVEN = ("images", "img2dataset", "quoted-tsv")  # no name tells these
-KNOWN = ", ".join(sorted({*_ENDINGS.values(), *_GIVEN}))
-"""The formats, for a message."""
-_NAMED_AS = {"img2dataset": "parquet", "quoted-tsv": "tsv"}
+
+
+def is_of_file(error: BaseException) -> bool:
+    """Whether what a reader raised is the file's fault, and not that of the disk or the network."""
+    if isinstance(error, TimeoutError | ConnectionError):
+        return False
+    return not isinstance(error, OSError) or error.errno is None
 
 
 class UnreadableError(CurateError):
@@ -66,9 +64,9 @@ class PoolFormat:
 
     def of(self, path: str) -> str:
         """The format of the file at `path`."""
-        if self.format != "auto":
+        if self.format != AUTO:
             return self.format
-        found = named_format(path) or _sniff(path)
+        found = named_format(path) or sniffed_format(path)
         if not found:
             raise UnreadableError(
                 f"{path}: cannot tell the format from the name; set input.format to one of {KNOWN}"
@@ -172,6 +170,12 @@ class PoolFormat:
             found = found.append_column(field, values)
         return found
 
+    def with_bad(self, good: pa.Table, bad: list[BadRow], *, path: str) -> pa.Table:
+        """Rows of the file at `path`, and those of it that cannot be read."""
+        if not bad:
+            return good
+        return pa.concat_tables([good, self.with_all(bad_rows(bad, path=path))])
+
     def _boxes(self, table: pa.Table, *, path: str) -> tuple[Any, Any]:
         """The boxes of each row, and which rows hold none but something else."""
         if self.blur_boxes is None:
@@ -207,53 +211,8 @@ def _by_place(names: list[str]) -> str:
     return f"; where the first row is no header, by their places: input.columns: {places}"
 
 
-def ending(path: str) -> str:
-    """What the name of a file ends in, in lower case and without that of its packing.
-
-    >>> ending("a/pairs.TSV.gz"), ending("a.b/README")
-    ('tsv', '')
-    """
-    name = path.rsplit("/", 1)[-1].lower()
-    for packed in ENDINGS:
-        name = name.removesuffix(f".{packed}")
-    return name.rpartition(".")[2] if "." in name else ""
-
-
-def named_format(path: str) -> str:
-    """The format that the name of a file tells, or empty."""
-    return _ENDINGS.get(ending(path), "")
-
-
-def is_named(path: str, form: str) -> bool:
-    """Whether the name of a file is one of the format `form`."""
-    return named_format(path) == _NAMED_AS.get(form, form)
-
-
-def is_one_document(path: str) -> bool:
-    """Whether a file that looks like JSON lines has a single one, as settings and accounts do."""
-    with open_unpacked(path) as file:
-        lines = file.read(_ONE_DOCUMENT).split(b"\n")
-        return len([line for line in lines if line.strip()]) < 2 and not file.read(1)
-
-
 def _listed(names: list[str]) -> str:
     return shorten(", ".join(names), width=SHOWN, placeholder=" …") or "none"
-
-
-def _sniff(path: str) -> str:
-    """The format that the first bytes of a file tell, or empty."""
-    with files.open_read(path) as file:
-        try:
-            head = Unpacked(file).read(512)
-        except ValueError:
-            return ""
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    if head.startswith(b"WARC/"):
-        return "warc"
-    if head[257:262] == b"ustar":
-        return "webdataset"
-    return "jsonl" if head.lstrip().startswith(b'{"') else ""
 
 
 def batched(things: Iterable[T], *, size: int) -> Iterator[list[T]]:

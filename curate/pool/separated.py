@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import IO
 
@@ -13,11 +14,65 @@ import pyarrow as pa
 import pyarrow.csv
 
 from curate.files.texts import TRIED
+from curate.files.unpacking import open_unpacked
+from curate.pool.kept import kind_of_texts
 from curate.pool.lines import NOT_UTF8, BadRow, Rows, Utf8, shown
+from curate.pool.reader import FIRST, Reader, Source
+from curate.pool.rows import PoolFormat, UnreadableError
 
 _END = "\ufdd2\uffff\ufdd3"
 _LOOKED_AT = 100  # rows that say how many columns there are
 _DELIMITERS = {"csv": ",", "tsv": "\t", "quoted-tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class _Separated(Reader):
+    kind: str
+
+    def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
+        names = self._names(source.path, pool=pool, block_bytes=FIRST)
+        once = [name for name in names if names.count(name) == 1]
+        with open_unpacked(source.path) as file:
+            rows = next(self._rows(file, once, names, pool=pool, block_bytes=FIRST), None)
+        if rows is None:
+            return dict.fromkeys(once)
+        return {name: kind_of_texts(rows.good[name]) for name in once}
+
+    def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
+        path = source.path
+        names = self._names(path, pool=pool, block_bytes=source.block_bytes)
+        if self.kind == "tsv" and any(name.startswith('"') for name in names):
+            raise UnreadableError(f"{path}: its header is quoted; set input.format to quoted-tsv")
+        pool.check(path, names)
+        wanted = [name for name in pool.columns if name in names]
+        with open_unpacked(path) as file:
+            for good, bad in self._rows(
+                file, wanted, names, pool=pool, block_bytes=source.block_bytes
+            ):
+                yield pool.with_bad(pool.normalise(good, path=path), bad, path=path)
+
+    def _names(self, path: str, *, pool: PoolFormat, block_bytes: int) -> list[str]:
+        told = positions if pool.headless else header
+        with open_unpacked(path) as file:
+            return told(file, kind=self.kind, block_bytes=block_bytes)
+
+    def _rows(
+        self,
+        file: IO[bytes],
+        wanted: list[str],
+        names: list[str],
+        *,
+        pool: PoolFormat,
+        block_bytes: int,
+    ) -> Iterator[Rows]:
+        return read_separated(
+            file, kind=self.kind, columns=wanted, block_bytes=block_bytes,
+            names=names if pool.headless else None,
+        )  # fmt: skip
+
+
+CSV, TSV, QUOTED_TSV = map(_Separated, _DELIMITERS)
+"""Read files of rows of fields."""
 
 
 def header(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:

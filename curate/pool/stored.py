@@ -1,4 +1,4 @@
-"""Pools that bring their images along: WebDataset shards, and output folders of img2dataset.
+"""WebDataset shards: pools that bring their images along.
 
 A row says where the bytes of its image lie, so the download reads them there. What has no such place,
 as the failed rows of img2dataset, is fetched by its URL like any other pair.
@@ -6,35 +6,32 @@ as the failed rows of img2dataset, is fetched by its URL like any other pair.
 
 import json
 import re
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate import files
 from curate.errors import CurateError
 from curate.files.texts import decoded
 from curate.ops.images.boxes import EXPECTED, read_boxes
-from curate.pool.jsonl import documents, json_text
-from curate.pool.lines import BadRow
-from curate.pool.rows import PoolFormat, UnreadableError, bad_rows, batched, pool_table
-from curate.pool.samples import ENDINGS, Sample, read_samples
-from curate.reasons import SUCCESS
-from curate.schema import PLACES, POOL
-
-STATS = "_stats.json"
-"""What the name of the statistics of an img2dataset shard ends in."""
+from curate.pool.jsonl import documents
+from curate.pool.kept import kinds_of_documents
+from curate.pool.lines import BadRow, json_text
+from curate.pool.reader import Reader, Source
+from curate.pool.rows import PoolFormat, batched, pool_table
+from curate.pool.samples import Sample, read_samples
+from curate.schema import POOL
 
 LOOKED_AT = 100
 """Samples that say what is in the columns."""
 
 _ROWS = 2_000  # a table
 _SHA256 = re.compile("[0-9a-f]{64}")
-_ORIGINAL = ("original_width", "original_height", "sha256")
+ORIGINAL = ("original_width", "original_height", "sha256")
+"""What img2dataset writes of the image that a stored one was made of."""
 
 
 class Place(NamedTuple):
@@ -77,30 +74,41 @@ def read_places(places: Iterable[tuple[int, Place]]) -> Iterator[tuple[int, byte
                 yield number, content
 
 
-def read_webdataset(path: str, *, pool: PoolFormat, name: str) -> Iterator[pa.Table]:
-    """The samples of a tar, tables of `schema.POOL`.
+class _WebDataset(Reader):
+    """A sample's caption is the field of its ``.json`` that `pool` names, else its ``.txt``.
 
-    A sample's caption is the field of its ``.json`` that `pool` names, else its ``.txt``. Its URL is
-    that of its ``.json``, else ``file:///NAME/KEY``, which is never fetched; a further sample with
-    the same key has ``KEY.2`` there.
+    Its URL is that of its ``.json``, else ``file:///NAME/KEY``, which is never fetched; a further
+    sample with the same key has ``KEY.2`` there.
     """
-    for samples in batched(read_samples(path), size=_ROWS):
-        rows, bad = [], []
-        for sample in samples:
-            try:
-                rows.append(sample_row(sample, pool=pool, path=path, name=name))
-            except (ValueError, RecursionError) as error:
-                bad.append(BadRow(sample.number, str(error).splitlines()[0], sample.key))
-        columns = {x: [row[x] for row in rows] for x in POOL.names if x not in ("error", "detail")}
-        found = pool_table(**columns)
-        if pool.keep:
-            texts = pa.schema([(name, pa.string()) for name, _ in pool.keep])
-            kept = pa.Table.from_pylist([row["kept"] for row in rows], schema=texts)
-            found = pool.keeping(found, kept, path=path)
-        yield pa.concat_tables([found, pool.with_all(bad_rows(bad, path=path))])
+
+    def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
+        return kinds_of_documents(_first_documents(source.path))
+
+    def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
+        path = source.path
+        for samples in batched(read_samples(path), size=_ROWS):
+            rows, bad = [], []
+            for sample in samples:
+                try:
+                    rows.append(sample_row(sample, pool=pool, path=path, name=source.name))
+                except (ValueError, RecursionError) as error:
+                    bad.append(BadRow(sample.number, str(error).splitlines()[0], sample.key))
+            columns = {
+                x: [row[x] for row in rows] for x in POOL.names if x not in ("error", "detail")
+            }
+            found = pool_table(**columns)
+            if pool.keep:
+                texts = pa.schema([(name, pa.string()) for name, _ in pool.keep])
+                kept = pa.Table.from_pylist([row["kept"] for row in rows], schema=texts)
+                found = pool.keeping(found, kept, path=path)
+            yield pool.with_bad(found, bad, path=path)
 
 
-def first_documents(path: str) -> list[dict[str, Any]]:
+WEBDATASET = _WebDataset()
+"""Reads tars of images with texts of their names."""
+
+
+def _first_documents(path: str) -> list[dict[str, Any]]:
     """The ``.json`` of the first samples of a tar, those that are objects."""
     texts = []
     for sample in islice(read_samples(path), LOOKED_AT):
@@ -129,7 +137,7 @@ def sample_row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dic
         "caption": text if caption is None else caption,
         "uid": _string(document, pool.uid) if pool.uid else None,
         "blur_boxes": _boxes(document, pool.blur_boxes) if pool.blur_boxes else None,
-        **_place(sample, path).made_of(*map(document.get, _ORIGINAL))._asdict(),
+        **place_of(sample, path).made_of(*map(document.get, ORIGINAL))._asdict(),
     }
 
 
@@ -156,78 +164,7 @@ def _string(document: dict[str, Any], key: str) -> str | None:
     return value
 
 
-def _place(sample: Sample, path: str) -> Place:
+def place_of(sample: Sample, path: str) -> Place:
+    """Where the image of a sample of the tar at `path` is."""
     assert sample.image is not None
     return Place(path, *sample.image)
-
-
-def read_img2dataset(path: str, *, pool: PoolFormat) -> Iterator[pa.Table]:
-    """The rows of a shard by the parquet at `path`; its images are in the tar or folder beside it.
-
-    Of several rows and images with one key the first row has the first image. Where their numbers
-    differ nobody can tell which belongs to which: these rows are fetched like those without an image,
-    and a bad row at the end tells of the images, as of those that have no row.
-    """
-    stem = path.removesuffix(".parquet")
-    places = _tar_places(f"{stem}.tar") or _folder_places(stem)
-    with files.open_read(path) as file:
-        source = pq.ParquetFile(file)
-        names = source.schema_arrow.names
-        pool.check(path, names)
-        if missing := {"key", "status"} - set(names):
-            raise UnreadableError(
-                f"{path}: no column {min(missing)!r}: this is not a shard of img2dataset"
-            )
-        asked = Counter(_stored_keys(source.read(columns=["key", "status"], use_threads=False)))
-        odd = [key for key in places if asked[key] != len(places[key])]
-        lost = {key: places.pop(key) for key in odd}
-        wanted = [name for name in names if name in {*pool.columns, "key", "status", *_ORIGINAL}]
-        for batch in source.iter_batches(columns=wanted):
-            table = pa.Table.from_batches([batch])
-            nothing = [None] * len(table)
-            known = [table[x].to_pylist() if x in names else nothing for x in _ORIGINAL]
-            found = [
-                places[key].popleft().made_of(*original) if key in places else None
-                for key, *original in zip(_stored_keys(table), *known, strict=True)
-            ]
-            columns = {
-                name: pa.array([place and getattr(place, name) for place in found], kind)
-                for name, kind in zip(PLACES.names, PLACES.types, strict=True)
-            }
-            yield pool.normalise(table, path=path, **columns)
-    if lost:
-        yield pool.with_all(bad_rows([_unmatched(lost, asked, rows=asked.total())], path=path))
-
-
-def _stored_keys(table: pa.Table) -> list[str | None]:
-    """The key of each row that has an image, None for the others."""
-    given = zip(*(table[x].to_pylist() for x in ("key", "status")), strict=True)
-    return [key if status == SUCCESS else None for key, status in given]
-
-
-def _unmatched(lost: Mapping[str, Sized], asked: Counter[str | None], *, rows: int) -> BadRow:
-    key, images = next(iter(lost.items()))
-    total = sum(map(len, lost.values()))
-    problem = (
-        f"{total:,} images beside it are left out: their keys have not as many rows with status"
-        f" {SUCCESS}; the first is {key}: {len(images)} in the images, {asked[key]} in the rows"
-    )
-    return BadRow(rows + 1, problem, key)
-
-
-def _tar_places(path: str) -> dict[str, deque[Place]]:
-    """The images of a tar by their key, which has no folder here."""
-    places: dict[str, deque[Place]] = defaultdict(deque)
-    for sample in read_samples(path, texts=False) if files.exists(path) else ():
-        if sample.image is not None:
-            places[sample.key.rpartition("/")[2]].append(_place(sample, path))
-    return places
-
-
-def _folder_places(folder: str) -> dict[str, deque[Place]]:
-    places: dict[str, deque[Place]] = {}
-    for name, size in files.sizes(folder).items():
-        key, _, ending = name.partition(".")
-        if ending.lower() in ENDINGS:
-            places.setdefault(key, deque([Place(files.join(folder, name), 0, size)]))
-    return places

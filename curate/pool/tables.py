@@ -1,9 +1,9 @@
 """Reading a pool: any of the formats as tables of `schema.POOL`; and entry lists."""
 
+import pkgutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -11,29 +11,17 @@ import pyarrow.parquet as pq
 
 from curate import files
 from curate.errors import CurateError
-from curate.files.unpacking import open_unpacked
+from curate.formats import FORMATS, format_of
 from curate.ops.text.lists import read_items
-from curate.pool.candidates import Candidate, choose
 from curate.pool.columnar import check_texts
-from curate.pool.crawl import BrokenRecord, read_crawl
-from curate.pool.jsonl import documents, keys_of, read_jsonl
-from curate.pool.kept import kind_of, kind_of_texts, kind_of_values
-from curate.pool.lines import SHOWN, BadRow, Utf8
-from curate.pool.pictures import BESIDE, first_notes, parted, read_pictures, with_texts
-from curate.pool.rows import (
-    BROKEN,
-    PoolFormat,
-    UnreadableError,
-    bad_rows,
-    batched,
-    pool_table,
-)
+from curate.pool.lines import SHOWN
+from curate.pool.own import Own
+from curate.pool.pictures import BESIDE, parted, with_texts
+from curate.pool.reader import FIRST, Reader, Source
+from curate.pool.rows import BROKEN, PoolFormat, UnreadableError, is_of_file
 from curate.pool.samples import ENDINGS
-from curate.pool.separated import header, positions, read_separated
-from curate.pool.stored import first_documents, read_img2dataset, read_webdataset
-from curate.schema import CANDIDATES, POOL
+from curate.schema import POOL
 
-_PAGES = 500  # a table
 _LOOKED_AT = 100  # rows that say whether a column holds URLs
 
 STAGED = PoolFormat(format="copy", url="url", caption="caption", uid="uid")
@@ -41,70 +29,52 @@ STAGED = PoolFormat(format="copy", url="url", caption="caption", uid="uid")
 
 With `keep` replaced by the pool's, it is that of copies with these columns.
 """
-_FIRST = 1 << 20  # bytes of a file of text that say what is in its columns
 
 
 @contextmanager
 def _readable(path: str, kind: str) -> Iterator[None]:
-    """Turn what a reader says of a broken file into one line that names it.
-
-    What the disk or the network says (an `OSError` with a number, a time-out) is not the file's fault:
-    it is let through.
-    """
+    """Turn what a reader says of a broken file into one line that names it."""
     try:
         yield
     except BROKEN as error:
-        elsewhere = isinstance(error, TimeoutError | ConnectionError)
-        if elsewhere or (isinstance(error, OSError) and error.errno is not None):
+        if not is_of_file(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnreadableError(f"{path}: cannot be read as {kind}: {reason}") from None
 
 
-def parquet_row_groups(path: str, *, pool: PoolFormat) -> list[int]:
-    """Rows of each row group of a parquet file, after a check of its columns."""
-    with _readable(path, "parquet"), files.open_read(path) as file:
-        footer = pq.ParquetFile(file)
-        pool.check(path, footer.schema_arrow.names)
-        return [footer.metadata.row_group(i).num_rows for i in range(footer.num_row_groups)]
+def reader_of(form: str) -> Reader:
+    """The reader of a format; that of users' is not imported before it is used."""
+    if form not in FORMATS:
+        return Own(form)
+    found: Reader = pkgutil.resolve_name(FORMATS[form].reader)
+    return found
+
+
+def row_groups(path: str, *, pool: PoolFormat) -> list[int] | None:
+    """Rows of each group of a file that can be read alone; None where it is read from its beginning."""
+    kind = pool.of(path)
+    with _readable(path, kind):
+        return reader_of(kind).row_groups(path, pool=pool)
 
 
 def check_urls(path: str, *, pool: PoolFormat) -> None:
     """Raise a CurateError where the URLs at the beginning of a table are paths of pictures."""
-    try:
-        kind = pool.of(path)
-    except UnreadableError:
-        return  # which is told where it is cut
-    if pool.image or kind not in ("parquet", "csv", "tsv", "quoted-tsv", "jsonl"):
-        return
     only = replace(pool, caption=pool.url, uid=None, blur_boxes=None, keep=())
     try:
-        with _readable(path, kind):
-            urls = _first_urls(path, kind, only)
+        if pool.image or not format_of(pool.of(path)).is_table:
+            return
+        first = next(read_batches(path, pool=only, block_bytes=FIRST), None)
     except UnreadableError:
-        return
+        return  # which is told where it is cut
+    found = first["url"].slice(0, _LOOKED_AT).drop_null().to_pylist() if first else []
+    urls = [url for one in found if (url := one.strip())]
     if urls and all(map(_is_path, urls)):
         raise CurateError(
             f"{path}: column {pool.url!r} holds paths, such as {urls[0][:SHOWN]!r}, and no URLs: name"
             " it in input.columns.image, as in input.columns:"
             f" {{image: {pool.url}, caption: {pool.caption}}}"
         )
-
-
-def _first_urls(path: str, kind: str, pool: PoolFormat) -> list[str]:
-    if kind == "parquet":
-        with files.open_read(path) as file:
-            source = pq.ParquetFile(file)
-            columns, groups = [pool.url], [*range(source.num_row_groups)][:1]
-            check_texts(file, columns=columns, groups=groups)
-            batches = source.iter_batches(
-                _LOOKED_AT, row_groups=groups, columns=columns, use_threads=False
-            )
-            found = [batch.column(0).to_pylist() for batch in islice(batches, 1)]
-    else:
-        tables = _lines(path, kind, pool, _FIRST)
-        found = [table["url"].slice(0, _LOOKED_AT).to_pylist() for table in islice(tables, 1)]
-    return [url.strip() for one in found for url in one if isinstance(url, str) and url.strip()]
 
 
 def _is_path(url: str) -> bool:
@@ -164,41 +134,7 @@ def column_kinds(
     """
     kind = pool.of(path)
     with _readable(path, kind):
-        if kind in ("parquet", "img2dataset"):
-            with files.open_read(path) as file:
-                fields = pq.read_schema(file)
-            return {field.name: kind_of(field.type) for field in fields}
-        if kind in ("wat", "warc"):
-            return {}
-        if kind == "webdataset":
-            found = first_documents(path)
-        elif kind == "images":
-            found = first_notes(members)
-        else:
-            with open_unpacked(path) as file:
-                if kind != "jsonl":
-                    told = positions if pool.headless else header
-                    names = told(file, kind=kind, block_bytes=_FIRST)
-                    return _separated_kinds(path, kind, names, headless=pool.headless)
-                found = documents(Utf8(file).read(_FIRST))
-        keys = dict.fromkeys(name for document in found for name in document)
-        return {name: kind_of_values(one.get(name) for one in found) for name in keys}
-
-
-def _separated_kinds(
-    path: str, kind: str, names: list[str], *, headless: bool
-) -> dict[str, str | None]:
-    once = [name for name in names if names.count(name) == 1]
-    with open_unpacked(path) as file:
-        rows = next(
-            read_separated(
-                file, kind=kind, columns=once, block_bytes=_FIRST, names=names if headless else None
-            ),
-            None,
-        )
-    if rows is None:
-        return dict.fromkeys(once)
-    return {name: kind_of_texts(rows.good[name]) for name in once}
+        return reader_of(kind).kinds(Source(path, "", members), pool=pool)
 
 
 def read_batches(
@@ -222,72 +158,8 @@ def read_batches(
     """
     kind = pool.of(path)
     with _readable(path, kind):
-        if kind == "parquet":
-            yield from _parquet(path, pool)
-        elif kind == "img2dataset":
-            yield from read_img2dataset(path, pool=pool)
-        elif kind == "webdataset":
-            yield from read_webdataset(path, pool=pool, name=name or path.rsplit("/", 1)[-1])
-        elif kind == "images":
-            yield from read_pictures(path, members, name=name or path.rsplit("/", 1)[-1])
-        elif kind in ("wat", "warc"):
-            yield from _crawl(path)
-        else:
-            yield from _lines(path, kind, pool, block_bytes)
-
-
-def _parquet(path: str, pool: PoolFormat) -> Iterator[pa.Table]:
-    with files.open_read(path) as file:
-        source = pq.ParquetFile(file)
-        pool.check(path, source.schema_arrow.names)
-        columns = _present(pool.columns, source.schema_arrow.names)
-        check_texts(file, columns=columns)
-        for batch in source.iter_batches(columns=columns, use_threads=False):
-            yield pool.normalise(pa.Table.from_batches([batch]), path=path)
-
-
-def _lines(path: str, kind: str, pool: PoolFormat, block_bytes: int) -> Iterator[pa.Table]:
-    with open_unpacked(path) as file:
-        if kind == "jsonl":
-            names = keys_of(file, wanted=pool.columns, block_bytes=block_bytes)
-        else:
-            told = positions if pool.headless else header
-            names = told(file, kind=kind, block_bytes=block_bytes)
-    if kind == "tsv" and any(name.startswith('"') for name in names):
-        raise UnreadableError(f"{path}: its header is quoted; set input.format to quoted-tsv")
-    pool.check(path, names)
-    with open_unpacked(path) as file:
-        if kind == "jsonl":
-            found = read_jsonl(file, columns=pool.columns, block_bytes=block_bytes, kept=pool.typed)
-        else:
-            columns = _present(pool.columns, names)
-            found = read_separated(
-                file, kind=kind, columns=columns, block_bytes=block_bytes,
-                names=names if pool.headless else None,
-            )  # fmt: skip
-        for good, bad in found:
-            table = pool.normalise(good, path=path)
-            if bad:
-                table = pa.concat_tables([table, pool.with_all(bad_rows(bad, path=path))])
-            yield table
-
-
-def _crawl(path: str) -> Iterator[pa.Table]:
-    with files.open_read(path) as file:
-        for pages in batched(read_crawl(file), size=_PAGES):
-            broken = [page for page in pages if isinstance(page, BrokenRecord)]
-            found = [one for page in pages if not isinstance(page, BrokenRecord) for one in page]
-            yield _candidates(
-                found, [BadRow(one.number, one.problem, one.page) for one in broken], path
-            )
-
-
-def _candidates(found: list[Candidate], bad: list[BadRow], path: str) -> pa.Table:
-    captions = [choose(one.texts) for one in found]
-    good = pool_table(url=[one.url for one in found], caption=captions)
-    texts = [[text._asdict() for text in one.texts] for one in found] + [None] * len(bad)
-    table = pa.concat_tables([good, bad_rows(bad, path=path)])
-    return table.append_column("texts", pa.array(texts, CANDIDATES))
+        source = Source(path, name or path.rsplit("/", 1)[-1], members, block_bytes)
+        yield from reader_of(kind).tables(source, pool=pool)
 
 
 class EntryList(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 
 from curate import files
 from curate.config import Config
+from curate.formats import format_of
 from curate.ops.images.encoder import KINDS
 from curate.ops.selection.sweeping import Sweep
 from curate.planning.asked import enabled_stages
@@ -121,7 +122,7 @@ class Facts:
     @property
     def brings_images(self) -> bool:
         """Whether some of the pool's files hold images."""
-        return any(one.format in ("img2dataset", "webdataset") for one in self.origin.inputs)
+        return any(format_of(one.format or "").brings_images for one in self.origin.inputs)
 
     def to_json(self) -> dict[str, Any]:
         """The facts as a JSON document."""
