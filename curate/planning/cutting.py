@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError, DamagedError
-from curate.formats import format_of
+from curate.formats import FORMATS, format_of
 from curate.planning.inputs import find_pool, pool_format
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import check_urls, read_batches, row_groups
@@ -58,7 +58,9 @@ def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_d
     try:
         found = _cut(run, inputs, config)
         if not found.parts:
-            raise CurateError(f"input.paths: {inputs[0]['path']}: the input holds no rows")
+            form = inputs[0]["format"]
+            how = "" if form in FORMATS else f" as {form} reads it"
+            raise CurateError(f"input.paths: {inputs[0]['path']}: the input holds no rows{how}")
     except CurateError:
         files.remove(run.root if is_new else run.path("input"))
         raise

@@ -9,7 +9,7 @@ import pyarrow as pa
 from curate import files, schema
 from curate.config import LOCAL_RUNNER, Config, Rule
 from curate.errors import CurateError, DamagedError
-from curate.formats import format_of
+from curate.formats import AUTO, FORMATS, format_of
 from curate.machine import allow_requests
 from curate.planning.asked import (
     added_columns,
@@ -173,8 +173,9 @@ def _check_out(run: Run, input_digest: str, config: Config) -> None:
             f" {files.join(source, 'config.yaml')}, and for a run of its own give another --out"
         )
     if state and state.get("input_digest") != input_digest:
+        own = "" if config.input.format in (AUTO, *FORMATS) else "another version of its reader, "
         raise CurateError(
-            f"{run.root} holds a run over another input (or other part_rows or columns); give"
+            f"{run.root} holds a run over another input (or {own}other part_rows or columns); give"
             " another --out, or remove that folder"
         )
     if not state and set(files.names(run.root)) - {"input", lock.NAME}:

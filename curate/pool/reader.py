@@ -52,7 +52,7 @@ class Reader:
         raise NotImplementedError
 
     def check_installed(self, what: str) -> None:
-        """Raise a CurateError with what to install, if packages are missing that reading `what` takes."""
+        """Raise a CurateError with what to install, where packages lack that reading `what` takes."""
 
     def row_groups(self, path: str, *, pool: PoolFormat) -> list[int] | None:
         """Rows of each group that can be read alone; None where a file is read from its beginning."""

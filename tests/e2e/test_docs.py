@@ -6,9 +6,11 @@ A new block is in neither list, and fails here until it is.
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -49,6 +51,8 @@ RUN_HERE = {
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
     ("intranet.md", "curate run my.yaml --out runs/mine --retry forbidden_address"),
+    ("extending.md", "# readers.py"), ("extending.md", "# databases.py"), ("extending.md", "input:"),
+    ("extending.md", "curate plan my.yaml --out runs/coyo"),
 }  # fmt: skip
 
 
@@ -179,3 +183,68 @@ def test_hosts_of_ones_own_network(tmp_path: Path) -> None:
             said = bash(block("intranet.md", start).replace("10.1.2.3:80", here), tmp_path)
     assert "Nothing to fetch again: no download failed as forbidden_address" in said
     assert len(list((tmp_path / "runs/mine/download").glob("*.parquet"))) == 1
+
+
+COYO = {"id": pa.int64(), "url": pa.string(), "text": pa.string(), "width": pa.int64(),
+        "height": pa.int64(), "image_phash": pa.string(), "text_length": pa.int64(),
+        "word_count": pa.int64(), "num_tokens_bert": pa.int64(), "num_tokens_gpt": pa.int64(),
+        "num_faces": pa.int64(), "clip_similarity_vitb32": pa.float64(),
+        "clip_similarity_vitl14": pa.float64(), "nsfw_score_opennsfw2": pa.float64(),
+        "nsfw_score_gantman": pa.float64(), "watermark_score": pa.float64(),
+        "aesthetic_score_laion_v2": pa.float64()}  # fmt: skip
+"""The columns of COYO-700M's metadata, as its hub page has them."""
+
+
+def coyo(folder: Path) -> None:
+    """Two files of COYO's columns over some of the demo's pairs; each third pair fails another rule."""
+    lines = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
+    rows: list[dict[str, object]] = []
+    for k, line in enumerate(lines[i] for i in SOME[20:60]):
+        found = json.loads(line)
+        rows.append({
+            **{name: 1 for name, kind in COYO.items() if pa.types.is_integer(kind)},
+            "id": 4896263451343 + k, "url": found["url"], "text": found["caption"],
+            "image_phash": "d8d0c0e4f0b1a1e9", "clip_similarity_vitb32": 0.2 if k % 5 == 0 else 0.3,
+            "clip_similarity_vitl14": 0.25, "nsfw_score_opennsfw2": 0.01,
+            "nsfw_score_gantman": 0.9 if k % 5 == 1 else 0.02,
+            "watermark_score": 0.7 if k % 5 == 2 else 0.1,
+            "aesthetic_score_laion_v2": 4.0 if k % 5 == 3 else 5.5,
+        })  # fmt: skip
+    (folder / "coyo").mkdir()
+    for number in range(2):
+        table = pa.Table.from_pylist(rows[number::2], pa.schema(COYO))
+        pq.write_table(table, folder / f"coyo/part-{number:05d}.snappy.parquet")
+
+
+def test_a_reader_of_ones_own(tmp_path: Path) -> None:
+    coyo(tmp_path)
+    code = block("extending.md", "# readers.py")
+    (tmp_path / "readers.py").write_text(code)
+    settings = block("extending.md", "input:")
+    with serve() as addresses:
+        settings += f"download: {{connect_to: {json.dumps(addresses)}}}\n"
+        (tmp_path / "my.yaml").write_text(settings)
+        said = bash(block("extending.md", "curate plan my.yaml --out runs/coyo"), tmp_path)
+    assert "pairs would be fetched" in said
+    names = [rule["column"] for rule in yaml.safe_load(settings)["select"]]
+    kept = pd.read_parquet(tmp_path / "runs/coyo/dedup")
+    assert len(kept)
+    assert {*names} <= {*kept.columns}
+    assert (kept["nsfw"] == 0.02).all()
+    gone = pd.read_parquet(tmp_path / "runs/coyo/dropped/prepare")["reason"]
+    assert {f"rule:{name}" for name in names} <= {*gone}
+
+
+def test_a_reader_of_databases(tmp_path: Path) -> None:
+    (tmp_path / "databases.py").write_text(block("extending.md", "# databases.py"))
+    with closing(sqlite3.connect(tmp_path / "pool.db")) as database:
+        database.execute("CREATE TABLE pairs (url, caption, license)")
+        rows = [(f"http://x.example/{k}.jpg", f"picture {k}", f"CC-{k}") for k in range(5)]
+        database.executemany("INSERT INTO pairs VALUES (?, ?, ?)", rows)
+        database.commit()
+    given = {"paths": "pool.db", "format": "databases:Pairs", "columns": {"keep": ["license"]}}
+    settings = {"input": given,
+                "download": {"enabled": False}}  # fmt: skip
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(settings))
+    bash("curate run my.yaml --out run", tmp_path)
+    assert [*pd.read_parquet(tmp_path / "run/prepare")["license"]] == [row[2] for row in rows]
