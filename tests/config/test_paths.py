@@ -11,6 +11,7 @@ from curate.config.paths import absolute, mark_of, paths_in
 from curate.planning.assets import _READERS
 
 NO_FILES = {
+    "Input": {"format"},
     "Columns": {"url", "caption", "uid", "blur_boxes", "image", "keep"},
     "Unsure": {"language"},
     "Prepare": {"languages"},
