@@ -20,7 +20,7 @@ def subset(
 ) -> None:
     """Write the uids of a run's kept pairs as a DataComp subset file.
 
-    They stand sorted in an .npy file of dtype u8,u8: upper and lower half of each 128-bit uid.
+    Each stands once, sorted, in an .npy file of dtype u8,u8: upper and lower half of the 128-bit uid.
     """
     from curate.config import file as config_file
     from curate.finished.subset import write_subset
@@ -41,8 +41,12 @@ def subset(
                 f" first: curate run {run.path('config.yaml')}"
             )
         tell_incomplete(run)
-        pairs = write_subset(run, chosen, npy)
-        out_console.print(f"{pairs:,} pairs kept by {chosen}  {npy}")
+        found = write_subset(run, chosen, npy)
+        out_console.print(f"{found.pairs:,} pairs kept by {chosen}  {npy}")
+        if repeated := found.pairs - found.uids:
+            out_console.print(
+                f"{found.uids:,} uids: {repeated:,} pairs have the uid of another, which is listed once"
+            )
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""A run's kept pairs as a DataComp subset file: the uids, sorted, as ``.npy`` of dtype ``u8,u8``.
+"""A run's kept pairs as a DataComp subset file: each uid once, sorted, ``.npy`` of dtype ``u8,u8``.
 
 The two fields are the upper and the lower half of the 128-bit uid. Uids are spooled to local disk
 by their leading bits and sorted a bucket at a time, so memory does not grow with the run.
@@ -7,7 +7,7 @@ by their leading bits and sorted a bucket at a time, so memory does not grow wit
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
@@ -21,10 +21,17 @@ _TOGETHER = 1 << 22
 """Uids that are sorted at once, about."""
 
 
-def write_subset(run: Run, folder: str, target: str) -> int:
-    """Write the uids of the pairs that `folder` of the run kept to `target`; how many they are.
+class Subset(NamedTuple):
+    """What a subset file lists."""
 
-    A uid that is there more than once is written as often.
+    pairs: int
+    uids: int  # fewer, where pairs have the same one
+
+
+def write_subset(run: Run, folder: str, target: str) -> Subset:
+    """Write the uids of the pairs that `folder` of the run kept to `target`, each once.
+
+    DataComp's resharder copies a sample as often as its uid is listed.
     """
     total = sum(record.kept for _, record in run.records(folder))
     bits = max(0, (total - 1) // _TOGETHER).bit_length()
@@ -38,9 +45,16 @@ def write_subset(run: Run, folder: str, target: str) -> int:
                 place = uids[:, 0] >> np.uint64(64 - bits) if bits else np.zeros(len(uids))
                 for i in np.unique(place):
                     opened[int(i)].write(uids[place == i].tobytes())
-        header: Any = {"descr": DTYPE.descr, "fortran_order": False, "shape": (total,)}
-        write_array_header_1_0(file, header)
+        written = 0
         for bucket in buckets:
             found = np.fromfile(bucket, DTYPE)
-            file.write(found[np.lexsort((found["f1"], found["f0"]))].tobytes())
-    return total
+            found = found[np.lexsort((found["f1"], found["f0"]))]
+            first = np.ones(len(found), np.bool_)
+            first[1:] = found[1:] != found[:-1]
+            found[first].tofile(bucket)
+            written += int(first.sum())
+        header: Any = {"descr": DTYPE.descr, "fortran_order": False, "shape": (written,)}
+        write_array_header_1_0(file, header)
+        for bucket in buckets:
+            file.write(bucket.read_bytes())
+    return Subset(total, written)

@@ -1,7 +1,6 @@
 """Tar files whose bytes depend on their members alone, and the place of each member in them."""
 
 import hashlib
-import io
 import tarfile
 from typing import IO
 
@@ -109,9 +108,3 @@ def blanked(file: IO[bytes], *, stems: set[str]) -> list[tuple[int, int]]:
 def blank_header(size: int) -> bytes:
     """The header of a member of `size` bytes whose content was taken out."""
     return _header(REVOKED, size)
-
-
-def members(content: bytes) -> dict[str, bytes]:
-    """All members of a small tar by name."""
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        return {m.name: file.read() for m in archive if (file := archive.extractfile(m))}

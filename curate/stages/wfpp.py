@@ -25,12 +25,11 @@ from curate.ops.selection.wfpp import (
 )
 from curate.reasons import DropReason
 from curate.run.directory import Part, Run
-from curate.schema import Stage
+from curate.schema import WFPP, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
 from curate.stages.quantiles import FindCuts, Quantiles
 
 _FEW = 1 << 18
-SCORE = pa.schema([("word_score", pa.float64())])
 
 
 def _captions(run: Run, reads: str, part: Part) -> Any:
@@ -97,17 +96,14 @@ class WfppStep(PartStep):
 
     def scores(self, part: Part, weights: WordWeights) -> pa.Table:
         """The score of each pair of a part."""
-        return pa.table([word_scores(_captions(self.run, self.reads, part), weights)], SCORE)
+        return pa.table([word_scores(_captions(self.run, self.reads, part), weights)], WFPP)
 
 
-def settle_cut(cuts: Cuts, weights: WordWeights, *, step: WfppStep) -> float:
-    """The score to reach, written to ``balance/wfpp.json``; files of another way to balance go."""
-    found = next(iter(cuts.values()), Cut(0, 0.0))
+def settle_cut(cuts: Cuts, *, step: WfppStep) -> float:
+    """The score to reach; files of another way to balance go."""
     for name in ("entries.parquet", "thresholds.json"):
         files.remove(step.run.path(Stage.BALANCE, name))
-    document = {"cut": found.value, "pairs": found.pairs, "weighted_words": len(weights.words)}
-    files.write_json(step.run.path(Stage.BALANCE, "wfpp.json"), document)
-    return found.value
+    return next(iter(cuts.values()), Cut(0, 0.0)).value
 
 
 class Wfpp(beam.PTransform):
@@ -126,11 +122,11 @@ class Wfpp(beam.PTransform):
             | "Sum words" >> beam.CombineGlobally(SumWords())
             | "Weights" >> beam.Map(word_weights, threshold=step.threshold)
         )
-        wanted = Quantile(SCORE.names[0], step.fraction)
+        wanted = Quantile(WFPP.names[0], step.fraction)
         known = beam.pvalue.AsSingleton(weights)
         cut = (
             parts
-            | "Quantiles" >> FindCuts(Quantiles((wanted,), SCORE, step.scores), weights)
-            | "Cut" >> beam.Map(settle_cut, known, step=step)
+            | "Quantiles" >> FindCuts(Quantiles((wanted,), WFPP, step.scores), weights)
+            | "Cut" >> beam.Map(settle_cut, step=step)
         )
         return parts | "Keep" >> beam.ParDo(TakePart(step), known, beam.pvalue.AsSingleton(cut))

@@ -25,8 +25,8 @@ UIDS = [np.random.default_rng(i).bytes(16).hex() for i in range(300)] + [
 
 
 def datacomp_subset(uids: list[str]) -> Any:
-    """A subset as DataComp defines it: (upper, lower) halves of each uid, sorted."""
-    halves = [(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids]
+    """A subset as DataComp defines it: (upper, lower) halves of each uid, each once, sorted."""
+    halves = {(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids}
     return np.array(sorted(halves), np.dtype("u8,u8"))
 
 
@@ -45,7 +45,7 @@ def test_the_file_is_what_numpy_saves_of_the_sorted_uids(
     run = Run(str(tmp_path / "run"))
     keep(run, "score", UIDS[:100], [], UIDS[100:])
     target = str(tmp_path / "uids.npy")
-    assert write_subset(run, "score", target) == len(UIDS)
+    assert write_subset(run, "score", target) == (len(UIDS), len(UIDS) - 1)
     saved = io.BytesIO()
     np.save(saved, datacomp_subset(UIDS))
     assert Path(target).read_bytes() == saved.getvalue()
@@ -55,7 +55,7 @@ def test_the_file_is_what_numpy_saves_of_the_sorted_uids(
 
 def test_no_pair_is_an_empty_subset(tmp_path: Path) -> None:
     target = str(tmp_path / "uids.npy")
-    assert write_subset(Run(str(tmp_path / "run")), "prepare", target) == 0
+    assert write_subset(Run(str(tmp_path / "run")), "prepare", target) == (0, 0)
     found = np.load(target)
     assert (found.shape, found.dtype) == ((0,), np.dtype("u8,u8"))
 
@@ -91,4 +91,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert np.load(out).tolist() == datacomp_subset(UIDS[:20]).tolist()
     keep(plan.run, "dedup", UIDS[:2], UIDS[9:12])
     assert run()[1].endswith(f"5 pairs kept by dedup {out}")
+    assert np.load(out).tolist() == datacomp_subset([*UIDS[:2], *UIDS[9:12]]).tolist()
+    keep(plan.run, "dedup", UIDS[:2], [*UIDS[9:12], UIDS[0], UIDS[0]])
+    assert "5 uids: 2 pairs have the uid of another, which is listed once" in run()[1]
     assert np.load(out).tolist() == datacomp_subset([*UIDS[:2], *UIDS[9:12]]).tolist()

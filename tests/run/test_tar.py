@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate.run.tar import TarWriter, _header, members, read_member
+from curate.run.tar import TarWriter, _header, read_member
 
 names = st.text("abcdef0123456789-_", min_size=1, max_size=40).map(lambda stem: f"{stem}.jpg")
 contents = st.binary(max_size=40) | st.integers(500, 1100).map(lambda n: bytes([n % 251]) * n)
@@ -33,6 +33,11 @@ def by_tarfile(files: dict[str, bytes]) -> bytes:
             )  # fmt: skip
             archive.addfile(header, io.BytesIO(content))
     return file.getvalue()
+
+
+def members(content: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return {m.name: file.read() for m in archive if (file := archive.extractfile(m))}
 
 
 @given(files=st.dictionaries(names, contents, max_size=12))

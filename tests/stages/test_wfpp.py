@@ -65,17 +65,13 @@ def test_the_highest_scores_of_the_whole_pool_are_kept(run: Run, fraction: float
         (uid_of(i), "frequent_words", f"{score:.6g}")
         for i, score in enumerate(SCORES) if i not in kept
     ]  # fmt: skip
-    assert files.read_json(run.path("balance", "wfpp.json")) == {
-        "cut": pytest.approx(threshold), "pairs": len(ROWS),
-        "weighted_words": sum(weight >= 0 for weight in WEIGHTS.values()),
-    }  # fmt: skip
 
 
 def test_two_workers_write_what_one_writes(run: Run) -> None:
     prune(run, CUT, fraction=0.4)
     prune(other := Run(run.path("other")), CUT, fraction=0.4, workers=2)
-    names = [*(f"balance/part-{i:05d}.parquet" for i in range(len(CUT))), "balance/wfpp.json"]
-    for name in [*names, *(f"dropped/{n}" for n in names[:-1])]:
+    names = [f"balance/part-{i:05d}.parquet" for i in range(len(CUT))]
+    for name in [*names, *(f"dropped/{n}" for n in names)]:
         assert files.read_bytes(run.path(name)) == files.read_bytes(other.path(name)), name
 
 
