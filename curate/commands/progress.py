@@ -22,6 +22,7 @@ from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
 from curate.run.directory import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
 from curate.run.journal import grown
+from curate.run.mending import in_words
 from curate.schema import Stage
 
 _POLL = 0.5  # seconds
@@ -38,6 +39,8 @@ class _Rate(ProgressColumn):
 
 def announce(console: Console, plan: Plan, standing: Standing) -> None:
     """One line on what stands already and what is done again, if there is anything to say."""
+    if line := in_words(plan.run, standing.damaged):
+        console.print(line)
     if standing.is_fresh:
         return
     total = len(plan.parts)

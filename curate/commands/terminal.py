@@ -20,8 +20,9 @@ from curate.config.paths import paths_in
 from curate.errors import CurateError, DamagedError, hidden
 from curate.files.stores import told
 from curate.machine import faults_named
-from curate.run.damage import incomplete, remedy
+from curate.run.damage import incomplete
 from curate.run.lock import locked
+from curate.run.mending import in_words, note_damage, remedy
 from curate.schema import Stage
 
 if TYPE_CHECKING:
@@ -89,9 +90,12 @@ def one_line_errors() -> Iterator[None]:
         error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
         raise typer.Exit(status()) from None
     except CurateError as error:
+        noted = isinstance(error, DamagedError) and note_damage(error.url)
         if debugging():
             raise
-        told_of = f"{error}{remedy(error.url)}" if isinstance(error, DamagedError) else str(error)
+        told_of = str(error)
+        if isinstance(error, DamagedError):
+            told_of += remedy(error.url, noted=noted)
         line = shown(told_of).replace("\n", "\\n")
         error_console.print(Text.assemble(("error", "bold red"), " ", hidden(line)))
         raise typer.Exit(1) from None
@@ -178,10 +182,14 @@ Force = Annotated[
 def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
     """Let a finished set be replaced by another only with leave, which nobody but a person can give."""
     from curate.planning.resume import replaced
+    from curate.run.damage import find_damage
 
     told = replaced(planned)
     if told is None:
         return
+    found = find_damage(planned.run, planned.digests)
+    if damaged := in_words(planned.run, [*planned.damaged, *found.names]):
+        error_console.print(Text.assemble(("warning", "bold yellow"), " ", damaged))
     if sys.stdin.isatty() and sys.stdout.isatty():
         if typer.confirm(f"{told}. Replace it?"):
             return

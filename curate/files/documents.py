@@ -76,6 +76,7 @@ def read_document(url: str) -> dict[str, Any]:
 def write_document(url: str, document: dict[str, Any]) -> Content:
     """Write a JSON object of the run's own with a check of its content."""
     stored = json.loads(json.dumps(document))
+    stored.pop(CHECK, None)
     return write_json(url, {**stored, CHECK: _check_of(stored)})
 
 

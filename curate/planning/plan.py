@@ -26,6 +26,7 @@ from curate.planning.pool_columns import with_column_types
 from curate.pool.own import version_of_reader
 from curate.run import lock
 from curate.run.borrowed import target_options
+from curate.run.damage import damaged_documents
 from curate.run.directory import PART_STAGES, Part, Run
 from curate.run.revocations import check_settled
 from curate.schema import Stage
@@ -48,6 +49,7 @@ class Plan:
     retry_failed: frozenset[str] = frozenset()  # fetch again what failed for one of these reasons
     blocked: dict[str, int] = field(default_factory=dict)  # hashes on the block lists, by kind
     notes: tuple[str, ...] = ()  # what was left out of the pool's folders
+    damaged: tuple[str, ...] = ()  # files of the run that were made again for the plan, by name
 
     def rules(self, stage: Stage) -> tuple[Rule, ...]:
         """The select rules that apply at the end of `stage`."""
@@ -75,6 +77,7 @@ def make_plan(config: Config) -> Plan:
     if not config.out:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = _opened(config.out)
+    damaged = damaged_documents(run)
     stages = enabled_stages(config)
     config = with_column_types(config)
     for rule in config.select:
@@ -111,7 +114,7 @@ def make_plan(config: Config) -> Plan:
     settings, beside = step_settings(config, assets), conditions(config, assets)
     digests = chain(settings, start=input_digest, beside=beside)
     return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked,
-                notes=found_pool.notes)  # fmt: skip
+                notes=found_pool.notes, damaged=damaged)  # fmt: skip
 
 
 def _opened(out: str) -> Run:

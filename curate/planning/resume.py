@@ -16,7 +16,7 @@ from curate.planning.digests import score_folder
 from curate.planning.plan import Plan
 from curate.run import borrowed
 from curate.run.cuts import FILE as CUTS
-from curate.run.damage import short_files, take_back
+from curate.run.damage import find_damage
 from curate.run.directory import (
     ANNOTATED,
     CARD,
@@ -28,6 +28,7 @@ from curate.run.directory import (
     Run,
     part_index,
 )
+from curate.run.mending import take_back, take_back_tables
 from curate.run.verdicts import NAME as VERDICTS
 from curate.run.verdicts import verdicts_stand
 from curate.schema import SEMANTIC, Stage
@@ -130,7 +131,8 @@ def settle(plan: Plan) -> Standing:
     before = {part.index for part in plan.parts}
     everything = len(before)
     clustered = False
-    damaged: list[str] = []
+    damage = find_damage(run, folders)
+    take_back_tables(run, damage.tables)
     for folder in folders:
         digest = plan.digests[folder]
         whole = len(before) == everything
@@ -139,11 +141,10 @@ def settle(plan: Plan) -> Standing:
         if not whole:
             files.remove(run.path(folder, CUTS))
         now = set()
-        short = short_files(run, folder) if run.makes(Stage(folder.split("/")[0])) else {}
+        short = damage.parts.get(folder, {})
         for index, record in run.records(folder):
             if index in short:
-                damaged += short[index]
-                take_back(run, folder, index, short[index], own=digest.own)
+                take_back(run, folder, index, short[index])
             elif record.digest != digest.chain:
                 stale[folder] = stale.get(folder, 0) + 1
             elif index in before and (whole or not barrier):
@@ -154,15 +155,16 @@ def settle(plan: Plan) -> Standing:
         valid[folder] = len(now)
         _remove_journals(run, folder, now)
         if folder == Stage.DEDUP:
-            clustered, short_tables = verdicts_stand(run, sorted(before), digest=digest.chain)
-            damaged += short_tables
-            if not (clustered := clustered and whole):
+            clustered = whole and verdicts_stand(run, before, digest=digest.chain)
+            if not clustered:
                 files.remove(run.path(VERDICTS))
         before = now
     _remove_subsets(plan, stands=len(before) == everything)
     if Stage.SHARDS in plan.stages:
         _settle_shards(plan, whole=len(before) == everything)
-    return Standing(valid, stale, clustered, parts=everything, damaged=tuple(damaged))
+    return Standing(
+        valid, stale, clustered, parts=everything, damaged=(*plan.damaged, *damage.names)
+    )
 
 
 def _settle_shards(plan: Plan, *, whole: bool) -> None:

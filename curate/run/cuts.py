@@ -3,11 +3,13 @@
 from typing import Any
 
 from curate import files
+from curate.errors import DamagedError
 from curate.ops.selection.quantiles import Cut, Cuts, Quantile
 from curate.run.directory import Run
 from curate.schema import Stage
 
 FILE = "quantiles.json"
+_KEYS = {"column", "top_fraction", "per", "group", "pairs", "cut"}
 
 
 def write_cuts(cuts: Cuts, *, target: str, digest: str) -> Cuts:
@@ -24,26 +26,37 @@ def write_cuts(cuts: Cuts, *, target: str, digest: str) -> Cuts:
         }
         for (quantile, group), cut in cuts.items()
     ]
-    files.write_json(target, document)
+    files.write_document(target, {"cuts": document})
     return cuts
 
 
 def read_cuts(run: Run, stage: Stage) -> Cuts:
-    """The cuts that the run took at `stage`; none where no rule asked for one."""
+    """The cuts that the run took at `stage`; none where no rule asked for one.
+
+    Raises
+    ------
+    DamagedError
+        Where the file is not what was written.
+    """
     return {
         (Quantile(one["column"], one["top_fraction"], one["per"]), one["group"]): Cut(
             one["pairs"], one["cut"]
         )
-        for one in _stored(run, stage)
+        for one in _stored(run.path(stage, FILE))
     }
 
 
 def cuts_stand(run: Run, stage: Stage, *, digest: str) -> bool:
     """Whether the run took cuts at `stage` that are those of the parts under `digest`."""
-    return {one.get("digest") for one in _stored(run, stage)} == {digest}
+    return {one.get("digest") for one in _stored(run.path(stage, FILE))} == {digest}
 
 
-def _stored(run: Run, stage: Stage) -> list[dict[str, Any]]:
-    url = run.path(stage, FILE)
-    found: list[dict[str, Any]] = files.read_json(url) if files.exists(url) else []
+def _stored(url: str) -> list[dict[str, Any]]:
+    found: Any = files.read_json(url) if files.exists(url) else []
+    if not isinstance(found, list):  # older runs have the list alone
+        found = files.read_document(url).get("cuts")
+    if not isinstance(found, list) or not all(
+        isinstance(one, dict) and one.keys() >= _KEYS for one in found
+    ):
+        raise DamagedError(url, "it holds no cuts")
     return found

@@ -4,20 +4,75 @@ A record holds the size of each file that it vouches for, and of tables a CRC-32
 before anything is done, a listing a folder; the CRC by whoever reads a table (`Run.rows`).
 """
 
-import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from curate import files
-from curate.errors import CurateError, DamagedError
+from curate.errors import DamagedError
 from curate.run.cuts import FILE as CUTS
+from curate.run.cuts import read_cuts
 from curate.run.directory import MANIFEST, PART_STAGES, Run, part_name
 from curate.run.layout import ANNOTATED
 from curate.run.verdicts import NAME as VERDICTS
 from curate.run.verdicts import short_tables, vouched
 from curate.schema import Stage
 
-_DAMAGED = re.compile(r"(.*?) is damaged: ")
+OF_CUTS = tuple(files.join(stage, CUTS) for stage in PART_STAGES)
+OF_ALL_PARTS = (
+    *(files.join(Stage.BALANCE, name) for name in ("entries.parquet", "thresholds.json")), VERDICTS,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What of a run is damaged, by name, as far as listings and the checks of small files tell."""
+
+    tables: tuple[str, ...] = ()  # of no single part
+    parts: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # by step and part
+
+    @property
+    def names(self) -> list[str]:
+        """All of it."""
+        of_parts = (x for step in self.parts.values() for names in step.values() for x in names)
+        return [*self.tables, *of_parts]
+
+
+def find_damage(run: Run, folders: Iterable[str]) -> Damage:
+    """What is damaged of the files that the steps of these folders wrote to the run itself."""
+    own = [folder for folder in folders if run.makes(stage_of(folder))]
+    parts = {folder: short_files(run, folder) for folder in own}
+    for folder, found in parts.items():
+        known = {index for index, _ in run.records(folder)}
+        for index in set(run.done(folder)) - known:
+            found.setdefault(index, []).append(part_name(folder, index, "json"))
+    return Damage(tuple(damaged_tables(run)), parts)
+
+
+def stage_of(folder: str) -> Stage:
+    """The stage that a step belongs to."""
+    return Stage(folder.partition("/")[0])
+
+
+def damaged_documents(run: Run) -> tuple[str, ...]:
+    """Of what a plan is made of, and makes again: run.json, and the pool's parts and copies."""
+    found = []
+    copies: list[dict[str, Any]] = []
+    for name in ("run.json", "input/parts.json"):
+        try:
+            if files.exists(run.path(name)):
+                copies = files.read_document(run.path(name)).get("parts", [])
+            elif files.exists(run.path(Stage.PREPARE)):
+                found.append(name)
+        except DamagedError:
+            found.append(name)
+    sizes = files.sizes(run.path("input"))
+    for part in copies if isinstance(copies, list) else ():
+        name = part["path"].rpartition("/")[2]
+        if part.get("copy") and sizes.get(name) != part["copy"][0]:
+            found.append(f"input/{name}")
+    return tuple(found)
 
 
 def short_files(run: Run, folder: str) -> dict[int, list[str]]:
@@ -59,17 +114,30 @@ def check_content(run: Run) -> None:
 
 def whole_files(run: Run) -> dict[str, files.Content]:
     """What small files hold that are of no single part, by name."""
-    names = [files.join(stage, CUTS) for stage in PART_STAGES if run.makes(stage)]
-    names += [files.join(Stage.BALANCE, x) for x in ("entries.parquet", "thresholds.json")]
-    names.append(VERDICTS)
+    names = [name for name in OF_CUTS if run.makes(stage_of(name))] + list(OF_ALL_PARTS)
     urls = {name: run.path(name) for name in names if files.exists(run.path(name))}
     return {name: files.content_of(files.read_bytes(url)) for name, url in urls.items()}
 
 
-def tables_stand(run: Run) -> bool:
-    """Whether `whole_files` are what they were when the run ended; older runs do not say."""
-    held = run.state().get("files")
-    return held in (None, {name: list(found) for name, found in whole_files(run).items()})
+def damaged_tables(run: Run) -> list[str]:
+    """The names of small files that cannot be read, or are not what they were when the run ended."""
+    found = []
+    for stage in PART_STAGES:
+        try:
+            if run.makes(stage):
+                read_cuts(run, stage)
+        except DamagedError:
+            found.append(files.join(stage, CUTS))
+    try:
+        found += short_tables(run) if run.makes(Stage.DEDUP) else []
+    except DamagedError:
+        found.append(VERDICTS)
+    state = run.state()
+    if state.get("state") == "complete":
+        now = whole_files(run)
+        held = state.get("files", {}).items()
+        found += [name for name, was in held if now.get(name) != files.Content(*was)]
+    return list(dict.fromkeys(found))
 
 
 def steps(run: Run) -> list[str]:
@@ -91,16 +159,11 @@ def check(run: Run) -> None:
     if run.source:
         check(Run.to(run.source))
     check_sizes(run, *steps(run))
-    if run.makes(Stage.DEDUP) and vouched(run):
-        for name in short_tables(run, run.done(Stage.DEDUP)):
-            raise _short(run, name)
     check_records(run)
-    state = run.state()
-    now = whole_files(run)
-    for name, held in state.get("files", {}).items():
-        if now.get(name) != files.Content(*held):
-            raise DamagedError(run.path(name), "it is not what was written")
-    if state.get("state") == "complete":
+    for name in damaged_tables(run):
+        url = run.path(name)
+        raise DamagedError(url, "it is not what was written" if files.exists(url) else "it is gone")
+    if run.state().get("state") == "complete":
         _check_shards(run)
 
 
@@ -148,53 +211,3 @@ def incomplete(run: Run) -> str | None:
         return None
     again = f"curate run {run.path('config.yaml')} --out {run.root}"
     return f"{run.root} is not complete (its state is {state}); go on with it by: {again}"
-
-
-def take_back(run: Run, folder: str, index: int, names: list[str], *, own: str) -> None:
-    """Take back that a part is done at a step whose files `names` are damaged.
-
-    Where it is the images alone, what was found out about them can still be taken over.
-    """
-    if ANNOTATED in folder and all(name.endswith(".tar") for name in names):
-        run.retract(folder, index, own=own)
-    else:
-        files.remove(run.part(folder, index, "json"))
-
-
-def taken_back(run: Run, folders: dict[str, str], error: CurateError) -> CurateError:
-    """What to tell of an error that ended a run: a damaged file's part does not count as done now.
-
-    `folders` are the steps of the run, each with the digest of its own settings.
-    """
-    found = _DAMAGED.match(str(error))
-    if found is None:
-        return error
-    url, told = found[1], CurateError(f"{error}; the same command makes it again")
-    if url.startswith(run.path("input")):
-        files.remove(run.path("input", "parts.json"))
-        return told
-    for folder, own in folders.items():
-        for index in run.done(folder) if run.makes(Stage(folder.split("/")[0])) else ():
-            record = run.record(folder, index)
-            names = list(record.wrote) if record else []
-            for name in names or [part_name(folder, index)]:
-                if run.path(name) == url:
-                    take_back(run, folder, index, [name], own=own)
-                    return told
-    return CurateError(f"{error}{remedy(url)}")
-
-
-def remedy(url: str) -> str:
-    """How to have a damaged file of a run made again, as the end of a sentence; empty for others."""
-    root = url.rpartition("/")[0]
-    while root.rstrip("/") and not files.exists(files.join(root, "config.yaml")):
-        root = root.rpartition("/")[0]
-    if not root.rstrip("/") or "/" not in root:
-        return ""
-    name = url.removeprefix(f"{root}/")
-    again = f"curate run {files.join(root, 'config.yaml')} --out {root}"
-    if name == "run.json":
-        return f"; what stands is gone on with by: {again}"
-    if name == "revoked.parquet":
-        return "; it says what was revoked from the run: put back a copy of it"
-    return f"; {'remove it, and ' if files.exists(url) else ''}it is made again by: {again}"

@@ -228,11 +228,13 @@ class Run:
     def begin(self, **values: object) -> None:
         """Write a run.json in place of one that is lost: nothing of the run is known to be done."""
         document = {"layout": self.layout, "state": "failed", **values}
-        files.write_json(self.path("run.json"), document)
+        files.write_document(self.path("run.json"), document)
 
     def update(self, **values: object) -> None:
         """Set keys of run.json."""
-        files.write_json(self.path("run.json"), {"layout": self.layout, **self.state(), **values})
+        files.write_document(
+            self.path("run.json"), {"layout": self.layout, **self.state(), **values}
+        )
 
     def content(self, digest: str) -> str:
         """`digest` of parts, with the retries since: they change rows under the same settings."""

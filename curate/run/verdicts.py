@@ -33,28 +33,22 @@ def vouch(run: Run, held: dict[str, files.Content]) -> None:
         files.write_document(run.path(NAME), {**found, WROTE: {**found.get(WROTE, {}), **held}})
 
 
-def short_tables(run: Run, parts: Iterable[int]) -> list[str]:
-    """The names of the tables of these parts that are gone or not of their size.
-
-    Of those that nothing vouches for, of an older run, the ones that end before their end.
-    """
-    held, sizes = vouched(run), files.sizes(run.path(CLUSTERS))
-    found = []
-    for index in parts:
-        name, url = part_name(CLUSTERS, index), run.part(CLUSTERS, index)
-        size = sizes.get(url.rpartition("/")[2], 0)
-        whole = size == held[name].size if name in held else files.ends_as_parquet(url, size=size)
-        if not whole:
-            found.append(name)
-    return found
+def short_tables(run: Run) -> list[str]:
+    """The names of the tables that are vouched for and are gone or of another size."""
+    held = vouched(run)
+    sizes = files.sizes(run.path(CLUSTERS)) if held else {}
+    return [name for name, x in held.items() if sizes.get(name.rpartition("/")[2]) != x.size]
 
 
-def verdicts_stand(run: Run, parts: Iterable[int], *, digest: str) -> tuple[bool, list[str]]:
-    """Whether the verdicts on these parts are those of `digest`, and the files that are damaged."""
+def verdicts_stand(run: Run, parts: Iterable[int], *, digest: str) -> bool:
+    """Whether the verdicts on these parts are those of `digest`, to their end."""
     with suppress(DamagedError):
         found = document(run)
-        if found is None or found["digest"] != digest:
-            return False, []
-        short = short_tables(run, parts)
-        return not short, short
-    return False, [NAME]
+        if found is None or found.get("digest") != digest or short_tables(run):
+            return False
+        sizes, held = files.sizes(run.path(CLUSTERS)), vouched(run)
+        urls = (run.part(CLUSTERS, x) for x in parts if part_name(CLUSTERS, x) not in held)
+        return all(
+            files.ends_as_parquet(url, size=sizes.get(url.rpartition("/")[2], 0)) for url in urls
+        )
+    return False

@@ -17,8 +17,9 @@ from curate.planning.cutting import check_rows
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.run import borrowed, revocations
-from curate.run.damage import short_shard, tables_stand, taken_back, whole_files
+from curate.run.damage import damaged_tables, short_shard, whole_files
 from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, totals, versions
+from curate.run.mending import taken_back
 from curate.schema import Stage
 from curate.stages.shards import counts_of
 
@@ -101,7 +102,7 @@ def _stands(plan: Plan, standing: Standing) -> bool:
         return False
     if not all(files.sizes(run.path(Stage.REPORT)).get(x) for x in ("index.html", "report.json")):
         return False
-    if not tables_stand(run):
+    if damaged_tables(run):
         return False
     if Stage.SHARDS not in plan.stages:
         return True
@@ -202,8 +203,7 @@ def run_graph(
     if crew.error and state is None:
         raise crew.error from error
     if error is not None:
-        own = {folder: digest.own for folder, digest in plan.digests.items()}
-        raise taken_back(plan.run, own, _in_one_line(error)) from error
+        raise taken_back(plan.run, plan.digests, _in_one_line(error)) from error
     if state is not None and str(state) != "DONE":
         raise CurateError(f"the {plan.config.beam.runner} job ended in state {state}")
     check_dead(plan)

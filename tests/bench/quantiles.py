@@ -116,7 +116,7 @@ def main() -> None:
         write_cuts(cuts, target=sorted_cuts, digest=DIGEST)
 
         def document(path: str) -> list[Any]:
-            return sorted(json.loads(Path(path).read_text()), key=str)
+            return sorted(json.loads(Path(path).read_text())["cuts"], key=str)
 
         same = document(one) == document(two) == document(sorted_cuts)
     print(f"  {SCORES:,} scores in {len(parts):,} parts, {len(cuts)} cuts")

@@ -1,7 +1,6 @@
 """`curate rebalance` on a demo's run: the shards of a whole run, and nothing of the run touched."""
 
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from curate import files
 from curate.cli import app
 from curate.config import Beam
 from curate.errors import CurateError
@@ -172,7 +172,7 @@ def test_an_out_that_is_not_ours_is_left_alone(
             planned(some_run, out, t=1)
     other = tmp_path / "other"
     shutil.copytree(rebalanced, other)
-    (other / "run.json").write_text(json.dumps(read_json(other / "run.json") | {"source": None}))
+    files.write_document(str(other / "run.json"), read_json(other / "run.json") | {"source": None})
     with pytest.raises(CurateError, match="holds a run that is no rebalance of"):
         planned(some_run, other, t=1)
 
@@ -188,13 +188,13 @@ def test_a_run_that_cannot_be_the_source(copied: Path, tmp_path: Path, curate: C
     with pytest.raises(CurateError, match="no run here"):
         planned(tmp_path / "nowhere", out, t=1)
     config, state = (copied / "config.yaml").read_text(), read_json(copied / "run.json")
-    (copied / "run.json").write_text(json.dumps(state | {"state": "interrupted"}))
+    files.write_document(str(copied / "run.json"), state | {"state": "interrupted"})
     done = curate("rebalance", str(copied), "--out", str(out), "--t", "1")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"{copied} is not complete (its state is interrupted)" in done.stderr
     assert not out.exists()
-    (copied / "run.json").write_text(json.dumps(state))
+    files.write_document(str(copied / "run.json"), state)
     (tmp_path / "list.txt").write_text("red\nfox\n")
     changed = config.replace("shipped://metadata/en-small.txt", str(tmp_path / "list.txt"))
     (copied / "config.yaml").write_text(changed)
@@ -216,6 +216,6 @@ def test_a_source_that_went_away(rebalanced: Path, tmp_path: Path) -> None:
     lost = tmp_path / "lost"
     shutil.copytree(rebalanced, lost)
     state = read_json(lost / "run.json")
-    (lost / "run.json").write_text(json.dumps(state | {"source": str(tmp_path / "gone")}))
+    files.write_document(str(lost / "run.json"), state | {"source": str(tmp_path / "gone")})
     with pytest.raises(CurateError, match=r"is a rebalance of .*gone, which is not there"):
         Run.at(str(lost))

@@ -132,7 +132,7 @@ def reached(run: Path, stage: str) -> list[dict[str, Any]]:
         found = [x for x in rows_of(run, "annotated/download") if x["outcome"] == "success"]
         return [{"uid": x["uid"], "small_image": x["smaller_side"] < 64, "wide": x["aspect"] > 1.6}
                 for x in found]  # fmt: skip
-    cuts = {x["column"]: x["cut"] for x in read_json(run / "records/score/quantiles.json")}
+    cuts = {x["column"]: x["cut"] for x in read_json(run / "records/score/quantiles.json")["cuts"]}
     found = [
         {**row, "norm_sim": near["norm_sim"]}
         for row, near in zip(

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from curate import files
 from curate.config import Scorer
 from curate.errors import CurateError
 from curate.files import shipped
@@ -102,10 +103,10 @@ def test_what_cannot_be_scored_is_said(some_copied: Copied, wide: str, tmp_path:
     (run / "records/dedup/part-00001.json").unlink()
     assert "its parts after dedup are not those" in refused(run, "a", **model)
     state = read_json(run / "run.json")
-    (run / "run.json").write_text(json.dumps(state | {"state": "interrupted"}))
+    files.write_document(str(run / "run.json"), state | {"state": "interrupted"})
     assert "is not complete (its state is interrupted)" in refused(run, "a", **model)
-    (run / "run.json").write_text(json.dumps(state | {"source": str(tmp_path)}))
-    (tmp_path / "run.json").write_text(json.dumps(state))
+    files.write_document(str(run / "run.json"), state | {"source": str(tmp_path)})
+    files.write_document(str(tmp_path / "run.json"), state)
     assert f"is a rebalance of {tmp_path}" in refused(run, "a", **model)
 
 

@@ -153,7 +153,7 @@ def test_a_top_fraction_is_taken_over_all_parts(
     scores = [0.125, 0.375, 0.25, 0.5, 0.75, -0.5, 0.25, 0.5, 0.125, 0.25]
     parts = [scored(*scores[:4]), [], scored(*scores[4:5], first=4), scored(*scores[5:], first=5)]
     select(run, Stage.SCORE, parts, Rule(name="top", column="clip_score", top_fraction=fraction))
-    [found] = files.read_json(run.path("score", "quantiles.json"))
+    [found] = files.read_document(run.path("score", "quantiles.json"))["cuts"]
     assert found == {"column": "clip_score", "top_fraction": fraction, "per": None, "group": None,
                      "pairs": len(scores), "cut": cut, "digest": "d"}  # fmt: skip
     assert datacomp_cut(scores, fraction) == cut
@@ -199,7 +199,7 @@ def test_cuts_that_stand_are_not_taken_again(run: Run) -> None:
     rule = Rule(column="smaller_side", top_fraction=0.5)
     parts = [images(1, 2), images(3, 4)]
     select(run, Stage.DOWNLOAD, parts, rule)
-    (taken,) = files.read_json(run.path("download", "quantiles.json"))
+    (taken,) = files.read_document(run.path("download", "quantiles.json"))["cuts"]
     for digest, kept, cut in (("d", [4], 4), ("of other settings", [2, 3, 4], 2)):
         url = run.path("download", "quantiles.json")
         files.write_json(url, [{**taken, "cut": 4, "digest": digest}])
@@ -238,7 +238,7 @@ def test_fractions_per_language(run: Run) -> None:
     rule = Rule(name="top", column="clip_score", top_fraction=0.5, per="language")
     select(run, Stage.SCORE, parts, rule)
     assert [(one["group"], one["pairs"], one["cut"])
-            for one in files.read_json(run.path("score", "quantiles.json"))] == [
+            for one in files.read_document(run.path("score", "quantiles.json"))["cuts"]] == [
         (None, 1, 0.0), ("de", 2, 0.25), ("en", 3, 0.5), ("fr", 1, 0.125),
     ]  # fmt: skip
     assert rows_of(run, "score", "uid") == [uid_of(i) for i in (0, 1, 3, 4, 5, 6)]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from curate import files
 from tests.users.runs import document, interrupted, moved, pairs, refused, well
 
 
@@ -24,6 +25,8 @@ def folder(made: Path, tmp_path: Path) -> Path:
         moved(made / name, tmp_path / name)
         for path in (tmp_path / name / "run.json", tmp_path / name / "config.yaml"):
             path.write_text(path.read_text().replace(str(made), str(tmp_path)))
+        state = tmp_path / name / "run.json"
+        files.write_document(str(state), document(state))
     return tmp_path
 
 

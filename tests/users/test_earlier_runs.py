@@ -146,7 +146,7 @@ def test_one_in_a_store(runs: Path, request: pytest.FixtureRequest) -> None:
 def test_one_of_a_later_version(runs: Path) -> None:
     """Is not touched."""
     state = json.loads((runs / "old/run.json").read_text())
-    (runs / "old/run.json").write_text(json.dumps(state | {"layout": layout.LAYOUT + 1}))
+    files.write_document(str(runs / "old/run.json"), state | {"layout": layout.LAYOUT + 1})
     for url in (runs / "old", runs / "old-t2"):
         with pytest.raises(CurateError, match=r"old is of layout 3, and this version .* knows 2"):
             Run.at(str(url))
