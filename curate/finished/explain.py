@@ -144,13 +144,21 @@ def _at(run: Run, folder: str, index: int, row: int) -> Row:
     return run.rows(folder, index).slice(row, 1).to_pylist()[0]  # type: ignore[no-any-return]
 
 
-def _annotated(run: Run, stage: Stage, index: int, row: int | None) -> Row:
-    """What a stage found out about a row of its part, whatever became of it."""
+def _annotated(run: Run, stage: Stage, index: int, before: Stage | None, row: int | None) -> Row:
+    """What a stage found out about a `row` of the part that came `before`, whatever became of it.
+
+    Left out is what steps found that are none of the run's any more, and what is of other rows.
+    """
+    if before is None or row is None:
+        return {}
     folder = files.join(stage, ANNOTATED)
     further = _DERIVED if stage is Stage.SCORE else ()
+    steps = Run(run.source or run.root).state().get("digests")
+    uids = run.rows(before, index, columns=["uid"])["uid"]
     found: Row = {}
     for name in (folder, *(files.join(folder, x) for x in further)):
-        if row is not None and files.exists(run.part(name, index)):
+        own = (steps is None or name in steps) and files.exists(run.part(name, index))
+        if own and run.rows(name, index, columns=["uid"])["uid"].equals(uids):
             found |= _at(run, name, index, row)
     return found
 
@@ -159,14 +167,15 @@ def _story(run: Run, config: Config, index: int, pair: _Pair, earlier: list[int]
     """The story of a pair of the part `index`; `earlier` parts hold pairs like it."""
     chapters: list[Chapter] = []
     known = {"uid", "url", "caption"}
-    at: int | None = None  # the pair's row in the part of the stage before
+    at: int | None = None  # the pair's row in the part of the stage before, `last`
+    last: Stage | None = None
     kept: Row = {}
     for stage in PART_STAGES:
-        before, annotated = kept, _annotated(run, stage, index, at)
+        before, annotated = kept, _annotated(run, stage, index, last, at)
         rows = pair.rows(run, stage, index)
         stays = pair.nth < len(rows)
         if stays:
-            at = rows[pair.nth]
+            at, last = rows[pair.nth], stage
             kept = _at(run, stage, index, at)
         columns = {**annotated, **(kept if stays else {})}
         added = {

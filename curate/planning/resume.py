@@ -29,6 +29,7 @@ from curate.run.directory import (
     part_index,
 )
 from curate.run.mending import take_back, take_back_tables
+from curate.run.scratch import remove_scratch
 from curate.run.verdicts import NAME as VERDICTS
 from curate.run.verdicts import verdicts_stand
 from curate.schema import SEMANTIC, Stage
@@ -122,6 +123,7 @@ def settle(plan: Plan) -> Standing:
     folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
     own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
     run.sweep()
+    remove_scratch(run)
     for stage in own:
         if stage not in plan.stages:
             for folder in run.folders(stage):

@@ -31,6 +31,7 @@ from curate.revoking.shards import RewrittenShards, rewrite_shards
 from curate.run.directory import (
     ANNOTATED,
     CLUSTERS,
+    JOURNAL,
     PAIRS,
     PART_STAGES,
     PLACES_FILE,
@@ -40,14 +41,12 @@ from curate.run.directory import (
     part_name,
 )
 from curate.run.revocations import Revocations
+from curate.run.scratch import remove_scratch
 from curate.run.tar import blank_header, blanked
 from curate.run.verdicts import NAME, document, vouch
 from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.dedup.clusters import without_rows
-from curate.stages.dedup.forests import KEYS
-from curate.stages.derived.nearest import SAMPLES
-from curate.stages.meanings.semantic import WORK
 from curate.stages.prepare import clean, uids_of
 
 _STAGED = "revoking"
@@ -88,16 +87,25 @@ class Rewriter:
                 files.remove(self.run.path(Stage.REPORT, name))
 
     def _remove_scratch(self) -> None:
-        """What steps that were interrupted left: of clusters without a verdict, and of embeddings."""
+        """What steps that were interrupted left, of clusters without a verdict as well.
+
+        Of a part that is not prepared nothing tells which pairs its journal and its places are of.
+        """
         run = self.run
-        if run.makes(Stage.DEDUP):
-            files.remove(run.path(KEYS))
-            if not files.exists(run.path(NAME)):
-                files.remove(run.path(CLUSTERS))
-        if run.makes(Stage.SCORE):
-            for folder in self._annotated(Stage.SCORE):
-                for name in (WORK, SAMPLES):
-                    files.remove(run.path(folder, name))
+        remove_scratch(run)
+        if run.makes(Stage.DEDUP) and not files.exists(run.path(NAME)):
+            files.remove(run.path(CLUSTERS))
+        if run.source is None:
+            fetched, prepared = files.join(Stage.DOWNLOAD, ANNOTATED), set(run.done(Stage.PREPARE))
+            for name in files.names(run.path(fetched)):
+                index = part_index(name)
+                if name.endswith(f".{JOURNAL}") and index not in prepared:
+                    files.remove(run.path(fetched, name))
+            places = run.part(Stage.PREPARE, 0, PLACES_FILE).rpartition("/")[0]
+            for name in files.names(places):
+                index = part_index(name)
+                if index is not None and index not in prepared:
+                    files.remove(run.part(Stage.PREPARE, index, PLACES_FILE))
 
     def _annotated(self, stage: Stage) -> list[str]:
         """The folders of what `stage` found out about its rows; each column of a score has its own."""

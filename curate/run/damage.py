@@ -57,18 +57,18 @@ def stage_of(folder: str) -> Stage:
 
 def damaged_documents(run: Run) -> tuple[str, ...]:
     """Of what a plan is made of, and makes again: run.json, and the pool's parts and copies."""
-    found = []
-    copies: list[dict[str, Any]] = []
+    found: list[str] = []
+    stored: dict[str, dict[str, Any]] = {}
     for name in ("run.json", "input/parts.json"):
         try:
             if files.exists(run.path(name)):
-                copies = files.read_document(run.path(name)).get("parts", [])
+                stored[name] = files.read_document(run.path(name))
             elif files.exists(run.path(Stage.PREPARE)):
                 found.append(name)
         except DamagedError:
             found.append(name)
     sizes = files.sizes(run.path("input"))
-    for part in copies if isinstance(copies, list) else ():
+    for part in stored.get("input/parts.json", {}).get("parts", []):
         name = part["path"].rpartition("/")[2]
         if part.get("copy") and sizes.get(name) != part["copy"][0]:
             found.append(f"input/{name}")

@@ -202,21 +202,28 @@ class Run:
     def annotated(self, stage: Stage, index: int, names: Collection[str] | None = None) -> pa.Table:
         """What `stage` found out about a part's rows: those of these columns that it has, or all.
 
-        Columns that are made of stored embeddings stand in folders of their own.
+        Columns that are made of stored embeddings stand in folders of their own. Where all are asked
+        for, those that an earlier configuration made of other rows are left out.
+
+        Raises
+        ------
+        DamagedError
+            Where a column that is asked for is of other rows.
         """
         folder = files.join(stage, ANNOTATED)
-        table = self.rows(folder, index, present=names)
-        if stage is Stage.SCORE:
-            for name in schema.DERIVED.names:
-                further = files.join(folder, name)
-                url = self.part(further, index)
-                if name in names if names is not None else files.exists(url):
-                    beside = self.rows(further, index, columns=["uid", name])
-                    if names is not None or beside["uid"].equals(
-                        table["uid"]
-                    ):  # else of other rows
-                        table = table.append_column(name, beside[name])
-        return table
+        table = self.rows(folder, index, present=None if names is None else {"uid", *names})
+        for name in schema.DERIVED.names if stage is Stage.SCORE else ():
+            further = files.join(folder, name)
+            url = self.part(further, index)
+            if name in names if names is not None else files.exists(url):
+                beside = self.rows(further, index, columns=["uid", name])
+                if beside["uid"].equals(table["uid"]):
+                    table = table.append_column(name, beside[name])
+                elif names is not None:
+                    raise DamagedError(url, f"it is of other pairs than {folder}")
+        return (
+            table if names is None else table.select([x for x in table.column_names if x in names])
+        )
 
     def state(self) -> dict[str, Any]:
         """The content of run.json; empty where there is none."""

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from curate import files
 from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import DedupRule, Meeting, Packed, Policy
+from curate.run import scratch
 from curate.run.directory import Run
 from curate.schema import Stage
 
-KEYS = files.join(Stage.DEDUP, "keys")
+KEYS = files.join(Stage.DEDUP, scratch.KEYS)
 
 
 class Spread(NamedTuple):

@@ -17,12 +17,9 @@ from curate import files
 from curate.ops.scores.centroids import find_centroids, holding, read_sample, save_sample
 from curate.ops.scores.vectors import check_width, nearest, read_target
 from curate.run.directory import Part
+from curate.run.scratch import HELD, SAMPLES
 from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart
-
-CENTROIDS = "centroids.npz"
-SAMPLES = "samples"
-"""The folder of embeddings that stands while the centroids are found."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class NearestTargetStep(DerivedStep):
         known = np.asarray(vectors.any(axis=1))
         values = np.zeros(len(vectors), np.bool_)
         if known.any():
-            found = files.read_arrays(self.run.path(self.folder, CENTROIDS))
+            found = files.read_arrays(self.run.path(self.folder, HELD))
             values[known] = found["held"][nearest(vectors[known], found["centroids"])[0]]
         return self.output(part, values, known)
 
@@ -78,7 +75,7 @@ def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
     target = read_target(step.target)
     check_width(target, centroids, where=f"score.nearest_target.target: {step.target}")
     held = holding(target, centroids)
-    files.write_arrays(step.run.path(step.folder, CENTROIDS), centroids=centroids, held=held)
+    files.write_arrays(step.run.path(step.folder, HELD), centroids=centroids, held=held)
     files.remove(step.run.path(step.folder, SAMPLES))
     return len(centroids)
 

@@ -21,12 +21,9 @@ from curate.ops.scores.centroids import find_centroids
 from curate.ops.scores.simcore import Candidates, rounds_of
 from curate.ops.scores.vectors import check_width, read_target
 from curate.run.directory import Part
+from curate.run.scratch import CANDIDATES, CENTROIDS, TAKEN
 from curate.stages.derived.column import DerivedStep, Survey, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart
-
-CENTROIDS = "centroids.npy"
-TAKEN = "taken.npz"
-_CANDIDATES = "candidates"
 
 
 @dataclass(frozen=True)
@@ -101,14 +98,14 @@ class FindCandidates(beam.DoFn):
         if self._found is None:
             return
         name = f"{files.digest_of(sorted(self._parts))}.npz"
-        url = self._step.run.path(self._step.folder, _CANDIDATES, name)
+        url = self._step.run.path(self._step.folder, CANDIDATES, name)
         files.write_arrays(url, cosines=self._found.cosines, numbers=self._found.numbers)
         yield GlobalWindows.windowed_value(name)
 
 
 def settle_rounds(names: list[str], wanted: bool, *, step: SimCoreStep) -> int:
     """Join the candidates of all bundles and go through the rounds; how many images were taken."""
-    folder = step.run.path(step.folder, _CANDIDATES)
+    folder = step.run.path(step.folder, CANDIDATES)
     if not wanted:
         return 0
     joined = Candidates.none(0)

@@ -34,18 +34,16 @@ from curate.ops.duplicates.semantic import Against, Cluster, Groups, add_groups,
 from curate.ops.scores.centroids import find_centroids, read_sample, save_sample
 from curate.ops.scores.vectors import Vectors, nearest, unit
 from curate.run.directory import Part
+from curate.run.scratch import CENTROIDS, WORK
 from curate.stages.derived.column import DerivedStep, Survey, hand_out, read_stored, survey
 from curate.stages.meanings.slices import PLACED, Slices, write_placed
 from curate.stages.part import PartOutput
 from curate.stages.select import SelectScore
 
-CENTROIDS = "centroids.npy"
 PAIRS_A_CLUSTER = 8_800
 """What SemDeDup's 50,000 clusters had of LAION's 440 million pairs."""
 _SAMPLE = 256  # images a centroid are enough, as faiss has it
 _ROWS = 1 << 17  # that a worker holds at a time, and about those of a group of clusters
-WORK = "work"
-"""The folder of what a search needs; it goes once the verdicts stand."""
 _GROUPS = "groups"
 
 Sides = tuple[Any, ...]
