@@ -5,26 +5,23 @@ process of its own has beside that (its exit status, its two streams, Ctrl-C, SI
 its own, and the demo's run is made by one.
 """
 
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
-from typer.testing import CliRunner
 
-from curate import cli, files
-from curate.commands import terminal
+from curate import files
 from curate.files import shipped
 from curate.run.directory import Run
 from curate.schema import Stage
+from tests.users import runs
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Copied = Callable[[str], Path]
@@ -54,21 +51,7 @@ def process() -> Command:
 @pytest.fixture(scope="session")
 def curate() -> Command:
     """Run `curate ARGUMENTS` in this process."""
-
-    def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        console = terminal.error_console
-        said = io.StringIO()
-        console.file = said
-        try:
-            with chdir(cwd or "."):
-                done = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
-        finally:
-            console._file = None  # whatever is the standard error then; `file` would fix it
-        return subprocess.CompletedProcess(
-            arguments, done.exit_code, done.stdout, said.getvalue() + done.stderr
-        )
-
-    return run
+    return runs.curate
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 from typer.testing import CliRunner
@@ -22,13 +23,9 @@ SMALL = [i for k in range(30) for i in (2 * k, 2 * k + 1, 440 + k)]
 
 def curate(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run `curate ARGUMENTS` in this process."""
-    console, said = terminal.error_console, io.StringIO()
-    was, console.file = console.file, said
-    try:
-        with chdir(cwd or "."):
-            done = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
-    finally:
-        console.file = was
+    said = io.StringIO()
+    with chdir(cwd or "."), patch.object(terminal.error_console, "_file", said):
+        done = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
     stderr = said.getvalue() + done.stderr
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, stderr)
 
