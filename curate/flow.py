@@ -59,7 +59,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
     `clustered` says that dedup's verdicts stand and need not be computed.
     """
     stages = [stage for stage in plan.stages if plan.run.makes(stage)]
-    parts: Any = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
+    parts: Any = pipeline | "Parts" >> beam.Create(plan.parts)  # which spreads them, too
     if Stage.PREPARE in stages:
         parts |= "Prepare" >> Prepare(prepare_step(plan))
     if Stage.DOWNLOAD in stages:
@@ -92,7 +92,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, *, clustered: bool = False) -> No
 
 def build_score(pipeline: beam.Pipeline, plan: Plan, *, name: str) -> None:
     """Add the further score `name` alone, over parts that stand."""
-    parts = pipeline | "Parts" >> beam.Create(plan.parts) | "Spread" >> beam.Reshuffle()
+    parts = pipeline | "Parts" >> beam.Create(plan.parts)
     step = TakeScores(score_step(plan, name))
     _ = parts | f"Score {name}" >> hinted(beam.ParDo(step), plan.config)
 

@@ -186,13 +186,13 @@ def run_graph(
         write to stderr.
     """
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
 
+    from curate.running.options import Options
     from curate.running.workers import watched
 
     with nullcontext() if debug else _without_noise(), watched() as crew:
         try:
-            pipeline = beam.Pipeline(options=PipelineOptions(beam_flags(plan, extra)))
+            pipeline = beam.Pipeline(options=Options(beam_flags(plan, extra)))
         except ValueError as refused:
             told = " ".join(line.strip() for line in str(refused).splitlines())
             raise CurateError(f"the options after --: {told}") from refused

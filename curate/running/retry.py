@@ -80,7 +80,6 @@ def build_retry(
     from curate.stages.select import Select
 
     parts = pipeline | "Parts" >> beam.Create([x for x in plan.parts if x.index in indices])
-    parts |= "Spread" >> beam.Reshuffle()
     parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
     step = select_step(plan, Stage.DOWNLOAD)
     if not quantiles_of(step.rules) or cuts_stand(plan.run, step.stage, digest=step.digest):

@@ -178,7 +178,7 @@ class SizeSearch(beam.PTransform):
             sizes = (
                 parts
                 | f"{step} sizes" >> beam.ParDo(self._sizes, counts, side)
-                | f"{step} list" >> beam.combiners.ToList()
+                | f"{step} list" >> beam.combiners.ToList().without_defaults()
                 | f"{step} total" >> beam.Map(_total)
             )
             refine = _refine if step == "Coarse" else _settle
@@ -280,5 +280,5 @@ class Balance(beam.PTransform):
         return (
             parts
             | label >> beam.ParDo(CountEntries(self._step.run, reads))
-            | f"{label}: sum" >> beam.CombineGlobally(SumCounts(sizes))
+            | f"{label}: sum" >> beam.CombineGlobally(SumCounts(sizes)).without_defaults()
         )

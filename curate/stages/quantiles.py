@@ -96,7 +96,7 @@ class FindCuts(beam.PTransform):
                 parts
                 | f"Count {number}"
                 >> beam.ParDo(CountDigits(asked, number), beam.pvalue.AsSingleton(found), *sides)
-                | f"Sum {number}" >> beam.CombineGlobally(SumDigits())
+                | f"Sum {number}" >> beam.CombineGlobally(SumDigits()).without_defaults()
             )
             found = found | f"Narrow {number}" >> beam.Map(
                 narrow, beam.pvalue.AsSingleton(counted), number=number

@@ -308,7 +308,7 @@ class Shards(beam.PTransform):
         step = self._step
         return (
             parts
-            | "Parts" >> beam.combiners.ToList()
+            | "Parts" >> beam.combiners.ToList().without_defaults()
             | "Cut" >> beam.FlatMap(step.shards)
             | "Spread" >> beam.Reshuffle()
             | "Write" >> beam.Map(_write, step=step)

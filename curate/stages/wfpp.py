@@ -119,7 +119,7 @@ class Wfpp(beam.PTransform):
         weights = (
             parts
             | "Count words" >> beam.ParDo(CountWords(step.run, step.reads))
-            | "Sum words" >> beam.CombineGlobally(SumWords())
+            | "Sum words" >> beam.CombineGlobally(SumWords()).without_defaults()
             | "Weights" >> beam.Map(word_weights, threshold=step.threshold)
         )
         wanted = Quantile(WFPP.names[0], step.fraction)

@@ -258,7 +258,9 @@ class Clusters(beam.PTransform):
             forest | f"Name {policy}" >> beam.Map(_named, policy)
             for policy, forest in forests.items()
         ]
-        found = named | "All" >> beam.Flatten() | "Listed" >> beam.combiners.ToList()
+        found = (
+            named | "All" >> beam.Flatten() | "Listed" >> beam.combiners.ToList().without_defaults()
+        )
         verdicts = (
             found
             | "Outline" >> beam.FlatMap(_outline, rule)
@@ -271,7 +273,7 @@ class Clusters(beam.PTransform):
             {"parts": indices, "verdicts": verdicts}
             | "By part" >> beam.CoGroupByKey()
             | "Write" >> beam.ParDo(_Write(make.run))
-            | "Written" >> beam.combiners.ToList()
+            | "Written" >> beam.combiners.ToList().without_defaults()
         )
         return written | "Say so" >> beam.Map(
             say, beam.pvalue.AsSingleton(found), run=make.run, rule=rule, digest=self._digest

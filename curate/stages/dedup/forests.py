@@ -120,7 +120,10 @@ Reference = tuple[int, int, int, int]
 
 
 class _Keys(beam.DoFn):
-    """(part, its rows' clusters or nothing) -> its file of keys, and where each partition's stand."""
+    """(part, its rows' clusters or nothing) -> its file of keys, and where each partition's stand.
+
+    A part without keys has an empty slice, so that there is a forest where no part has one.
+    """
 
     def __init__(self, clustering: Clustering, policy: Policy) -> None:
         self._clustering, self._policy = clustering, policy
@@ -147,7 +150,7 @@ class _Keys(beam.DoFn):
                     place = part, offset, len(hashes), len(rows)
                     references.append(((str(keys.meeting), slot), place))
                     offset += len(hashes) + len(rows)
-        yield from references
+        yield from references or [((str(Meeting.EQUAL), 0), (part, 0, 0, 0))]
 
 
 _EQUAL = "equal"
@@ -166,7 +169,8 @@ class _Meet(beam.DoFn):
     def process(self, keyed: tuple[tuple[str, int], Iterable[Reference]]) -> Iterator[Any]:
         (meeting, _), references = keyed
         how, make = Meeting(meeting), self._clustering
-        packed, partitions = map(self._read, references), make.spread.of(how)
+        partitions = make.spread.of(how)
+        packed = (self._read(one) for one in references if one[2])
         if self._policy == "image" and how is not Meeting.EQUAL:
             buckets = graph.buckets_of(packed, how=how, partitions=partitions)
             sizes = np.diff(np.r_[-1, np.flatnonzero(buckets < 0)])
@@ -247,7 +251,7 @@ class Forest(beam.PTransform):
         self._clustering, self._policy = clustering, policy
 
     def expand(self, parts: Any) -> Any:
-        """Candidates take a second shuffle, to be verified."""
+        """Candidates take a second shuffle, to be verified. Of pairs there may be no part at all."""
         make = self._clustering
         met = (
             parts
@@ -263,4 +267,5 @@ class Forest(beam.PTransform):
                 | "Groups" >> beam.GroupByKey()
                 | "Verify" >> beam.ParDo(_Verify(make, self._policy))
             )
-        return edges | "Both" >> beam.Flatten() | "Merge" >> merged()
+        merge = merged() if self._policy == "pair" else merged().without_defaults()
+        return edges | "Both" >> beam.Flatten() | "Merge" >> merge

@@ -76,7 +76,7 @@ def standings(parts: Any, *, step: PartStep) -> Any:
     return (
         parts
         | "Standing" >> beam.Map(_part_standing, step=step)
-        | "All" >> beam.combiners.ToList()
+        | "All" >> beam.combiners.ToList().without_defaults()
     )  # fmt: skip
 
 
