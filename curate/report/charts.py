@@ -19,6 +19,7 @@ KEPT, DROPPED, DEAD, BEFORE, MARK = "#3b82f6", "#f0a43c", "#dc4b4b", "#a9b6c8", 
 
 WIDTH, HEIGHT = 430, 230
 _SCALE = 2.0  # pixels of a PNG per unit
+_OPENED = re.compile(r'<svg[^>]*? width="([\d.]+)" height="([\d.]+)"[^>]*>')
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,17 @@ def figure(name: str, title: str, note: str, chart: Any) -> Figure:
             labelColor=INK, labelFontSize=11, orient="top", title=None, offset=6, padding=0,
             columnPadding=28,
         )
-        .to_dict()
+        .to_dict(validate=False)
     )  # fmt: skip
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
-    on_white = {**spec, "config": {**spec["config"], "background": "#ffffff"}}
-    png = vl_convert.vegalite_to_png(on_white, vl_version=version, scale=_SCALE)
+    png = vl_convert.svg_to_png(_on_white(svg), scale=_SCALE)
     return Figure(name, title, note, _inline(svg, name=name), png)
+
+
+def _on_white(svg: str) -> str:
+    """`svg` as it is drawn with a white background."""
+    return _OPENED.sub(r'\g<0><rect width="\1" height="\2" fill="#ffffff"/>', svg, count=1)
 
 
 def _inline(svg: str, *, name: str) -> str:

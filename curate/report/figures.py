@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
 from curate.report import charts, sweeps
 from curate.report.charts import BEFORE, DEAD, DROPPED, INK, KEPT, MARK, Figure
@@ -21,7 +22,8 @@ def draw(facts: Facts) -> dict[str, Figure]:
     """All figures that the facts give rise to, by name; none where none can be drawn."""
     if not charts.can_draw():
         return {}
-    return {figure.name: figure for figure in _figures(facts)}
+    with debug_mode(False):  # each part would be looked up in the schema of all charts
+        return {figure.name: figure for figure in _figures(facts)}
 
 
 def _figures(facts: Facts) -> Iterator[Figure]:

@@ -1,6 +1,7 @@
 """The page: facts, figures and thumbnails as one HTML file that asks nothing of the network."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +49,7 @@ def render(
     name: str,
 ) -> str:
     """The page of the run `name` as HTML; `thumbnails` are data: URIs by `Example.key`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "n": number, "percent": percent, "size": size, "time": duration, "sig": significant,
-        "svg": lambda figure: Markup(figure.svg), "web": is_web,
-    }  # fmt: skip
-    return environment.get_template(_TEMPLATE).render(
+    return _template().render(
         facts=facts,
         name=name,
         languages=folded(facts.languages),
@@ -87,6 +77,22 @@ def render(
         most_languages=LANGUAGES,
         curves=sweeps.shown(facts.sweep) if facts.sweep else (),
     )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "n": number, "percent": percent, "size": size, "time": duration, "sig": significant,
+        "svg": lambda figure: Markup(figure.svg), "web": is_web,
+    }  # fmt: skip
+    return environment.get_template(_TEMPLATE)
 
 
 def folded(languages: Sequence[Language]) -> list[Language]:
