@@ -31,9 +31,9 @@ from curate.ops.selection.contamination import (
 from curate.planning.assets import content_digests, embedding_model
 from curate.run.directory import Run
 from curate.schema import Stage
-from curate.stages.select import Select, SelectDownload
+from curate.stages.select import SelectDownload
 from curate.stages.unwanted import Evaluations
-from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
+from tests.stages.rundir import WithCuts, check_conserved, drive, gone, lay, rows_of, uid_of
 
 IMAGES = sorted(Path(files.shipped("pipelines/demo/pool/images")).iterdir())[:40]
 
@@ -97,7 +97,7 @@ def test_all_pairs_of_the_pool_itself_are_flagged(tmp_path: Path) -> None:
         columns=schema.after(Stage.DOWNLOAD, enabled=enabled),
         evaluations=Evaluations((out,), image_distance=31, captions=True),
     )  # fmt: skip
-    drive(run, Select(step), laid)
+    drive(run, WithCuts(step), laid)
     check_conserved(run, Stage.DOWNLOAD, laid)
     found = {uid: value for uid, why, value in gone(run, Stage.DOWNLOAD, 2)
              if why == "contaminated"}  # fmt: skip
@@ -111,7 +111,7 @@ def test_all_pairs_of_the_pool_itself_are_flagged(tmp_path: Path) -> None:
     assert uid_of(99) in rows_of(run, "download", "uid")
     files_only = replace(step, digest="e",
                          evaluations=Evaluations((out,), image_distance=0, captions=True))  # fmt: skip
-    drive(run, Select(files_only), laid)
+    drive(run, WithCuts(files_only), laid)
     assert {uid for uid, _, _ in gone(run, Stage.DOWNLOAD, 2)} == {uid_of(2 * k) for k in range(40)}
 
 

@@ -11,15 +11,14 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.config.file import load, recipes
-from curate.flow import prepare_step
 from curate.ops.selection.quantiles import find_cuts, quantiles_of
 from curate.ops.selection.rules import drops
-from curate.planning.asked import enabled_stages, rule_stage
 from curate.planning.plan import make_plan
+from curate.planning.steps import Kind, steps_of
 from curate.pool.rows import PoolFormat
 from curate.run.directory import Part, Run
 from curate.schema import Stage
-from curate.stages.prepare import PrepareStep
+from curate.stages.prepare import PrepareStep, step_of
 
 Row = dict[str, Any]
 
@@ -176,8 +175,8 @@ def test_simcore_keeps_what_was_taken_in_any_round() -> None:
 def test_recipes_whose_columns_exist_can_be_planned(name: str) -> None:
     config = recipe(name)
     for rule in config.select:
-        assert rule_stage(rule, config) in enabled_stages(config)
-    assert {rule_stage(rule, config) for rule in config.select} == {
+        assert rule in [x for rules in steps_of(config).rules.values() for x in rules]
+    assert set(steps_of(config).rules) == {
         Stage.PREPARE if name == "datacomp-text" else Stage.SCORE
     }
 
@@ -198,9 +197,9 @@ def test_recipes_of_further_scores_are_planned_whole(name: str, tmp_path: Path) 
     measured = [f"score/annotated/{column}" for column in config.scores]
     at = list(plan.digests).index("score/annotated")
     assert list(plan.digests)[at - len(measured) : at] == measured
-    assert {rule.column for rule in plan.rules(Stage.SCORE)} == set(config.scores)
-    assert set(config.scores) <= set(plan.columns(Stage.SCORE).names)
-    assert ("clip_score" in plan.columns(Stage.SCORE).names) == (name == "tmars")
+    assert {rule.column for rule in plan.steps.rules[Stage.SCORE]} == set(config.scores)
+    assert set(config.scores) <= set(plan.steps.columns(Stage.SCORE).names)
+    assert ("clip_score" in plan.steps.columns(Stage.SCORE).names) == (name == "tmars")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_recipes_of_further_scores_are_planned_whole(name: str, tmp_path: Path) 
 )
 def test_recipes_over_stored_embeddings_can_be_planned(name: str) -> None:
     config = recipe(name)
-    assert rule_stage(config.select[-1], config) is Stage.SCORE
+    assert config.select[-1] in steps_of(config).rules[Stage.SCORE]
     assert config.score is not None
     assert config.score.embeddings
 
@@ -221,8 +220,8 @@ def test_a_published_subset_is_planned_over_datacomps_metadata(tmp_path: Path) -
     changes = (f"input.paths={tmp_path}/*.parquet", f"prepare.uids_in={tmp_path}/subset.npy")
     config = load(str(recipes()["datacomp-subset"]), overrides=changes, out=str(tmp_path / "run"))
     plan = make_plan(config)
-    assert [rule.label for rule in plan.rules(Stage.DOWNLOAD)] == ["as_published"]
-    kept = prepare_step(plan).process(plan.parts[0]).kept.to_pylist()
+    assert [rule.label for rule in plan.steps.rules[Stage.DOWNLOAD]] == ["as_published"]
+    kept = step_of(plan, plan.steps.of(Kind.PREPARE)[0]).process(plan.parts[0]).kept.to_pylist()
     assert [(one["uid"], one["pool_sha256"], one["blur_boxes"]) for one in kept] == [
         (row["uid"], row["sha256"], row["face_bboxes"])
     ]

@@ -23,7 +23,8 @@ from curate.commands.terminal import (
 from curate.config import Config, Dedup
 from curate.config import file as config_file
 from curate.errors import CurateError, hidden
-from curate.planning.asked import added_columns, check_prefer, rule_stage
+from curate.planning.rules import check_prefer
+from curate.planning.steps import steps_of
 from curate.run.directory import Run, totals
 from curate.run.lock import locked
 from curate.schema import Stage
@@ -86,11 +87,12 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
     """The part of `config` that needs no image, and what that leaves out, in words."""
     if not config.download.enabled:
         return config, ()
-    check_prefer(config)
-    told = added_columns(config)[Stage.PREPARE].names
+    steps = steps_of(config)
+    if config.dedup.enabled:
+        check_prefer(config.dedup.prefer, steps.added)
+    told = steps.added[Stage.PREPARE].names
     prefer = tuple(x for x in config.dedup.prefer if x.removeprefix("-") in told)
-    rules = {rule.label: rule_stage(rule, config) for rule in config.select}
-    of_text = tuple(x for x in config.select if rules[x.label] is Stage.PREPARE)
+    of_text = steps.rules.get(Stage.PREPARE, ())
     policies = [name for name in config.dedup.policy if name in _OF_TEXT]
     by_text = config.dedup.enabled and bool(policies)
     dedup = config.dedup.model_copy(update={"prefer": prefer})

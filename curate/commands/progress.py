@@ -95,7 +95,7 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     the journals tell how far the parts are that are being fetched or scored. Where nobody
     sees bars, in a file or a job's log, a line says the same every half minute.
     """
-    folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
+    folders = [x for x in plan.steps.folders if x in plan.digests]
     stop = threading.Event()
     sees = console.is_terminal and not console.is_dumb_terminal
     lines = None if sees else _Lines(console, len(plan.parts))
@@ -150,7 +150,7 @@ class _Journals:
 
     def forget(self) -> None:
         """Remove those that serve for counting alone, of parts whose workers were stopped or killed."""
-        for folder in self._plan.digests:
+        for folder in self._plan.steps.folders:
             for journal in self._of(folder).values() if folder != _FETCHED else ():
                 with suppress(OSError):  # its worker removes it just now
                     files.remove(journal)
@@ -167,7 +167,7 @@ class _Journals:
     def rows(self, folder: str, index: int) -> int:
         """Pairs of a part that come into the step of `folder`; known once the stage before is done."""
         if (folder, index) not in self._rows:
-            before = self._plan.upstream(Stage(folder.split("/")[0]))
+            before = self._plan.steps.upstream(Stage(folder.split("/")[0]))
             if record := self._run.record(before, index):
                 self._rows[folder, index] = record.kept
         return self._rows.get((folder, index), 0)

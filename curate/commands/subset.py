@@ -24,7 +24,7 @@ def subset(
     """
     from curate.config import file as config_file
     from curate.finished.subset import write_subset
-    from curate.planning.asked import enabled_stages
+    from curate.planning.steps import enabled_stages
 
     with one_line_errors():
         run = open_run(run_directory)

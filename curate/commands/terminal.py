@@ -220,7 +220,7 @@ def run_plan(
     standing = execute.prepare_run(planned, failed=failed)
     n = len(planned.parts)
     rows = sum(part.rows for part in planned.parts)
-    stages = " > ".join(stage for stage in planned.stages if run.makes(stage))
+    stages = " > ".join(stage for stage in planned.steps.stages if run.makes(stage))
     for note in planned.notes:
         out_console.print(note)
     out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
@@ -239,9 +239,9 @@ def run_plan(
         with progress.watch(out_console, planned, standing):
             execute.execute(planned, standing, extra=options, debug=debugging())
         if not config.download.enabled:
-            kept = planned.upstream(Stage.SHARDS)
+            kept = planned.steps.upstream(Stage.SHARDS)
             write_subset(run, kept, run.path(kept, SUBSET))
-    report = write_report(run, config)
+    report = write_report(run, config, steps=planned.steps)
     execute.report_written(planned)
     progress.tried_again(out_console, planned, standing)
     progress.summary(out_console, planned, standing=standing, report=report, started=started)

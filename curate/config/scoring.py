@@ -1,6 +1,6 @@
 """Settings of the scores: models of image and text, what is made of their embeddings, others."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,7 +27,14 @@ class Scorer(Model):
     )
 
 
-class NegClipLoss(Model):
+class Derived(Model):
+    """A column that is made of stored embeddings."""
+
+    gathers: ClassVar[bool] = True
+    """Whether it needs those of all parts."""
+
+
+class NegClipLoss(Derived):
     """The column `neg_clip_loss`: the agreement of each pair beyond that of others in its batch."""
 
     batches: Positive = Field(10, description="times that batches are drawn; their mean counts")
@@ -35,8 +42,10 @@ class NegClipLoss(Model):
     temperature: float = Field(0.01, gt=0, description="tau of the contrastive loss")
 
 
-class NormSim(Model):
+class NormSim(Derived):
     """The column `norm_sim`: how near the image is to a target set."""
+
+    gathers: ClassVar[bool] = False
 
     target: FilesPath = Field(
         description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
@@ -47,7 +56,7 @@ class NormSim(Model):
     )
 
 
-class NearestTarget(Model):
+class NearestTarget(Derived):
     """The column `nearest_target`: whether the image lies in a cluster that a target set lies in."""
 
     target: FilesPath = Field(description="image embeddings, as for norm_sim")
@@ -57,7 +66,7 @@ class NearestTarget(Model):
     )
 
 
-class SimCore(Model):
+class SimCore(Derived):
     """The column `simcore`: the round in which the image was taken for a target set, null if never.
 
     Each round takes the nearest image that is left to each centroid of the target set.

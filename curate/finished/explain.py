@@ -24,7 +24,7 @@ from curate.report.wording import explain as worded
 from curate.report.wording import survivor_in_words
 from curate.report.wording import value as in_words
 from curate.run.cuts import read_cuts
-from curate.run.directory import ANNOTATED, PART_STAGES, Run, step_of
+from curate.run.directory import PART_STAGES, Run, step_of
 from curate.run.revocations import load_revocations
 from curate.schema import Stage
 from curate.stages.shards import shard_rows
@@ -32,7 +32,6 @@ from curate.stages.shards import shard_rows
 Row = dict[str, Any]
 
 _INNER = ("pair", "scored", *schema.OF_PARTS)
-_DERIVED = (*schema.DERIVED.names, schema.SEMANTIC)
 
 
 @dataclass(frozen=True)
@@ -151,13 +150,10 @@ def _annotated(run: Run, stage: Stage, index: int, before: Stage | None, row: in
     """
     if before is None or row is None:
         return {}
-    folder = files.join(stage, ANNOTATED)
-    further = _DERIVED if stage is Stage.SCORE else ()
-    steps = Run(run.source or run.root).state().get("digests")
     uids = run.rows(before, index, columns=["uid"])["uid"]
     found: Row = {}
-    for name in (folder, *(files.join(folder, x) for x in further)):
-        own = (steps is None or name in steps) and files.exists(run.part(name, index))
+    for name in run.steps(stage):
+        own = name != stage and files.exists(run.part(name, index))
         if own and run.rows(name, index, columns=["uid"])["uid"].equals(uids):
             found |= _at(run, name, index, row)
     return found

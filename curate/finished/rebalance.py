@@ -12,13 +12,13 @@ from curate import files
 from curate.config import Balance, Beam, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.planning.asked import enabled_stages
 from curate.planning.assets import check_texts
-from curate.planning.digests import chain, step_settings
+from curate.planning.digests import chain
 from curate.planning.plan import Plan
+from curate.planning.steps import steps_of
 from curate.run import borrowed, lock
 from curate.run.damage import check
-from curate.run.directory import PART_STAGES, Part, Run
+from curate.run.directory import Part, Run
 from curate.run.revocations import check_settled
 from curate.schema import Stage
 
@@ -60,8 +60,8 @@ def open_source(url: str) -> Source:
     config = config_file.load(run.path("config.yaml"))
     if not config.prepare.metadata:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")
-    stages = enabled_stages(config)
-    reads = str([stage for stage in PART_STAGES if stage in stages and stage != Stage.BALANCE][-1])
+    steps = steps_of(config)
+    reads = steps.upstream(Stage.BALANCE)
     records = dict(run.records(reads))
     digests = {record.digest for record in records.values()}
     if len(records) != state["parts"] or len(digests) != 1:
@@ -69,7 +69,9 @@ def open_source(url: str) -> Source:
             f"{url}: of {state['parts']} parts, {len(records)} stand after {reads} under"
             f" {len(digests)} settings; go on with it first: curate run {run.path('config.yaml')}"
         )
-    prepare = chain(step_settings(config, check_texts(config)), start="")[Stage.PREPARE]
+    assets = check_texts(config)
+    alone = chain(steps, config, assets, start="", only=lambda step: step.stage is Stage.PREPARE)
+    prepare = alone[Stage.PREPARE]
     if any(record.own != prepare.own for _, record in run.records(Stage.PREPARE)):
         raise CurateError(
             f"{url}: an entry list has changed since its captions were matched with"
@@ -100,11 +102,9 @@ def make_plan(source: Source, *, balance: Balance, out: str, beam: Beam) -> Plan
     _check_out(run, out)
     config = source.config.model_copy(update={"balance": balance, "out": out, "beam": beam})
     state = source.run.state()
-    own = {x: y for x, y in step_settings(config, {}).items() if run.makes(Stage(x.split("/")[0]))}
-    return Plan(
-        config, run, source.parts, enabled_stages(config), chain(own, start=source.digest),
-        state["inputs"], state["input_digest"],
-    )  # fmt: skip
+    steps = steps_of(config)
+    own = chain(steps, config, {}, start=source.digest, only=lambda step: run.makes(step.stage))
+    return Plan(config, run, source.parts, steps, own, state["inputs"], state["input_digest"])
 
 
 def check_apart(source: str, out: str) -> None:

@@ -12,12 +12,12 @@ from curate import files
 from curate.config import COLUMN_NAME, Beam, Scorer, is_file_name
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.flow import build_score
-from curate.planning.asked import enabled_stages
+from curate.flow import build
 from curate.planning.assets import check_assets, check_name
-from curate.planning.digests import chain, conditions, score_folder, step_settings
+from curate.planning.digests import chain
 from curate.planning.plan import Plan
-from curate.run.directory import Part, Run
+from curate.planning.steps import steps_of
+from curate.run.directory import SCORED, Part, Run
 from curate.running.execute import run_graph
 from curate.schema import Stage
 
@@ -61,12 +61,9 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
         )
     score = config.score.model_copy(update={"also": {**config.score.also, name: scorer}})
     config = config.model_copy(update={"score": score, "beam": beam or config.beam, "out": url})
-    stages = enabled_stages(config)
-    plan = Plan(config, run, (), stages, {}, (), state["input_digest"])
-    assets = check_assets(config)
-    settings_of, beside = step_settings(config, assets), conditions(config, assets)
-    digests = chain(settings_of, start=state["input_digest"], beside=beside)
-    reads = plan.upstream(Stage.SCORE)
+    steps = steps_of(config)
+    digests = chain(steps, config, check_assets(config), start=state["input_digest"])
+    reads = steps.upstream(Stage.SCORE)
     records = dict(run.records(reads))
     if len(records) != state["parts"] or any(
         record.digest != digests[reads].chain for record in records.values()
@@ -76,22 +73,23 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
             f" that it names has changed, or parts are missing); go on with it first: {again}"
         )
     parts = [Part(i, run.part(reads, i), 0, record.kept) for i, record in records.items()]
-    folder = score_folder(name)
-    return replace(plan, parts=tuple(parts), digests={folder: digests[folder]})
+    step = steps.at(files.join(SCORED, name))
+    return Plan(config, run, tuple(parts), replace(steps, steps=(step,)),
+                {step.folder: digests[step.folder]}, (), state["input_digest"])  # fmt: skip
 
 
 def execute(plan: Plan, *, name: str, extra: list[str], debug: bool) -> None:
     """Run the model; what stands under the same model is taken over."""
-    run_graph(plan, partial(build_score, plan=plan, name=name), extra=extra, debug=debug)
+    run_graph(plan, partial(build, plan=plan), extra=extra, debug=debug)
 
 
 def summary(plan: Plan, *, name: str) -> str:
     """What came of it, in a line."""
-    columns = [table[name] for table in plan.run.tables(score_folder(name), [name])]
+    columns = [table[name] for table in plan.run.tables(files.join(SCORED, name), [name])]
     values = np.concatenate([pc.drop_null(column).to_numpy() for column in columns] or [[]])
     finite = values[np.isfinite(values)]
     n = sum(map(len, columns))
-    where = plan.run.path(score_folder(name))
+    where = plan.run.path(files.join(SCORED, name))
     if not len(finite):
         return f"{where}  (none of {n:,} pairs has a score)"
     low, middle, high = np.quantile(finite, [0.05, 0.5, 0.95])

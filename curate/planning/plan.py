@@ -1,33 +1,26 @@
-"""What a run will do: the pool cut into parts, the stages that run and a digest for each step."""
+"""What a run will do: the pool cut into parts, its steps and a digest for each."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import pyarrow as pa
-
-from curate import files, schema
-from curate.config import LOCAL_RUNNER, Config, Rule
+from curate import files
+from curate.config import LOCAL_RUNNER, Config
 from curate.errors import CurateError, DamagedError
 from curate.formats import AUTO, FORMATS, format_of
 from curate.machine import allow_requests
-from curate.planning.asked import (
-    added_columns,
-    check_prefer,
-    enabled_stages,
-    rule_stage,
-    rules_at,
-)
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut, parts_digest, pool_digest
-from curate.planning.digests import StepDigest, chain, conditions, step_settings
+from curate.planning.digests import StepDigest, chain
 from curate.planning.inputs import check_readers, find_inputs, find_pool, pool_format
 from curate.planning.pool_columns import with_column_types
+from curate.planning.rules import check_prefer
+from curate.planning.steps import Steps, steps_of
 from curate.pool.own import version_of_reader
 from curate.run import lock
 from curate.run.borrowed import target_options
 from curate.run.damage import damaged_documents
-from curate.run.directory import PART_STAGES, Part, Run
+from curate.run.directory import Part, Run
 from curate.run.revocations import check_settled
 from curate.schema import Stage
 
@@ -42,7 +35,7 @@ class Plan:
     config: Config
     run: Run
     parts: tuple[Part, ...]
-    stages: tuple[Stage, ...]  # those that run, in flow order
+    steps: Steps
     digests: dict[str, StepDigest]  # by folder
     inputs: tuple[dict[str, Any], ...]
     input_digest: str
@@ -50,20 +43,6 @@ class Plan:
     blocked: dict[str, int] = field(default_factory=dict)  # hashes on the block lists, by kind
     notes: tuple[str, ...] = ()  # what was left out of the pool's folders
     damaged: tuple[str, ...] = ()  # files of the run that were made again for the plan, by name
-
-    def rules(self, stage: Stage) -> tuple[Rule, ...]:
-        """The select rules that apply at the end of `stage`."""
-        return rules_at(stage, self.config)
-
-    def upstream(self, stage: Stage) -> str:
-        """The folder of the parts that `stage` reads."""
-        before = [s for s in PART_STAGES if s in self.stages]
-        position = before.index(stage) if stage in before else len(before)
-        return str(before[position - 1]) if position else ""
-
-    def columns(self, stage: Stage) -> pa.Schema:
-        """The columns of a part after `stage`."""
-        return schema.after(stage, enabled=self.stages, added=added_columns(self.config))
 
 
 def make_plan(config: Config) -> Plan:
@@ -78,12 +57,11 @@ def make_plan(config: Config) -> Plan:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = _opened(config.out)
     damaged = damaged_documents(run)
-    stages = enabled_stages(config)
     config = with_column_types(config)
-    for rule in config.select:
-        rule_stage(rule, config)
-    check_prefer(config)
-    if Stage.DOWNLOAD in stages and config.beam.runner == LOCAL_RUNNER:
+    steps = steps_of(config)
+    if config.dedup.enabled:
+        check_prefer(config.dedup.prefer, steps.added)
+    if Stage.DOWNLOAD in steps.stages and config.beam.runner == LOCAL_RUNNER:
         allow_requests(config.download.concurrency)
     assets = check_assets(config)
     found_pool = find_pool(config)
@@ -111,9 +89,8 @@ def make_plan(config: Config) -> Plan:
     found = cut(run, inputs, config, input_digest=input_digest)
     more = {"reader": reader} if reader else {}
     inputs = tuple({**one, "rows": n, **more} for one, n in zip(inputs, found.rows, strict=True))
-    settings, beside = step_settings(config, assets), conditions(config, assets)
-    digests = chain(settings, start=input_digest, beside=beside)
-    return Plan(config, run, found.parts, stages, digests, inputs, input_digest, blocked=blocked,
+    digests = chain(steps, config, assets, start=input_digest)
+    return Plan(config, run, found.parts, steps, digests, inputs, input_digest, blocked=blocked,
                 notes=found_pool.notes, damaged=damaged)  # fmt: skip
 
 

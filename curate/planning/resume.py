@@ -10,9 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from curate import files
-from curate.config import Rule
 from curate.errors import CurateError, DamagedError
-from curate.planning.digests import score_folder
 from curate.planning.plan import Plan
 from curate.run import borrowed
 from curate.run.cuts import FILE as CUTS
@@ -23,6 +21,7 @@ from curate.run.directory import (
     JOURNAL,
     MANIFEST,
     PART_STAGES,
+    SCORED,
     SIZES,
     SUBSET,
     Run,
@@ -32,12 +31,7 @@ from curate.run.mending import take_back, take_back_tables
 from curate.run.scratch import remove_scratch
 from curate.run.verdicts import NAME as VERDICTS
 from curate.run.verdicts import verdicts_stand
-from curate.schema import SEMANTIC, Stage
-
-_BARRIERS = (
-    Stage.DEDUP, score_folder("neg_clip_loss"), score_folder("nearest_target"),
-    score_folder("simcore"), score_folder(SEMANTIC), Stage.BALANCE,
-)  # fmt: skip
+from curate.schema import Stage
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ def replaced(plan: Plan) -> str | None:
     """
     run = plan.run
     manifest = run.path(Stage.SHARDS, MANIFEST)
-    if Stage.SHARDS not in plan.stages:
+    if Stage.SHARDS not in plan.steps.stages:
         return _replaced_subset(plan)
     if not files.exists(manifest):
         return None
@@ -89,7 +83,7 @@ def replaced(plan: Plan) -> str | None:
 
 
 def _replaced_subset(plan: Plan) -> str | None:
-    run, last = plan.run, plan.upstream(Stage.SHARDS)
+    run, last = plan.run, plan.steps.upstream(Stage.SHARDS)
     for stage in PART_STAGES:
         url = run.path(stage, SUBSET)
         if not run.makes(stage) or not files.exists(url):
@@ -120,26 +114,27 @@ def settle(plan: Plan) -> Standing:
     """
     run = plan.run
     _check_nothing_is_lost(plan)
-    folders = [folder for folder in plan.digests if folder != Stage.SHARDS]
     own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
     run.sweep()
     remove_scratch(run)
     for stage in own:
-        if stage not in plan.stages:
+        if stage not in plan.steps.stages:
             for folder in run.folders(stage):
                 files.remove(folder)
+    _retract_spare(plan)
     valid: dict[str, int] = {}
     stale: dict[str, int] = {}
     before = {part.index for part in plan.parts}
     everything = len(before)
     clustered = False
-    damage = find_damage(run, folders)
+    damage = find_damage(run, [x for x in plan.digests if x != Stage.SHARDS])
     take_back_tables(run, damage.tables)
-    for folder in folders:
+    for step in plan.steps:
+        folder = step.folder
+        if not step.kind.has_parts or folder not in plan.digests:
+            continue
         digest = plan.digests[folder]
         whole = len(before) == everything
-        has_quantile = any(rule.has_quantile for rule in _rules(plan, folder))
-        barrier = folder in _BARRIERS or has_quantile
         if not whole:
             files.remove(run.path(folder, CUTS))
         now = set()
@@ -149,7 +144,7 @@ def settle(plan: Plan) -> Standing:
                 take_back(run, folder, index, short[index])
             elif record.digest != digest.chain:
                 stale[folder] = stale.get(folder, 0) + 1
-            elif index in before and (whole or not barrier):
+            elif index in before and (whole or not step.gathers):
                 now.add(index)
             else:
                 stale[folder] = stale.get(folder, 0) + 1
@@ -162,7 +157,7 @@ def settle(plan: Plan) -> Standing:
                 files.remove(run.path(VERDICTS))
         before = now
     _remove_subsets(plan, stands=len(before) == everything)
-    if Stage.SHARDS in plan.stages:
+    if Stage.SHARDS in plan.steps.stages:
         _settle_shards(plan, whole=len(before) == everything)
     return Standing(
         valid, stale, clustered, parts=everything, damaged=(*plan.damaged, *damage.names)
@@ -189,14 +184,14 @@ def _check_nothing_is_lost(plan: Plan) -> None:
         (Stage.SCORE, "scores", "neither score nor scores"),
     ):
         folder = run.path(stage, ANNOTATED)
-        if stage not in plan.stages and run.makes(stage) and files.names(folder):
+        if stage not in plan.steps.stages and run.makes(stage) and files.names(folder):
             raise CurateError(
                 f"{run.root} holds {what}, which this configuration ({key}) would remove; give"
                 f" another --out, or remove {run.path(stage)} and {folder} yourself"
             )
     scorers = config.score.scorers if config.score and run.makes(Stage.SCORE) else {}
     for name, scorer in scorers.items():
-        folder = run.path(score_folder(name))
+        folder = run.path(files.join(SCORED, name) if name else SCORED)
         if not scorer.embeddings and any(x.endswith(".npz") for x in files.names(folder)):
             raise CurateError(
                 f"{folder} holds embeddings, which this configuration"
@@ -214,11 +209,22 @@ def _remove_journals(run: Run, folder: str, done: set[int]) -> None:
 
 def _remove_subsets(plan: Plan, *, stands: bool) -> None:
     """The lists of uids of other stages than the last, or of a run with images; all if it changes."""
-    last = plan.upstream(Stage.SHARDS) if stands and not plan.config.download.enabled else None
+    last = (
+        plan.steps.upstream(Stage.SHARDS) if stands and not plan.config.download.enabled else None
+    )
     for stage in PART_STAGES:
         if plan.run.makes(stage) and stage != last:
             files.remove(plan.run.path(stage, SUBSET))
 
 
-def _rules(plan: Plan, folder: str) -> tuple[Rule, ...]:
-    return plan.rules(Stage(folder)) if ANNOTATED not in folder else ()
+def _retract_spare(plan: Plan) -> None:
+    """Take back what stands in folders of no step: it is of the rows of another configuration.
+
+    What took long (a score, a column of embeddings) can be taken over where the step comes back.
+    """
+    run = plan.run
+    for stage in PART_STAGES:
+        for folder in run.steps(stage, spare=True) if run.makes(stage) else ():
+            for index, record in run.records(folder) if folder not in plan.steps.folders else ():
+                if record.digest:
+                    run.retract(folder, index, own=record.own)

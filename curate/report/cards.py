@@ -110,7 +110,7 @@ def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
 def _files(facts: Facts, config: Config) -> list[str]:
     ending, *others = facts.image_endings(config)
     also = "".join(f" or `.{x}`" for x in others)
-    names = [x for x in shard_columns(facts, config).names if x not in PARQUET_ALONE]
+    names = [x for x in shard_columns(facts).names if x not in PARQUET_ALONE]
     columns = [f"- `{name}`: {meaning(name, config)}" for name in names]
     text = (
         f"Each shard is a tar with `KEY.{ending}`{also}, `KEY.txt` (the caption) and `KEY.json`, and"

@@ -114,7 +114,7 @@ def _of_images() -> Iterator[dict[str, Any]]:
 
 def _of_tables(facts: Facts, config: Config) -> Iterator[dict[str, Any]]:
     """The columns of the parquet files, but lists of lists, for which Croissant has no type."""
-    for column in shard_columns(facts, config):
+    for column in shard_columns(facts):
         is_list = pa.types.is_list(column.type)
         kind = _KINDS.get(str(column.type.value_type if is_list else column.type))
         if column.name == "key" or kind is None:

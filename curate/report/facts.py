@@ -8,12 +8,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from curate import files
+import pyarrow as pa
+
+from curate import files, schema
 from curate.config import Config
 from curate.formats import format_of
 from curate.ops.images.encoder import KINDS
 from curate.ops.selection.sweeping import Sweep
-from curate.planning.asked import enabled_stages
+from curate.planning.steps import Steps, steps_of
 from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
 from curate.report.hosts import Hosts
 from curate.run.directory import PART_STAGES, Run, earlier, totals
@@ -110,6 +112,7 @@ class Facts:
     sweep: Sweep | None
     examples: tuple[ledger.Example, ...]  # kept pairs
     seconds: dict[str, float]  # of work, over all workers, by stage
+    columns: pa.Schema  # of the parts after the last stage
 
     def image_endings(self, config: Config) -> tuple[str, ...]:
         """What the names of the shards' images end in, most often what is encoded here does."""
@@ -127,20 +130,26 @@ class Facts:
     def to_json(self) -> dict[str, Any]:
         """The facts as a JSON document."""
         document = asdict(self)
+        del document["columns"]
         for check, one in zip(document["checks"], self.checks, strict=True):
             check["holds"] = one.holds
         return document
 
 
-def ran(run: Run, config: Config) -> list[Stage]:
+def ran(run: Run, steps: Steps) -> list[Stage]:
     """The part stages that the configuration asks for and that have done parts, in flow order."""
-    enabled = enabled_stages(config)
-    return [stage for stage in PART_STAGES if stage in enabled and run.done(stage)]
+    return [stage for stage in PART_STAGES if stage in steps.stages and run.done(stage)]
 
 
-def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
-    """The facts of the run, read from its files a part at a time; `hosts` are counted already."""
-    stages = ran(run, config) or [Stage.PREPARE]
+def collect(
+    run: Run, config: Config, *, steps: Steps | None = None, hosts: Hosts | None = None
+) -> Facts:
+    """The facts of the run, read from its files a part at a time.
+
+    `steps` are those of `config`, and `hosts` what was counted, where they are known already.
+    """
+    steps = steps or steps_of(config)
+    stages = ran(run, steps) or [Stage.PREPARE]
     counts = {stage: totals(run, stage) for stage in stages}
     pool, final = counts[stages[0]]["rows"], stages[-1]
     dropped, in_ledger = ledger.reasons(
@@ -194,8 +203,8 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         if Stage.DEDUP in stages
         else None,
         meanings=meanings.meanings(run) if config.semdedup and Stage.SCORE in stages else None,
-        rules=selection.rules(config, counts),
-        scores=selection.scores(run, config) if Stage.SCORE in stages else (),
+        rules=selection.rules(steps, counts),
+        scores=selection.scores(run, config, steps) if Stage.SCORE in stages else (),
         balance=entries.balance(
             run,
             pairs_in=counts[Stage.BALANCE]["rows"],
@@ -206,6 +215,7 @@ def collect(run: Run, config: Config, *, hosts: Hosts | None = None) -> Facts:
         sweep=sweeps.stored(run, stages),
         examples=ledger.kept_examples(run, final, n=SHOWN),
         seconds={str(stage): float(one["seconds"]) for stage, one in counts.items()},
+        columns=schema.after(final, enabled=stages, added=steps.added),
     )
 
 

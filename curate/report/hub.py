@@ -11,21 +11,20 @@ import yaml
 
 from curate import files, schema
 from curate.config import Config
-from curate.planning.asked import added_columns
 from curate.report.distributions import UNKNOWN
 from curate.report.facts import Facts
-from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
+from curate.schema import OF_PARTS, PARQUET_ALONE
 
 _TASKS = ["zero-shot-image-classification", "image-to-text", "text-to-image"]
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 _NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}
 
 
-def shard_columns(facts: Facts, config: Config) -> pa.Schema:
+def shard_columns(facts: Facts) -> pa.Schema:
     """The columns of the shards' parquet files."""
-    stages = [Stage(one.stage) for one in facts.funnel if one.stage in schema.ADDED]
-    after = schema.after(stages[-1], enabled=stages, added=added_columns(config))
-    return pa.schema([*schema.FRONT, *(field for field in after if field.name not in OF_PARTS)])
+    return pa.schema(
+        [*schema.FRONT, *(field for field in facts.columns if field.name not in OF_PARTS)]
+    )
 
 
 def front_matter(facts: Facts, *, config: Config, name: str) -> str:
@@ -47,7 +46,7 @@ def front_matter(facts: Facts, *, config: Config, name: str) -> str:
         "tags": ["clip", "image-text-pairs", *(["webdataset"] if facts.shards else [])],
     }
     if facts.shards:
-        columns = [x for x in shard_columns(facts, config) if x.name not in PARQUET_ALONE]
+        columns = [x for x in shard_columns(facts) if x.name not in PARQUET_ALONE]
         # The loader keeps what it read by what stands here, whatever the files are: without the digest
         # it would take one run's shards for another's.
         digest = files.digest_of([shard.sha256 for shard in facts.shards])

@@ -6,11 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.planning.digests import score_folder
 from curate.reasons import DropReason
 from curate.report.duplicates import Cluster, SizeClass, members_of, size_classes
 from curate.report.ledger import Example
-from curate.run.directory import Run
+from curate.run.directory import SCORED, Run
 from curate.schema import GROUPS, SEMANTIC, Stage
 
 
@@ -27,7 +26,7 @@ class Meanings:
 
 def meanings(run: Run) -> Meanings | None:
     """What a run's comparison of embeddings found; None where it did not come to that."""
-    url = run.path(score_folder(SEMANTIC), GROUPS)
+    url = run.path(SCORED, SEMANTIC, GROUPS)
     if not files.exists(url):
         return None
     found = files.read_json(url)

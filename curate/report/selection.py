@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.ops.selection.quantiles import Cuts, Quantile
-from curate.planning.asked import added_columns, rule_stage
+from curate.planning.steps import Steps
 from curate.reasons import ALONE, ONLY, reached_rules, rule_reason
 from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
@@ -74,34 +74,32 @@ class Scores:
     ends: Ends
 
 
-def rules(config: Config, counts: Mapping[Stage, dict[str, Any]]) -> tuple[RuleFacts, ...]:
+def rules(steps: Steps, counts: Mapping[Stage, dict[str, Any]]) -> tuple[RuleFacts, ...]:
     """The rules in the order in which they apply; `counts` are the totals of the stages that ran."""
     found = []
     for stage, one in counts.items():
         left = sum(n for reason, n in one["dropped"].items() if reached_rules(reason))
-        for rule in config.select:
-            if rule_stage(rule, config) is stage:
-                dropped = one["dropped"].get(rule_reason(rule.label), 0)
-                alone, only = (int(one["figures"].get(x + rule.label, 0)) for x in (ALONE, ONLY))
-                asks = conditions(rule)
-                found.append(
-                    RuleFacts(rule.label, stage, asks, one["kept"] + left, dropped, alone, only)
-                )
+        reached = one["kept"] + left
+        for rule in steps.rules.get(stage, ()):
+            dropped = one["dropped"].get(rule_reason(rule.label), 0)
+            alone, only = (int(one["figures"].get(x + rule.label, 0)) for x in (ALONE, ONLY))
+            asks = conditions(rule)
+            found.append(RuleFacts(rule.label, stage, asks, reached, dropped, alone, only))
     return tuple(found)
 
 
-def scores(run: Run, config: Config) -> tuple[Scores, ...]:
-    """The scores of a run whose score stage ran."""
-    added = added_columns(config)[Stage.SCORE]
+def scores(run: Run, config: Config, steps: Steps) -> tuple[Scores, ...]:
+    """The scores of a run whose score stage ran; `steps` are those of `config`."""
+    added, derived = steps.added[Stage.SCORE], steps.beside(Stage.SCORE)
     columns = [field.name for field in added if _is_number(field.type)]
     before = files.join(Stage.SCORE, ANNOTATED)
     ahead = PART_STAGES[: PART_STAGES.index(Stage.SCORE)]
     reads = next(stage for stage in reversed(ahead) if run.done(stage))
-    extents = _extents(run, run.done(before), columns)
+    extents = _extents(run, run.done(before), columns, beside=derived)
     wholes = {name: _grid(name, *extents[name]) for name in columns}
     parts: dict[str, dict[str, Grid]] = {name: {} for name in columns}
     for index in run.done(before):
-        table = run.annotated(Stage.SCORE, index, ["uid", *columns])
+        table = run.annotated(Stage.SCORE, index, ["uid", *columns], beside=derived)
         pairs = run.rows(reads, index, columns=["uid", "language"])
         if not pairs["uid"].equals(table["uid"]):
             continue  # a run that is not finished: these scores are of other pairs
@@ -116,7 +114,7 @@ def scores(run: Run, config: Config) -> tuple[Scores, ...]:
     strips = [strip for pair in ends.values() for strip in pair]
     for name, found in borders.items():
         strips += [strip for border in found for strip in _beside(name, *border)]
-    shown = show(run, strips, reads=reads)
+    shown = show(run, strips, reads=reads, beside=derived)
     return tuple(
         Scores(
             column=name,
@@ -159,10 +157,12 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _extents(run: Run, parts: list[int], columns: list[str]) -> dict[str, tuple[float, float]]:
+def _extents(
+    run: Run, parts: list[int], columns: list[str], *, beside: tuple[str, ...]
+) -> dict[str, tuple[float, float]]:
     found = dict.fromkeys(columns, (math.inf, -math.inf))
     for index in parts:
-        table = run.annotated(Stage.SCORE, index, columns)
+        table = run.annotated(Stage.SCORE, index, columns, beside=beside)
         for name in columns:
             finite = table[name].filter(pc.is_finite(table[name]))
             ends = pc.min_max(finite).as_py()

@@ -68,15 +68,17 @@ def beside(
     return kept, dropped
 
 
-def show(run: Run, strips: Sequence[Strip], *, reads: Stage) -> dict[Strip, tuple[Example, ...]]:
+def show(
+    run: Run, strips: Sequence[Strip], *, reads: Stage, beside: Sequence[str]
+) -> dict[Strip, tuple[Example, ...]]:
     """The pairs of each strip, by value and then by uid; equal for any cut of the pool into parts.
 
-    `reads` is the stage whose rows the scores are of.
+    `reads` is the stage whose rows the scores are of, `beside` the folders of columns of embeddings.
     """
     found: dict[Strip, list[tuple[float, str, Example]]] = {strip: [] for strip in strips}
     columns = list(dict.fromkeys(strip.column for strip in strips))
     for index in run.done(files.join(Stage.SCORE, ANNOTATED)) if strips else ():
-        table = run.annotated(Stage.SCORE, index, ["uid", *columns])
+        table = run.annotated(Stage.SCORE, index, ["uid", *columns], beside=beside)
         names = ["uid", "url", "caption", "language"]
         pairs = run.rows(reads, index, columns=names)
         if not pairs["uid"].equals(table["uid"]):

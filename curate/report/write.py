@@ -5,6 +5,7 @@ One small step without Beam. It drops nothing, and a repeat writes the same file
 
 from curate import files
 from curate.config import Config
+from curate.planning.steps import Steps, steps_of
 from curate.report import page
 from curate.report.cards import datacard
 from curate.report.croissant import croissant
@@ -18,21 +19,25 @@ from curate.schema import Stage
 HOSTS = "hosts.parquet"
 
 
-def write_report(run: Run, config: Config) -> str:
-    """Write ``report/`` of the run, and the card of its shards; the URL of ``index.html``."""
+def write_report(run: Run, config: Config, *, steps: Steps | None = None) -> str:
+    """Write ``report/`` of the run, and the card of its shards; the URL of ``index.html``.
+
+    `steps` are those of `config`, where they are known already.
+    """
+    steps = steps or steps_of(config)
 
     def path(name: str) -> str:
         return run.path(Stage.REPORT, name)
 
     hosts = None
-    if Stage.DOWNLOAD in ran(run, config):
+    if Stage.DOWNLOAD in ran(run, steps):
         tally = count(run)
         table = tally.table()
         hosts = summary(tally, table)
         files.write_table(path(HOSTS), table)
     else:
         files.remove(path(HOSTS))
-    facts = collect(run, config, hosts=hosts)
+    facts = collect(run, config, steps=steps, hosts=hosts)
     figures = draw(facts)
     pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
     name = run.root.rstrip("/").rsplit("/", 1)[-1]

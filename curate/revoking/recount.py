@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.planning.asked import added_columns, rules_at
+from curate.planning.steps import Steps
 from curate.reasons import TRANSIENT, reached_rules
 from curate.run.cuts import read_cuts
 from curate.run.directory import TRANSIENT_ROWS, Run
@@ -18,10 +18,12 @@ from curate.stages.prepare import languages_of, measures
 from curate.stages.select import failures, rule_figures
 
 
-def recount(run: Run, config: Config, *, stage: Stage, folder: str, reads: str, index: int) -> None:
+def recount(
+    run: Run, config: Config, steps: Steps, *, stage: Stage, folder: str, index: int
+) -> None:
     """Make the record of a part at a step say what its files hold; without one, nothing is done.
 
-    `reads` is the folder of the parts that come into `stage`. What a step did (seconds, rows that were
+    `steps` are those of `config`. What a step did (seconds, rows that were
     taken over or tried again) stays as it was.
     """
     record = run.record(folder, index)
@@ -34,7 +36,7 @@ def recount(run: Run, config: Config, *, stage: Stage, folder: str, reads: str, 
     if folder == stage:
         dropped.update(files.read_table(run.ledger(stage, index))["reason"].to_pylist())
         dead.update(files.read_table(run.dead(stage, index))["error"].to_pylist())
-        figures |= _figures_of_rules(run, config, stage=stage, reads=reads, index=index, kept=kept)
+        figures |= _figures_of_rules(run, config, steps, stage=stage, index=index, kept=kept)
     if "matches" in figures:
         figures["matches"] = pc.sum(pc.list_value_length(kept["matches"])).as_py() or 0
     if "stored_bytes" in figures:
@@ -57,13 +59,13 @@ def recount(run: Run, config: Config, *, stage: Stage, folder: str, reads: str, 
 
 
 def _figures_of_rules(
-    run: Run, config: Config, *, stage: Stage, reads: str, index: int, kept: pa.Table
+    run: Run, config: Config, steps: Steps, *, stage: Stage, index: int, kept: pa.Table
 ) -> dict[str, float]:
     """What each rule drops by itself, of the pairs that reached the rules of `stage`.
 
     Nothing where their columns cannot be had any more.
     """
-    rules = rules_at(stage, config)
+    rules = steps.rules.get(stage, ())
     names = list(dict.fromkeys(name for rule in rules for name in rule.columns))
     if not rules:
         return {}
@@ -87,12 +89,12 @@ def _figures_of_rules(
             return {}  # columns of the pool, of pairs that were dropped
         reached = pa.concat_tables([table.select(names) for table in (kept, ledger)])
     else:
-        pairs = files.read_table(run.part(reads, index))
-        found = run.annotated(stage, index)
+        pairs = files.read_table(run.part(steps.upstream(stage), index))
+        found = run.annotated(stage, index, beside=steps.beside(stage))
         if not found["uid"].equals(pairs["uid"]):
             return {}  # a run that is not finished
         scores = () if stage is Stage.DOWNLOAD else tuple(
-            name for name in added_columns(config)[stage].names if name not in DERIVED.names
+            name for name in steps.added[stage].names if name not in DERIVED.names
         )  # fmt: skip
         for name in found.drop_columns("uid").column_names:
             pairs = pairs.append_column(name, found[name])

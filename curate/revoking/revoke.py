@@ -21,13 +21,13 @@ from curate.errors import CurateError
 from curate.files.texts import read_utf8
 from curate.ops.selection.blocklists import hashes_of, lines_of
 from curate.ops.urls import host_of, normalise_url
-from curate.planning.asked import enabled_stages
+from curate.planning.steps import steps_of
 from curate.reasons import DropReason
 from curate.revoking.rewrite import Rewriter, indices_of, read_or_empty
 from curate.run import revocations
 from curate.run.borrowed import borrowed_by
 from curate.run.damage import check_content, whole_files
-from curate.run.directory import ANNOTATED, PART_STAGES, Run, totals
+from curate.run.directory import ANNOTATED, Run, totals
 from curate.run.revocations import Revocations, fingerprint
 from curate.schema import Stage
 
@@ -202,9 +202,8 @@ def _pairs(run: Run, stage: Stage) -> Iterator[pa.Table]:
 def _apply(run: Run, rows: Rows) -> Rewriter:
     """Take the pairs of `rows` out of all files of the run."""
     config = config_file.load(run.path("config.yaml"))
-    stages = [stage for stage in PART_STAGES if stage in enabled_stages(config)]
     run.sweep()  # they may hold pairs
-    rewriter = Rewriter(run, revocations.write(run, rows), config, tuple(stages))
+    rewriter = Rewriter(run, revocations.write(run, rows), config, steps_of(config))
     rewriter.rewrite()
     counts = {str(stage): totals(run, Stage(stage)) for stage in run.state().get("stages", {})}
     run.update(

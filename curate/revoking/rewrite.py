@@ -23,6 +23,7 @@ from curate.ops.selection import balancing
 from curate.ops.urls import stripped
 from curate.planning.cutting import note_copies
 from curate.planning.inputs import pool_format
+from curate.planning.steps import Steps
 from curate.pool.pictures import with_texts
 from curate.reasons import DropReason
 from curate.report.sweeps import SWEEP
@@ -59,7 +60,7 @@ class Rewriter:
     run: Run
     revoked: Revocations
     config: Config
-    stages: tuple[Stage, ...]  # with parts, in flow order
+    steps: Steps
     parts: set[int] = field(default_factory=set, init=False)
     shards: RewrittenShards = field(default=RewrittenShards(), init=False)
 
@@ -72,7 +73,7 @@ class Rewriter:
         concerned = {i for i in indices_of(self.run, str(Stage.PREPARE)) if self._revoked_in(i)}
         for stage in self.stages:
             if stage is not Stage.PREPARE and self.run.makes(stage):
-                for folder in (*self._annotated(stage), str(stage)):
+                for folder in self.run.steps(stage, spare=True):
                     for index in indices_of(self.run, folder):
                         if index in concerned or self.revoked.captions:
                             self._part(stage, folder, index)
@@ -107,11 +108,10 @@ class Rewriter:
                 if index is not None and index not in prepared:
                     files.remove(run.part(Stage.PREPARE, index, PLACES_FILE))
 
-    def _annotated(self, stage: Stage) -> list[str]:
-        """The folders of what `stage` found out about its rows; each column of a score has its own."""
-        folder = files.join(stage, ANNOTATED)
-        names = files.names(self.run.path(folder))
-        return [folder, *(files.join(folder, name) for name in names if "." not in name)]
+    @property
+    def stages(self) -> list[Stage]:
+        """Those with parts, in flow order."""
+        return [stage for stage in PART_STAGES if stage in self.steps.stages]
 
     def _revoked_in(self, index: int) -> bool:
         if not files.exists(self.run.ledger(Stage.PREPARE, index)):
@@ -157,11 +157,7 @@ class Rewriter:
         if touched:
             self.parts.add(index)
         if touched or stage is not Stage.PREPARE or self._revoked_in(index):
-            ahead = self.stages[: self.stages.index(stage)]
-            recount(
-                run, self.config, stage=stage, folder=folder, index=index,
-                reads=str(ahead[-1]) if ahead else "",
-            )  # fmt: skip
+            recount(run, self.config, self.steps, stage=stage, folder=folder, index=index)
 
     def _embeddings(self, folder: str, index: int) -> None:
         """Take the rows out of the embeddings that stand beside a part's scores."""
@@ -269,7 +265,7 @@ class Rewriter:
         if held is not None and PAIRS not in held:
             pairs = sum(record.rows for _, record in run.records(Stage.DEDUP))
             files.write_document(run.path(NAME), {**held, PAIRS: pairs})
-        reads = str(self.stages[self.stages.index(Stage.DEDUP) - 1])
+        reads = self.steps.upstream(Stage.DEDUP)
         for index in indices_of(self.run, CLUSTERS):
             if files.exists(run.part(CLUSTERS, index, _STAGED)):
                 continue

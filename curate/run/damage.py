@@ -145,9 +145,7 @@ def steps(run: Run) -> list[str]:
     found = []
     for stage in PART_STAGES:
         if run.makes(stage):
-            inner = files.join(stage, ANNOTATED)
-            names = [x for x in files.names(run.path(inner)) if "." not in x]
-            found += [inner, *(files.join(inner, name) for name in names), str(stage)]
+            found += run.steps(stage, spare=True)
     return found
 
 

@@ -1,7 +1,7 @@
 """The run directory: where everything is, what is done, and what an interrupted run has left."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -199,31 +199,50 @@ class Run:
         for index in self.done(folder):
             yield self.rows(folder, index, columns=columns)
 
-    def annotated(self, stage: Stage, index: int, names: Collection[str] | None = None) -> pa.Table:
+    def annotated(
+        self, stage: Stage, index: int, names: Collection[str] | None = None, *,
+        beside: Iterable[str] = (),
+    ) -> pa.Table:  # fmt: skip
         """What `stage` found out about a part's rows: those of these columns that it has, or all.
 
-        Columns that are made of stored embeddings stand in folders of their own. Where all are asked
-        for, those that an earlier configuration made of other rows are left out.
-
-        Raises
-        ------
-        DamagedError
-            Where a column that is asked for is of other rows.
+        `beside` are folders whose last name is that of a further column of the same rows. Of a run
+        that is not finished it is null where nothing stands there yet, or a part of other rows.
         """
-        folder = files.join(stage, ANNOTATED)
-        table = self.rows(folder, index, present=None if names is None else {"uid", *names})
-        for name in schema.DERIVED.names if stage is Stage.SCORE else ():
-            further = files.join(folder, name)
-            url = self.part(further, index)
-            if name in names if names is not None else files.exists(url):
-                beside = self.rows(further, index, columns=["uid", name])
-                if beside["uid"].equals(table["uid"]):
-                    table = table.append_column(name, beside[name])
-                elif names is not None:
-                    raise DamagedError(url, f"it is of other pairs than {folder}")
-        return (
-            table if names is None else table.select([x for x in table.column_names if x in names])
-        )
+        inner = files.join(stage, ANNOTATED)
+        table = self.rows(inner, index, present=names)
+        wanted = [x for x in beside if names is None or x.rpartition("/")[2] in names]
+        uids = self.rows(inner, index, columns=["uid"])["uid"] if wanted else None
+        for folder in wanted:
+            name = folder.rpartition("/")[2]
+            record = self.record(folder, index)
+            found = self.rows(folder, index, columns=["uid", name]) if record else None
+            if found is not None and found["uid"].equals(uids):
+                table = table.append_column(name, found[name])
+            else:
+                kind = (
+                    schema.DERIVED.field(name).type if name in schema.DERIVED.names else pa.string()
+                )
+                table = table.append_column(name, pa.nulls(len(table), kind))
+        return table
+
+    def steps(self, stage: Stage, *, spare: bool = False) -> list[str]:
+        """The folders of the steps of `stage` that have parts, in flow order.
+
+        With `spare` also those in which something stands of no step of the configuration: a column
+        that it had before, a score that was taken beside the run.
+        """
+        owner = self if self.makes(stage) else Run.to(str(self.source))
+        state = owner.state()
+        known = state.get("steps", state.get("digests", ()))  # older runs have the digests alone
+        found = [x for x in known if x.partition("/")[0] == stage]
+        if found and not spare:
+            return found
+        return list(dict.fromkeys((*self._annotated_folders(stage), *found, str(stage))))
+
+    def _annotated_folders(self, stage: Stage) -> list[str]:
+        inner = files.join(stage, ANNOTATED)
+        names = [name for name in files.names(self.path(inner)) if "." not in name]
+        return [inner, *(files.join(inner, name) for name in names)]
 
     def state(self) -> dict[str, Any]:
         """The content of run.json; empty where there is none."""
@@ -302,9 +321,7 @@ def totals(run: Run, stage: Stage) -> dict[str, Any]:
     dropped: dict[str, int] = {}
     dead: dict[str, int] = {}
     figures: dict[str, float] = {}
-    annotated = files.join(stage, ANNOTATED)
-    further = [files.join(annotated, x) for x in files.names(run.path(annotated)) if "." not in x]
-    for folder in (annotated, *further, stage):
+    for folder in dict.fromkeys((*run.steps(stage), str(stage))):
         for _, record in run.records(folder):
             seconds += record.seconds
             for counts, more in ((dropped, record.dropped), (dead, record.dead)):

@@ -73,6 +73,7 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         config_digest=files.digest_of(config.model_dump(mode="json", exclude={"beam", "out"})),
         input_digest=plan.input_digest,
         digests={folder: digest.chain for folder, digest in plan.digests.items()},
+        steps=[folder for folder in plan.steps.folders if folder in plan.digests],
         inputs=list(plan.inputs),
         parts=len(plan.parts),
         versions=versions(),
@@ -95,7 +96,7 @@ def _reported(plan: Plan) -> str:
 def _stands(plan: Plan, standing: Standing) -> bool:
     """Whether every part, every shard and the report stand as the plan wants them."""
     run = plan.run
-    stages = [stage for stage in plan.stages if stage in PART_STAGES and run.makes(stage)]
+    stages = [stage for stage in plan.steps.stages if stage in PART_STAGES and run.makes(stage)]
     if not all(standing.skips(stage) for stage in stages):
         return False
     if Stage.DEDUP in stages and not standing.clustered:
@@ -104,7 +105,7 @@ def _stands(plan: Plan, standing: Standing) -> bool:
         return False
     if damaged_tables(run):
         return False
-    if Stage.SHARDS not in plan.stages:
+    if Stage.SHARDS not in plan.steps.stages:
         return True
     sizes = files.sizes(run.path(Stage.SHARDS))
     if not {MANIFEST, SIZES} <= sizes.keys():
@@ -159,7 +160,9 @@ def recorded(plan: Plan) -> Iterator[None]:
 
 def stage_totals(plan: Plan) -> dict[str, Any]:
     """Counts of each stage whose output is parts."""
-    return {str(stage): totals(plan.run, stage) for stage in PART_STAGES if stage in plan.stages}
+    return {
+        str(stage): totals(plan.run, stage) for stage in PART_STAGES if stage in plan.steps.stages
+    }
 
 
 def execute(
@@ -170,7 +173,7 @@ def execute(
     from curate.running.trial import try_models
 
     try_models(plan, standing)
-    graph = partial(build, plan=plan, clustered=standing.clustered)
+    graph = partial(build, plan=plan)
     run_graph(plan, graph, extra=extra, debug=debug)
 
 

@@ -6,14 +6,17 @@ does not stand any more, and all that rests on it is done again as after any cha
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from curate import files
-from curate.flow import fetch_step, select_step
+from curate.flow import build, through
 from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.plan import Plan
+from curate.planning.steps import Kind
 from curate.reasons import TRANSIENT
+from curate.run.cuts import cuts_stand
 from curate.run.directory import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.running.execute import recorded, run_graph
 from curate.schema import Stage
@@ -75,17 +78,13 @@ def build_retry(
     """
     import apache_beam as beam
 
-    from curate.run.cuts import cuts_stand
-    from curate.stages.part import TakePart
-    from curate.stages.select import Select
-
-    parts = pipeline | "Parts" >> beam.Create([x for x in plan.parts if x.index in indices])
-    parts |= "Fetch" >> beam.ParDo(TakePart(fetch_step(plan)))
-    step = select_step(plan, Stage.DOWNLOAD)
-    if not quantiles_of(step.rules) or cuts_stand(plan.run, step.stage, digest=step.digest):
+    failed = replace(plan, parts=tuple(x for x in plan.parts if x.index in indices))
+    parts = build(pipeline, failed, plan.steps.of(Kind.FETCH))
+    select, digest = plan.steps.at(str(Stage.DOWNLOAD)), plan.digests[Stage.DOWNLOAD].chain
+    if not quantiles_of(select.rules) or cuts_stand(plan.run, Stage.DOWNLOAD, digest=digest):
         same = beam.Filter(_has_the_same_images, run=plan.run, images=images)
         parts |= "With the same images" >> same
-        _ = parts | "Select images" >> Select(step)
+        through(parts, plan, [select])
 
 
 def _has_the_same_images(part: Part, run: Run, images: Mapping[str, str]) -> bool:

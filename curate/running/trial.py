@@ -10,17 +10,15 @@ from importlib.util import find_spec
 import numpy as np
 
 from curate import files
-from curate.config import LOCAL_RUNNER
+from curate.config import LOCAL_RUNNER, FurtherScore, Scorer
 from curate.errors import CurateError
 from curate.ops.images.faces import find_faces
 from curate.ops.scores.heads import load_head
 from curate.ops.scores.vectors import check_width, read_target
-from curate.planning.asked import clip_model, derived_of, measure_spec, measured, runs_model
-from curate.planning.digests import score_folder
+from curate.planning.asked import clip_model, derived_of, measure_spec
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
-from curate.run.directory import ANNOTATED
-from curate.schema import Stage
+from curate.planning.steps import Kind
 
 
 def try_models(plan: Plan, standing: Standing) -> None:
@@ -38,27 +36,24 @@ def try_models(plan: Plan, standing: Standing) -> None:
     def lacks(folder: str) -> bool:
         return standing.valid.get(folder, 0) < len(plan.parts)
 
-    fetches = Stage.DOWNLOAD in plan.stages and run.makes(Stage.DOWNLOAD)
-    if fetches and config.download.faces and lacks(files.join(Stage.DOWNLOAD, ANNOTATED)):
-        find_faces(np.zeros((64, 64, 3), np.uint8))
-    if Stage.SCORE not in plan.stages or not run.makes(Stage.SCORE):
-        return
-    for name, further in measured(config).items():
-        if lacks(score_folder(name)):
-            try:
-                measure_spec(further, config).try_out()
-            except CurateError as error:
-                raise CurateError(f"scores.{name}: {error}") from None
-    if config.score is None or not runs_model(config):
-        return
-    for name, scorer in config.score.scorers.items():
-        if not lacks(score_folder(name)):
+    for step in plan.steps:
+        if not run.makes(step.stage) or not lacks(step.folder):
             continue
-        if find_spec("torch") is None:
-            raise CurateError(f"score.model {scorer.model!r} needs torch: pip install torch")
-        width = clip_model(scorer).try_out()
-        if not name:
-            _check_widths(plan, width)
+        if step.kind is Kind.FETCH and config.download.faces:
+            find_faces(np.zeros((64, 64, 3), np.uint8))
+        elif isinstance(step.settings, FurtherScore):
+            try:
+                measure_spec(step.settings, config).try_out()
+            except CurateError as error:
+                raise CurateError(f"scores.{step.name}: {error}") from None
+        elif isinstance(step.settings, Scorer):
+            if find_spec("torch") is None:
+                raise CurateError(
+                    f"score.model {step.settings.model!r} needs torch: pip install torch"
+                )
+            width = clip_model(step.settings).try_out()
+            if not step.name:
+                _check_widths(plan, width)
 
 
 def _check_widths(plan: Plan, width: int) -> None:

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from curate import files, schema
 from curate.ops.hashing import uniform
 from curate.ops.selection import balancing
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.pool.tables import read_entries
 from curate.reasons import DropReason
 from curate.run.directory import Part, Run
 from curate.schema import Stage
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+from curate.stages import wfpp
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
 
 Ts = dict[str, float]
 """t a language."""
@@ -253,7 +256,7 @@ def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) ->
 
 
 class Balance(beam.PTransform):
-    """Parts -> (parts that are sampled, the URL of thresholds.json); a barrier."""
+    """Parts -> parts that are sampled; a barrier. The entries are counted again and written beside."""
 
     def __init__(self, step: BalanceStep) -> None:
         super().__init__()
@@ -273,8 +276,8 @@ class Balance(beam.PTransform):
         side = beam.pvalue.AsSingleton(ts)
         sampled = parts | "Sample" >> beam.ParDo(TakePart(step), counts, side)
         kept = self._count(sampled, "Count kept", step.folder, sizes)
-        written = kept | "Entries" >> beam.Map(write_entries, counts, side, step=step)
-        return sampled, written
+        _ = kept | "Entries" >> beam.Map(write_entries, counts, side, step=step)
+        return sampled
 
     def _count(self, parts: Any, label: str, reads: str, sizes: dict[str, int]) -> Any:
         return (
@@ -282,3 +285,19 @@ class Balance(beam.PTransform):
             | label >> beam.ParDo(CountEntries(self._step.run, reads))
             | f"{label}: sum" >> beam.CombineGlobally(SumCounts(sizes)).without_defaults()
         )
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The balance by entries, or by the frequency of words where that is asked for."""
+    if plan.config.balance is None:
+        raise AssertionError("balance is not configured")
+    if plan.config.balance.wfpp:
+        return wfpp.transform(plan, step)
+    own = BalanceStep(
+        **given(plan, step),
+        target=Target(**plan.config.balance.model_dump(exclude={"wfpp"})),
+        metadata={x: files.absolute(p) for x, p in plan.config.prepare.metadata.items()},
+        seed=plan.config.seed,
+        columns=plan.steps.columns(step.stage),
+    )
+    return Balance(own)

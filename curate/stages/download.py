@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import IO, Any, ClassVar
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,13 +28,16 @@ from curate.errors import DamagedError
 from curate.ops.hashing import pair_uids
 from curate.ops.images.decoder import isolated
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
+from curate.planning.asked import image_encoder
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.pool.stored import Place, read_places
 from curate.reasons import SUCCESS, TRANSIENT, DropReason
 from curate.run.directory import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run, part_name
 from curate.run.journal import Journal
 from curate.run.tar import TarWriter, read_member
 from curate.schema import Stage
-from curate.stages.part import PartOutput, PartStep
+from curate.stages.part import PartOutput, PartStep, TakePart, given
 from curate.stages.unwanted import HASHES, NO_LISTS, Gate, Lists
 from curate.web.fetch import ROBOTS_TXT, Fetched, FetchPolicy, fetch
 from curate.web.optout import read_list
@@ -373,3 +377,26 @@ def _columns(image: StoredImage | Refusal) -> tuple[dict[str, Any], bytes]:
     sides = (image.original_width, image.original_height)
     derived = {"smaller_side": min(sides), "aspect": max(sides) / min(sides)}
     return {"outcome": SUCCESS, **columns, **derived}, image.content
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """Parts of pairs -> parts whose images are fetched; a map."""
+    return beam.ParDo(TakePart(step_of(plan, step)))
+
+
+def step_of(plan: Plan, step: Step) -> FetchStep:
+    """What fetches the images of a part under `plan`."""
+    download = plan.config.download
+    hashed = download.perceptual_hash or "pdq" in plan.blocked
+    return FetchStep(
+        **given(plan, step),
+        policy=FetchPolicy(
+            **download.model_dump(include=set(FetchPolicy.__dataclass_fields__) - {"proxy"}),
+            proxy=download.proxy,  # with its password, which no dump has
+        ),
+        encoder=image_encoder(download, perceptual_hash=hashed, md5="md5" in plan.blocked),
+        keep=download.keeps,
+        lists=Lists(tuple(map(files.absolute, download.block_lists)), download.block_distance),
+        retry_failed=plan.retry_failed,
+        decode_timeout=download.decode_timeout,
+    )

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import apache_beam as beam
 import numpy as np
@@ -23,6 +23,8 @@ from curate import files, schema
 from curate.errors import DamagedError
 from curate.machine import faults_named
 from curate.parent import at_work
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
 from curate.run.journal import Journal
@@ -150,6 +152,22 @@ class PartStep(ABC):
         """Remove the part's journals, which have served: its record stands."""
         if self.annotates:
             files.remove(self.journal(part))
+
+
+class Given(TypedDict):
+    """What every step of a part is given."""
+
+    run: Run
+    reads: str
+    digest: str
+    own: str
+
+
+def given(plan: Plan, step: Step) -> Given:
+    """What `plan` gives to the `PartStep` that does `step`."""
+    digest = plan.digests[step.folder]
+    reads = plan.steps.upstream(step.stage)
+    return Given(run=plan.run, reads=reads, digest=digest.chain, own=digest.own)
 
 
 class TakePart(beam.DoFn):

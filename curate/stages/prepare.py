@@ -29,15 +29,19 @@ from curate.ops.text.language import identify
 from curate.ops.text.lists import read_words
 from curate.ops.text.matching import Matcher, has_no_spaces
 from curate.ops.urls import stripped
-from curate.planning.cutting import source_of
+from curate.planning.asked import sized_by_pool
+from curate.planning.cutting import most_dead, source_of
+from curate.planning.inputs import pool_format
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import STAGED, read_entries, read_slice
 from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import PLACES_FILE, Part, part_name
 from curate.run.revocations import load_revocations
 from curate.schema import Stage, kept_name
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
-from curate.stages.select import apply_rules, cuts_of_rules
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
+from curate.stages.select import apply_rules, standing_cuts
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
@@ -205,7 +209,7 @@ class PrepareStep(PartStep):
         )
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides[0]`, where there are quantile rules, are the cuts."""
+        """Read, clean, tell the language, match, and apply the text rules."""
         table = self.incoming(part)
         sieve = self._sieved(table)
         self._tell_languages(sieve)
@@ -215,7 +219,7 @@ class PrepareStep(PartStep):
             captions, languages, metadata=self.metadata, ignore_case=self.ignore_case
         )
         self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
-        rules = apply_rules(sieve, self.rules, cuts=sides[0] if sides else None)
+        rules = apply_rules(sieve, self.rules, cuts=standing_cuts(self))
         if self.metadata:
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
@@ -316,14 +320,26 @@ class PrepareStep(PartStep):
             sieve.table = sieve.table.append_column(name, column)
 
 
-class Prepare(beam.PTransform):
-    """Parts of the pool -> parts that are prepared."""
+def step_of(plan: Plan, step: Step) -> PrepareStep:
+    """What reads and prepares a part under `plan`."""
+    prepare = plan.config.prepare
+    dead = plan.config.input.max_dead_fraction
+    return PrepareStep(
+        **given(plan, step),
+        pool=pool_format(plan.config),
+        languages=prepare.languages,
+        metadata={x: files.absolute(path) for x, path in prepare.metadata.items()},
+        words_in=files.absolute(prepare.words_in) if prepare.words_in else None,
+        uids_in=files.absolute(prepare.uids_in) if prepare.uids_in else None,
+        language_model=files.absolute(prepare.language_model) if prepare.language_model else None,
+        unsure=(prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None,
+        ignore_case=prepare.ignore_case,
+        rules=step.rules,
+        sized=sized_by_pool(plan.config),
+        max_dead=most_dead(sum(part.rows for part in plan.parts), fraction=dead),
+    )
 
-    def __init__(self, step: PrepareStep) -> None:
-        super().__init__()
-        self._step = step
 
-    def expand(self, parts: Any) -> Any:
-        """A map; where a rule is of a top fraction, the pool is read before to find where it cuts."""
-        step = self._step
-        return parts | "Part" >> beam.ParDo(TakePart(step), *cuts_of_rules(parts, step))
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """Parts of the pool -> parts that are prepared; a map."""
+    return beam.ParDo(TakePart(step_of(plan, step)))

@@ -2,13 +2,13 @@
 
 Joins what a stage found out about each pair to the pair, drops those whose outcome was a failure, and
 applies the rules whose columns all exist by now. Exact quantiles over the whole pool, where a rule
-asks for a top fraction, are taken before. Nothing is fetched or scored here, so it is cheap to do
-again.
+asks for a top fraction, are taken before (`stages.cuts`). Nothing is fetched or scored here, so it
+is cheap to do again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.config import Rule
+from curate.config import Config, Rule
 from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.rules import drops, shares
+from curate.planning.plan import Plan
+from curate.planning.steps import Kind, Step
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
-from curate.run.cuts import FILE, cuts_stand, read_cuts, write_cuts
-from curate.run.directory import ANNOTATED, SCORED, Part, Run
-from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
-from curate.stages.quantiles import FindCuts, Quantiles
+from curate.run.cuts import read_cuts
+from curate.run.directory import ANNOTATED, SCORED, Part
+from curate.schema import DERIVED, ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text, given
 from curate.stages.unwanted import Evaluations
 
 _FAILURE = "failure"
@@ -75,6 +76,7 @@ class SelectStep(PartStep):
     rules: tuple[Rule, ...]
     columns: pa.Schema  # of the part afterwards
     scores: tuple[str, ...] = ()  # columns that a pair must have a finite value of
+    beside: tuple[str, ...] = ()  # folders of further columns of the annotated rows
 
     @property
     def judged_by(self) -> tuple[str, ...]:
@@ -82,11 +84,11 @@ class SelectStep(PartStep):
         return ()
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides[0]`, where there are quantile rules, are the cuts."""
-        sieve, figures = self.sieved(part, cuts=sides[0] if sides else None)
+        """Judge the outcome, then apply the rules."""
+        sieve, figures = self.sieved(part)
         return sieve.output(columns=self.columns, figures=figures)
 
-    def sieved(self, part: Part, *, cuts: Cuts | None) -> tuple[Sieve, dict[str, float]]:
+    def sieved(self, part: Part) -> tuple[Sieve, dict[str, float]]:
         """The pairs that outcome and rules keep, those that they do not, and the rules' figures."""
         table, annotated = self.incoming(part), self._annotated(part)
         if not annotated["uid"].equals(table["uid"]):
@@ -98,14 +100,14 @@ class SelectStep(PartStep):
             rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
             value = sieve.table["detail"] if "detail" in sieve.table.column_names else None
             sieve.remove(rows, reason=reason, value=value)
-        return sieve, apply_rules(sieve, self.rules, cuts=cuts)
+        return sieve, apply_rules(sieve, self.rules, cuts=standing_cuts(self))
 
     def judged(self, table: pa.Table) -> pa.Table:
         """`table` with why each row cannot go on whatever the rules say."""
         return table.append_column(_FAILURE, failures(table, scores=self.scores))
 
     def _annotated(self, part: Part) -> pa.Table:
-        return self.run.annotated(self.stage, part.index)
+        return self.run.annotated(self.stage, part.index, beside=self.beside)
 
     def sound(self, part: Part) -> pa.Table:
         """The columns that quantiles are of, for the rows that did not fail."""
@@ -117,7 +119,7 @@ class SelectStep(PartStep):
         )
         table = _joined(
             self.run.rows(self.reads, part.index, present=names),
-            self.run.annotated(self.stage, part.index, names),
+            self.run.annotated(self.stage, part.index, names, beside=self.beside),
         )
         return table.filter(pc.is_null(self.judged(table)[_FAILURE]))
 
@@ -193,7 +195,7 @@ class SelectScore(SelectStep):
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """As every select step, with the verdicts of `stages.semantic` in the end."""
-        sieve, figures = self.sieved(part, cuts=sides[0] if sides else None)
+        sieve, figures = self.sieved(part)
         if self.semantic:
             found = self.run.rows(files.join(SCORED, SEMANTIC), part.index, columns=[SEMANTIC])
             survivors = found[SEMANTIC].take(sieve.table[ROW])
@@ -212,76 +214,55 @@ class SelectScore(SelectStep):
         return table.drop_columns(_FAILURE).append_column(_FAILURE, reasons)
 
     def _annotated(self, part: Part) -> pa.Table:
-        table = self.run.annotated(self.stage, part.index, {"uid", *self.columns.names})
+        table = self.run.annotated(
+            self.stage, part.index, {"uid", *self.columns.names}, beside=self.beside
+        )
         if self.contaminated_from is not None:
             found = self.run.rows(files.join(SCORED, SIMILARITY), part.index, columns=[ITEM])
             table = table.append_column("detail", found[ITEM])
         return table.append_column(ROW, pa.array(np.arange(len(table))))
 
 
-class Ruled(Protocol):
-    """A step with rules, and what their quantiles are of."""
-
-    stage: ClassVar[Stage]
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-
-    @property
-    def digest(self) -> str:
-        """The digest of the step's parts."""
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """The rules."""
-
-    @property
-    def columns(self) -> pa.Schema:
-        """The columns of a part afterwards."""
-
-    def sound(self, part: Part) -> pa.Table:
-        """The columns that quantiles are of, for the rows that reach the rules."""
+def standing_cuts(step: "PartStep") -> Cuts:
+    """The cuts of the quantile rules of `step`, which were taken before; none without such a rule."""
+    rules: tuple[Rule, ...] = getattr(step, "rules", ())
+    return read_cuts(step.run, step.stage) if quantiles_of(rules) else {}
 
 
-def cuts_of_rules(parts: Any, step: Ruled) -> tuple[Any, ...]:
-    """The side input that the quantile rules of `step` ask for; nothing without such a rule.
-
-    Cuts that stand are those of the parts that stand, so nothing is counted again.
-    """
-    asked = quantiles_of(step.rules)
-    if not asked:
-        return ()
-    if cuts_stand(step.run, step.stage, digest=step.digest):
-        cuts = parts.pipeline | "Cuts" >> beam.Create([read_cuts(step.run, step.stage)])
-    else:
-        cuts = (
-            parts
-            | "Quantiles" >> FindCuts(Quantiles(asked, step.columns, step.sound))
-            | "Write" >> beam.Map(
-                write_cuts, target=step.run.path(step.stage, FILE), digest=step.digest
-            )
-        )  # fmt: skip
-    return (beam.pvalue.AsSingleton(cuts),)
+def evaluations(config: Config) -> Evaluations | None:
+    """The evaluation sets that no pair may come from."""
+    if (found := config.decontaminate) is None:
+        return None
+    paths = tuple(map(files.absolute, found.against))
+    return Evaluations(paths, **found.model_dump(exclude={"against", "embedding_similarity"}))
 
 
-class Select(beam.PTransform):
-    """Parts whose annotated rows stand -> parts whose rows are selected.
+def images_step(plan: Plan, step: Step) -> SelectDownload:
+    """What selects the fetched images of a part under `plan`."""
+    return SelectDownload(
+        **given(plan, step),
+        rules=step.rules,
+        columns=plan.steps.columns(step.stage),
+        evaluations=evaluations(plan.config),
+    )
 
-    `before` makes, of parts and the side inputs of `sieved`, parts for which more stands that the
-    step needs.
-    """
 
-    def __init__(
-        self, step: SelectStep, *, before: Callable[[Any, tuple[Any, ...]], Any] | None = None
-    ) -> None:
-        super().__init__()
-        self._step, self._before = step, before
+def scores_step(plan: Plan, step: Step) -> SelectScore:
+    """What selects the scored pairs of a part under `plan`."""
+    columns, sets = plan.steps.added[step.stage].names, plan.config.decontaminate
+    beside = plan.steps.of(Kind.DERIVE)
+    return SelectScore(
+        **given(plan, step),
+        rules=step.rules,
+        columns=plan.steps.columns(step.stage),
+        scores=tuple(name for name in columns if name not in DERIVED.names),
+        beside=tuple(one.folder for one in beside),
+        contaminated_from=sets.embedding_similarity if sets else None,
+        semantic=plan.config.semdedup is not None,
+    )
 
-    def expand(self, parts: Any) -> Any:
-        """Without a quantile rule a map; with one a barrier, then the map."""
-        step = self._step
-        sides = cuts_of_rules(parts, step)
-        if self._before:
-            parts = self._before(parts, sides)
-        return parts | "Rules" >> beam.ParDo(TakePart(step), *sides)
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """Parts whose annotated rows, and the cuts of the rules, stand -> parts whose rows are selected."""
+    make = images_step if step.kind is Kind.SELECT_IMAGES else scores_step
+    return beam.ParDo(TakePart(make(plan, step)))

@@ -20,6 +20,8 @@ from curate.errors import DamagedError
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.parent import at_work
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
 from curate.run.directory import MANIFEST, SIZES, Part, Run
 from curate.run.revocations import rows_of
@@ -315,3 +317,17 @@ class Shards(beam.PTransform):
             | "All" >> beam.combiners.ToList()
             | "Manifest" >> beam.Map(step.manifest)
         )
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """Parts -> the shards of what their last stage kept."""
+    download = plan.config.download
+    own = ShardStep(
+        run=plan.run,
+        reads=plan.steps.upstream(step.stage),
+        digest=plan.digests[step.folder].chain,
+        rows=plan.config.shards.rows,
+        encode_format=download.encode_format,
+        kept=download.keeps and not download.disable_all_reencoding,
+    )
+    return Shards(own)

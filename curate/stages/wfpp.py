@@ -23,10 +23,12 @@ from curate.ops.selection.wfpp import (
     word_scores,
     word_weights,
 )
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.reasons import DropReason
 from curate.run.directory import Part, Run
 from curate.schema import WFPP, Stage
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
 from curate.stages.quantiles import FindCuts, Quantiles
 
 _FEW = 1 << 18
@@ -130,3 +132,15 @@ class Wfpp(beam.PTransform):
             | "Cut" >> beam.Map(settle_cut, step=step)
         )
         return parts | "Keep" >> beam.ParDo(TakePart(step), known, beam.pvalue.AsSingleton(cut))
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The pruning of pairs of frequent words, in the balance's place."""
+    if plan.config.balance is None or plan.config.balance.wfpp is None:
+        raise AssertionError("balance.wfpp is not configured")
+    own = WfppStep(
+        **given(plan, step),
+        **plan.config.balance.wfpp.model_dump(),
+        columns=plan.steps.columns(step.stage),
+    )
+    return Wfpp(own)

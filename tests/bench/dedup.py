@@ -85,7 +85,7 @@ def deduplicate(run: Run, parts: list[Part], workers: int = 2) -> None:
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         spread = Spread.over(sum(part.rows for part in parts))
         given = pipeline | beam.Create(parts) | beam.Reshuffle()
-        _ = given | Dedup(step, spread=spread, clustered=False)
+        _ = given | Dedup(step, spread=spread)
 
 
 def memory_of(pid: int) -> int:

@@ -95,7 +95,7 @@ def test_duplicates_are_preferred_by_what_the_text_alone_tells(folder: Path) -> 
     wanted, left_out = text_alone(config)
     assert wanted.dedup.prefer == ("-rank", "caption_words")
     assert left_out == ("links that are dead", "duplicate images", "dedup.prefer smaller_side")
-    assert make_plan(wanted).columns(Stage.DEDUP)
+    assert make_plan(wanted).steps.columns(Stage.DEDUP)
     with pytest.raises(CurateError, match=r"dedup\.prefer: no column 'ranc'.*'rank'"):
         text_alone(load("c.yaml", overrides=("dedup={policy: strict, prefer: [ranc]}",
                         "input.columns.keep={rank: int64}")))  # fmt: skip

@@ -14,13 +14,14 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.flow import prepare_step
 from curate.planning.cutting import FORMAT, most_dead
 from curate.planning.inputs import find_inputs, find_pool
 from curate.planning.plan import Plan, make_plan
+from curate.planning.steps import Kind
 from curate.running.execute import check_dead
 from curate.schema import Stage
 from curate.stages.part import TakePart
+from curate.stages.prepare import step_of
 from tests.stages.rundir import check_conserved, dead, drive, rows_of
 
 LINE = '{"url": "http://x.example/a.png", "caption": "a red fox in the snow"}\n'
@@ -245,7 +246,7 @@ def test_one_bad_row_does_not_end_a_tiny_pool(tmp_path: Path) -> None:
 
 
 def prepared(plan: Plan) -> None:
-    drive(plan.run, beam.ParDo(TakePart(prepare_step(plan))), plan.parts)
+    drive(plan.run, beam.ParDo(TakePart(step_of(plan, plan.steps.of(Kind.PREPARE)[0]))), plan.parts)
     check_conserved(plan.run, Stage.PREPARE, plan.parts)
 
 
@@ -303,7 +304,7 @@ def test_a_part_with_more_text_than_arrow_counts_is_one_line(
     monkeypatch.setattr("curate.stages.prepare.TEXT_BYTES", 20 * 80 - 1)
     path = made.parts[0].path
     with pytest.raises(CurateError) as error:
-        prepare_step(made).process(made.parts[0])
+        step_of(made, made.steps.of(Kind.PREPARE)[0]).process(made.parts[0])
     assert str(error.value) == (
         f"{path}: rows 0 to 20 hold over 1,599 bytes of captions, more than a part can;"
         " set part_rows to less than 20"

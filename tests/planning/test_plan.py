@@ -17,15 +17,16 @@ from curate import files
 from curate.config import Config, Rule, Scorer
 from curate.errors import CurateError
 from curate.evaluation import hash_sets
-from curate.flow import fetch_step, prepare_step, score_steps
 from curate.ops.selection.contamination import with_embeddings
-from curate.planning.asked import added_columns, rule_stage
 from curate.planning.assets import embedding_model
 from curate.planning.digests import StepDigest
 from curate.planning.inputs import pool_format
 from curate.planning.plan import Plan, make_plan
+from curate.planning.steps import Kind, steps_of
 from curate.pool.tables import STAGED, read_slice
 from curate.schema import EMBEDDING, POOL, Stage
+from curate.stages import download
+from curate.stages.score import model
 
 ROWS = [{"url": f"http://x.example/{i}", "caption": f'line, "{i}"'} for i in range(10)]
 MODEL = "shipped://pipelines/demo/scorer/curate-mini.json"
@@ -304,8 +305,9 @@ def test_a_list_of_words_counts_by_its_content_and_adds_a_column(tmp_path: Path)
         {"input": {"paths": ["x"]}, "prepare": {"words_in": str(words)}, "download": {"enabled": 0}}
     )
     listed = Rule(column="words_in_list", min=1)
-    assert rule_stage(listed, config) is Stage.PREPARE
-    assert "words_in_list" in added_columns(config)[Stage.PREPARE].names
+    steps = steps_of(config.model_copy(update={"select": (listed,)}))
+    assert steps.rules == {Stage.PREPARE: (listed,)}
+    assert "words_in_list" in steps.added[Stage.PREPARE].names
 
 
 def test_a_subset_counts_by_its_content(tmp_path: Path) -> None:
@@ -331,13 +333,14 @@ def test_the_pool_is_in_every_chain_and_in_nobodys_own(tmp_path: Path) -> None:
 def test_rules_belong_to_the_first_stage_that_has_their_column(tmp_path: Path) -> None:
     made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score=BASE["score"],
                 select=BASE["select"])  # fmt: skip
-    assert [rule_stage(rule, made.config) for rule in made.config.select] == [
+    of = {rule.label: stage for stage, rules in made.steps.rules.items() for rule in rules}
+    assert [of[rule.label] for rule in made.config.select] == [
         Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE,
     ]  # fmt: skip
-    assert [rule.column for rule in prepare_step(made).rules] == ["caption_chars"]
-    assert made.upstream(Stage.SCORE) == "dedup"
-    assert made.upstream(Stage.SHARDS) == "score"
-    assert fetch_step(made).reads == "prepare"
+    assert [rule.column for rule in made.steps.of(Kind.PREPARE)[0].rules] == ["caption_chars"]
+    assert made.steps.upstream(Stage.SCORE) == "dedup"
+    assert made.steps.upstream(Stage.SHARDS) == "score"
+    assert download.step_of(made, made.steps.of(Kind.FETCH)[0]).reads == "prepare"
     assert list(made.digests) == [x for x in FOLDERS if x != "balance"]
 
 
@@ -355,10 +358,10 @@ def test_a_further_score_is_a_column_with_a_step_of_its_own(tmp_path: Path) -> N
     rules = [{"column": "a", "min": 0.3}, {"column": "b", "top_fraction": 0.5}]
     pool = parquet(tmp_path / "p.parquet", ROWS, 3)
     made = plan(tmp_path / "c", pool, score=BASE["score"] | {"also": also}, select=rules)
-    assert [rule.column for rule in made.rules(Stage.SCORE)] == ["a", "b"]
-    assert made.columns(Stage.SCORE).names[-3:] == ["clip_score", "b", "a"]
-    steps = score_steps(made)
-    assert [(step.folder, step.joined) for step in steps.values()] == [
+    assert [rule.column for rule in made.steps.rules[Stage.SCORE]] == ["a", "b"]
+    assert made.steps.columns(Stage.SCORE).names[-3:] == ["clip_score", "b", "a"]
+    steps = [model.step_of(made, step) for step in made.steps.of(Kind.MODEL)]
+    assert [(step.folder, step.joined) for step in steps] == [
         (further[0], ()), (further[1], ()), ("score/annotated", ("b", "a")),
     ]  # fmt: skip
 
@@ -493,7 +496,8 @@ def test_a_rule_over_several_columns_waits_for_the_last_of_them(tmp_path: Path) 
     ]
     made = plan(tmp_path, parquet(tmp_path / "p.parquet", ROWS, 3), score=BASE["score"],
                 select=rules)  # fmt: skip
-    assert [rule_stage(rule, made.config) for rule in made.config.select] == [
+    of = {rule.label: stage for stage, rules in made.steps.rules.items() for rule in rules}
+    assert [of[rule.label] for rule in made.config.select] == [
         Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE, Stage.DOWNLOAD, Stage.SCORE, Stage.PREPARE,
     ]  # fmt: skip
 

@@ -21,8 +21,9 @@ from curate import files
 from curate.cli import app
 from curate.config import Config
 from curate.errors import CurateError
-from curate.flow import prepare_step
 from curate.planning.plan import Plan, make_plan
+from curate.planning.steps import Kind
+from curate.stages.prepare import step_of
 from tests.stages.web import PICTURES
 
 KEEP = ["similarity", "license", "id", "nsfw", "width", "tags"]
@@ -92,7 +93,7 @@ def planned(tmp_path: Path, *paths: Path, keep: Any = KEEP, **keys: Any) -> Plan
 
 def read(plan: Plan, *names: str) -> list[dict[str, Any]]:
     """The rows of all parts as prepare reads them."""
-    step = prepare_step(plan)
+    step = step_of(plan, plan.steps.of(Kind.PREPARE)[0])
     tables = [step.incoming(part).select([*names, "error", "detail"]) for part in plan.parts]
     return [row for table in tables for row in table.to_pylist()]
 

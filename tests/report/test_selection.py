@@ -8,7 +8,7 @@ import pytest
 
 from curate import files, schema
 from curate.config import Config, Rule
-from curate.planning.asked import added_columns
+from curate.planning.steps import steps_of
 from curate.report.selection import LANGUAGES, RuleFacts, Threshold, _grid, rules, scores
 from curate.report.wording import conditions
 from curate.run.directory import PartRecord, Run, totals
@@ -47,7 +47,7 @@ def test_the_table_of_rules_from_the_records(tmp_path: Path) -> None:
         "score", 0, PartRecord("d", "o", 10, 4, gone, {"score_not_finite": 1}, figures)
     )
     counts = {stage: totals(run, stage) for stage in (Stage.PREPARE, Stage.SCORE)}
-    found = rules(config(*RULES), counts)
+    found = rules(steps_of(config(*RULES)), counts)
     assert [(r.rule, r.stage, r.pairs, r.dropped, r.alone, r.only) for r in found] == [
         ("words", "prepare", 16, 4, 4, 4),
         ("clip_score", "score", 9, 3, 3, 1),
@@ -93,7 +93,7 @@ def test_scores_a_language_at_a_time(tmp_path: Path) -> None:
              "cut": 0.25, "pairs": 9},
         ],
     )  # fmt: skip
-    [found] = scores(run, config(*RULES))
+    [found] = scores(run, config(*RULES), steps_of(config(*RULES)))
     assert (found.column, found.scored) == ("clip_score", 5 + LANGUAGES)
     assert (sum(found.spread.histogram.before), sum(found.spread.histogram.after)) == (11, 3)
     everywhere = (Threshold("clip_score", 0.0, "above"), Threshold("clip_score", 0.5, "below"),
@@ -115,7 +115,7 @@ def test_one_language_is_not_shown_twice(tmp_path: Path) -> None:
     lay(run, "download", [rows], schema.after(Stage.DOWNLOAD, enabled=enabled))
     lay(run, "score/annotated", [rows], schema.SCORED)
     lay(run, "score", [[]], schema.after(Stage.SCORE, enabled=enabled))
-    [found] = scores(run, config())
+    [found] = scores(run, config(), steps_of(config()))
     assert (found.scored, found.languages, found.thresholds) == (1, (), ())
 
 
@@ -135,14 +135,14 @@ def test_columns_of_embeddings_are_shown_like_scores(tmp_path: Path) -> None:
          "norm_sim": near, "nearest_target": True, "simcore": taken}
         for i, (near, taken) in enumerate([(0.75, 2), (0.25, None), (None, None), (0.5, 1)])
     ]  # fmt: skip
-    lay(run, "download", [rows], added_columns(asked)[Stage.PREPARE])
+    lay(run, "download", [rows], steps_of(asked).added[Stage.PREPARE])
     lay(run, "score/annotated", [rows], schema.SCORED)
     for field in schema.DERIVED:
         columns = pa.schema([("uid", pa.string()), field])
         lay(run, f"score/annotated/{field.name}", [rows], columns)
-    columns = schema.after(Stage.SCORE, enabled=Stage, added=added_columns(asked))
+    columns = schema.after(Stage.SCORE, enabled=Stage, added=steps_of(asked).added)
     lay(run, "score", [[rows[0], rows[3]]], columns)
-    found = {one.column: one for one in scores(run, asked)}
+    found = {one.column: one for one in scores(run, asked, steps_of(asked))}
     assert list(found) == ["clip_score", "norm_sim", "simcore"]
     assert [found[name].scored for name in ("norm_sim", "simcore")] == [3, 2]
     assert [one.value for one in found["norm_sim"].ends.highest] == ["0.75", "0.5", "0.25"]

@@ -7,6 +7,7 @@ import pyarrow as pa
 from curate import files, schema
 from curate.config import Config
 from curate.config import file as config_file
+from curate.planning.steps import steps_of
 from curate.revoking import revoke
 from curate.revoking.rewrite import Rewriter
 from curate.revoking.shards import rewrite_shards
@@ -30,7 +31,7 @@ def test_pairs_of_late_parts_are_taken_out(tmp_path: Path) -> None:
         run.write_record("prepare", index, PartRecord("d", "o", 2, 2))
     revoked = revocations.write(run, {("uid", uid_of(n)) for n in (0, 2)})
     config = Config.model_validate({"input": {"paths": "pool.jsonl"}})
-    rewriter = Rewriter(run, revoked, config, (Stage.PREPARE,))
+    rewriter = Rewriter(run, revoked, config, steps_of(config))
     rewriter.rewrite()
     assert rewriter.parts == {INDICES[0], INDICES[2]}
     left = [t["uid"].to_pylist() for t in run.tables("prepare")]

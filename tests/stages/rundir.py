@@ -11,10 +11,16 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from curate import files, schema
+from curate import files, flow, schema
+from curate.planning.plan import Plan
+from curate.planning.steps import Kind
 from curate.run.directory import Part, PartRecord, Run
 from curate.run.tar import TarWriter
 from curate.schema import Stage
+from curate.stages.cuts import TakeCuts
+from curate.stages.part import TakePart
+from curate.stages.prepare import PrepareStep
+from curate.stages.select import SelectStep
 
 Row = dict[str, Any]
 Gone = tuple[str, str, str | None]
@@ -116,3 +122,22 @@ def check_conserved(run: Run, stage: Stage, parts: Sequence[Part]) -> None:
         assert record.kept == len(kept)
         assert record.dropped == Counter(dropped["reason"].to_pylist())
         assert record.dead == Counter(left["error"].to_pylist())
+
+
+class WithCuts(beam.PTransform):
+    """A step with rules, and what comes before it in the graph: its cuts, then `between`."""
+
+    def __init__(self, step: PrepareStep | SelectStep, *between: beam.PTransform) -> None:
+        super().__init__()
+        self._step, self._between = step, between
+
+    def expand(self, parts: Any) -> Any:
+        parts = parts | "Cuts" >> TakeCuts(self._step)
+        for one in self._between:
+            parts = parts | one
+        return parts | "Step" >> beam.ParDo(TakePart(self._step))
+
+
+def transform_of(plan: Plan, kind: Kind) -> beam.PTransform:
+    """The transform of the plan's first step of this kind."""
+    return flow.TRANSFORMS[kind](plan, plan.steps.of(kind)[0])

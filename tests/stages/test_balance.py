@@ -29,7 +29,7 @@ class Sampled(beam.PTransform):
         self._step = step
 
     def expand(self, parts: Any) -> Any:
-        return (parts | Balance(self._step))[0]
+        return parts | Balance(self._step)
 
 
 def balance(

@@ -4,23 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from curate.config import Config
 from curate.errors import CurateError
-from curate.flow import fetch_step, prepare_step, select_step
-from curate.planning.plan import make_plan
+from curate.ops.images.encoder import ImageEncoder
+from curate.planning.plan import Plan, make_plan
+from curate.planning.steps import Kind
 from curate.run.directory import Run
 from curate.schema import BOXES, Stage
-from curate.stages.download import read_images
-from curate.stages.part import TakePart
-from curate.stages.select import Select
+from curate.stages.download import read_images, step_of
 from tests.ops.images.test_encoder import reference
 from tests.ops.images.test_faces import PHOTO
-from tests.stages.rundir import dead, drive, gone, rows_of
+from tests.stages.rundir import dead, drive, gone, rows_of, transform_of
 from tests.stages.web import PICTURES, Web, serve
 
 FACES = [[0.1, 0.2, 0.4, 0.5], [0.6, 0.5, 0.95, 1.0]]
@@ -50,13 +48,17 @@ def config(folder: Path, web: Web, boxes: dict[str, Any], **keys: Any) -> Config
     return Config.model_validate(document)
 
 
+def encoder_of(plan: Plan) -> ImageEncoder:
+    return step_of(plan, plan.steps.of(Kind.FETCH)[0]).encoder
+
+
 def downloaded(asked: Config) -> Run:
     """Prepare, fetch and select."""
     made = make_plan(asked)
     made.run.update(input_digest=made.input_digest)
-    parts = drive(made.run, beam.ParDo(TakePart(prepare_step(made))), made.parts)
-    parts = drive(made.run, beam.ParDo(TakePart(fetch_step(made))), parts)
-    drive(made.run, Select(select_step(made, Stage.DOWNLOAD)), parts)
+    parts = drive(made.run, transform_of(made, Kind.PREPARE), made.parts)
+    parts = drive(made.run, transform_of(made, Kind.FETCH), parts)
+    drive(made.run, transform_of(made, Kind.SELECT_IMAGES), parts)
     return made.run
 
 
@@ -71,7 +73,7 @@ def test_boxes_of_the_pool_are_blurred_as_img2dataset_blurs_them(tmp_path: Path,
     boxes = {"wide.png": FACES, "tall.jpg": None, "square.jpg": [], "small.webp": FACES[:1]}
     asked = config(tmp_path, web, {**boxes, "photo.jpg": [[12, 40, 90, 130]]})
     run = downloaded(asked)
-    encoder = fetch_step(make_plan(asked)).encoder
+    encoder = encoder_of(make_plan(asked))
     assert stored(run) == {
         name: reference(PICTURES[name], encoder, some)[0] for name, some in boxes.items()
     }
@@ -98,7 +100,7 @@ def test_faces_are_found_counted_blurred_and_can_be_asked_for(tmp_path: Path, we
     assert web.hits["photo.jpg"] == 1, "a changed rule fetches nothing"
     assert rows_of(kept, "download", "faces") == [0, 1]
     found = rows_of(kept, "download", "face_boxes")[1]
-    encoder = fetch_step(make_plan(asked)).encoder
+    encoder = encoder_of(make_plan(asked))
     assert stored(kept)["photo.jpg"] == reference(PHOTO, encoder, found)[0]
 
     plain = downloaded(asked.model_copy(update={"select": (), "download": asked.download.model_copy(
@@ -116,7 +118,7 @@ def test_a_run_without_boxes_has_the_digests_and_columns_that_it_had(
         update={"columns": asked.input.columns.model_copy(update={"blur_boxes": None})}
     )
     plain = make_plan(asked.model_copy(update={"input": pool, "out": str(tmp_path / "other")}))
-    names = plain.columns(Stage.SHARDS).names
+    names = plain.steps.columns(Stage.SHARDS).names
     assert not {"blur_boxes", "faces", "face_boxes"} & set(names)
     assert plain.input_digest != make_plan(asked).input_digest
 

@@ -66,4 +66,4 @@ class Sampled(beam.PTransform):
         self._step = step
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
-        return (parts | Balance(self._step))[0]
+        return parts | Balance(self._step)

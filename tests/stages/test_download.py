@@ -19,10 +19,10 @@ from curate.run.directory import PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.download import FetchStep, member_name, read_images
 from curate.stages.part import TakePart
-from curate.stages.select import Select, SelectDownload
+from curate.stages.select import SelectDownload
 from curate.web.fetch import FetchPolicy
 from tests.ops.images.doubles import AbortsHangsOrRaisesOnMarkedImages
-from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
+from tests.stages.rundir import WithCuts, check_conserved, drive, gone, lay, rows_of, uid_of
 from tests.stages.web import PICTURES, Web, serve
 
 FOLDER = "download/annotated"
@@ -269,7 +269,7 @@ class _Both(beam.PTransform):
         self._step, self._select = step, select
 
     def expand(self, parts: Any) -> Any:
-        return parts | "Fetch" >> beam.ParDo(TakePart(self._step)) | Select(self._select)
+        return parts | "Fetch" >> beam.ParDo(TakePart(self._step)) | WithCuts(self._select)
 
 
 def test_images_that_came_with_the_pool_are_read_and_not_fetched(run: Run, web: Web) -> None:

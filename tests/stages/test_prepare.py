@@ -23,14 +23,13 @@ from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from curate.stages.prepare import (
-    Prepare,
     PrepareStep,
     clean,
     count_listed,
     match_by_language,
     word_count,
 )
-from tests.stages.rundir import check_conserved, dead, drive, gone, rows_of, uid_of
+from tests.stages.rundir import WithCuts, check_conserved, dead, drive, gone, rows_of, uid_of
 
 URL = "http://x.example/a.jpg"
 ENGLISH = ["red fox", "fox", "snow", "two dogs", "dogs", "The", "beach", "river , red"]
@@ -393,7 +392,7 @@ def test_a_top_fraction_of_a_pools_column_is_datacomps(
     )  # fmt: skip
     parts = [Part(i, path, 70 * i, min(70, 300 - 70 * i)) for i in range(5)]
     for _ in range(2):  # the second time everything stands
-        drive(run, Prepare(step), parts)
+        drive(run, WithCuts(step), parts)
         check_conserved(run, Stage.PREPARE, parts)
     reaching = [i for i in range(300) if languages is None or captions[i] == told[0]]
     of = np.array([scores[i] for i in reaching if i != 7])

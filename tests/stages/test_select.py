@@ -10,8 +10,17 @@ from curate.ops.selection.quantiles import Group, Quantile
 from curate.run.cuts import read_cuts
 from curate.run.directory import Part, Run, totals
 from curate.schema import Stage
-from curate.stages.select import Select, SelectDownload, SelectScore, SelectStep
-from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, table_of, uid_of
+from curate.stages.select import SelectDownload, SelectScore, SelectStep
+from tests.stages.rundir import (
+    WithCuts,
+    check_conserved,
+    drive,
+    gone,
+    lay,
+    rows_of,
+    table_of,
+    uid_of,
+)
 from tests.stages.rundir import dead as dead_rows
 
 Gone = list[tuple[str, str, str | None]]
@@ -36,7 +45,7 @@ def select(run: Run, stage: Stage, parts: list[list[dict[str, Any]]], *rules: Ru
     lay(run, f"{stage}/annotated", rows, annotated)
     step: SelectStep = kind(run=run, reads=reads, digest="d", own="o", rules=rules,
                             columns=schema.after(stage, enabled=AFTER))  # fmt: skip
-    yielded = drive(run, Select(step), laid)
+    yielded = drive(run, WithCuts(step), laid)
     check_conserved(run, stage, laid)
     assert [part.kept for part in yielded] == [
         len(files.read_table(run.part(stage, part.index))) for part in laid
@@ -289,5 +298,5 @@ def test_annotated_rows_of_other_pairs_are_refused(run: Run) -> None:
     with pytest.raises(
         (AssertionError, RuntimeError), match="score/annotated of part 0 is not of the rows of down"
     ):
-        drive(run, Select(step), [Part(0, "pool.parquet", 0, 2)])
+        drive(run, WithCuts(step), [Part(0, "pool.parquet", 0, 2)])
     assert run.record("score", 0) is None

@@ -25,12 +25,14 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.duplicates.graph import DedupRule
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.run.directory import CLUSTERS, Part, part_name
-from curate.run.verdicts import vouched
+from curate.run.verdicts import document, vouched
 from curate.schema import Stage
 from curate.stages.dedup.clusters import REASONS, Clusters
 from curate.stages.dedup.forests import Clustering, Spread
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart
+from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,29 @@ class DedupStep(PartStep):
 class Dedup(beam.PTransform):
     """Parts -> parts without duplicates; a barrier.
 
-    `clustered` says that all verdicts stand already, so no hash is computed again.
+    Where all verdicts stand under the step's digest, no hash is computed again.
     """
 
-    def __init__(self, step: DedupStep, *, spread: Spread, clustered: bool) -> None:
+    def __init__(self, step: DedupStep, *, spread: Spread) -> None:
         super().__init__()
-        self._step, self._spread, self._clustered = step, spread, clustered
+        self._step, self._spread = step, spread
 
     def expand(self, parts: Any) -> Any:
         """Cluster, then drop."""
         step = self._step
-        if self._clustered:
+        if (document(step.run) or {}).get("digest") == step.digest:  # else `settle` has removed it
             stand = parts.pipeline | "Run" >> beam.Create([step.run]) | beam.Map(vouched)
         else:
             clustering = Clustering(step.run, step.reads, step.rule, self._spread)
             stand = parts | "Cluster" >> Clusters(clustering, digest=step.digest)
         return parts | "Drop" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(stand))
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The clusters of the whole pool, spread by its size, then what stays of each."""
+    own = DedupStep(
+        **given(plan, step),
+        rule=DedupRule(**plan.config.dedup.model_dump(exclude={"enabled"})),
+        columns=plan.steps.columns(step.stage),
+    )
+    return Dedup(own, spread=Spread.over(sum(part.rows for part in plan.parts)))

@@ -1,1 +1,1 @@
-"""Columns that are made of stored embeddings."""
+"""Columns that are made of stored embeddings, each in a folder of its own."""

@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 import apache_beam as beam
 import numpy as np
 
-from curate import files
+from curate import config, files
 from curate.ops.scores.centroids import find_centroids, holding, read_sample, save_sample
 from curate.ops.scores.vectors import check_width, nearest, read_target
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.run.directory import Part
 from curate.run.scratch import HELD, SAMPLES
 from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
-from curate.stages.part import PartOutput, TakePart
+from curate.stages.part import PartOutput, TakePart, given
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,11 @@ class NearestTarget(beam.PTransform):
             | "Centroids" >> beam.Map(settle_centroids, step=step)
         )
         return parts | "Compare" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(found))
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The barrier that finds clusters of the pool, and those of a target set."""
+    if not isinstance(asked := step.settings, config.NearestTarget):
+        raise AssertionError(f"{step.folder} has no target")
+    settings = asked.model_dump() | {"target": files.absolute(asked.target)}
+    return NearestTarget(NearestTargetStep(**given(plan, step), **settings, seed=plan.config.seed))

@@ -21,6 +21,8 @@ from curate.ops.scores.vectors import (
     neg_clip_loss,
     unit,
 )
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.run.directory import Part
 from curate.stages.derived.column import (
     DerivedStep,
@@ -29,7 +31,7 @@ from curate.stages.derived.column import (
     read_stored,
     standings,
 )
-from curate.stages.part import PartOutput
+from curate.stages.part import PartOutput, given
 
 BLOCK_ROWS = 1 << 17  # pairs whose embeddings a worker holds for neg_clip_loss, or four batches
 
@@ -126,3 +128,11 @@ class NegClipLoss(beam.PTransform):
             | "Losses" >> beam.ParDo(LossOfBlock(step))
         )
         return hand_out(parts, values, step=step)
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The barrier that draws batches of the whole pool."""
+    if step.settings is None:
+        raise AssertionError(f"{step.folder} has no settings")
+    own = NegClipLossStep(**given(plan, step), **step.settings.model_dump(), seed=plan.config.seed)
+    return NegClipLoss(own)

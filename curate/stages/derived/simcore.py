@@ -16,14 +16,16 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 from threadpoolctl import threadpool_limits
 
-from curate import files
+from curate import config, files
 from curate.ops.scores.centroids import find_centroids
 from curate.ops.scores.simcore import Candidates, rounds_of
 from curate.ops.scores.vectors import check_width, read_target
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.run.directory import Part
 from curate.run.scratch import CANDIDATES, CENTROIDS, TAKEN
 from curate.stages.derived.column import DerivedStep, Survey, read_vectors, survey
-from curate.stages.part import PartOutput, TakePart
+from curate.stages.part import PartOutput, TakePart, given
 
 
 @dataclass(frozen=True)
@@ -140,3 +142,11 @@ class SimCore(beam.PTransform):
             | "Rounds" >> beam.Map(settle_rounds, wanted, step=step)
         )
         return parts | "Mark" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(taken))
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The barrier that goes through the rounds."""
+    if not isinstance(asked := step.settings, config.SimCore):
+        raise AssertionError(f"{step.folder} has no target")
+    settings = asked.model_dump() | {"target": files.absolute(asked.target)}
+    return SimCore(SimCoreStep(**given(plan, step), **settings, seed=plan.config.seed))

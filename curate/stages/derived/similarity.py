@@ -6,10 +6,12 @@ Both are maps: a part, and the set that each process reads once.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from curate import schema
+from curate import files, schema
+from curate.config import Decontaminate, NormSim
 from curate.ops.scores.vectors import (
     Norm,
     check_width,
@@ -18,12 +20,14 @@ from curate.ops.scores.vectors import (
     read_target,
 )
 from curate.ops.selection.contamination import read_embeddings
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.run.directory import Part
 from curate.stages.derived.column import (
     DerivedStep,
     read_vectors,
 )
-from curate.stages.part import PartOutput
+from curate.stages.part import PartOutput, TakePart, given
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,19 @@ class SimilarityStep(DerivedStep):
         output = self.output(part, cosines.astype(np.float32), known)
         item = pa.DictionaryArray.from_arrays(pa.array(at, mask=~known), names).cast(pa.string())
         return PartOutput(output.kept.append_column(schema.ITEM, item))
+
+
+def norm_sim_of(plan: Plan, step: Step) -> beam.PTransform:
+    """The map that compares with a target set."""
+    if not isinstance(asked := step.settings, NormSim):
+        raise AssertionError(f"{step.folder} has no target")
+    own = NormSimStep(**given(plan, step), target=files.absolute(asked.target), norm=asked.norm)
+    return beam.ParDo(TakePart(own))
+
+
+def similarity_of(plan: Plan, step: Step) -> beam.PTransform:
+    """The map that compares with evaluation sets."""
+    if not isinstance(asked := step.settings, Decontaminate):
+        raise AssertionError(f"{step.folder} has no evaluation sets")
+    own = SimilarityStep(**given(plan, step), sets=tuple(map(files.absolute, asked.against)))
+    return beam.ParDo(TakePart(own))

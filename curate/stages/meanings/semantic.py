@@ -33,12 +33,14 @@ from curate import files, schema
 from curate.ops.duplicates.semantic import Against, Cluster, Groups, add_groups, count_groups
 from curate.ops.scores.centroids import find_centroids, read_sample, save_sample
 from curate.ops.scores.vectors import Vectors, nearest, unit
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.run.directory import Part
 from curate.run.scratch import CENTROIDS, WORK
 from curate.stages.derived.column import DerivedStep, Survey, hand_out, read_stored, survey
 from curate.stages.meanings.slices import PLACED, Slices, write_placed
-from curate.stages.part import PartOutput
-from curate.stages.select import SelectScore
+from curate.stages.part import PartOutput, given
+from curate.stages.select import SelectScore, scores_step
 
 PAIRS_A_CLUSTER = 8_800
 """What SemDeDup's 50,000 clusters had of LAION's 440 million pairs."""
@@ -46,7 +48,6 @@ _SAMPLE = 256  # images a centroid are enough, as faiss has it
 _ROWS = 1 << 17  # that a worker holds at a time, and about those of a group of clusters
 _GROUPS = "groups"
 
-Sides = tuple[Any, ...]
 Counted = list[tuple[int, int]]
 """Index and rows to compare of each part that has some."""
 
@@ -92,12 +93,12 @@ class FindRows(beam.DoFn):
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
-    def process(self, part: Part, pool: Survey, cuts: Any = None) -> Iterator[tuple[int, int]]:
+    def process(self, part: Part, pool: Survey) -> Iterator[tuple[int, int]]:
         """The rows that the rules keep, of those that have an embedding."""
         step = self._step
         if pool.done:
             return
-        sieve, _ = step.select.sieved(part, cuts=cuts)
+        sieve, _ = step.select.sieved(part)
         rows = sieve.table[schema.ROW].to_numpy()
         stored = read_stored(step.run, part.index)
         rows = rows[unit(stored[rows]).any(axis=1)] if len(rows) else rows
@@ -234,20 +235,20 @@ def tidy(parts: int, groups: Groups, pool: Survey, *, step: SemanticStep) -> int
 
 
 class FindDuplicates(beam.PTransform):
-    """Parts that are scored -> the same, once the verdicts stand; a barrier.
+    """Parts that are scored, with the cuts of the rules -> the same, once the verdicts stand.
 
-    `sides` are the cuts of the rules, where they have some.
+    A barrier.
     """
 
-    def __init__(self, step: SemanticStep, *, sides: Sides = ()) -> None:
+    def __init__(self, step: SemanticStep) -> None:
         super().__init__()
-        self._step, self._sides = step, sides
+        self._step = step
 
     def expand(self, parts: Any) -> Any:
         """Rows, sample, centroids, clusters, verdicts: each once the one before stands."""
         step, one = self._step, beam.pvalue.AsSingleton
         pool = one(survey(parts, step=step))
-        rows = parts | "Rows" >> beam.ParDo(FindRows(step), pool, *self._sides)
+        rows = parts | "Rows" >> beam.ParDo(FindRows(step), pool)
         counted = one(rows | "Pool" >> beam.combiners.ToList())
         centroids = (
             rows
@@ -271,3 +272,16 @@ class FindDuplicates(beam.PTransform):
             | "Tidy" >> beam.Map(tidy, one(groups), pool, step=step)
         )
         return taken
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The barrier that compares, among themselves, the pairs that the rules keep."""
+    if plan.config.semdedup is None:
+        raise AssertionError("semdedup is not configured")
+    own = SemanticStep(
+        **given(plan, step),
+        **plan.config.semdedup.model_dump(),
+        select=scores_step(plan, plan.steps.at(str(step.stage))),
+        seed=plan.config.seed,
+    )
+    return FindDuplicates(own)

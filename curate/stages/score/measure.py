@@ -11,17 +11,23 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
+from curate.config import FurtherScore
 from curate.ops.hashing import pair_uids
 from curate.ops.scores.measures import OF_CAPTIONS, MeasureSpec
+from curate.planning.asked import measure_spec, measured
+from curate.planning.plan import Plan
+from curate.planning.steps import Kind, Step
 from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.download import read_images
-from curate.stages.part import PartOutput, PartStep
+from curate.stages.part import PartOutput, PartStep, TakePart, given
+from curate.stages.score.accelerator import on_accelerator
 
 _BATCH = 256  # images in memory
 _OF_ROWS = (("uid", pa.string()), ("scored", pa.string()))
@@ -133,3 +139,21 @@ def joined(run: Run, folder: str, part: Part, *, names: tuple[str, ...], uids: A
             raise AssertionError(f"{folder}/{name} of part {part.index} is not of its rows")
         columns.append(other[name])
     return columns
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """Parts -> parts whose pairs have a further score, or all of them beside each other; a map."""
+    config = plan.config
+    if step.kind is Kind.JOIN:
+        join = JoinStep(**given(plan, step), joined=tuple(measured(config)))
+        return beam.ParDo(TakePart(join))
+    if not isinstance(step.settings, FurtherScore):
+        raise AssertionError(f"{step.folder} has no settings")
+    own = MeasureStep(
+        **given(plan, step),
+        name=step.name,
+        measure=measure_spec(step.settings, config),
+        encode_format=config.download.encode_format,
+    )
+    take = beam.ParDo(TakePart(own))
+    return on_accelerator(take, config) if own.measure.clip else take

@@ -24,14 +24,19 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindows
 
 from curate import files, schema
+from curate.config import Config, Scorer
 from curate.errors import CurateError
-from curate.ops.scores.clip import ClipModel, Embedded
+from curate.ops.scores.clip import ClipModel, Embedded, embedding_prefix
 from curate.ops.scores.heads import load_head
 from curate.parent import at_work
+from curate.planning.asked import clip_model, measured
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
 from curate.run.directory import Part, part_name
 from curate.schema import Stage
 from curate.stages.download import read_images
-from curate.stages.part import PartOutput, PartStep, commit, standing
+from curate.stages.part import PartOutput, PartStep, commit, given, standing
+from curate.stages.score.accelerator import on_accelerator
 from curate.stages.score.line import Line
 from curate.stages.score.measure import joined, scored_of
 
@@ -256,3 +261,33 @@ class TakeScores(beam.DoFn):
             record = commit(self._step, job.part, output, seconds=seconds)
             self._step.tidy(job.part)
             yield replace(job.part, kept=record.kept)
+
+
+def step_of(plan: Plan, step: Step) -> ScoreStep:
+    """What scores a part with the model of `step` under `plan`."""
+    scorer, config = step.settings, plan.config
+    if not isinstance(scorer, Scorer) or config.score is None:
+        raise AssertionError(f"{step.folder} has no scorer")
+    first = not step.name
+    return ScoreStep(
+        **given(plan, step),
+        model=clip_model(scorer),
+        encode_format=config.download.encode_format,
+        name=step.name,
+        embeddings=embedding_prefix(scorer.model) if scorer.embeddings else "",
+        joined=(*config.score.also, *measured(config)) if first else (),
+        heads=_heads(config) if first else (),
+    )
+
+
+def _heads(config: Config) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (name, files.absolute(one.weights), one.activation)
+        for name, one in config.scores.items()
+        if one.weights
+    )
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """Parts -> parts whose pairs a model has scored, on an accelerator where workers are rented."""
+    return on_accelerator(beam.ParDo(TakeScores(step_of(plan, step))), plan.config)

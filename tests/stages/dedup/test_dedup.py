@@ -15,6 +15,7 @@ from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.ops.images import looks
 from curate.ops.urls import normalise_url
 from curate.run.directory import Part, Run
+from curate.run.verdicts import NAME as VERDICTS_FILE
 from curate.schema import Stage
 from curate.stages.dedup.clusters import VERDICTS
 from curate.stages.dedup.dedup import Dedup, DedupStep
@@ -44,7 +45,6 @@ def dedup(
     images: bool = True,
     backwards: bool = False,
     workers: int = 1,
-    clustered: bool = False,
     partitions: int = 3,
     kept: dict[str, str] | None = None,
     **rule: Any,
@@ -66,7 +66,7 @@ def dedup(
     )  # fmt: skip
     given = laid[::-1] if backwards else laid
     spread = Spread(keys=partitions, rows=partitions)
-    yielded = drive(run, Dedup(step, spread=spread, clustered=clustered), given, workers=workers)
+    yielded = drive(run, Dedup(step, spread=spread), given, workers=workers)
     check_conserved(run, Stage.DEDUP, laid)
     assert files.read_table(run.part("dedup", 0)).schema.equals(columns)
     return yielded
@@ -305,7 +305,8 @@ def test_verdicts_that_stand_are_used_as_they_are(run: Run) -> None:
     for part, rows in enumerate(([[1], [uid_of(9)], [2], ["duplicate_pair"], [None]], [[]] * 5)):
         table = pa.table(rows, schema=VERDICTS)
         files.write_table(run.part("dedup/clusters", part), table)
-    dedup(run, [[pair(1), pair(2)], [pair(1)]], clustered=True)
+    files.write_document(run.path(VERDICTS_FILE), {"digest": "d"})
+    dedup(run, [[pair(1), pair(2)], [pair(1)]])
     assert losses(run, 2) == [(2, "pair", 9)]
     assert survivors(run) == [1, 1]
 

@@ -14,9 +14,9 @@ from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.meanings import semantic
 from curate.stages.meanings.semantic import FindDuplicates, SemanticStep, plan_groups
-from curate.stages.select import Select, SelectScore
+from curate.stages.select import SelectScore
 from tests.ops.duplicates.test_semantic import by_definition
-from tests.stages.rundir import check_conserved, dead, drive, gone, lay, rows_of, uid_of
+from tests.stages.rundir import WithCuts, check_conserved, dead, drive, gone, lay, rows_of, uid_of
 
 N, WIDTH = 240, 12
 LOST = 17  # the pair whose image could not be decoded
@@ -67,11 +67,8 @@ def step_of(run: Run, *rules: Rule, **change: Any) -> SemanticStep:
     return SemanticStep(**common, digest="d", select=select, **(settings | change))
 
 
-def transform(step: SemanticStep) -> Select:
-    return Select(
-        step.select,
-        before=lambda parts, sides: parts | "Find" >> FindDuplicates(step, sides=sides),
-    )
+def transform(step: SemanticStep) -> WithCuts:
+    return WithCuts(step.select, FindDuplicates(step))
 
 
 def expected(run: Run, step: SemanticStep, rows: list[int]) -> dict[int, tuple[int, float]]:

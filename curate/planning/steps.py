@@ -1,0 +1,212 @@
+"""The steps of a run: what a configuration asks for, worked out once.
+
+A step takes every part from the files of the step before to files of its own. `steps_of` lists them in
+flow order; a `Plan` holds the list, and the graph, digests, barriers, progress, the report, `explain`
+and revocation go over it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import pyarrow as pa
+
+from curate import files, schema
+from curate.config import Config, Model, Rule
+from curate.ops.selection.quantiles import quantiles_of
+from curate.planning.asked import derived_of, measured, runs_model, sized_by_pool
+from curate.planning.rules import stage_of
+from curate.run.directory import ANNOTATED, PART_STAGES
+from curate.schema import Stage
+
+
+class Kind(Enum):
+    """What a step does: `curate.flow` has a transform for each.
+
+    `gathers`: it needs all parts of the step before, a barrier. `annotates`: it writes a column for
+    every row under ``STAGE/annotated`` and drops none. `has_parts`: it writes a record a part.
+    """
+
+    PREPARE = ("Prepare",)
+    FETCH = ("Fetch", {"annotates": True})
+    CUTS = ("Cuts", {"gathers": True, "has_parts": False})
+    SELECT_IMAGES = ("Select images",)
+    DEDUP = ("Dedup", {"gathers": True})
+    MEASURE = ("Measure", {"annotates": True})
+    JOIN = ("Join scores", {"annotates": True})
+    MODEL = ("Score", {"annotates": True})
+    DERIVE = ("Derive", {"annotates": True})
+    MEANINGS = ("Duplicates", {"annotates": True, "gathers": True})
+    SELECT_SCORES = ("Select scores",)
+    BALANCE = ("Balance", {"gathers": True})
+    SHARDS = ("Shards", {"gathers": True, "has_parts": False})
+
+    def __init__(self, label: str, facts: Mapping[str, object] | None = None) -> None:
+        known = facts or {}
+        self.label = label
+        self.annotates = bool(known.get("annotates"))
+        self.gathers = bool(known.get("gathers"))
+        self.has_parts = bool(known.get("has_parts", True))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a run."""
+
+    kind: Kind
+    stage: Stage
+    name: str = ""  # of a further score, or of a column that is made of embeddings
+    settings: Model | None = None  # of the configuration, where it has a section of its own
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Where its parts and records stand: ``STAGE``, ``STAGE/annotated`` or a folder in there."""
+        if not self.kind.annotates:
+            return str(self.stage)
+        folder = files.join(self.stage, ANNOTATED)
+        return files.join(folder, self.name) if self.name else folder
+
+    @property
+    def label(self) -> str:
+        """Its name in the graph."""
+        name = self.stage if self.kind is Kind.CUTS else self.name
+        return f"{self.kind.label} {name}".strip()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it needs every part of the step before: a barrier."""
+        more = getattr(self.settings, "gathers", False)
+        return self.kind.gathers or more or bool(quantiles_of(self.rules))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a configuration asks for, in flow order."""
+
+    stages: tuple[Stage, ...]  # that run
+    added: Mapping[Stage, pa.Schema]  # the columns that each adds to its parts
+    rules: Mapping[Stage, tuple[Rule, ...]]  # that apply at the end of each
+    steps: tuple[Step, ...] = field(default=())
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def of(self, *kinds: Kind) -> tuple[Step, ...]:
+        """The steps of these kinds."""
+        return tuple(step for step in self if step.kind in kinds)
+
+    def at(self, folder: str) -> Step:
+        """The step that writes the parts of `folder`."""
+        return next(step for step in self if step.folder == folder and step.kind.has_parts)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folder of each step with parts."""
+        return tuple(step.folder for step in self if step.kind.has_parts)
+
+    def upstream(self, stage: Stage) -> str:
+        """The folder of the parts that `stage` reads; empty for the first, which reads the pool."""
+        before = [one for one in PART_STAGES if one in self.stages]
+        position = before.index(stage) if stage in before else len(before)
+        return str(before[position - 1]) if position else ""
+
+    def columns(self, stage: Stage) -> pa.Schema:
+        """The columns of a part after `stage`."""
+        return schema.after(stage, enabled=self.stages, added=self.added)
+
+    def beside(self, stage: Stage) -> tuple[str, ...]:
+        """Folders with columns of the rows of ``STAGE/annotated`` that stand in no other place."""
+        kinds = (Kind.DERIVE, Kind.MEANINGS)
+        return tuple(step.folder for step in self.of(*kinds) if step.stage is stage)
+
+
+def steps_of(config: Config) -> Steps:
+    """The steps that `config` asks for.
+
+    Raises
+    ------
+    CurateError
+        Where a rule has no place: it names the rule and the column.
+    """
+    stages = enabled_stages(config)
+    added = {stage: columns for stage, columns in _added(config).items() if stage in stages}
+    rules: dict[Stage, tuple[Rule, ...]] = {}
+    for rule in config.select:
+        stage = stage_of(rule, added)
+        rules[stage] = (*rules.get(stage, ()), rule)
+    found: list[Step] = []
+    for stage in stages:
+        found += _steps_at(stage, config, rules.get(stage, ()))
+    return Steps(stages, added, rules, tuple(found))
+
+
+def enabled_stages(config: Config) -> tuple[Stage, ...]:
+    """The stages that `config` asks for, in flow order."""
+    images = config.download.enabled
+    wanted = {
+        Stage.PREPARE: True,
+        Stage.DOWNLOAD: images,
+        Stage.DEDUP: config.dedup.enabled,
+        Stage.SCORE: runs_model(config) or bool(config.scores),
+        Stage.BALANCE: config.balance is not None,
+        Stage.SHARDS: images,
+        Stage.REPORT: True,
+    }
+    return tuple(stage for stage in Stage if wanted[stage])
+
+
+def _steps_at(stage: Stage, config: Config, rules: tuple[Rule, ...]) -> list[Step]:
+    cuts = [Step(Kind.CUTS, stage, rules=rules)] if quantiles_of(rules) else []
+    if stage is Stage.PREPARE:
+        return [*cuts, Step(Kind.PREPARE, stage, settings=config.prepare, rules=rules)]
+    if stage is Stage.DOWNLOAD:
+        fetch = Step(Kind.FETCH, stage, settings=config.download)
+        return [fetch, *cuts, Step(Kind.SELECT_IMAGES, stage, rules=rules)]
+    if stage is Stage.DEDUP:
+        return [Step(Kind.DEDUP, stage, settings=config.dedup)]
+    if stage is Stage.SCORE:
+        select = Step(Kind.SELECT_SCORES, stage, rules=rules)
+        return [*_scores(config), *cuts, *_meanings(config, rules), select]
+    if stage is Stage.BALANCE:
+        return [Step(Kind.BALANCE, stage, settings=config.balance)]
+    return [Step(Kind.SHARDS, stage, settings=config.shards)] if stage is Stage.SHARDS else []
+
+
+def _scores(config: Config) -> Iterator[Step]:
+    """One a column; the nameless one puts the columns of all but the derived beside each other."""
+    for name, further in measured(config).items():
+        yield Step(Kind.MEASURE, Stage.SCORE, name, further)
+    scorers = config.score.scorers if config.score and runs_model(config) else {}
+    for name, scorer in scorers.items():
+        yield Step(Kind.MODEL, Stage.SCORE, name, scorer)
+    if not scorers:
+        yield Step(Kind.JOIN, Stage.SCORE)
+    for name, derived in derived_of(config).items():
+        yield Step(Kind.DERIVE, Stage.SCORE, name, derived)
+
+
+def _meanings(config: Config, rules: tuple[Rule, ...]) -> list[Step]:
+    if config.semdedup is None:
+        return []
+    return [Step(Kind.MEANINGS, Stage.SCORE, schema.SEMANTIC, config.semdedup, rules)]
+
+
+def _added(config: Config) -> dict[Stage, pa.Schema]:
+    """The columns that each stage adds, in flow order."""
+    added = dict(schema.ADDED)
+    added[Stage.PREPARE] = schema.prepared(
+        listed=config.prepare.words_in is not None,
+        boxed=config.input.columns.blur_boxes is not None,
+        kept=config.input.columns.kept,
+        sized=sized_by_pool(config),
+    )
+    if config.download.faces:
+        added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *schema.FACES])
+    if config.dedup.keep_captions:
+        added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
+    if config.balance is not None and config.balance.wfpp is not None:
+        added[Stage.BALANCE] = schema.WFPP
+    further = [*(config.score.also if config.score and runs_model(config) else ()), *config.scores]
+    added[Stage.SCORE] = schema.scores(further, clip=runs_model(config), derived=derived_of(config))
+    return added

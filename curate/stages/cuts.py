@@ -1,0 +1,76 @@
+"""cuts: parts -> the same, once the values stand that a stage's rules over a top fraction cut at.
+
+A barrier, only where a stage has such rules. Cuts that stand are those of the parts that stand, so
+nothing is counted again. Those who apply the rules read the file.
+"""
+
+from typing import Any, ClassVar, Protocol
+
+import apache_beam as beam
+import pyarrow as pa
+
+from curate.config import Rule
+from curate.ops.selection.quantiles import quantiles_of
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
+from curate.run.cuts import FILE, cuts_stand, write_cuts
+from curate.run.directory import Part, Run
+from curate.schema import Stage
+from curate.stages import prepare, select
+from curate.stages.quantiles import FindCuts, Quantiles
+
+
+class Ruled(Protocol):
+    """A step with rules, and what their quantiles are of."""
+
+    stage: ClassVar[Stage]
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the step's parts."""
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules."""
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of a part afterwards."""
+
+    def sound(self, part: Part) -> pa.Table:
+        """The columns that quantiles are of, for the rows that reach the rules."""
+
+
+class TakeCuts(beam.PTransform):
+    """Parts -> the same, once the cuts of the rules of `step` stand."""
+
+    def __init__(self, step: Ruled) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, parts: Any) -> Any:
+        """Nothing to do without a quantile rule, or where the cuts stand."""
+        step = self._step
+        asked = quantiles_of(step.rules)
+        if not asked or cuts_stand(step.run, step.stage, digest=step.digest):
+            return parts
+        cuts = (
+            parts
+            | "Quantiles" >> FindCuts(Quantiles(asked, step.columns, step.sound))
+            | "Write"
+            >> beam.Map(write_cuts, target=step.run.path(step.stage, FILE), digest=step.digest)
+        )
+        return parts | "Wait" >> beam.Map(lambda part, _: part, beam.pvalue.AsSingleton(cuts))
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """The barrier before the step of the same stage that applies the rules."""
+    ruled = plan.steps.at(str(step.stage))
+    if step.stage is Stage.PREPARE:
+        return TakeCuts(prepare.step_of(plan, ruled))
+    make = select.images_step if step.stage is Stage.DOWNLOAD else select.scores_step
+    return TakeCuts(make(plan, ruled))

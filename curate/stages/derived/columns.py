@@ -1,0 +1,22 @@
+"""Which transform makes which column of embeddings."""
+
+from collections.abc import Callable
+
+import apache_beam as beam
+
+from curate.planning.plan import Plan
+from curate.planning.steps import Step
+from curate.stages.derived import nearest, neg_clip_loss, simcore, similarity
+
+_TRANSFORMS: dict[str, Callable[[Plan, Step], beam.PTransform]] = {
+    "neg_clip_loss": neg_clip_loss.transform,
+    "norm_sim": similarity.norm_sim_of,
+    "nearest_target": nearest.transform,
+    "simcore": simcore.transform,
+    "evaluation_similarity": similarity.similarity_of,
+}
+
+
+def transform(plan: Plan, step: Step) -> beam.PTransform:
+    """Parts that are scored -> the same, once the column of `step` stands."""
+    return _TRANSFORMS[step.name](plan, step)
