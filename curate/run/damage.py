@@ -113,10 +113,17 @@ def check_content(run: Run) -> None:
 
 
 def whole_files(run: Run) -> dict[str, files.Content]:
-    """What small files hold that are of no single part, by name."""
-    names = [name for name in OF_CUTS if run.makes(stage_of(name))] + list(OF_ALL_PARTS)
+    """What small files of the run's own hold that are of no single part, by name."""
+    names = [name for name in (*OF_CUTS, *OF_ALL_PARTS) if run.makes(stage_of(name))]
     urls = {name: run.path(name) for name in names if files.exists(run.path(name))}
     return {name: files.content_of(files.read_bytes(url)) for name, url in urls.items()}
+
+
+def _changed(run: Run, state: dict[str, Any]) -> list[str]:
+    """The names of small files of the run's own that are not what they were when it ended."""
+    now = whole_files(run)
+    held = {x: was for x, was in state.get("files", {}).items() if run.makes(stage_of(x))}
+    return [name for name, was in held.items() if now.get(name) != files.Content(*was)]
 
 
 def damaged_tables(run: Run) -> list[str]:
@@ -134,9 +141,7 @@ def damaged_tables(run: Run) -> list[str]:
         found.append(VERDICTS)
     state = run.state()
     if state.get("state") == "complete":
-        now = whole_files(run)
-        held = state.get("files", {}).items()
-        found += [name for name, was in held if now.get(name) != files.Content(*was)]
+        found += _changed(run, state)
     return list(dict.fromkeys(found))
 
 
