@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field, model_validator
 
 from curate.config.model import Model
+from curate.config.paths import FilePath
 
 
 class Rule(Model):
@@ -29,6 +30,21 @@ class Rule(Model):
     same_as: str | None = Field(
         None, description="keep where this other column has the same value, as a hash that was told"
     )
+    matches: str | None = Field(
+        None,
+        min_length=1,
+        description="keep texts in which this regular expression (RE2) is found anywhere; ^ and $ for"
+        " the whole text, (?i) for any case",
+    )
+    not_matches: str | None = Field(
+        None, min_length=1, description="keep texts in which it is found nowhere"
+    )
+    contains_any: FilePath | None = Field(
+        None,
+        min_length=1,
+        description="keep texts with a word or phrase of this list, one a line or a JSON array: white"
+        "-space separated words, whatever their case, one after the other",
+    )
     top_fraction: float | None = Field(
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
@@ -45,7 +61,8 @@ class Rule(Model):
     @model_validator(mode="after")
     def _something(self) -> "Rule":
         conditions = (
-            self.min, self.max, self.between, self.in_, self.not_in, self.same_as, self.top_fraction
+            self.min, self.max, self.between, self.in_, self.not_in, self.same_as, self.matches,
+            self.not_matches, self.contains_any, self.top_fraction,
         )  # fmt: skip
         given = [condition for condition in conditions if condition is not None]
         forms = [self.column, self.any_of, self.all_of]
@@ -53,8 +70,8 @@ class Rule(Model):
             raise ValueError("a rule is over one `column`, or else has one of any_of and all_of")
         if self.column is not None and not given:
             raise ValueError(
-                "a rule needs one of min, max, between, in, not_in, same_as, top_fraction (or any_of,"
-                " all_of)"
+                "a rule needs one of min, max, between, in, not_in, same_as, matches, not_matches,"
+                " contains_any, top_fraction (or any_of, all_of)"
             )
         if self.per is not None and self.top_fraction is None:
             raise ValueError("`per` says of what groups top_fraction is, and there is none")
@@ -89,6 +106,13 @@ class Rule(Model):
         """The columns that the rule looks at, those of `per` and `same_as` included."""
         named = [name for leaf in self.leaves() for name in (leaf.column, leaf.same_as, leaf.per)]
         return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def of_text(self) -> dict[str, str]:
+        """The conditions over a text by their keys."""
+        keys = {"matches": self.matches, "not_matches": self.not_matches,
+                "contains_any": self.contains_any}  # fmt: skip
+        return {key: asked for key, asked in keys.items() if asked is not None}
 
     @property
     def has_quantile(self) -> bool:

@@ -69,13 +69,13 @@ def open_source(url: str) -> Source:
             f"{url}: of {state['parts']} parts, {len(records)} stand after {reads} under"
             f" {len(digests)} settings; go on with it first: curate run {run.path('config.yaml')}"
         )
-    assets = check_texts(config)
+    assets = check_texts(config, steps)
     alone = chain(steps, config, assets, start="", only=lambda step: step.stage is Stage.PREPARE)
     prepare = alone[Stage.PREPARE]
     if any(record.own != prepare.own for _, record in run.records(Stage.PREPARE)):
         raise CurateError(
-            f"{url}: an entry list has changed since its captions were matched with"
-            f" {', '.join(config.prepare.metadata.values())}"
+            f"{url}: a file has changed since its captions were prepared; it is one of"
+            f" {', '.join(assets)}"
         )
     parts = [Part(i, run.part(reads, i), 0, record.kept) for i, record in records.items()]
     return Source(run, config, tuple(parts), reads, run.content(digests.pop()))

@@ -16,8 +16,10 @@ from curate.ops.text.language import labels
 from curate.ops.text.lists import read_words
 from curate.planning.asked import measure_spec
 from curate.planning.languages import check_languages
+from curate.planning.steps import Steps
 from curate.pool.tables import read_entries
 from curate.run.directory import ANNOTATED
+from curate.schema import Stage
 from curate.web.optout import read_list
 
 _READERS: dict[str, Callable[[str], object]] = {
@@ -25,6 +27,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     "language_model": labels,
     "words_in": read_words,
     "uids_in": check_subset,
+    "contains_any": read_words,
     "opt_out_list": read_list,
     "against": read_evaluation,
     "target": target_files,
@@ -65,9 +68,11 @@ def check_assets(config: Config) -> dict[str, str]:
     return digests
 
 
-def check_texts(config: Config) -> dict[str, str]:
+def check_texts(config: Config, steps: Steps) -> dict[str, str]:
     """The same of what pairs are prepared with: lists of entries, of words, of uids."""
-    digests = content_digests(paths_in(config.prepare, under="prepare"))
+    rules = steps.rules.get(Stage.PREPARE, ())
+    named = (one for rule in rules for one in paths_in(rule, under="select"))
+    digests = content_digests([*paths_in(config.prepare, under="prepare"), *named])
     check_languages(config)
     return digests
 

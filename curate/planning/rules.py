@@ -8,6 +8,7 @@ import pyarrow as pa
 from curate import schema
 from curate.config import Rule
 from curate.errors import CurateError
+from curate.ops.text.patterns import check_pattern
 from curate.schema import Stage
 
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
@@ -94,6 +95,11 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
         is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         if not is_number and any(bound is not None for bound in compared):
             raise CurateError(f"{where} {leaf.column} is not a number")
+        for key, asked in leaf.of_text.items():
+            if not pa.types.is_string(kind):
+                raise CurateError(f"{where} {key} is over texts, and {leaf.column} is {kind}")
+            if key != "contains_any":
+                check_pattern(asked, where=f"{where} {key}")
         for key, values in (("in", leaf.in_), ("not_in", leaf.not_in)):
             if not _fit(values or (), kind):
                 raise CurateError(

@@ -116,6 +116,12 @@ def conditions(rule: Rule) -> str:
         asked.append("none of " + ", ".join(map(_value, rule.not_in)))
     if rule.same_as is not None:
         asked.append(f"the same as {rule.same_as}")
+    if rule.matches is not None:
+        asked.append(f"a text that matches {rule.matches!r}")
+    if rule.not_matches is not None:
+        asked.append(f"no text that matches {rule.not_matches!r}")
+    if rule.contains_any is not None:
+        asked.append(f"a text with a word or phrase of {rule.contains_any}")
     if rule.top_fraction is not None:
         group = f" of its {rule.per}" if rule.per else ""
         asked.append(f"among the highest {100 * rule.top_fraction:.4g}%{group}")

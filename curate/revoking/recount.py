@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Config
+from curate.config.paths import paths_in
 from curate.errors import CurateError
 from curate.planning.steps import Steps
 from curate.reasons import TRANSIENT, reached_rules
@@ -63,11 +64,12 @@ def _figures_of_rules(
 ) -> dict[str, float]:
     """What each rule drops by itself, of the pairs that reached the rules of `stage`.
 
-    Nothing where their columns cannot be had any more.
+    Nothing where their columns, or the lists of words that they name, cannot be had any more.
     """
     rules = steps.rules.get(stage, ())
     names = list(dict.fromkeys(name for rule in rules for name in rule.columns))
-    if not rules:
+    lists = [one.path for rule in rules for one in paths_in(rule)]
+    if not rules or not all(map(files.exists, lists)):
         return {}
     if stage is Stage.PREPARE:
         words_in = config.prepare.words_in
@@ -103,7 +105,10 @@ def _figures_of_rules(
         left = pc.invert(pc.is_in(pairs["uid"], value_set=others))
         sound = pc.is_null(failures(pairs, scores=scores))
         reached = pairs.filter(pc.and_(left, sound))
-    return rule_figures(reached, rules, cuts=read_cuts(run, stage))
+    try:
+        return rule_figures(reached, rules, cuts=read_cuts(run, stage))
+    except CurateError:
+        return {}  # a list of a rule is no list any more
 
 
 def _reached_rules(ledger: pa.Table) -> pa.Array:

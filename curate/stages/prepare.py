@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.config import Rule
+from curate.config.paths import absolute
 from curate.errors import CurateError, DamagedError
 from curate.ops.hashing import pair_uids
 from curate.ops.selection.quantiles import quantiles_of
@@ -334,7 +335,7 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
         language_model=files.absolute(prepare.language_model) if prepare.language_model else None,
         unsure=(prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None,
         ignore_case=prepare.ignore_case,
-        rules=step.rules,
+        rules=tuple(map(absolute, step.rules)),
         sized=sized_by_pool(plan.config),
         max_dead=most_dead(sum(part.rows for part in plan.parts), fraction=dead),
     )

@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Config, Rule
+from curate.config.paths import absolute
 from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.rules import drops, shares
+from curate.ops.text.patterns import first_of
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
@@ -29,6 +31,8 @@ from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text, g
 from curate.stages.unwanted import Evaluations
 
 _FAILURE = "failure"
+LONGEST_VALUE = 200
+"""Characters of a text in the ledger; the pair's caption and URL stand there as they are."""
 
 
 def apply_rules(
@@ -60,13 +64,22 @@ def _figures(dropped: Any, rules: Sequence[Rule]) -> dict[str, float]:
 def _values(table: pa.Table, rule: Rule) -> Any:
     """What a rule's decision rests on: a column, or ``NAME=VALUE`` of each of several."""
     if rule.column is not None and rule.same_as is None:
-        return table[rule.column]
+        column = table[rule.column]
+        return _cut(column, rule.not_matches) if rule.of_text else column
     names = dict.fromkeys(
         name for leaf in rule.leaves() for name in (leaf.column, leaf.same_as) if name
     )
     parts = [pc.binary_join_element_wise(f"{name}", pc.fill_null(as_text(table[name]), ""), "=")
              for name in names]  # fmt: skip
     return pc.binary_join_element_wise(*parts, ", ")
+
+
+def _cut(column: Any, found: str | None) -> Any:
+    """Texts for the ledger: what the pattern `found` matched in them, of long ones the beginning."""
+    if found is not None:
+        column = first_of(column, found)
+    short = pc.utf8_slice_codeunits(column, 0, LONGEST_VALUE)
+    return pc.if_else(pc.equal(short, column), column, pc.binary_join_element_wise(short, "…", ""))
 
 
 @dataclass(frozen=True)
@@ -241,7 +254,7 @@ def images_step(plan: Plan, step: Step) -> SelectDownload:
     """What selects the fetched images of a part under `plan`."""
     return SelectDownload(
         **given(plan, step),
-        rules=step.rules,
+        rules=tuple(map(absolute, step.rules)),
         columns=plan.steps.columns(step.stage),
         evaluations=evaluations(plan.config),
     )
@@ -253,7 +266,7 @@ def scores_step(plan: Plan, step: Step) -> SelectScore:
     beside = plan.steps.of(Kind.DERIVE)
     return SelectScore(
         **given(plan, step),
-        rules=step.rules,
+        rules=tuple(map(absolute, step.rules)),
         columns=plan.steps.columns(step.stage),
         scores=tuple(name for name in columns if name not in DERIVED.names),
         beside=tuple(one.folder for one in beside),

@@ -19,7 +19,7 @@ NO_FILES = {
     "Dedup": {"prefer"},
     "Score": {"accelerator", "min_ram"},
     "FurtherScore": {"parser"},
-    "Rule": {"name", "column", "in_", "not_in", "same_as", "per"},
+    "Rule": {"name", "column", "in_", "not_in", "same_as", "per", "matches", "not_matches"},
     "Balance": {"reference"},
     "Beam": {"runner", "options"},
 }
@@ -38,6 +38,7 @@ FULL: dict[str, Any] = {
         "nearest_target": {"target": "{}/b.npy"}, "simcore": {"target": "{}/c", "keep": 5},
     },
     "scores": {"looks": {"kind": "head", "weights": "{}/head.pt"}},
+    "select": [{"column": "caption", "contains_any": "{}/phrases.txt"}],
     "balance": {"t": 5},
     "beam": {"python_path": ["{}/code"]},
 }  # fmt: skip

@@ -51,6 +51,8 @@ RUN_HERE = {
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
     ("intranet.md", "curate run my.yaml --out runs/mine --retry forbidden_address"),
+    ("extending.md", "# animals.yaml"),
+    ("extending.md", "printf '%s\\n' cat dog 'red fox' > animals.txt"),
     ("extending.md", "# readers.py"), ("extending.md", "# databases.py"), ("extending.md", "input:"),
     ("extending.md", "curate plan my.yaml --out runs/coyo"),
 }  # fmt: skip
@@ -233,6 +235,21 @@ def test_a_reader_of_ones_own(tmp_path: Path) -> None:
     assert (kept["nsfw"] == 0.02).all()
     gone = pd.read_parquet(tmp_path / "runs/coyo/dropped/prepare")["reason"]
     assert {f"rule:{name}" for name in names} <= {*gone}
+
+
+def test_rules_over_text(tmp_path: Path) -> None:
+    (tmp_path / "animals.yaml").write_text(block("extending.md", "# animals.yaml"))
+    captions = ["a RED  fox", "foxes", "a Stock photo of a cat", "his pet", "a dog"]
+    places = ["1.jpg", "1b.jpg", "2.jpg", "cats/3.jpg", "4.jpg?utm_source=x"]
+    urls = [f"http://pictures.example/{place}" for place in places]
+    (tmp_path / "pairs").mkdir()
+    pq.write_table(pa.table({"url": urls, "caption": captions}), tmp_path / "pairs/0.parquet")
+    said = bash(block("extending.md", "printf"), tmp_path)
+    assert "Stock photo" in said.rpartition("rule:stock")[2]
+    kept = pd.read_parquet(tmp_path / "runs/animals/prepare")["caption"]
+    assert [*kept] == ["a RED  fox", "his pet"]
+    gone = pd.read_parquet(tmp_path / "runs/animals/dropped/prepare")["reason"]
+    assert sorted(gone) == ["rule:animals", "rule:stock", "rule:tracked"]
 
 
 def test_a_reader_of_databases(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_run_that_cannot_be_the_source(copied: Path, tmp_path: Path, curate: C
     (tmp_path / "list.txt").write_text("red\nfox\n")
     changed = config.replace("shipped://metadata/en-small.txt", str(tmp_path / "list.txt"))
     (copied / "config.yaml").write_text(changed)
-    with pytest.raises(CurateError, match="an entry list has changed"):
+    with pytest.raises(CurateError, match="a file has changed since its captions were"):
         planned(copied, out, t=1)
     lines = config.splitlines()
     at = lines.index("  metadata:")

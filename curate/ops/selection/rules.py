@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from curate.config import Rule
 from curate.ops.selection.quantiles import Cuts, Quantile
+from curate.ops.text.patterns import found_in
+from curate.ops.text.phrases import phrases_of
 
 _NONE: Cuts = {}
 
@@ -36,6 +38,12 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
         conditions.append(pc.invert(pc.is_in(column, pa.array(rule.not_in, column.type))))
     if rule.same_as is not None:
         conditions.append(_same(column, table[rule.same_as]))
+    if rule.matches is not None:
+        conditions.append(found_in(column, rule.matches))
+    if rule.not_matches is not None:
+        conditions.append(pc.invert(found_in(column, rule.not_matches)))
+    if rule.contains_any is not None:
+        conditions.append(phrases_of(rule.contains_any).are_in(column))
     if rule.top_fraction is not None and rule.column is not None:
         quantile = Quantile(rule.column, rule.top_fraction, rule.per)
         conditions.append(pc.greater_equal(column, _to_reach(table, quantile, cuts)))
