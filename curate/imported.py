@@ -90,7 +90,7 @@ def folders_used() -> tuple[str, ...]:
     return tuple(folder for folder in _folders if folder in _used)
 
 
-def version_of(found: Callable[..., Any]) -> str:
+def version_of(found: Callable[..., object]) -> str:
     """The version of a function or class: what its `version` says, else a digest of its source file.
 
     Raises
@@ -111,7 +111,7 @@ def version_of(found: Callable[..., Any]) -> str:
         ) from None
 
 
-def fault(error: BaseException, *, of: Callable[..., Any] | None = None) -> str:
+def fault(error: BaseException, *, of: Callable[..., object] | None = None) -> str:
     """What users' code raised, in a line that ends in where: in `of`'s file if any of it was there.
 
     >>> try:
@@ -131,19 +131,19 @@ def fault(error: BaseException, *, of: Callable[..., Any] | None = None) -> str:
     return f"{told} ({at[0].filename}, line {at[0].lineno})"
 
 
-def _defined(found: Callable[..., Any]) -> Any:
+def _defined(found: Callable[..., object]) -> Any:
     """What is written down somewhere: of an instance its class, of what a decorator wrapped this."""
     whole: Any = inspect.unwrap(getattr(found, "func", found))  # that of a `functools.partial`
     return whole if inspect.isclass(whole) or inspect.isroutine(whole) else type(whole)
 
 
-def _file(found: Callable[..., Any]) -> str:
+def _file(found: Callable[..., object]) -> str:
     try:
         return inspect.getfile(_defined(found))
     except (TypeError, OSError):
         return ""
 
 
-def _called(found: Callable[..., Any]) -> str:
+def _called(found: Callable[..., object]) -> str:
     one = _defined(found)
     return f"{one.__module__}:{one.__qualname__}"

@@ -1,6 +1,7 @@
-"""What the machine may refuse: a full disk, too few open files. No statement about what was worked on.
+"""Faults of the machine: a full disk, too few open files. They say nothing about the pair at hand.
 
-Such a fault ends the part, with a line that names the remedy, and the same command goes on with it.
+So such a fault drops no pair: it ends the part with a line that names the remedy, and the same command,
+run again, resumes with that part.
 """
 
 import errno
@@ -14,12 +15,12 @@ from curate.errors import CurateError
 FILES_A_REQUEST = 3
 """Sockets that come with a request: two may be dialled at a time, and one stays open behind.
 
-Before that the look-up of its name may have taken as many, one a name server.
+Before that, resolving the host's name may have taken as many, one a name server.
 """
 LOOK_UPS_A_REQUEST = 4
-"""Look-ups at a time, each on a thread: one is waited for, the others outlast what waited for them."""
+"""Resolver threads a request: one that it waits for, and others whose request has already timed out."""
 _SPARE = 64
-"""Files that are opened beside: those of the part."""
+"""Files that are open beside the sockets: those of the part."""
 _FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _DISKS = {
     errno.ENOSPC: "make room on {disk}",
@@ -65,7 +66,7 @@ def in_words(number: int, *, disk: str = _SOME_DISK) -> str:
 
 
 def is_out_of_files() -> bool:
-    """Whether no file can be opened at the moment; a look-up of a name fails in silence then."""
+    """Whether no file can be opened at the moment: the resolver then fails without saying why."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -74,9 +75,9 @@ def is_out_of_files() -> bool:
 
 
 def allow_requests(concurrency: int) -> None:
-    """Let this process open the files of so many requests at a time, beside those that it has open.
+    """Raise this process's limit of open files to what `concurrency` requests at a time need.
 
-    Those of look-ups that nobody waits for any more are allowed as far as the machine does.
+    Files of resolver threads whose requests have timed out are allowed for up to the hard limit.
 
     Raises
     ------

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any
+
+from fsspec import AbstractFileSystem
 
 from curate import files
 from curate.errors import CurateError
@@ -145,7 +146,9 @@ def _find(url: str) -> Listing:
     return Listing(tuple(sorted(found)), named, tuple(sorted(set(broken))))
 
 
-def _below(fs: Any, root: str, rest: tuple[str, ...], broken: list[str]) -> list[str]:
+def _below(
+    fs: AbstractFileSystem, root: str, rest: tuple[str, ...], broken: list[str]
+) -> list[str]:
     """The files below the folder `root` whose components match those of `rest`."""
     start: Tails = frozenset([rest])
     if files.is_local(fs):

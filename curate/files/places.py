@@ -4,9 +4,9 @@ import os
 from datetime import UTC
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from curate.errors import CurateError
@@ -33,7 +33,7 @@ def resolve(url: str) -> str:
     return str(shipped(url.removeprefix(SHIPPED))) if url.startswith(SHIPPED) else url
 
 
-def file_system(url: str) -> tuple[Any, str]:
+def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     """The fsspec file system of `url` and the path inside it."""
     try:
         fs, path = fsspec.core.url_to_fs(resolve(url))
@@ -83,7 +83,7 @@ def exists(url: str) -> bool:
         return stands(fs, path)
 
 
-def stands(fs: Any, path: str) -> bool:
+def stands(fs: AbstractFileSystem, path: str) -> bool:
     """Whether there is a file or folder at `path`; raises where this may not be known."""
     if not is_local(fs):
         return bool(fs.exists(path))
@@ -146,6 +146,6 @@ def remove(url: str) -> None:
             fs.rm(path, recursive=True)
 
 
-def is_local(fs: Any) -> bool:
+def is_local(fs: AbstractFileSystem) -> bool:
     """Whether a file system is this machine's."""
     return isinstance(fs, LocalFileSystem)

@@ -28,8 +28,8 @@ _REASONS = {
 def told(url: str = "", *, to: str = "read") -> Iterator[None]:
     """Turn what a disk or a store refuses in the block into a CurateError that names `url`.
 
-    `to` says what was tried. Other faults of the machine (`machine.FAULTS`) and all else are let
-    through; while something is read, also a full disk, which is another's.
+    `to` says what was tried. All other exceptions pass through, other faults of the machine
+    (`machine.FAULTS`) too; on reading also a full disk, which cannot be the disk that is read.
     """
     try:
         yield

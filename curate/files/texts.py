@@ -1,6 +1,6 @@
-"""The one rule by which bytes become text: a byte order mark, else UTF-16 that begins so, else UTF-8.
+"""How bytes are decoded: by a byte order mark, else as UTF-16 if they begin like it, else as UTF-8.
 
-Other encodings are not guessed: a wrong guess gives captions that nobody finds out about.
+Other encodings are not guessed: a wrong guess would spoil captions without anybody noticing.
 """
 
 import codecs
@@ -11,7 +11,7 @@ from curate.errors import CurateError
 from curate.files.unpacking import Unpacked
 
 LIST_BYTES = 1 << 31
-"""Of a list once it is unpacked, at most."""
+"""The most bytes that a list may have once it is unpacked."""
 TRIED = "not UTF-8, nor marked as UTF-16; save it as UTF-8, as with: iconv -f WINDOWS-1252 -t UTF-8"
 """What is said of bytes that are no text, and what to do."""
 

@@ -1,7 +1,7 @@
 """Files packed as gzip, bzip2, xz or zstandard: told by their content, and unpacked to the last byte.
 
-The standard library loses what it has unpacked already where a file breaks off, and to zstandard such
-a file is a complete one. Here everything up to the break comes out first, and then the error.
+Of a truncated file the standard library loses what it has unpacked already, and zstandard takes it for
+a complete one. Here everything up to the break is returned first, and then the error is raised.
 """
 
 import bz2
@@ -18,7 +18,7 @@ import zstandard
 from curate import files
 
 ENDINGS = ("gz", "bz2", "xz", "zst")
-"""Of the names of packed files."""
+"""The endings of packed files' names."""
 MEMORY = 1 << 27
 """Bytes that unpacking may take, at most: what `xz -9` and `zstd --ultra -22` need, and no more."""
 GARBAGE = 1 << 16

@@ -4,14 +4,12 @@ Both are the published algorithms (https://github.com/Cyan4973/xxHash, doc/xxhas
 the `xxhash` package, or any other implementation, computes the same values.
 """
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.ops.kernels import nb
-from curate.ops.strings import buffers, string_array
+from curate.ops.strings import Strings, buffers, string_array
 
 _A1 = np.uint64(11400714785074694791)
 _A2 = np.uint64(14029467366897019727)
@@ -28,17 +26,17 @@ _U = np.uint64
 
 
 @nb.njit(inline="always")
-def _rotate64(x: Any, r: int) -> Any:
+def _rotate64(x: np.uint64, r: int) -> np.uint64:
     return (x << _U(r)) | (x >> _U(64 - r))
 
 
 @nb.njit(inline="always")
-def _rotate32(x: Any, r: int) -> Any:
+def _rotate32(x: np.uint64, r: int) -> np.uint64:
     return ((x << _U(r)) | (x >> _U(32 - r))) & _LOW
 
 
 @nb.njit(inline="always")
-def _read(content: Any, at: int, width: int) -> Any:
+def _read(content: NDArray[np.uint8], at: int, width: int) -> np.uint64:
     value = _U(0)
     for i in range(width):
         value |= _U(content[at + i]) << _U(8 * i)
@@ -46,12 +44,12 @@ def _read(content: Any, at: int, width: int) -> Any:
 
 
 @nb.njit(inline="always")
-def _round64(acc: Any, lane: Any) -> Any:
+def _round64(acc: np.uint64, lane: np.uint64) -> np.uint64:
     return _rotate64(acc + lane * _A2, 31) * _A1
 
 
 @nb.njit(cache=True)
-def xxh64(content: Any, start: int, stop: int, seed: Any) -> Any:
+def xxh64(content: NDArray[np.uint8], start: int, stop: int, seed: np.uint64) -> np.uint64:
     """XXH64 of `content[start:stop]` as uint64; `seed` is a uint64."""
     at = start
     if stop - start >= 32:
@@ -85,12 +83,12 @@ def xxh64(content: Any, start: int, stop: int, seed: Any) -> Any:
 
 
 @nb.njit(inline="always")
-def _round32(acc: Any, lane: Any) -> Any:
+def _round32(acc: np.uint64, lane: np.uint64) -> np.uint64:
     return (_rotate32((acc + lane * _B2) & _LOW, 13) * _B1) & _LOW
 
 
 @nb.njit(cache=True)
-def xxh32(content: Any, start: int, stop: int) -> Any:
+def xxh32(content: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
     """XXH32 with seed 0 of `content[start:stop]`, as a uint64 below 2**32."""
     at = start
     if stop - start >= 16:
@@ -117,14 +115,16 @@ def xxh32(content: Any, start: int, stop: int) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def _hash_all(content: Any, offsets: Any, seeds: Any) -> Any:
+def _hash_all(
+    content: NDArray[np.uint8], offsets: NDArray[np.int64], seeds: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
     out = np.empty(len(offsets) - 1, np.uint64)
     for i in range(len(out)):
         out[i] = xxh64(content, offsets[i], offsets[i + 1], seeds[i % len(seeds)])
     return out
 
 
-def hash64(strings: Any, *, seed: int | NDArray[np.uint64] = 0) -> NDArray[np.uint64]:
+def hash64(strings: Strings, *, seed: int | NDArray[np.uint64] = 0) -> NDArray[np.uint64]:
     """XXH64 of each string's UTF-8, shape (n,); `seed` is one number or one a string."""
     content, offsets = buffers(strings)
     seeds = np.atleast_1d(np.asarray(seed, np.uint64))
@@ -136,7 +136,7 @@ _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 _UID_SEEDS = (0x637572617465, 0x70616972)
 
 
-def pair_uids(urls: Any, captions: Any) -> pa.Array:
+def pair_uids(urls: Strings, captions: Strings) -> pa.Array:
     """The uid of each (url, caption): 128 bits as 32 hex digits, a StringArray of length n.
 
     Each half is the XXH64 of the caption seeded with the XXH64 of the URL, so the same pair has the
@@ -154,7 +154,7 @@ def pair_uids(urls: Any, captions: Any) -> pa.Array:
     )
 
 
-def uniform(uids: Any, *, seed: int) -> NDArray[np.float64]:
+def uniform(uids: Strings, *, seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each uid, shape (n,): the top 53 bits of its XXH64 keyed by `seed`.
 
     It depends on nothing else, so a pair that is kept at some probability is kept at any higher one.

@@ -1,7 +1,7 @@
 """numba, and where it keeps the kernels that it has compiled.
 
-A stored kernel holds those that it calls, from other modules too, so it is good for as long as none of
-their sources has changed. numba itself looks at the one file that the kernel stands in.
+A cached kernel contains the kernels that it calls, also those of other modules, so it is stale as soon
+as one of their sources changes. numba itself checks only the file that defines the kernel.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ import os
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import llvmlite
 import numba as nb
@@ -61,7 +60,7 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc, unused-ignore]
         return "kernel"  # not the line, so that a changed one takes the place of the old
 
     @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> "_Locator | None":
+    def from_function(cls, py_func: object, py_file: str) -> "_Locator | None":
         """The first folder that can be written to: numba's own variable, beside the source, a cache."""
         if not Path(py_file).is_relative_to(_PACKAGE):
             return None
@@ -83,10 +82,10 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc, unused-ignore]
         )
 
 
-def _save(self: Any, signature: Any, compiled: Any) -> None:
+def _save(self: caching.FunctionCache, signature: object, compiled: object) -> None:
     try:
         _numbas_save(self, signature, compiled)
-    except OSError:  # a full disk: the kernel serves all the same, and is compiled again next time
+    except OSError:  # a full disk: the kernel is used all the same, and compiled again next time
         self.disable()
 
 

@@ -1,12 +1,18 @@
 """Arrow string arrays as the NumPy buffers that the kernels read."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+Column: TypeAlias = pa.Array | pa.ChunkedArray
+"""A column of a table, or an array like it."""
+
+Strings: TypeAlias = Column | Iterable[str | None]
+"""What `string_array` takes."""
 
 
 class Buffers(NamedTuple):
@@ -16,7 +22,7 @@ class Buffers(NamedTuple):
     offsets: NDArray[np.int64]  # (n + 1,), ascending
 
 
-def string_array(strings: Any) -> Any:
+def string_array(strings: Strings) -> pa.Array:
     """`strings` as an Arrow StringArray or LargeStringArray.
 
     They may be Arrow's own, chunked, encoded as a dictionary or as views, without a copy where it can
@@ -42,7 +48,7 @@ def string_array(strings: Any) -> Any:
     return strings.cast(pa.large_string())
 
 
-def _from_sequence(strings: Any) -> Any:
+def _from_sequence(strings: Iterable[str | None]) -> pa.Array:
     if isinstance(strings, str | bytes) or not hasattr(strings, "__iter__"):
         raise TypeError(
             f"expected a sequence of str, not one {type(strings).__name__}: {strings!r:.60}"
@@ -56,7 +62,7 @@ def _from_sequence(strings: Any) -> Any:
         raise TypeError(f"expected a sequence of str: {str(error).splitlines()[0]}") from None
 
 
-def buffers(strings: Any) -> Buffers:
+def buffers(strings: Strings) -> Buffers:
     """The buffers of whatever `string_array` takes, without a copy of what Arrow holds."""
     strings = string_array(strings)
     if strings.null_count:

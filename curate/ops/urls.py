@@ -1,12 +1,11 @@
 """One spelling for URLs that name the same thing."""
 
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.ops.strings import replaced
+from curate.ops.strings import Column, replaced
 
 TRACKING = frozenset(
     {"fbclid", "gclid", "dclid", "msclkid", "yclid", "mc_cid", "mc_eid", "igshid", "ref_src"}
@@ -38,7 +37,7 @@ def normalise_url(url: str) -> str:
     return urlunsplit((scheme, netloc, parts.path or "/", query, ""))
 
 
-def stripped(urls: Any) -> Any:
+def stripped(urls: Column) -> Column:
     """A column of texts, without the white space around them that is no part of a URL or uid."""
     return pc.ascii_trim(urls, WHITE_SPACE)
 
@@ -59,7 +58,7 @@ def _tracks(field: str) -> bool:
 _NORMAL = r"^https?://[a-z0-9.-]+/[^?#\x00-\x20]*$"
 
 
-def normalise_urls(urls: Any) -> pa.Array:
+def normalise_urls(urls: Column) -> pa.Array:
     """`normalise_url` of each of the `urls`, a StringArray; most are in that form and only copied."""
     if isinstance(urls, pa.ChunkedArray):
         urls = pa.concat_arrays(urls.chunks) if urls.num_chunks else pa.array([], urls.type)

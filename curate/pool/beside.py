@@ -7,17 +7,17 @@ leads out of that folder, by itself or through a link, only into a folder that w
 import os
 import posixpath
 from functools import lru_cache
-from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from curate import files
+from curate.ops.strings import Column
 from curate.reasons import ErrorCode
 from curate.schema import POOL
 
 
-def with_images(table: pa.Table, given: Any, *, path: str, folders: tuple[str, ...]) -> pa.Table:
+def with_images(table: pa.Table, given: Column, *, path: str, folders: tuple[str, ...]) -> pa.Table:
     """A pool's `table` with the place of each image that the column `given` names.
 
     Where there is no URL, ``file:///FOLDER/PATH`` stands for it, which is never fetched. A path that

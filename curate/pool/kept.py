@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from curate.ops.strings import Column
 from curate.pool.lines import json_text, marked
 
 _NUMBERS = {"int64", "float32", "float64"}
@@ -35,7 +36,7 @@ def kind_of(kind: pa.DataType) -> str | None:
     return "string"
 
 
-def kind_of_texts(column: Any) -> str | None:
+def kind_of_texts(column: Column) -> str | None:
     """What a column of texts looks like: whole numbers, truth values, numbers, else text.
 
     >>> kind_of_texts(pa.array(["0.5", "", "1"]))
@@ -83,7 +84,7 @@ def common(kinds: Collection[str], *, mixed: str) -> str | None:
     return "float64" if _NUMBERS.issuperset(kinds) else mixed
 
 
-def read_kept(column: Any, kind: pa.DataType) -> tuple[Any, NDArray[np.bool_]]:
+def read_kept(column: Column, kind: pa.DataType) -> tuple[Column, NDArray[np.bool_]]:
     """`column` as an array of the type `kind`, and which of its rows hold what does not fit there."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     fine = np.zeros(len(column), np.bool_)
@@ -102,17 +103,17 @@ def read_kept(column: Any, kind: pa.DataType) -> tuple[Any, NDArray[np.bool_]]:
     return found, bad
 
 
-def _whole(column: Any) -> Any:
+def _whole(column: Column) -> Column:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _without_nulls(column: Any) -> Any:
+def _without_nulls(column: Column) -> Column:
     """Texts without white space around them, and null where they only say that there is no value."""
     texts = pc.utf8_trim_whitespace(_whole(as_text(column)))
     return pc.if_else(pc.is_in(texts, _NULLS), pa.scalar(None, pa.string()), texts)
 
 
-def _cast(column: Any, kind: pa.DataType) -> tuple[Any, NDArray[np.bool_]]:
+def _cast(column: Column, kind: pa.DataType) -> tuple[Column, NDArray[np.bool_]]:
     bad = np.zeros(len(column), np.bool_)
     safe = not pa.types.is_floating(kind)
     try:
@@ -139,7 +140,7 @@ def _alias(kind: pa.DataType) -> str:
     return {pa.float32(): "float32", pa.float64(): "float64"}.get(kind, str(kind))
 
 
-def as_text(column: Any) -> Any:
+def as_text(column: Column) -> Column:
     """A column as strings that are UTF-8, with `NOT_UTF8` where they were not."""
     try:
         # What is a string in parquet was not checked when it was read; the last cast does it.

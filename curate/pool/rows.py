@@ -3,7 +3,7 @@
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
 from textwrap import shorten
@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from zstandard import ZstdError
 
 from curate.errors import CurateError
 from curate.files.texts import TRIED
 from curate.formats import AUTO, KNOWN, named_format, sniffed_format
 from curate.ops.images.boxes import EXPECTED, read_boxes
+from curate.ops.strings import Column
 from curate.pool.beside import with_images
 from curate.pool.kept import as_text, misfit, read_kept
 from curate.pool.lines import NOT_UTF8, SHOWN, BadRow
@@ -176,7 +178,7 @@ class PoolFormat:
             return good
         return pa.concat_tables([good, self.with_all(bad_rows(bad, path=path))])
 
-    def _boxes(self, table: pa.Table, *, path: str) -> tuple[Any, Any]:
+    def _boxes(self, table: pa.Table, *, path: str) -> tuple[pa.Array, NDArray[np.bool_]]:
         """The boxes of each row, and which rows hold none but something else."""
         if self.blur_boxes is None:
             return pa.nulls(len(table), BOXES), np.zeros(len(table), np.bool_)
@@ -232,7 +234,7 @@ def batched(things: Iterable[T], *, size: int) -> Iterator[list[T]]:
         yield held
 
 
-def pool_table(**columns: Any) -> pa.Table:
+def pool_table(**columns: Column | Sequence[object]) -> pa.Table:
     """A table of `schema.POOL` from some of its columns, `url` among them; the others are null."""
     rows = len(columns["url"])
     given = [columns.get(field.name, pa.nulls(rows, field.type)) for field in POOL]

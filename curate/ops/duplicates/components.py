@@ -6,7 +6,6 @@ their components, in 16 bytes a node, and forests can be merged in any order.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,14 +50,14 @@ def members(trees: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def surplus(trees: NDArray[np.int64], *, keep: int = 1) -> int:
-    """How many nodes would go if `keep` of each component stayed."""
+    """How many nodes would be dropped if `keep` of each component stayed."""
     sizes = np.unique(trees[:, 1], return_counts=True)[1] + 1
     return int(np.maximum(sizes - keep, 0).sum())
 
 
 @nb.njit(cache=True, nogil=True)
-def root_of(parent: Any, node: int) -> int:
-    """The root of `node` where `parent` holds the node above each, a root its own; paths are halved."""
+def root_of(parent: NDArray[np.int64], node: int) -> int:
+    """The root of `node` in the union-find `parent`, where a root is its own parent; halves paths."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -66,7 +65,9 @@ def root_of(parent: Any, node: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _bucket_pairs(hashes: Any, rows: Any, exact: bool, out: Any) -> int:
+def _bucket_pairs(
+    hashes: NDArray[np.generic], rows: NDArray[np.int64], exact: bool, out: NDArray[np.int64]
+) -> int:
     """Write the edges of each bucket of the sorted `hashes` to `out`, if it has room; how many."""
     fill = len(out) > 0
     n = start = 0
@@ -89,7 +90,7 @@ def _bucket_pairs(hashes: Any, rows: Any, exact: bool, out: Any) -> int:
 
 
 def bucket_edges(
-    hashes: NDArray[Any], rows: NDArray[np.int64], *, exact: bool
+    hashes: NDArray[np.generic], rows: NDArray[np.int64], *, exact: bool
 ) -> NDArray[np.int64]:
     """Edges between rows, given ascending, that share a hash: shape (k, 2), the smaller row first.
 
@@ -103,7 +104,7 @@ def bucket_edges(
     return edges
 
 
-def buckets(hashes: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def buckets(hashes: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The buckets of two rows and more that share a hash, one after another; `rows` ascend.
 
     The last row of each bucket stands as its complement, below 0, so that buckets may be joined up.

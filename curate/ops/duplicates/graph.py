@@ -67,7 +67,7 @@ Packed = tuple[int, bytes, bytes]
 """Keys of one part that fall into one partition: part, hashes, rows (of 2 bytes if that is enough)."""
 
 
-def node(part: int, rows: NDArray[Any]) -> NDArray[np.int64]:
+def node(part: int, rows: NDArray[np.integer]) -> NDArray[np.int64]:
     """One number for each of the `rows` of a part, ascending with part and row."""
     return (part << _ROW_BITS) | rows.astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""Pictures by their perceptual hashes of 256 bits: which may be near, which are, and whose copies.
+"""Near-duplicate pictures by perceptual hashes of 256 bits: candidates, true pairs, and originals.
 
 Two pictures are near if their hashes are within a distance and their looks alike (`ops.images.looks`).
 Where one of them has fewer than 64 pixels a side, what the coder and the resizing leave of the higher
@@ -12,15 +12,13 @@ in none. All pairs of a bucket are compared, so none that is further apart passe
 share a band are sorted by each quarter of the hash, and each is compared with the next 4,096.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.duplicates.components import root_of
 from curate.ops.images import looks
 from curate.ops.kernels import nb
-from curate.ops.strings import buffers
+from curate.ops.strings import Strings, buffers
 
 DIGITS = 64  # hex digits of a hash
 _BITS = 256
@@ -50,7 +48,7 @@ BANDS = len(_ORDER)
 """Bands of a hash."""
 
 
-def words_of(hashes: Any) -> NDArray[np.uint64]:
+def words_of(hashes: Strings) -> NDArray[np.uint64]:
     """Hashes of 64 hex digits each as words, shape (n, 4); zeros for a null."""
     content, offsets = buffers(hashes)
     given = np.diff(offsets) == DIGITS
@@ -62,7 +60,7 @@ def words_of(hashes: Any) -> NDArray[np.uint64]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _band_hashes(words: Any, order: Any) -> Any:
+def _band_hashes(words: NDArray[np.uint64], order: NDArray[np.int64]) -> NDArray[np.uint64]:
     found = np.empty((len(words), len(order)), np.uint64)
     for i in range(len(words)):
         for band in range(len(order)):
@@ -82,7 +80,7 @@ def band_hashes(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _ones(x: Any) -> Any:
+def _ones(x: np.uint64) -> np.uint64:
     x = x - ((x >> _U(1)) & _U(0x5555555555555555))
     x = (x & _U(0x3333333333333333)) + ((x >> _U(2)) & _U(0x3333333333333333))
     x = (x + (x >> _U(4))) & _U(0x0F0F0F0F0F0F0F0F)
@@ -90,10 +88,12 @@ def _ones(x: Any) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def _measure(words: Any, i: int, start: int, stop: int, apart: Any) -> None:
+def _measure(
+    words: NDArray[np.uint64], i: int, start: int, stop: int, apart: NDArray[np.uint64]
+) -> None:
     """Bits between picture `i` and those from `start` to `stop`, as if all were small.
 
-    Without a branch, so it is packed.
+    There is no branch, so the compiler vectorises the loop.
     """
     for j in range(start, stop):
         bits = _ones(words[0, i] ^ words[0, j]) + _ones(words[1, i] ^ words[1, j])
@@ -103,7 +103,7 @@ def _measure(words: Any, i: int, start: int, stop: int, apart: Any) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def _apart(left: Any, right: Any, small: bool) -> int:
+def _apart(left: NDArray[np.uint64], right: NDArray[np.uint64], small: bool) -> int:
     """Bits between two hashes, (4,) words each."""
     bits = low = _U(0)
     for w in range(4):
@@ -115,14 +115,20 @@ def _apart(left: Any, right: Any, small: bool) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _is_small(left: Any, right: Any) -> bool:
+def _is_small(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bool:
     """Whether one of two looks is of a small picture."""
     return bool(min(left[0], right[0]) < _SMALL)
 
 
 @nb.njit(cache=True, nogil=True)
-def _join(words: Any, seen: Any, bucket: Any, distance: int, parent: Any) -> None:
-    """Join those of a `bucket` that are near; each is compared with the next `_WINDOW` of it."""
+def _join(
+    words: NDArray[np.uint64],
+    seen: NDArray[np.uint8],
+    bucket: NDArray[np.int64],
+    distance: int,
+    parent: NDArray[np.int64],
+) -> None:
+    """Join the near pictures of a `bucket`; each is compared with the `_WINDOW` that follow it."""
     size = len(bucket)
     here = np.empty((4, size), np.uint64)
     for at in range(size):
@@ -144,7 +150,14 @@ def _join(words: Any, seen: Any, bucket: Any, distance: int, parent: Any) -> Non
 
 
 @nb.njit(cache=True, nogil=True)
-def _join_all(words: Any, seen: Any, members: Any, starts: Any, distance: int, parent: Any) -> None:
+def _join_all(
+    words: NDArray[np.uint64],
+    seen: NDArray[np.uint8],
+    members: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    distance: int,
+    parent: NDArray[np.int64],
+) -> None:
     for k in range(len(starts) - 1):
         if starts[k + 1] - starts[k] <= _WINDOW + 1:
             _join(words, seen, members[starts[k] : starts[k + 1]], distance, parent)
@@ -178,7 +191,9 @@ def near_edges(
 
 
 @nb.njit(cache=True, nogil=True)
-def _originals(words: Any, seen: Any, component: Any, distance: int) -> Any:
+def _originals(
+    words: NDArray[np.uint64], seen: NDArray[np.uint8], component: NDArray[np.int64], distance: int
+) -> NDArray[np.int64]:
     found = np.empty(len(words), np.int64)
     firsts = np.empty(len(words), np.int64)
     n = 0

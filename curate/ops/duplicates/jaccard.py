@@ -1,7 +1,6 @@
 """Captions compared: a common spelling, and the exact Jaccard similarity of their shingles."""
 
 import unicodedata
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +11,13 @@ from curate.ops.duplicates.components import root_of
 from curate.ops.duplicates.minhash import end_of, shingles_of
 from curate.ops.hashing import xxh64
 from curate.ops.kernels import nb
-from curate.ops.strings import buffers
+from curate.ops.strings import Column, Strings, buffers
 
 _U = np.uint64
 _APART = r"[^\p{L}\p{M}\p{N}]+"
 
 
-def normalise_captions(captions: Any) -> pa.Array:
+def normalise_captions(captions: Column) -> pa.Array:
     """Captions as they are compared: NFKC, lower case, one space for all that is not a word.
 
     Letters, marks and digits of any script are left, and no space at the ends. A caption without
@@ -44,7 +43,9 @@ def _composed(captions: pa.Array) -> pa.Array:
 
 
 @nb.njit(cache=True)
-def _shingle_set(content: Any, start: int, stop: int, ngram: int) -> Any:
+def _shingle_set(
+    content: NDArray[np.uint8], start: int, stop: int, ngram: int
+) -> NDArray[np.uint64]:
     starts = np.empty(stop - start + 1, np.int64)
     units, n = shingles_of(content, start, stop, ngram, False, starts)
     hashes = np.empty(n, np.uint64)
@@ -55,7 +56,7 @@ def _shingle_set(content: Any, start: int, stop: int, ngram: int) -> Any:
 
 
 @nb.njit(cache=True)
-def _similarity(x: Any, y: Any) -> float:
+def _similarity(x: NDArray[np.uint64], y: NDArray[np.uint64]) -> float:
     common = m = n = 0
     while m < len(x) and n < len(y):
         if x[m] == y[n]:
@@ -72,8 +73,13 @@ def _similarity(x: Any, y: Any) -> float:
 
 @nb.njit(cache=True, nogil=True)
 def _joining(
-    content: Any, offsets: Any, left: Any, right: Any, threshold: float, ngram: int
-) -> Any:
+    content: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    threshold: float,
+    ngram: int,
+) -> NDArray[np.bool_]:
     parent = np.arange(len(offsets) - 1)
     joins = np.zeros(len(left), np.bool_)
     held = -1
@@ -94,13 +100,13 @@ def _joining(
 
 
 def joining_edges(
-    captions: Any, edges: NDArray[np.int64], *, threshold: float, ngram: int = 5
+    captions: Strings, edges: NDArray[np.int64], *, threshold: float, ngram: int = 5
 ) -> NDArray[np.int64]:
     """Of candidate `edges`, (k, 2) positions, enough true ones to connect what true ones connect.
 
     True is a Jaccard similarity of the two captions' character shingles (compared by their XXH64)
-    of at least `threshold`. An edge within a cluster that is connected already is not looked at,
-    which leaves the components, whatever the order, as they are.
+    of at least `threshold`. An edge within a component that is connected already is skipped, which
+    changes no component, whatever the order of the edges.
     """
     content, offsets = buffers(captions)
     joins = _joining(content, offsets, edges[:, 0], edges[:, 1], threshold, ngram)

@@ -6,7 +6,7 @@ MurmurHash3 finaliser, and value i of a signature is the minimum over the shingl
 """
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh32
 from curate.ops.kernels import nb
-from curate.ops.strings import buffers, string_array
+from curate.ops.strings import Strings, buffers, string_array
 
 _U = np.uint64
 _LOW = np.uint64(0xFFFFFFFF)
@@ -28,14 +28,21 @@ def shingle_hash(shingle: bytes) -> int:
 
 
 @nb.njit(inline="always")
-def _finalise(h: Any) -> Any:
+def _finalise(h: np.uint64) -> np.uint64:
     h = ((h ^ (h >> _U(16))) * _U(0x85EBCA6B)) & _LOW
     h = ((h ^ (h >> _U(13))) * _U(0xC2B2AE35)) & _LOW
     return h ^ (h >> _U(16))
 
 
 @nb.njit(cache=True)
-def shingles_of(content: Any, start: int, stop: int, ngram: int, words: bool, starts: Any) -> Any:
+def shingles_of(
+    content: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    ngram: int,
+    words: bool,
+    starts: NDArray[np.int64],
+) -> tuple[int, int]:
     """Fill `starts` with where each unit begins, `stop` last: (units, shingles)."""
     units = 0
     for at in range(start, stop):
@@ -51,7 +58,14 @@ def shingles_of(content: Any, start: int, stop: int, ngram: int, words: bool, st
 
 
 @nb.njit(inline="always")
-def end_of(content: Any, starts: Any, first: int, ngram: int, units: int, words: bool) -> Any:
+def end_of(
+    content: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    first: int,
+    ngram: int,
+    units: int,
+    words: bool,
+) -> int:
     """Where the shingle that begins at unit `first` ends."""
     last = min(first + ngram, units)
     end = starts[last]
@@ -63,7 +77,14 @@ def end_of(content: Any, starts: Any, first: int, ngram: int, units: int, words:
 
 
 @nb.njit(cache=True, nogil=True)
-def _signatures(content: Any, offsets: Any, a: Any, b: Any, ngram: int, words: bool) -> Any:
+def _signatures(
+    content: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    a: NDArray[np.uint32],
+    b: NDArray[np.uint32],
+    ngram: int,
+    words: bool,
+) -> NDArray[np.uint32]:
     rows, perms = len(offsets) - 1, len(a)
     out = np.full((rows, perms), 0xFFFFFFFF, np.uint32)
     longest = 0
@@ -91,7 +112,7 @@ def _permutations(num_perm: int, seed: int) -> tuple[NDArray[np.uint32], NDArray
 
 
 def minhash_signatures(
-    captions: Any,
+    captions: Strings,
     *,
     num_perm: int = 128,
     ngram: int = 5,
@@ -124,7 +145,7 @@ def bands_and_rows(threshold: float, num_perm: int) -> tuple[int, int]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _bands(signatures: Any, bands: int, rows: int) -> Any:
+def _bands(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
     out = np.empty((len(signatures), bands), np.uint64)
     for i in range(len(signatures)):
         for band in range(bands):

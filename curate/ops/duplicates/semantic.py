@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from curate.ops.scores.vectors import DOUBT, Vectors, exact_cosines, unit
+from curate.ops.strings import Column
 
 Against = Literal["kept", "earlier"]
 WINDOW = 1 << 16
@@ -123,7 +124,7 @@ class Groups:
     largest: tuple[tuple[int, str], ...] = ()  # size, and the uid of the pair that stays
 
 
-def count_groups(survivors: NDArray[np.int64], uids: Any) -> Groups:
+def count_groups(survivors: NDArray[np.int64], uids: Column) -> Groups:
     """The groups among rows, given the number of the row that stays in the place of each."""
     stays, sizes = np.unique(survivors, return_counts=True)
     several = sizes > 1

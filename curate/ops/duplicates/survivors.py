@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from curate.ops.strings import Column
+
 
 @dataclass(frozen=True)
 class Clusters:
@@ -85,7 +87,7 @@ def choose(order: NDArray[np.int64], policies: Sequence[Clusters]) -> Verdict:
     return Verdict(np.where(alive, np.arange(n), first), first, reason, size)
 
 
-def other_captions(captions: Any, verdict: Verdict, *, order: NDArray[np.int64]) -> pa.Array:
+def other_captions(captions: Column, verdict: Verdict, *, order: NDArray[np.int64]) -> pa.Array:
     """For each pair that stays, the captions that the pairs of its cluster leave behind, each once.
 
     In survivor order, without its own; empty for a pair that goes.

@@ -8,15 +8,21 @@ vector operation, and a row that lies under two stored ones is summed up once.
 `tests/ops/images/test_area.py` compares the bytes, `tests/bench/images.py` measures.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.base import BaseContext
+from numba.core.typing import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from curate.ops.kernels import nb
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 _CHANNELS = 3
 _ROWS = 8  # that are summed up at a time
@@ -27,7 +33,7 @@ _BYTES = (
 _LEAST = 1e-3  # share of a pixel below which OpenCV leaves it out
 
 
-def shrink(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Any:
+def shrink(pixels: NDArray[np.uint8], size: tuple[int, int]) -> "MatLike":
     """`pixels`, (height, width) or (height, width, channels), made `size` (width, height) large.
 
     The result of ``cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)``, which it leaves what is
@@ -47,7 +53,7 @@ def shrink(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Any:
 
 
 @nb.njit(cache=True)
-def _shares(n: int, cells: int) -> Any:
+def _shares(n: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """What lies under each of `cells` equal parts of `n` pixels: the first pixel, how many, and the
     share of the cell that each takes, shapes (cells,), (cells,) and (cells, most)."""
     scale = n / cells
@@ -78,13 +84,21 @@ def _shares(n: int, cells: int) -> Any:
 
 @intrinsic
 def _weigh(
-    typing: Any, pixels: Any, start: Any, stride: Any, shares: Any, at: Any, count: Any, out: Any,
-    to: Any, gap: Any,
-) -> Any:  # fmt: skip
+    typing: object,
+    pixels: object,
+    start: object,
+    stride: object,
+    shares: object,
+    at: object,
+    count: object,
+    out: object,
+    to: object,
+    gap: object,
+) -> object:
     """For each r < _ROWS: out[to + r * gap :][:4] = sum over i < count:
     shares[at + i] * pixels[start + r * stride + 3 * i :][:4].
 
-    The compiler, left to itself, takes an operation for each of these numbers.
+    The compiler by itself does not vectorise this: it takes an operation for each number.
     """
     index = types.int64
     signature = types.void(pixels, index, index, shares, index, index, out, index, index)
@@ -93,12 +107,14 @@ def _weigh(
     numbers, floats = ir.VectorType(number, lanes), ir.VectorType(ir.FloatType(), lanes)
     four = ir.VectorType(ir.FloatType(), _BYTES)
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def place(array: int, offset: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
+    ) -> ir.Value:
+        def place(array: int, offset: ir.Value) -> ir.Value:
             data = context.make_array(signature.args[array])(context, builder, args[array]).data
             return builder.gep(data, [offset])
 
-        def choice(*lanes: int) -> Any:
+        def choice(*lanes: int) -> ir.Constant:
             return ir.Constant(ir.VectorType(number, len(lanes)), lanes)
 
         totals = [
@@ -139,7 +155,13 @@ def _weigh(
 
 @nb.njit(cache=True, nogil=True)
 def _shrink(
-    lines: Any, left: Any, wide: Any, across: Any, top: Any, tall: Any, down: Any
+    lines: NDArray[np.uint8],
+    left: NDArray[np.int64],
+    wide: NDArray[np.int64],
+    across: NDArray[np.float32],
+    top: NDArray[np.int64],
+    tall: NDArray[np.int64],
+    down: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
     """Rows of (height, 3 * width) summed up along `across`, then over each other along `down`."""
     width, height = len(left), len(top)

@@ -1,14 +1,17 @@
 """Blurred boxes, such as those of faces: the pixels of img2dataset's `BoundingBoxBlurrer`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from curate.ops.images.boxes import Box
 
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
-def blur_boxes(pixels: Any, boxes: Sequence[Box]) -> Any:
+
+def blur_boxes(pixels: "MatLike", boxes: Sequence[Box]) -> "MatLike":
     """`pixels`, shape (height, width[, channels]) uint8, with the boxes blurred.
 
     Each box grows by a tenth of its longer side; the largest box sets the blur's radius for all, and

@@ -7,13 +7,13 @@ not pass for an image without boxes: it is told apart here, and its row is dead.
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from curate.ops.strings import Column
 from curate.schema import BOXES
 
 Box = Sequence[float]
@@ -23,7 +23,7 @@ EXPECTED = "[left, top, right, bottom], as shares of width and height"
 _LOWEST, _HIGHEST = -1, 2  # detectors go a little beyond the image; pixels go far
 
 
-def read_boxes(column: Any) -> tuple[Any, NDArray[np.bool_]]:
+def read_boxes(column: Column) -> tuple[pa.Array, NDArray[np.bool_]]:
     """`column` as an array of `schema.BOXES`, and which of its rows hold no boxes but something else.
 
     Texts are read as JSON. A null is a row of which no boxes are known.
@@ -40,7 +40,7 @@ def read_boxes(column: Any) -> tuple[Any, NDArray[np.bool_]]:
     return _checked(found, np.zeros(len(found), np.bool_))
 
 
-def _from_json(texts: list[str | None]) -> tuple[Any, NDArray[np.bool_]]:
+def _from_json(texts: list[str | None]) -> tuple[pa.Array, NDArray[np.bool_]]:
     bad = np.zeros(len(texts), np.bool_)
     blocks = []
     for row, text in enumerate(texts):
@@ -52,7 +52,7 @@ def _from_json(texts: list[str | None]) -> tuple[Any, NDArray[np.bool_]]:
     return pa.concat_arrays([pa.nulls(0, BOXES), *blocks]), bad
 
 
-def _checked(found: Any, bad: NDArray[np.bool_]) -> tuple[Any, NDArray[np.bool_]]:
+def _checked(found: pa.Array, bad: NDArray[np.bool_]) -> tuple[pa.Array, NDArray[np.bool_]]:
     boxes = found.flatten()
     sound = np.asarray(pc.fill_null(pc.equal(pc.list_value_length(boxes), 4), False))
     numbers = boxes.filter(pa.array(sound)).flatten()

@@ -13,7 +13,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from curate.ops.images.formats import RASTER, Header, is_truncated, read_header,
 from curate.ops.images.imagehash import NO_HASH, PerceptualHash, perceptual_hash
 from curate.ops.images.levels import levels, to_bytes
 from curate.reasons import DropReason
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 INTERPOLATIONS = {"nearest": "NEAREST", "linear": "LINEAR", "bilinear": "LINEAR", "cubic": "CUBIC",
                   "bicubic": "CUBIC", "area": "AREA", "lanczos": "LANCZOS4",
@@ -205,7 +208,7 @@ class ImageEncoder:
             return Refusal(DropReason.TRUNCATED, f"{kind}, {len(content)} bytes")
         return header or Refusal(DropReason.UNDECODABLE, kind)
 
-    def _perceptual(self, pixels: Any) -> PerceptualHash:
+    def _perceptual(self, pixels: "MatLike") -> PerceptualHash:
         """The hash of the whole picture, if it is asked for."""
         return perceptual_hash(pixels) if self.perceptual_hash else NO_HASH
 
@@ -235,7 +238,7 @@ class ImageEncoder:
         side = self._side(width, height)
         return next((n for n in (8, 4, 2) if side // n >= self.image_size), 1)
 
-    def _eight_bits(self, pixels: Any, bits: int) -> Any:
+    def _eight_bits(self, pixels: "MatLike", bits: int) -> "MatLike":
         """Without an alpha channel, on white, and in no more bits than a trainer sees."""
         matted = _is_matted(pixels)
         if self.encode_format == "png" and bits == 16 and not matted and _is_trained_on(pixels):
@@ -243,7 +246,7 @@ class ImageEncoder:
         pixels = levels(pixels, bits=bits)
         return _on_white(pixels) if matted else pixels
 
-    def _scale(self, pixels: Any, width: int, height: int) -> Any:
+    def _scale(self, pixels: "MatLike", width: int, height: int) -> "MatLike":
         """`pixels` of an image of the given size, which a shrinking decoder may have made smaller."""
         import cv2
 
@@ -258,7 +261,7 @@ class ImageEncoder:
             return shrink(pixels, size)
         return cv2.resize(pixels, size, interpolation=getattr(cv2, f"INTER_{INTERPOLATIONS[how]}"))
 
-    def _crop_or_pad(self, pixels: Any) -> Any:
+    def _crop_or_pad(self, pixels: "MatLike") -> "MatLike":
         import cv2
 
         height, width = pixels.shape[:2]
@@ -273,7 +276,7 @@ class ImageEncoder:
             return cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_CONSTANT, value=white)
         return pixels
 
-    def _encode(self, stored: Any) -> bytes:
+    def _encode(self, stored: "MatLike") -> bytes:
         """The encoded image; empty where the format has no room for it."""
         import cv2
 
@@ -290,7 +293,7 @@ class ImageEncoder:
         return bytes(encoded.tobytes()) if done else b""
 
 
-def _decode(content: bytes, header: Header, *, shrunk: int) -> Any:
+def _decode(content: bytes, header: Header, *, shrunk: int) -> "MatLike | None":
     import cv2
 
     cv2.setNumThreads(1)
@@ -309,22 +312,22 @@ def _decode(content: bytes, header: Header, *, shrunk: int) -> Any:
     return pixels
 
 
-def _is_matted(pixels: Any) -> bool:
+def _is_matted(pixels: "MatLike") -> bool:
     return bool(pixels.ndim == 3 and pixels.shape[2] == 4)
 
 
-def _is_trained_on(pixels: Any) -> bool:
+def _is_trained_on(pixels: "MatLike") -> bool:
     """Whether a trainer sees all levels of such a picture: see `curate.ops.images.levels`."""
     return bool(pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and pixels.ndim == 3))
 
 
-def _as_trained(pixels: Any, header: Header) -> Any:
+def _as_trained(pixels: "MatLike", header: Header) -> "MatLike":
     """The decoded picture as `trainer_view` shows its file: not turned, without its alpha channel."""
     pixels = levels(pixels, bits=header.bits)
     return np.ascontiguousarray(pixels[..., :3]) if _is_matted(pixels) else pixels
 
 
-def _on_white(pixels: Any) -> Any:
+def _on_white(pixels: "MatLike") -> "MatLike":
     """Three channels; by strips of rows, as whole pictures of doubles would take much memory."""
     flat = np.empty((*pixels.shape[:2], 3), np.uint8)
     for start in range(0, len(pixels), 64):
@@ -340,7 +343,7 @@ def _upright_size(header: Header) -> Size:
     return (header.height, header.width) if turned else (header.width, header.height)
 
 
-def _upright(pixels: Any, orientation: int) -> Any:
+def _upright(pixels: "MatLike", orientation: int) -> "MatLike":
     """As the EXIF orientation says that the picture is to be seen."""
     import cv2
 

@@ -4,13 +4,17 @@ W. Wu, H. Peng, S. Yu, YuNet: A Tiny Millisecond-level Face Detector (2023).
 """
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from curate import files
 from curate.ops.images.boxes import Box
 from curate.ops.images.levels import to_bytes
+
+if TYPE_CHECKING:
+    import cv2
+    from cv2.typing import MatLike
 
 MODEL = "curate/data/face_detection_yunet_2023mar.onnx"
 _LEAST = 64  # pixels; in a layer of one pixel OpenCV answers what was left in its memory
@@ -20,7 +24,7 @@ _OVERLAP = 0.3
 _DIGITS = 4  # of a share: what is written down is exactly what is blurred
 
 
-def find_faces(pixels: Any) -> list[Box]:
+def find_faces(pixels: "MatLike") -> list[Box]:
     """The box of each face of an upright image, surest first; for one thread at a time.
 
     `pixels` have the shape (height, width[, 3]), BGR. What is longer than 640 pixels is looked at in
@@ -51,7 +55,7 @@ def find_faces(pixels: Any) -> list[Box]:
 
 
 @cache
-def _detector() -> Any:
+def _detector() -> "cv2.FaceDetectorYN":
     import cv2
 
     model = str(files.shipped(MODEL))

@@ -19,13 +19,16 @@ same pass over its pixels.
 
 import hashlib
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.images import looks
 from curate.ops.kernels import nb
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 BITS = 256
 _SIDE = 512
@@ -45,6 +48,9 @@ _PATTERN = 10.0 * np.unpackbits(np.frombuffer(hashlib.sha256(b"curate").digest()
 _LUMA = np.array([0.114, 0.587, 0.299])  # of blue, green, red
 
 
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+
 class PerceptualHash(NamedTuple):
     """`bits` as 64 hex digits, None without any; how much there is to see: 0 (one colour) to 100."""
 
@@ -54,7 +60,7 @@ class PerceptualHash(NamedTuple):
 
 
 NO_HASH = PerceptualHash(None, None)
-"""Of a picture that nobody asked about."""
+"""Where no hash is asked for."""
 
 
 @lru_cache(maxsize=2048)
@@ -96,7 +102,14 @@ def _resizing(n: int) -> NDArray[np.float64]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _samples(pixels: Any, luma: Any, top: Any, down: Any, left: Any, across: Any) -> Any:
+def _samples(
+    pixels: Pixels,
+    luma: NDArray[np.float64],
+    top: NDArray[np.int64],
+    down: NDArray[np.float64],
+    left: NDArray[np.int64],
+    across: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The 64 x 64 luminances, 0 to 255, of (height, 3 * width) pixels, and 8 rows of their colours.
 
     Down the columns first: there a row of pixels is added to another, which the compiler packs. Of
@@ -134,7 +147,7 @@ def _samples(pixels: Any, luma: Any, top: Any, down: Any, left: Any, across: Any
 
 
 @nb.njit(cache=True, nogil=True)
-def _quality(samples: Any) -> int:
+def _quality(samples: NDArray[np.float64]) -> int:
     """Sum of the differences between neighbours, in per cent of the range, over 90; at most 100."""
     total = 0
     for y in range(_BLOCKS):
@@ -147,7 +160,7 @@ def _quality(samples: Any) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _frequencies(samples: Any, dct: Any) -> Any:
+def _frequencies(samples: NDArray[np.float64], dct: NDArray[np.float64]) -> NDArray[np.float64]:
     """The 16 x 16 lowest frequencies, by loops: a BLAS may add in another order elsewhere."""
     half = np.zeros((_KEPT, _BLOCKS))
     for i in range(_KEPT):
@@ -162,7 +175,7 @@ def _frequencies(samples: Any, dct: Any) -> Any:
     return found
 
 
-def perceptual_hash(pixels: Any) -> PerceptualHash:
+def perceptual_hash(pixels: "MatLike") -> PerceptualHash:
     """The PDQ hash of `pixels`, an array of OpenCV's: (height, width) grey or (height, width, 3) BGR.
 
     Values are uint8, uint16, or of another type and then what an encoder would make of them: 0 to 255.

@@ -8,15 +8,18 @@ three channels, which Pillow scales; and whatever looks at a stored file looks a
 
 import io
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError)
 """What Pillow raises on content that is no image, or half of one."""
 
 
-def levels(pixels: Any, *, bits: int = 16) -> Any:
+def levels(pixels: "MatLike", *, bits: int = 16) -> "MatLike":
     """`pixels` of any type in levels of 0 to 255: as uint8, or floats if they are no uint8 or uint16.
 
     uint16 hold `bits` a channel. Floats, and integers of 32 bits, are shares of one if none is over 1,
@@ -42,7 +45,7 @@ def levels(pixels: Any, *, bits: int = 16) -> Any:
     return np.clip(pixels, 0, 255)
 
 
-def to_bytes(pixels: Any) -> Any:
+def to_bytes(pixels: "MatLike") -> "MatLike":
     """`pixels` as uint8, scaled as `levels` does."""
     found = levels(pixels)
     return found if found.dtype == np.uint8 else np.rint(found).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What a picture looks like in small: which pictures of nearly the same hash are the same picture.
+"""Looks (thumbnails of 16 x 16): which pictures of nearly equal perceptual hashes are the same picture.
 
 A perceptual hash sees neither colours nor small details, so those of a red and a green button, or of
 two playing cards, are the same. A *look* is 16 x 16 luminances and 8 x 8 chrominances, one octet each,
@@ -19,7 +19,6 @@ The figures were fitted on drawings, icons and photographs and checked on others
 """
 
 import base64
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +46,9 @@ def _octet(value: float) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def look(samples: Any, colours: Any, side: int) -> Any:
+def look(
+    samples: NDArray[np.float64], colours: NDArray[np.float64], side: int
+) -> NDArray[np.uint8]:
     """The look, (SIZE,) octets, of 64 x 64 luminances and the (2, 8, 64) levels of blue and red.
 
     `side` is the shorter side of the picture in pixels.
@@ -91,7 +92,7 @@ def looks_of(strings: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _spread(cells: Any, start: int, n: int, y: int, x: int) -> Any:
+def _spread(cells: NDArray[np.uint8], start: int, n: int, y: int, x: int) -> np.int64:
     """Levels between the lightest and the darkest of a cell and those around it."""
     least, most = np.int64(255), np.int64(0)
     for i in range(max(y - 1, 0), min(y + 2, n)):
@@ -102,12 +103,16 @@ def _spread(cells: Any, start: int, n: int, y: int, x: int) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def _edges(left: Any, right: Any, start: int, n: int, y: int, x: int) -> Any:
+def _edges(
+    left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, n: int, y: int, x: int
+) -> np.int64:
     return min(_spread(left, start, n, y, x), _spread(right, start, n, y, x))
 
 
 @nb.njit(cache=True, nogil=True)
-def _near(left: Any, right: Any, start: int, n: int, step: float, move: float) -> bool:
+def _near(
+    left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, n: int, step: float, move: float
+) -> bool:
     """Whether no cell is further apart than re-encoding puts it."""
     for y in range(n):
         for x in range(n):
@@ -119,7 +124,7 @@ def _near(left: Any, right: Any, start: int, n: int, step: float, move: float) -
 
 
 @nb.njit(cache=True, nogil=True)
-def _details(cells: Any) -> Any:
+def _details(cells: NDArray[np.uint8]) -> NDArray[np.int16]:
     """`_spread` of each luminance, (GREYS, GREYS): along the rows, then down them."""
     low = np.empty((GREYS + 2, GREYS), np.int16)
     high = np.empty((GREYS + 2, GREYS), np.int16)
@@ -139,7 +144,7 @@ def _details(cells: Any) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def _even(left: Any, right: Any, cell: float, nine: float) -> bool:
+def _even(left: NDArray[np.uint8], right: NDArray[np.uint8], cell: float, nine: float) -> bool:
     """Whether the luminances differ everywhere as much as there is detail, not in one place alone."""
     detail = _BASE + np.minimum(_details(left), _details(right))
     apart = np.zeros((GREYS + 2, GREYS + 2), np.int16)
@@ -164,7 +169,7 @@ def _even(left: Any, right: Any, cell: float, nine: float) -> bool:
 
 
 @nb.njit(cache=True, nogil=True)
-def alike(left: Any, right: Any) -> bool:
+def alike(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bool:
     """Whether two looks, (SIZE,) octets, are those of the same picture."""
     side = max(GREYS, min(left[0], right[0]))
     step = _STEP + _STEP_BY_SIDE / side

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from curate import files
 from curate.ops.hashing import uniform
 from curate.ops.scores.vectors import Vectors, nearest, unit
+from curate.ops.strings import Column
 
 _ITERATIONS = 20
 
 
-def save_sample(url: str, uids: Any, stored: NDArray[Any], *, share: float, seed: int) -> None:
+def save_sample(url: str, uids: Column, stored: NDArray[Any], *, share: float, seed: int) -> None:
     """Write what one part gives to a sample: of its rows, (n, width), this share, as unit vectors.
 
     They are drawn by the uid, so a pair is in the sample whatever part it stands in. Rows without an

@@ -8,13 +8,16 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.images.levels import trainer_pixels
 from curate.ops.scores.clip import ClipModel
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 Boxes = list[NDArray[np.float32]]
 """Quadrangles, shape (4, 2), of x and y in pixels."""
@@ -32,12 +35,12 @@ class Reader:
 
         self._engine = RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
 
-    def boxes(self, pixels: Any) -> Boxes:
+    def boxes(self, pixels: "MatLike") -> Boxes:
         """Where the text of an image, (height, width, 3) BGR uint8, stands."""
         found, _ = self._engine(pixels, use_det=True, use_cls=False, use_rec=False)
         return [np.asarray(box, np.float32) for box in (found if found is not None else ())]
 
-    def lines(self, pixels: Any) -> list[str]:
+    def lines(self, pixels: "MatLike") -> list[str]:
         """What is read in an image, a line a box."""
         found, _ = self._engine(pixels)
         return [text for _, text, _ in found or ()]
@@ -59,7 +62,7 @@ def mask_of(boxes: Boxes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return mask
 
 
-def masked(pixels: Any, boxes: Boxes) -> Any:
+def masked(pixels: "MatLike", boxes: Boxes) -> "MatLike":
     """`pixels` with each box, a margin added, filled with the mean colour of the ring around it.
 
     Where there is no such ring, that of the whole image without its text; of an image that is nothing
@@ -105,7 +108,7 @@ class TextArea:
         """Shares, shape (n,); not a number where an image cannot be decoded."""
         return np.array([self._of(trainer_pixels(content)) for content in images], np.float32)
 
-    def _of(self, pixels: Any) -> float:
+    def _of(self, pixels: "MatLike") -> float:
         if pixels is None:
             return np.nan
         return float(mask_of(reader().boxes(pixels), pixels.shape[:2]).mean())

@@ -16,6 +16,7 @@ from curate import files
 from curate.errors import CurateError
 from curate.files import listing
 from curate.ops.hashing import hash64
+from curate.ops.strings import Column
 
 Vectors = NDArray[np.float32]
 Norm = Literal["max", 2]
@@ -225,7 +226,7 @@ def _log_sum(cosines: Vectors, tau: float) -> Any:
     return highest[:, 0] + tau * np.log(sums)
 
 
-def draw_batches(uids: Any, *, size: int, seed: int) -> list[NDArray[np.int64]]:
+def draw_batches(uids: Column, *, size: int, seed: int) -> list[NDArray[np.int64]]:
     """All rows in random batches of about `size` rows, by a permutation that depends on uids alone.
 
     The batches' sizes differ by at most one; there are as many as makes them nearest to `size`.

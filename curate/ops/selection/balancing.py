@@ -4,13 +4,18 @@ Source: Demystifying CLIP Data (arXiv 2309.16671), section 3.3 and algorithm 1; 
 (arXiv 2507.22062), algorithm 1, for `t_to_p` and `p_to_t`.
 """
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from curate.ops.kernels import nb
+from curate.ops.strings import Column
+
+Matches: TypeAlias = Column | Iterable[Sequence[int] | None]
+"""The entry ids of each pair: a ListArray of int32, or lists of int."""
 
 
 def entry_probs(counts: ArrayLike, *, t: float) -> NDArray[np.float64]:
@@ -46,7 +51,9 @@ def p_to_t(counts: ArrayLike, *, p: float) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _keep(offsets: Any, ids: Any, probs: Any) -> Any:
+def _keep(
+    offsets: NDArray[np.int32], ids: NDArray[np.int32], probs: NDArray[np.float64]
+) -> NDArray[np.float64]:
     out = np.empty(len(offsets) - 1, np.float64)
     for row in range(len(out)):
         lost = 1.0
@@ -59,7 +66,7 @@ def _keep(offsets: Any, ids: Any, probs: Any) -> Any:
 _MATCHES = pa.list_(pa.field("element", pa.int32()))
 
 
-def match_arrays(matches: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def match_arrays(matches: Matches) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Offsets (n + 1,) and ids of a ListArray of int32, or lists of int; a null is an empty one.
 
     Raises
@@ -82,7 +89,7 @@ def match_arrays(matches: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return np.cumsum(lengths, dtype=np.int32), matches.flatten().to_numpy(zero_copy_only=False)
 
 
-def _of_entries(matches: Any, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _of_entries(matches: Matches, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """`match_arrays`; a ValueError where an id is none of `n` entries: the kernel would not look."""
     offsets, ids = match_arrays(matches)
     if len(ids) and not 0 <= ids.min() <= ids.max() < n:
@@ -90,7 +97,7 @@ def _of_entries(matches: Any, n: int) -> tuple[NDArray[np.int32], NDArray[np.int
     return offsets, ids
 
 
-def keep_probability(matches: Any, probs: ArrayLike) -> NDArray[np.float64]:
+def keep_probability(matches: Matches, probs: ArrayLike) -> NDArray[np.float64]:
     """``1 - prod(1 - p_e)`` over the entries that each pair matches, shape (n,).
 
     `matches` is a ListArray of entry ids, or lists of them, `probs` the probability of each entry. A
@@ -107,7 +114,7 @@ def keep_probability(matches: Any, probs: ArrayLike) -> NDArray[np.float64]:
     return kept
 
 
-def expected_sizes(matches: Any, counts: ArrayLike, *, ts: ArrayLike) -> NDArray[np.float64]:
+def expected_sizes(matches: Matches, counts: ArrayLike, *, ts: ArrayLike) -> NDArray[np.float64]:
     """Expected number of pairs kept at each t of `ts`, shape (len(ts),)."""
     counts = np.asarray(counts)
     offsets, ids = _of_entries(matches, len(counts))
@@ -135,7 +142,7 @@ def interpolate_t(ts: NDArray[np.float64], sizes: NDArray[np.float64], *, size: 
     return float(ts[low] + share * (ts[high] - ts[low]))
 
 
-def t_for_size(matches: Any, counts: ArrayLike, *, size: float) -> float:
+def t_for_size(matches: Matches, counts: ArrayLike, *, size: float) -> float:
     """The t whose expected number of kept pairs is `size`.
 
     Expected size grows with t, so two rounds over a logarithmic grid bracket it and the last step

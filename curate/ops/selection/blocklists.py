@@ -1,4 +1,4 @@
-"""Lists of hashes of images that must not be in the output, and whether an image is on one.
+"""Block lists: hashes of images that must not be in the output, and the lookup of an image.
 
 A line is a hash in hex: 32 digits are an MD5, 64 a SHA-256 or a PDQ hash. A prefix (``md5:``,
 ``sha256:``, ``pdq:``) says which; without one, 64 digits are looked for as both, as no SHA-256
@@ -7,7 +7,7 @@ after a comma or white space (a quality, a file name) is ignored, as are empty l
 so the output of ``sha256sum`` or of a PDQ hasher is a list as it stands.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -98,7 +98,7 @@ def read_block_lists(paths: tuple[str, ...]) -> Hashes:
     return {kind: np.concatenate([one[kind] for one in found]) for kind in found[0]}
 
 
-def hashes_of(lines: Any) -> tuple[Hashes, Any]:
+def hashes_of(lines: pa.Array) -> tuple[Hashes, pa.Array]:
     """The hashes among `lines`, and the lines that are none."""
     content, offsets = buffers(lines)
     kinds, found = _parse(content, offsets)
@@ -120,7 +120,7 @@ def _digit(octet: int) -> int:
 
 
 @nb.njit(inline="always")
-def _starts(content: Any, at: int, stop: int, word: bytes) -> bool:
+def _starts(content: NDArray[np.uint8], at: int, stop: int, word: bytes) -> bool:
     if stop - at < len(word):
         return False
     same = True
@@ -130,7 +130,9 @@ def _starts(content: Any, at: int, stop: int, word: bytes) -> bool:
 
 
 @nb.njit(cache=True, nogil=True)
-def _parse(content: Any, offsets: Any) -> Any:
+def _parse(
+    content: NDArray[np.uint8], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """For each line the kinds of hash that it can be, as bits, and its octets."""
     n = len(offsets) - 1
     kinds = np.zeros(n, np.uint8)
@@ -176,7 +178,7 @@ class BlockList:
         return frozenset(held | ({"pdq"} if len(self._near) else set()))
 
     def find(self, *, md5: str | None, sha256: str | None, pdq: str | None) -> Hit | None:
-        """How an image with these hashes (hex) is on the list; None where it is not."""
+        """The entry of the list that an image with these hashes (hex) matches; None without one."""
         for kind, value in (("md5", md5), ("sha256", sha256)):
             row = self._exact[kind].row(bytes.fromhex(value)) if value else -1
             if value and row >= 0:
@@ -242,12 +244,12 @@ def _words(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 @nb.njit(inline="always")
-def _band(words: Any, band: int) -> Any:
+def _band(words: NDArray[np.uint64], band: int) -> np.uint64:
     return (words[band >> 2] >> np.uint64(16 * (band & 3))) & np.uint64(0xFFFF)
 
 
 @nb.njit(cache=True, nogil=True)
-def _bucketed(words: Any) -> Any:
+def _bucketed(words: NDArray[np.uint64]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """For each band, where each bucket starts, and the rows of the hashes by bucket."""
     starts = np.zeros((_BANDS, 65537), np.uint32)
     members = np.empty((_BANDS, len(words)), np.uint32)
@@ -265,7 +267,7 @@ def _bucketed(words: Any) -> Any:
 
 
 @nb.njit(inline="always")
-def _ones(x: Any) -> Any:
+def _ones(x: np.uint64) -> np.uint64:
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -273,7 +275,14 @@ def _ones(x: Any) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def _nearest(word: Any, words: Any, starts: Any, members: Any, most: int, flips: bool) -> Any:
+def _nearest(
+    word: NDArray[np.uint64],
+    words: NDArray[np.uint64],
+    starts: NDArray[np.uint32],
+    members: NDArray[np.uint32],
+    most: int,
+    flips: bool,
+) -> tuple[np.int64, int]:
     best = most + 1
     row = np.int64(-1)
     for band in range(_BANDS):

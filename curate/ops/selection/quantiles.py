@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.config import Rule
+from curate.ops.strings import Column
 
 DIGIT = 16
 """Bits a pass."""
@@ -116,7 +117,7 @@ def count_digits(
     return found
 
 
-def _groups(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
+def _groups(column: Column) -> tuple[NDArray[np.int64], list[Any]]:
     texts = pc.cast(column, pa.string()).combine_chunks()
     coded = texts.dictionary_encode(null_encoding="encode")
     return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from curate.config import Rule
 from curate.ops.selection.quantiles import Cuts, Quantile
+from curate.ops.strings import Column
 from curate.ops.text.patterns import found_in
 from curate.ops.text.phrases import phrases_of
 
@@ -52,22 +52,22 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
     return kept
 
 
-def _reaches(column: Any, least: float) -> Any:
+def _reaches(column: Column, least: float) -> Column:
     return pc.greater_equal(column, _bound(column, math.ceil(least), least))
 
 
-def _within(column: Any, most: float) -> Any:
+def _within(column: Column, most: float) -> Column:
     return pc.less_equal(column, _bound(column, math.floor(most), most))
 
 
-def _bound(column: Any, whole: int, bound: float) -> Any:
+def _bound(column: Column, whole: int, bound: float) -> Column:
     """What to compare a column with; of whole numbers some over 2^53 are no double, as Arrow says."""
     if not pa.types.is_integer(column.type):
         return pa.scalar(bound, pa.float64())
     return pa.scalar(max(-(1 << 63), min(whole, (1 << 63) - 1)), pa.int64())
 
 
-def _same(one: Any, other: Any) -> Any:
+def _same(one: Column, other: Column | pa.Scalar) -> Column:
     """Whether each value is that beside it; Arrow compares no whole number over 2^53 with a double."""
     if pa.types.is_floating(one.type):
         one, other = other, one
@@ -79,7 +79,7 @@ def _same(one: Any, other: Any) -> Any:
     return pc.equal(pc.cast(one, pa.int64()), pc.cast(whole, pa.int64(), safe=False))
 
 
-def _to_reach(table: pa.Table, quantile: Quantile, cuts: Cuts) -> Any:
+def _to_reach(table: pa.Table, quantile: Quantile, cuts: Cuts) -> pa.Array | pa.Scalar:
     """The cut of each row's group in the column's type; null where there is none."""
     ours = {group: cut.value for (of, group), cut in cuts.items() if of == quantile}
     values = pa.array(ours.values(), table[quantile.column].type)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curate.ops.kernels import nb
-from curate.ops.selection.balancing import entry_probs, match_arrays, t_to_p
+from curate.ops.selection.balancing import Matches, entry_probs, match_arrays, t_to_p
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,13 @@ def effective_number(weights: ArrayLike) -> float:
 
 
 @nb.njit(cache=True, nogil=True)
-def _add(offsets: Any, ids: Any, probs: Any, kept: Any, missed: Any) -> Any:
+def _add(
+    offsets: NDArray[np.int32],
+    ids: NDArray[np.int32],
+    probs: NDArray[np.float64],
+    kept: NDArray[np.float64],
+    missed: NDArray[np.float64],
+) -> float:
     pairs = 0.0
     for row in range(len(offsets) - 1):
         lost = 1.0
@@ -113,7 +119,7 @@ class Expectation:
         self._kept = np.zeros((len(ts), len(self._counts)))
         self._missed = np.ones((len(ts), len(self._counts)))  # chance that no kept pair matches
 
-    def add(self, matches: Any) -> None:
+    def add(self, matches: Matches) -> None:
         """Add the pairs whose entry ids are in the ListArray `matches`."""
         offsets, ids = match_arrays(matches)
         for i, probs in enumerate(self._probs):

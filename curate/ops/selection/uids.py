@@ -1,10 +1,8 @@
 """Uids as numbers, and the subset files of DataComp: sorted uids as ``.npy`` of dtype ``u8,u8``.
 
-The two fields are the upper and the lower half of the 128-bit uid. A file is searched where it lies,
-so memory does not grow with it.
+The two fields are the upper and the lower half of the 128-bit uid. A file is mapped into memory and
+searched there by bisection, so memory does not grow with its size.
 """
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +11,13 @@ from curate import files
 from curate.errors import CurateError
 from curate.files.stores import told
 from curate.ops.kernels import nb
+from curate.ops.strings import Column
 
 DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 _AT_ONCE = 1 << 20
 
 
-def halves(uids: Any) -> NDArray[np.uint64]:
+def halves(uids: Column) -> NDArray[np.uint64]:
     """The upper and lower half of each uid (32 hex digits), shape (n, 2)."""
     digits = bytes.fromhex("".join(uids.to_pylist()))
     return np.frombuffer(digits, ">u8").reshape(-1, 2).astype("<u8")
@@ -67,7 +66,7 @@ def check_subset(url: str) -> int:
     return len(subset)
 
 
-def is_in_subset(uids: Any, subset: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def is_in_subset(uids: Column, subset: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Whether each uid is in the sorted `subset`, shape (n,).
 
     >>> import pyarrow as pa
@@ -80,7 +79,7 @@ def is_in_subset(uids: Any, subset: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _search(wanted: Any, subset: Any) -> Any:
+def _search(wanted: NDArray[np.uint64], subset: NDArray[np.uint64]) -> NDArray[np.bool_]:
     out = np.zeros(len(wanted), np.bool_)
     for i in range(len(wanted)):
         upper, lower = wanted[i]

@@ -10,7 +10,7 @@ probability of 0.03 %.
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh64
 from curate.ops.kernels import nb
-from curate.ops.strings import buffers
+from curate.ops.strings import Column, buffers
 
 FEWEST = 5
 """Words that occur less often do not count, neither in a caption nor in the total."""
@@ -32,7 +32,7 @@ _U = np.uint64
 
 @lru_cache
 def _classes() -> NDArray[np.uint8]:
-    """What each code point is to the tokenizer."""
+    """The tokenizer's class of each code point."""
     kinds = {"L": _LETTER, "N": _DIGIT}
     found = [kinds.get(unicodedata.category(chr(i))[0], _OTHER) for i in range(0x110000)]
     for i in range(0x3001):
@@ -42,7 +42,7 @@ def _classes() -> NDArray[np.uint8]:
 
 
 @nb.njit(inline="always")
-def _width(byte: Any) -> int:
+def _width(byte: int) -> int:
     """Bytes of the UTF-8 character that begins with `byte`."""
     if byte < 0x80:
         return 1
@@ -50,7 +50,7 @@ def _width(byte: Any) -> int:
 
 
 @nb.njit(inline="always")
-def _class(content: Any, at: int, classes: Any) -> Any:
+def _class(content: NDArray[np.uint8], at: int, classes: NDArray[np.uint8]) -> np.uint8:
     lead = np.int64(content[at])
     if lead < 0x80:
         return classes[lead]
@@ -61,7 +61,7 @@ def _class(content: Any, at: int, classes: Any) -> Any:
 
 
 @nb.njit(inline="always")
-def _contraction(content: Any, at: int, stop: int) -> int:
+def _contraction(content: NDArray[np.uint8], at: int, stop: int) -> int:
     """Bytes of the contraction's ending at `at`, 0 if there is none: 's 't 'm 'd 're 've 'll."""
     if content[at] != 39 or at + 1 >= stop:
         return 0
@@ -76,7 +76,9 @@ def _contraction(content: Any, at: int, stop: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _words(content: Any, offsets: Any, classes: Any, most: int) -> Any:
+def _words(
+    content: NDArray[np.uint8], offsets: NDArray[np.int64], classes: NDArray[np.uint8], most: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes of the words of all captions, at most `most` of each, and where each caption's end."""
     out = np.empty(12 * len(offsets), np.uint64)
     ends = np.zeros(len(offsets), np.int64)
@@ -109,7 +111,7 @@ class WordCounts(NamedTuple):
     counts: NDArray[np.int64]  # (n,)
 
 
-def count_words(captions: Any) -> WordCounts:
+def count_words(captions: Column) -> WordCounts:
     """Count the words of all `captions`, a StringArray, LargeStringArray or ChunkedArray."""
     lowered = buffers(pc.utf8_lower(captions))
     hashes, _ = _words(*lowered, _classes(), np.iinfo(np.int64).max)
@@ -128,7 +130,7 @@ def sum_counts(found: Sequence[WordCounts]) -> WordCounts:
 
 
 class WordWeights(NamedTuple):
-    """What each word takes from a caption's score; words that take nothing are left out."""
+    """The weight P_w of each word in a caption's score; words that have none are left out."""
 
     words: NDArray[np.uint64]  # (n,), hashes, ascending
     weights: NDArray[np.float64]  # (n,), P_w, from 0 to below 1
@@ -147,7 +149,12 @@ def word_weights(found: WordCounts, *, threshold: float) -> WordWeights:
 
 
 @nb.njit(cache=True, nogil=True)
-def _score(hashes: Any, ends: Any, words: Any, weights: Any) -> Any:
+def _score(
+    hashes: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+    words: NDArray[np.uint64],
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
     out = np.zeros(len(ends) - 1)
     for row in range(len(out)):
         product = 1.0
@@ -167,7 +174,7 @@ def _score(hashes: Any, ends: Any, words: Any, weights: Any) -> Any:
     return out
 
 
-def word_scores(captions: Any, weights: WordWeights) -> NDArray[np.float64]:
+def word_scores(captions: Column, weights: WordWeights) -> NDArray[np.float64]:
     """``(1 - prod P_w) / n`` over the first ``n <= LONGEST`` words of each caption, shape (n,).
 
     High where words are rare and captions short; 0 without words.

@@ -2,7 +2,7 @@
 
 What is computed is fastText's own prediction, in its own order of operations: the words of a line and
 their character n-grams, each the row of a bucket that the quantisation kept; their mean; the most
-likely leaf of the hierarchical softmax. Calling the library costs a string and a heap a caption.
+likely leaf of the hierarchical softmax. The library itself makes a string and a heap for each caption.
 
 Source: Joulin et al., "Bag of Tricks for Efficient Text Classification" (arXiv 1607.01759) and
 "FastText.zip" (arXiv 1612.03651); the file format of fastText 0.9.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.ops.kernels import nb
-from curate.ops.strings import Buffers, buffers
+from curate.ops.strings import Buffers, Strings, buffers
 from curate.ops.text.trie import Trie, find_unit, grown
 from curate.ops.text.units import key_of
 
@@ -151,7 +151,7 @@ def _label_tree(counts: list[int]) -> NDArray[np.int32]:
     return children
 
 
-def predict(model: Classifier, captions: Any) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def predict(model: Classifier, captions: Strings) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The number of the most likely label of each caption, (n,), and its probability, (n,).
 
     Captions hold no line feed. The library's probabilities may pass 1 by a hair; these do not.
@@ -164,7 +164,7 @@ def predict(model: Classifier, captions: Any) -> tuple[NDArray[np.int32], NDArra
 
 
 @nb.njit(inline="always")
-def _begins(content: Any, start: int, stop: int, what: Any) -> bool:
+def _begins(content: NDArray[np.uint8], start: int, stop: int, what: NDArray[np.uint8]) -> bool:
     if stop - start < len(what):
         return False
     for k in range(len(what)):  # noqa: SIM110 - the compiler has no generators
@@ -174,12 +174,18 @@ def _begins(content: Any, start: int, stop: int, what: Any) -> bool:
 
 
 @nb.njit(inline="always")
-def _log(x: Any) -> Any:
+def _log(x: float) -> np.float32:
     return _F(np.log(np.float64(x) + 1e-5))
 
 
 @nb.njit
-def _leaf(hidden: Any, output: Any, children: Any, stack: Any, scores: Any) -> Any:
+def _leaf(
+    hidden: NDArray[np.float32],
+    output: NDArray[np.float32],
+    children: NDArray[np.int32],
+    stack: NDArray[np.int32],
+    scores: NDArray[np.float32],
+) -> tuple[int, np.float32]:
     """The leaf with the highest product of the branches' probabilities, and that product's logarithm.
 
     Depth first, left first.
@@ -211,9 +217,15 @@ def _leaf(hidden: Any, output: Any, children: Any, stack: Any, scores: Any) -> A
 
 @nb.njit(cache=True, nogil=True)
 def _predict(
-    captions: Any, words: Any, bucket_rows: Any, rows: Any, output: Any, children: Any, min_n: int,
+    captions: Buffers,
+    words: Trie,
+    bucket_rows: NDArray[np.uint16],
+    rows: NDArray[np.float32],
+    output: NDArray[np.float32],
+    children: NDArray[np.int32],
+    min_n: int,
     max_n: int,
-) -> Any:  # fmt: skip
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     content, offsets = captions
     n = len(offsets) - 1
     longest = 0

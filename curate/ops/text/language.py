@@ -6,7 +6,7 @@ The shipped model is run by our own kernel, any other by the `fasttext` package.
 import os
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.extras import install, require
+from curate.ops.strings import Column
 from curate.ops.text.classifier import load, predict
 
 _SHIPPED = "shipped://curate/data/lid.176.ftz"
@@ -24,7 +25,7 @@ _LABEL = "__label__"
 
 class _Model(NamedTuple):
     labels: list[str]  # codes of languages
-    predict: Callable[[Any], tuple[NDArray[np.int32], NDArray[np.float32]]]
+    predict: Callable[[Column], tuple[NDArray[np.int32], NDArray[np.float32]]]
     """The number of each caption's label, -1 for none, and its probability."""
 
 
@@ -78,7 +79,7 @@ def _other(path: str, _written: int) -> _Model:
 
 
 def _predict(
-    library: _Library, numbers: dict[str, int], captions: Any
+    library: _Library, numbers: dict[str, int], captions: Column
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     found, probabilities = library.predict([text or "" for text in captions.to_pylist()])
     return (
@@ -98,7 +99,7 @@ def labels(model: str | None = None) -> list[str]:
     return _model(model).labels
 
 
-def identify(captions: Any, *, model: str | None = None) -> tuple[pa.Array, pa.Array]:
+def identify(captions: Column, *, model: str | None = None) -> tuple[pa.Array, pa.Array]:
     """The code of each caption's most likely language, and its probability (float32), length n.
 
     A caption must not hold a line feed. An empty one has no language: null. Codes are the model's

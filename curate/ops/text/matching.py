@@ -13,13 +13,12 @@ hash, so a collision cannot match.
 import string
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.ops.strings import buffers, string_array
+from curate.ops.strings import Column, Strings, buffers, string_array
 from curate.ops.text.trie import group_rows, grown, match_rows
 
 NO_SPACE_LANGUAGES = frozenset(
@@ -72,7 +71,7 @@ def needs_no_space(character: str) -> bool:
     return character in string.punctuation or unicodedata.category(character).startswith("P")
 
 
-def fold(texts: Any) -> Any:
+def fold(texts: Column) -> Column:
     """Arrow strings without differences of case: each character's capital, and of that the small one.
 
     So the final sigma is a sigma and the long s an s, as in Unicode's simple case folding. ß is not ss.
@@ -115,7 +114,7 @@ class Matcher:
 
     def __init__(
         self,
-        entries: Any,
+        entries: Strings,
         *,
         no_space: bool = False,
         ids: Sequence[int] | None = None,
@@ -148,7 +147,7 @@ class Matcher:
         tables = (*self._tokens[:3], *self._characters[:3])
         return self._free.nbytes + ids + sum(table.nbytes for table in tables)
 
-    def match(self, captions: Any) -> pa.ListArray:
+    def match(self, captions: Strings) -> pa.ListArray:
         """The ascending ids of the entries in each caption: a ListArray of int32 of length n.
 
         `captions` are a list of str or an Arrow array: see `curate.ops.strings.string_array`. A null

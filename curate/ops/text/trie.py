@@ -1,14 +1,18 @@
 """The kernels of the matcher: entries as a trie of units, and captions walked through it.
 
-Both tables compare what they hash: a unit by its key and, where it is long, by a copy of its bytes; an
-edge by the node that it leads from and the unit that it leads by. So what the tables find is what
-stands in the caption, and there is nothing left to verify.
+Both hash tables hold whole keys: of a unit its key and, if it is long, a copy of its bytes; of an edge
+its parent node and its unit. A lookup compares these, so a collision cannot match and nothing has to be
+verified afterwards.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
+from numba.core import types
+from numba.core.base import BaseContext
+from numba.core.typing import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -22,7 +26,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _OTHER_ODD = np.uint64(0xC2B2AE3D27D4EB4F)
 _LOWER, _UPPER, _NUMBER, _BEGIN, _EDGE = range(5)  # rows of the kernel's scratch
 ROOM = 0.6
-"""Share of a table that may be taken."""
+"""The highest load factor of a hash table."""
 
 
 class Trie(NamedTuple):
@@ -38,10 +42,17 @@ class Trie(NamedTuple):
 
 
 @intrinsic
-def _prefetch(typing: Any, array: Any, at: Any) -> Any:
-    """Ask for the cache line of a uint64 array's element `at`."""
+def _prefetch(
+    typing: object, array: types.Array, at: types.Integer
+) -> tuple[Signature, Callable[..., ir.Value]]:
+    """Prefetch the cache line of a uint64 array's element `at`."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(
+        context: BaseContext,
+        builder: ir.IRBuilder,
+        signature: Signature,
+        arguments: Sequence[ir.Value],
+    ) -> ir.Value:
         content = context.make_array(signature.args[0])(context, builder, arguments[0])
         pointer = ir.IntType(8).as_pointer()
         place = builder.bitcast(builder.gep(content.data, [arguments[1]]), pointer)
@@ -57,7 +68,7 @@ def _prefetch(typing: Any, array: Any, at: Any) -> Any:
 
 
 @nb.njit(inline="always")
-def _slot(low: Any, high: Any, slots: int) -> Any:
+def _slot(low: np.uint64, high: np.uint64, slots: int) -> np.int64:
     h = (low ^ high * _OTHER_ODD) * ODD
     h ^= h >> _U(29)
     h *= _OTHER_ODD
@@ -65,7 +76,9 @@ def _slot(low: Any, high: Any, slots: int) -> Any:
 
 
 @nb.njit
-def _is_copy(long: Any, place: int, content: Any, start: int, stop: int) -> bool:
+def _is_copy(
+    long: NDArray[np.uint64], place: int, content: NDArray[np.uint8], start: int, stop: int
+) -> bool:
     if long[place] != _U(stop - start):
         return False
     for at in range(start, stop, 8):
@@ -76,8 +89,8 @@ def _is_copy(long: Any, place: int, content: Any, start: int, stop: int) -> bool
 
 
 @nb.njit(inline="always")
-def _find(slots: Any, slot: int, low: Any, high: Any) -> Any:
-    """The slot of a short unit from its first slot on, or the free one where it belongs."""
+def _find(slots: NDArray[np.uint64], slot: int, low: np.uint64, high: np.uint64) -> int:
+    """The slot that holds a short unit, probed from `slot` on; else the free one where it belongs."""
     while slots[slot, 1] != 0 and (slots[slot, 0] != low or slots[slot, 1] != high):
         slot += 1
         if slot == len(slots):
@@ -86,8 +99,16 @@ def _find(slots: Any, slot: int, low: Any, high: Any) -> Any:
 
 
 @nb.njit
-def _find_long(units: Any, long: Any, slot: int, low: Any, text: Any, start: int, stop: int) -> Any:
-    """The slot of a long unit from its first slot on, or the free one where it belongs."""
+def _find_long(
+    units: NDArray[np.uint64],
+    long: NDArray[np.uint64],
+    slot: int,
+    low: np.uint64,
+    text: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> int:
+    """The slot that holds a long unit, probed from `slot` on; else the free one where it belongs."""
     while units[slot, 1] != 0:
         if units[slot, 0] == low and units[slot, 1] >= LONG:
             place = np.int64(units[slot, 1] & ~LONG)
@@ -100,8 +121,16 @@ def _find_long(units: Any, long: Any, slot: int, low: Any, text: Any, start: int
 
 
 @nb.njit(inline="always")
-def find_unit(units: Any, long: Any, low: Any, high: Any, text: Any, start: int, stop: int) -> Any:
-    """What the table says of a unit with this key: number | entry + 1 << 32, or 0."""
+def find_unit(
+    units: NDArray[np.uint64],
+    long: NDArray[np.uint64],
+    low: np.uint64,
+    high: np.uint64,
+    text: NDArray[np.uint8],
+    start: int,
+    stop: int,
+) -> np.uint64:
+    """The table's value of the unit with this key: number | entry + 1 << 32; 0 if it is not there."""
     slot = _slot(low, high, len(units))
     if high == LONG:
         slot = _find_long(units, long, slot, low, text, start, stop)
@@ -111,7 +140,7 @@ def find_unit(units: Any, long: Any, low: Any, high: Any, text: Any, start: int,
 
 
 @nb.njit(inline="always")
-def _find_edge(edges: Any, slot: int, key: Any) -> Any:
+def _find_edge(edges: NDArray[np.uint64], slot: int, key: np.uint64) -> int:
     while edges[slot, 0] != 0 and edges[slot, 0] != key:
         slot += 1
         if slot == len(edges):
@@ -120,16 +149,23 @@ def _find_edge(edges: Any, slot: int, key: Any) -> Any:
 
 
 @nb.njit(inline="always")
-def _bit(unit: Any) -> Any:
+def _bit(unit: np.uint64) -> np.uint64:
     return _U(1) << ((unit * ODD) >> _U(58))
 
 
 @nb.njit(cache=True)
-def fill(content: Any, offsets: Any, chosen: Any, by_character: bool, trie: Any) -> Any:
-    """Put the `chosen` entries into empty tables.
+def fill(
+    content: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    by_character: bool,
+    trie: Trie,
+) -> tuple[int, int, int, int]:
+    """Insert the `chosen` entries into empty tables.
 
-    Returns what they take of each table, (units, edges, words of long units), and the units of the
-    longest; where a table has no room for that, the tables are of no use.
+    Returns how many slots of each table they take (units, edges, words of long units), and how many
+    units the longest entry has. Stops where a table's load would pass `ROOM`: the tables are then
+    incomplete, and the caller makes larger ones.
     """
     units, edges, long, _ = trie
     longest = 0
@@ -197,7 +233,7 @@ def fill(content: Any, offsets: Any, chosen: Any, by_character: bool, trie: Any)
 
 
 def grown(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) -> Trie:
-    """The trie of the `chosen` entries, its tables grown until they hold them."""
+    """The trie of the `chosen` entries; its tables are enlarged until all fit."""
     sizes = np.full(3, len(chosen) * 3 // 2 + 4 if len(chosen) else 0)
     while True:
         units, edges, long = sizes
@@ -217,8 +253,10 @@ def grown(content: Buffers, chosen: NDArray[np.int64], *, by_character: bool) ->
 
 
 @nb.njit(inline="always")
-def _stands(entry: Any, free: Any, text: Any, start: int, stop: int) -> bool:
-    """Whether the entry at these characters has the spaces around it that it needs."""
+def _stands(
+    entry: int, free: NDArray[np.uint8], text: NDArray[np.uint8], start: int, stop: int
+) -> bool:
+    """Whether the entry between these positions has the spaces before and after that it needs."""
     before = start > 0 and text[start - 1] == SPACE
     after = stop < len(text) and text[stop] == SPACE
     return bool((free[entry] & 1 or before) and (free[entry] & 2 or after))
@@ -226,12 +264,22 @@ def _stands(entry: Any, free: Any, text: Any, start: int, stop: int) -> bool:
 
 @nb.njit(inline="always")
 def _walk(
-    content: Any, cuts: Any, n: int, by_character: bool, units: Any, edges: Any, long: Any, free: Any,
-    slots: Any, work: Any, out: Any, end: int,
-) -> Any:  # fmt: skip
-    """Write the entries that stand on n units to `out` from `end` on, in no order; their end.
+    content: NDArray[np.uint8],
+    cuts: NDArray[np.int64],
+    n: int,
+    by_character: bool,
+    units: NDArray[np.uint64],
+    edges: NDArray[np.uint64],
+    long: NDArray[np.uint64],
+    free: NDArray[np.uint8],
+    slots: NDArray[np.int64],
+    work: NDArray[np.uint64],
+    out: NDArray[np.int32],
+    end: int,
+) -> int:
+    """Write the entries that match within n units to `out` from `end` on, unordered; the new end.
 
-    Each step first asks for all the slots that it will need, so that the waits for memory overlap.
+    Each step first prefetches all slots that it will need, so that the memory latencies overlap.
     """
     for i in range(n):
         low, high = key_of(content, cuts[0, i], cuts[1, i])
@@ -285,10 +333,10 @@ def _walk(
 
 
 @nb.njit(inline="always")
-def _sort(out: Any, start: int, end: int, few: Any) -> int:
+def _sort(out: NDArray[np.int32], start: int, end: int, few: NDArray[np.int32]) -> int:
     """Put `out` from `start` to `end` in ascending order, each value once; the new end.
 
-    A few are put where the number of smaller ones says, without a branch that could be mispredicted.
+    A few values are sorted by rank (the number of smaller ones): no branch can be mispredicted.
     """
     n = end - start
     if n > len(few):
@@ -312,7 +360,9 @@ def _sort(out: Any, start: int, end: int, few: Any) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def match_rows(captions: Any, tokens: Any, characters: Any, free: Any) -> Any:
+def match_rows(
+    captions: Buffers, tokens: Trie, characters: Trie, free: NDArray[np.uint8]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The ids of the entries in each caption, ascending: where each caption's end, and all of them.
 
     `tokens` and `characters` are the tries of the entries that need a space on both sides and of
@@ -354,7 +404,9 @@ def match_rows(captions: Any, tokens: Any, characters: Any, free: Any) -> Any:
 
 
 @nb.njit(cache=True, nogil=True)
-def group_rows(ends: Any, found: Any, ids: Any) -> Any:
+def group_rows(
+    ends: NDArray[np.int32], found: NDArray[np.int32], ids: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The ascending unique `ids` of the entries found in each caption: ends and ids, in place."""
     few = np.empty(32, np.int32)
     start = total = 0

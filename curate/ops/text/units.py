@@ -4,11 +4,15 @@ A unit is a token (what stands between two spaces) or a character. Its key is tw
 to 15 bytes is its own key, so that equal keys are equal units; a longer one's is a hash.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from llvmlite import ir
+from numba.core import types
+from numba.core.base import BaseContext
+from numba.core.typing import Signature
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from curate.ops.kernels import nb
 
@@ -30,10 +34,17 @@ _SECOND = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(16)] + [0], np.u
 
 
 @intrinsic
-def _load(typing: Any, array: Any, at: Any) -> Any:
+def _load(
+    typing: object, array: types.Array, at: types.Integer
+) -> tuple[Signature, Callable[..., ir.Value]]:
     """Eight bytes of a uint8 array from index `at` on, at any alignment, as a little-endian word."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(
+        context: BaseContext,
+        builder: ir.IRBuilder,
+        signature: Signature,
+        arguments: Sequence[ir.Value],
+    ) -> ir.Value:
         content = context.make_array(signature.args[0])(context, builder, arguments[0])
         place = builder.gep(content.data, [arguments[1]])
         word = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()))
@@ -44,8 +55,8 @@ def _load(typing: Any, array: Any, at: Any) -> Any:
 
 
 @nb.njit(inline="always")
-def bytes_at(content: Any, at: int, n: int) -> Any:
-    """Up to eight bytes from `at` on as a word; no byte beyond the array is read."""
+def bytes_at(content: NDArray[np.uint8], at: int, n: int) -> np.uint64:
+    """The `n` bytes (at most eight) from `at` on, as a word; none behind the array is read."""
     if at + 8 <= len(content):
         return _load(content, at) & _FIRST[n]
     word = _U(0)
@@ -55,7 +66,7 @@ def bytes_at(content: Any, at: int, n: int) -> Any:
 
 
 @nb.njit
-def _long_key(content: Any, start: int, stop: int) -> Any:
+def _long_key(content: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
     h = _U(stop - start)
     for at in range(start, stop, 8):
         h = (h ^ bytes_at(content, at, min(stop - at, 8))) * ODD
@@ -64,8 +75,8 @@ def _long_key(content: Any, start: int, stop: int) -> Any:
 
 
 @nb.njit(inline="always")
-def key_of(content: Any, start: int, stop: int) -> Any:
-    """A unit's key: its bytes, and its length and one in the highest byte; a hash where it is long."""
+def key_of(content: NDArray[np.uint8], start: int, stop: int) -> tuple[np.uint64, np.uint64]:
+    """A unit's key: its bytes, with its length + 1 in the highest byte; of a long unit a hash."""
     n = stop - start
     if n > _SHORT:
         return _long_key(content, start, stop), LONG
@@ -79,8 +90,14 @@ def key_of(content: Any, start: int, stop: int) -> Any:
 
 
 @nb.njit(inline="always")
-def tokens(content: Any, start: int, stop: int, kind: Any, cuts: Any) -> int:
-    """Cut a text into tokens, as they stand once it is spaced; how many."""
+def tokens(
+    content: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    kind: NDArray[np.uint8],
+    cuts: NDArray[np.int64],
+) -> int:
+    """Write the bounds of a text's tokens, as in its spaced form, to `cuts`; the number of tokens."""
     n = 0
     begin = start
     for k in range(start, stop):
@@ -97,8 +114,14 @@ def tokens(content: Any, start: int, stop: int, kind: Any, cuts: Any) -> int:
 
 
 @nb.njit
-def spaced(content: Any, start: int, stop: int, kind: Any, text: Any) -> int:
-    """Write a text, spaced, with the spaces around it; its length."""
+def spaced(
+    content: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    kind: NDArray[np.uint8],
+    text: NDArray[np.uint8],
+) -> int:
+    """Write the spaced form of a text, with a space before and after it, to `text`; its length."""
     text[0] = SPACE
     n = 1
     for k in range(start, stop):
@@ -116,8 +139,8 @@ def spaced(content: Any, start: int, stop: int, kind: Any, text: Any) -> int:
 
 
 @nb.njit
-def characters(text: Any, end: int, cuts: Any) -> int:
-    """Cut the first `end` bytes of a text into characters; how many."""
+def characters(text: NDArray[np.uint8], end: int, cuts: NDArray[np.int64]) -> int:
+    """Write the bounds of the characters in a text's first `end` bytes to `cuts`; their number."""
     n = at = 0
     while at < end:
         cuts[0, n] = at
