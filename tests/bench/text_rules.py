@@ -41,7 +41,7 @@ def main() -> None:
              lambda: [expression.search(text) is not None for text in some]),
             ("contains_any", lambda: phrases.are_in(captions), lambda: [*map(holds, some)]),
         ):  # fmt: skip
-            found, expected = ours().to_pylist(), theirs()
+            found, expected = ours().to_pylist(), theirs()  # type: ignore[no-untyped-call]
             rate, other = (CAPTIONS / pools.best(ours), len(some) / pools.best(theirs))
             print(f"  {name:<13} {rate:12,.0f} captions/s, {sum(found) / CAPTIONS:.1%} of them")
             print(f"  Python        {other:12,.0f} captions/s")
