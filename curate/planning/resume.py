@@ -131,7 +131,7 @@ def settle(plan: Plan) -> Standing:
     take_back_tables(run, damage.tables)
     for step in plan.steps:
         folder = step.folder
-        if not step.kind.has_parts or folder not in plan.digests:
+        if not step.has_parts or folder not in plan.digests:
             continue
         digest = plan.digests[folder]
         whole = len(before) == everything

@@ -20,33 +20,34 @@ from curate.run.directory import ANNOTATED, PART_STAGES
 from curate.schema import Stage
 
 
+@dataclass(frozen=True)
+class Nature:
+    """What all steps of a kind have in common."""
+
+    label: str  # in the graph
+    annotates: bool = (
+        False  # it writes a column for every row under ``STAGE/annotated``, drops none
+    )
+    gathers: bool = False  # it needs all parts of the step before: a barrier
+    has_parts: bool = True  # it writes a record a part
+
+
 class Kind(Enum):
-    """What a step does: `curate.flow` has a transform for each.
+    """What a step does: `curate.flow` has a transform for each."""
 
-    `gathers`: it needs all parts of the step before, a barrier. `annotates`: it writes a column for
-    every row under ``STAGE/annotated`` and drops none. `has_parts`: it writes a record a part.
-    """
-
-    PREPARE = ("Prepare",)
-    FETCH = ("Fetch", {"annotates": True})
-    CUTS = ("Cuts", {"gathers": True, "has_parts": False})
-    SELECT_IMAGES = ("Select images",)
-    DEDUP = ("Dedup", {"gathers": True})
-    MEASURE = ("Measure", {"annotates": True})
-    JOIN = ("Join scores", {"annotates": True})
-    MODEL = ("Score", {"annotates": True})
-    DERIVE = ("Derive", {"annotates": True})
-    MEANINGS = ("Duplicates", {"annotates": True, "gathers": True})
-    SELECT_SCORES = ("Select scores",)
-    BALANCE = ("Balance", {"gathers": True})
-    SHARDS = ("Shards", {"gathers": True, "has_parts": False})
-
-    def __init__(self, label: str, facts: Mapping[str, object] | None = None) -> None:
-        known = facts or {}
-        self.label = label
-        self.annotates = bool(known.get("annotates"))
-        self.gathers = bool(known.get("gathers"))
-        self.has_parts = bool(known.get("has_parts", True))
+    PREPARE = Nature("Prepare")
+    FETCH = Nature("Fetch", annotates=True)
+    CUTS = Nature("Cuts", gathers=True, has_parts=False)
+    SELECT_IMAGES = Nature("Select images")
+    DEDUP = Nature("Dedup", gathers=True)
+    MEASURE = Nature("Measure", annotates=True)
+    JOIN = Nature("Join scores", annotates=True)
+    MODEL = Nature("Score", annotates=True)
+    DERIVE = Nature("Derive", annotates=True)
+    MEANINGS = Nature("Duplicates", annotates=True, gathers=True)
+    SELECT_SCORES = Nature("Select scores")
+    BALANCE = Nature("Balance", gathers=True)
+    SHARDS = Nature("Shards", gathers=True, has_parts=False)
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,27 @@ class Step:
     @property
     def folder(self) -> str:
         """Where its parts and records stand: ``STAGE``, ``STAGE/annotated`` or a folder in there."""
-        if not self.kind.annotates:
+        if not self.kind.value.annotates:
             return str(self.stage)
         folder = files.join(self.stage, ANNOTATED)
         return files.join(folder, self.name) if self.name else folder
 
     @property
+    def has_parts(self) -> bool:
+        """Whether it writes a record a part."""
+        return self.kind.value.has_parts
+
+    @property
     def label(self) -> str:
         """Its name in the graph."""
         name = self.stage if self.kind is Kind.CUTS else self.name
-        return f"{self.kind.label} {name}".strip()
+        return f"{self.kind.value.label} {name}".strip()
 
     @property
     def gathers(self) -> bool:
         """Whether it needs every part of the step before: a barrier."""
         more = getattr(self.settings, "gathers", False)
-        return self.kind.gathers or more or bool(quantiles_of(self.rules))
+        return self.kind.value.gathers or more or bool(quantiles_of(self.rules))
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,12 @@ class Steps:
 
     def at(self, folder: str) -> Step:
         """The step that writes the parts of `folder`."""
-        return next(step for step in self if step.folder == folder and step.kind.has_parts)
+        return next(step for step in self if step.folder == folder and step.has_parts)
 
     @property
     def folders(self) -> tuple[str, ...]:
         """The folder of each step with parts."""
-        return tuple(step.folder for step in self if step.kind.has_parts)
+        return tuple(step.folder for step in self if step.has_parts)
 
     def upstream(self, stage: Stage) -> str:
         """The folder of the parts that `stage` reads; empty for the first, which reads the pool."""

@@ -3,6 +3,7 @@
 A format of curate's own is a module with an instance of a subclass, and a row of `curate.formats`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -30,29 +31,30 @@ class Companions(NamedTuple):
     taken: set[str]  # files that are no files of a pool themselves
 
 
-class Reader:
+class Reader(ABC):
     """Reads the files of one format, streaming.
 
     On meeting a broken file its methods raise any of `curate.pool.rows.BROKEN`, or an UnreadableError
     whose message names the file.
     """
 
+    @abstractmethod
     def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
         """The columns of a file, and what each is read as; None where that cannot be told.
 
         What is not typed in the file is judged by its beginning.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
         """The rows of a file, tables of `schema.POOL` and of the columns that `pool` keeps.
 
         Rows that cannot be read are among them, with their `error`.
         """
-        raise NotImplementedError
 
     def check_installed(self, what: str) -> None:
         """Raise a CurateError with what to install, where packages lack that reading `what` takes."""
+        return  # none, but what the base install has
 
     def row_groups(self, path: str, *, pool: PoolFormat) -> list[int] | None:
         """Rows of each group that can be read alone; None where a file is read from its beginning."""
@@ -61,6 +63,6 @@ class Reader:
     def companions(self, paths: Sequence[str], *, asked: str) -> Companions:
         """What belongs to files of this format among `paths`, where the format `asked` was asked for.
 
-        Asked only of formats that have `companions` in their row of the table.
+        Asked of formats that have `companions` in their row of the table.
         """
-        raise NotImplementedError
+        return Companions({}, set())

@@ -13,11 +13,10 @@ the process was killed is not fetched again; in a remote one it fetches the part
 import hashlib
 import io
 import tarfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import apache_beam as beam
 import pyarrow as pa
@@ -33,10 +32,11 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.stored import Place, read_places
 from curate.reasons import SUCCESS, TRANSIENT, DropReason
-from curate.run.directory import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, Run, part_name
+from curate.run.directory import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, part_name
 from curate.run.journal import Journal
 from curate.run.tar import TarWriter, read_member
 from curate.schema import Stage
+from curate.stages.images import member_name, read_image, row_keys, uid_of
 from curate.stages.part import PartOutput, PartStep, TakePart, given
 from curate.stages.unwanted import HASHES, NO_LISTS, Gate, Lists
 from curate.web.fetch import ROBOTS_TXT, Fetched, FetchPolicy, fetch
@@ -47,43 +47,6 @@ _NOT_ANSWERED = frozenset({DropReason.OPTED_OUT, DropReason.REDIRECTS})
 """Why an image is dropped by settings of today for which its server would not be asked to the end."""
 _HEEDED = b"heeded"
 """Key of an annotated table's metadata: see `FetchStep._heeds`."""
-
-
-def member_name(uid: str, encode_format: str) -> str:
-    """The name of a pair's image in its part's tar."""
-    return f"{uid}.{encode_format}"
-
-
-def read_images(run: Run, part: int, rows: pa.Table, *, encode_format: str) -> Iterator[bytes]:
-    """The stored image of each row of a part, in order; `rows` has uid, tar_offset, tar_size.
-
-    Raises
-    ------
-    DamagedError
-        Where the tar does not hold an image as it was stored, by ``stored_sha256`` if `rows` has it.
-    """
-    url = run.part(Stage.DOWNLOAD, part, "tar")
-    if not files.exists(url):
-        raise DamagedError(url, "it is gone")
-    places = rows.select(["uid", "tar_offset", "tar_size"]).to_pylist()
-    hashed = "stored_sha256" in rows.column_names
-    hashes = rows["stored_sha256"].to_pylist() if hashed else [None] * len(rows)
-    with files.open_read(url) as tar:
-        for place, sha256 in zip(places, hashes, strict=True):
-            yield _stored(tar, place, url=url, encode_format=encode_format, sha256=sha256)
-
-
-def _stored(
-    tar: IO[bytes], place: dict[str, Any], *, url: str, encode_format: str, sha256: str | None
-) -> bytes:
-    name = member_name(place["uid"], encode_format)
-    try:
-        content = read_member(tar, name=name, offset=place["tar_offset"], size=place["tar_size"])
-    except tarfile.ReadError as error:
-        raise DamagedError(url, str(error)) from None
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise DamagedError(url, f"{name} is not the image that was stored")
-    return content
 
 
 @dataclass(frozen=True)
@@ -242,7 +205,7 @@ class FetchStep(PartStep):
                     content = b""
                     if columns["outcome"] == SUCCESS:
                         try:
-                            content = _stored(
+                            content = read_image(
                                 tar, {**columns, "uid": uid_of(key)}, url=url,
                                 encode_format=self.encoder.encode_format,
                                 sha256=columns["stored_sha256"],
@@ -314,29 +277,6 @@ class FetchStep(PartStep):
         for key, row in stored:
             row |= {x: places[key][x] for x in ("tar_offset", "tar_size", "stored_sha256")}
         return True
-
-
-def row_keys(uids: list[str], pairs: list[str]) -> list[str]:
-    """A name for each row of a part, which says what pair it is, whatever rows are beside it.
-
-    It is the uid; with the hash of URL and caption behind it where the uid is not made of them; and
-    with a number where the same pair came before.
-
-    >>> row_keys(["a", "b", "a", "u", "u"], ["a", "b", "a", "c", "d"])
-    ['a', 'b', 'a.1', 'u.c', 'u.d']
-    """
-    seen: Counter[str] = Counter()
-    keys = []
-    for uid, pair in zip(uids, pairs, strict=True):
-        key = uid if uid == pair else f"{uid}.{pair}"
-        keys.append(f"{key}.{seen[key]}" if seen[key] else key)
-        seen[key] += 1
-    return keys
-
-
-def uid_of(key: str) -> str:
-    """The uid of the row called `key`."""
-    return key.partition(".")[0]
 
 
 def _changed(old: pa.Table | None, new: pa.Table, *names: str) -> int:

@@ -42,7 +42,7 @@ from curate.run.directory import PLACES_FILE, Part, part_name
 from curate.run.revocations import load_revocations
 from curate.schema import Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
-from curate.stages.select import apply_rules, standing_cuts
+from curate.stages.select import apply_rules, stored_cuts
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
 _WEB_URL = r"(?i)^https?://[^\s/?#]+"
@@ -220,7 +220,7 @@ class PrepareStep(PartStep):
             captions, languages, metadata=self.metadata, ignore_case=self.ignore_case
         )
         self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
-        rules = apply_rules(sieve, self.rules, cuts=standing_cuts(self))
+        rules = apply_rules(sieve, self.rules, cuts=stored_cuts(self.run, self.stage, self.rules))
         if self.metadata:
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)

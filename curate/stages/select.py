@@ -25,7 +25,7 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
 from curate.run.cuts import read_cuts
-from curate.run.directory import ANNOTATED, SCORED, Part
+from curate.run.directory import ANNOTATED, SCORED, Part, Run
 from curate.schema import DERIVED, ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text, given
 from curate.stages.unwanted import Evaluations
@@ -113,7 +113,9 @@ class SelectStep(PartStep):
             rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
             value = sieve.table["detail"] if "detail" in sieve.table.column_names else None
             sieve.remove(rows, reason=reason, value=value)
-        return sieve, apply_rules(sieve, self.rules, cuts=standing_cuts(self))
+        return sieve, apply_rules(
+            sieve, self.rules, cuts=stored_cuts(self.run, self.stage, self.rules)
+        )
 
     def judged(self, table: pa.Table) -> pa.Table:
         """`table` with why each row cannot go on whatever the rules say."""
@@ -236,10 +238,9 @@ class SelectScore(SelectStep):
         return table.append_column(ROW, pa.array(np.arange(len(table))))
 
 
-def standing_cuts(step: "PartStep") -> Cuts:
-    """The cuts of the quantile rules of `step`, which were taken before; none without such a rule."""
-    rules: tuple[Rule, ...] = getattr(step, "rules", ())
-    return read_cuts(step.run, step.stage) if quantiles_of(rules) else {}
+def stored_cuts(run: Run, stage: Stage, rules: Sequence[Rule]) -> Cuts:
+    """The cuts of those of the `rules` over a top fraction, as `stages.cuts` wrote them."""
+    return read_cuts(run, stage) if quantiles_of(rules) else {}
 
 
 def evaluations(config: Config) -> Evaluations | None:

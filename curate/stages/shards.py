@@ -27,7 +27,7 @@ from curate.run.directory import MANIFEST, SIZES, Part, Run
 from curate.run.revocations import rows_of
 from curate.run.tar import TarWriter
 from curate.schema import FRONT, OF_PARTS, PARQUET_ALONE, Stage
-from curate.stages.download import read_images
+from curate.stages.images import read_images
 
 _SHARD_DIGITS = 5
 _ENDINGS = {kind: ending for ending, kind in KINDS.items()}

@@ -15,7 +15,8 @@ from curate.planning.plan import Plan, make_plan
 from curate.planning.steps import Kind
 from curate.run.directory import Run
 from curate.schema import BOXES, Stage
-from curate.stages.download import read_images, step_of
+from curate.stages.download import step_of
+from curate.stages.images import read_images
 from tests.ops.images.test_encoder import reference
 from tests.ops.images.test_faces import PHOTO
 from tests.stages.rundir import dead, drive, gone, rows_of, transform_of

@@ -17,7 +17,8 @@ from curate.commands import demo
 from curate.ops.images.encoder import ImageEncoder
 from curate.run.directory import PLACES_FILE, Run
 from curate.schema import Stage
-from curate.stages.download import FetchStep, member_name, read_images
+from curate.stages.download import FetchStep
+from curate.stages.images import member_name, read_images
 from curate.stages.part import TakePart
 from curate.stages.select import SelectDownload
 from curate.web.fetch import FetchPolicy

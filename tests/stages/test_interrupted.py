@@ -16,7 +16,8 @@ from curate.ops.images.encoder import ImageEncoder
 from curate.reasons import TRANSIENT
 from curate.run.directory import Part, Run
 from curate.run.journal import Journal
-from curate.stages.download import FetchStep, row_keys, uid_of
+from curate.stages.download import FetchStep
+from curate.stages.images import row_keys, uid_of
 from curate.stages.part import TakePart
 from curate.web.fetch import FetchPolicy
 from tests.stages import web as loopback

@@ -25,7 +25,7 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.run.directory import Part, Run
 from curate.schema import Stage
-from curate.stages.download import read_images
+from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep, TakePart, given
 from curate.stages.score.accelerator import on_accelerator
 

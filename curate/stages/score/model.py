@@ -34,7 +34,7 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.run.directory import Part, part_name
 from curate.schema import Stage
-from curate.stages.download import read_images
+from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep, commit, given, standing
 from curate.stages.score.accelerator import on_accelerator
 from curate.stages.score.line import Line
