@@ -184,6 +184,9 @@ class ErrorCode(_Reason):
         "see score.precision: fp32.")
     IMAGE_UNDECODABLE = Row("image_undecodable", "The stored image could not be decoded for the model.",
         "see download.disable_all_reencoding and download.skip_reencode.")
+    SCORE_FAILED = Row("score_failed", "A score failed for the pair; the value names the score and says"
+        " how.",
+        "see the score in scores, and what it raises in the value.")
 # fmt: on
 
 

@@ -128,8 +128,8 @@ class Config(Model):
     @model_validator(mode="after")
     def _scores_have_what_they_need(self) -> "Config":
         for name, further in self.scores.items():
-            of_caption = further.kind in ("relations", "actions", "profanity")
-            if not self.download.enabled and not of_caption:
+            may_do_without = further.kind in ("relations", "actions", "profanity", "python")
+            if not self.download.enabled and not may_do_without:
                 raise ValueError(f"scores.{name}: {further.kind} needs images; enable download")
             if further.kind == "masked_clip" and self.score is None:
                 raise ValueError(

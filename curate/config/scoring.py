@@ -2,10 +2,11 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from curate.config.model import COLUMN_NAME, Fraction, Model, Positive
+from curate.config.model import COLUMN_NAME, Fraction, ImportName, Model, Positive
 from curate.config.paths import FileOrName, FilePath, FilesPath
+from curate.schema import Kind
 
 
 class Scorer(Model):
@@ -125,10 +126,11 @@ class FurtherScore(Model):
     """A score of a kind of its own."""
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
-                  "nsfw", "head"] = Field(
+                  "nsfw", "head", "python"] = Field(
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
-        " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings"
+        " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings."
+        " python: one that you write (docs/extending.md)"
     )  # fmt: skip
     parser: str | None = Field(
         None, description="spaCy package for relations and actions; default: en_core_web_sm"
@@ -139,6 +141,32 @@ class FurtherScore(Model):
     activation: Literal["none", "relu"] = Field(
         "none", description="between the layers of a head; LAION's aesthetic heads have none"
     )
+
+    call: ImportName | None = Field(
+        None, description="class or function of kind python, as my_package.scores:Sharpness"
+    )
+    options: dict[str, JsonValue] = Field(
+        default_factory=dict, description="what `call` is given by name"
+    )
+    columns: dict[Annotated[str, Field(pattern=COLUMN_NAME)], Kind] | None = Field(
+        None, description="columns of `call` and their types, where it declares none; default: one of"
+        " float32, with the name of the score",
+    )  # fmt: skip
+    batch_size: Positive | None = Field(
+        None, description="pairs that `call` is given at once, at most; default: as it says, or 64"
+    )
+    accelerator: bool = Field(
+        False, description="run `call` on workers such as the model has (score.accelerator)"
+    )
+
+    @model_validator(mode="after")
+    def _is_called(self) -> "FurtherScore":
+        if (self.call is not None) != (self.kind == "python"):
+            raise ValueError("`call` and kind python go together")
+        for key in ("options", "columns", "batch_size", "accelerator"):
+            if self.call is None and getattr(self, key):
+                raise ValueError(f"`{key}` is of kind python, not of {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> "FurtherScore":

@@ -31,7 +31,7 @@ from curate.stages.shards import shard_rows
 
 Row = dict[str, Any]
 
-_INNER = ("pair", "scored", *schema.OF_PARTS)
+_INNER = ("pair", "scored", "error", *schema.OF_PARTS)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from curate import schema
+from curate import files, schema
 from curate.config import Config, Download, FurtherScore, Model, Scorer
 from curate.ops.images.encoder import ImageEncoder
 from curate.ops.scores.clip import ClipModel
-from curate.ops.scores.measures import MeasureSpec
+from curate.ops.scores.kinds import builtin
+from curate.ops.scores.scoring import ScoreSpec
+from curate.planning.own_scores import own_spec
 
 PARSER = "en_core_web_sm"
 """The parser of captions where none is named."""
@@ -19,17 +21,29 @@ def runs_model(config: Config) -> bool:
 
 
 def measured(config: Config) -> dict[str, FurtherScore]:
-    """The further scores that have a step of their own; heads are part of the model's."""
-    return {name: one for name, one in config.scores.items() if one.kind != "head"}
+    """The further scores of the project's own with a step of their own, joined by the model's."""
+    return {name: x for name, x in config.scores.items() if x.kind not in ("head", "python")}
 
 
-def measure_spec(further: FurtherScore, config: Config) -> MeasureSpec:
-    """What to load for a further score."""
-    parser = (further.parser or PARSER) if further.kind in ("relations", "actions") else None
-    return MeasureSpec(
-        further.kind, parser, clip_model(config.score)
-        if further.kind == "masked_clip" and config.score else None,
-    )  # fmt: skip
+def headed(config: Config) -> dict[str, FurtherScore]:
+    """The further scores that are heads, a part of the model's step."""
+    return {name: one for name, one in config.scores.items() if one.kind == "head"}
+
+
+def score_spec(name: str, config: Config) -> ScoreSpec:
+    """What to load for the further score `name`."""
+    further = config.scores[name]
+    if further.call is not None:
+        return own_spec(name, further)
+    options: dict[str, object] = {}
+    if further.kind in ("relations", "actions"):
+        options["parser"] = further.parser or PARSER
+    if further.kind == "masked_clip" and config.score:
+        options["model"] = clip_model(config.score)
+    if further.weights is not None:
+        weights = files.absolute(further.weights)
+        options |= {"weights": weights, "activation": further.activation}
+    return builtin(further.kind, name=name, **options)
 
 
 def clip_model(scorer: Scorer) -> ClipModel:

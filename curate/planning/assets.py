@@ -14,7 +14,7 @@ from curate.ops.selection.contamination import EmbeddingModel, check_embeddings,
 from curate.ops.selection.uids import check_subset
 from curate.ops.text.language import labels
 from curate.ops.text.lists import read_words
-from curate.planning.asked import measure_spec
+from curate.planning.asked import score_spec
 from curate.planning.languages import check_languages
 from curate.planning.steps import Steps
 from curate.pool.tables import read_entries
@@ -113,10 +113,7 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> None:
     if config.score and name in config.score.also:
         raise CurateError(f"{where}: score.also.{name} has that name; give another")
     if further.weights is None:
-        try:
-            measure_spec(further, config).check()
-        except CurateError as error:
-            raise CurateError(f"{where}: {error}") from None
+        score_spec(name, config).check()
         return
     from curate.ops.scores.heads import load_head
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from curate import files, schema
 from curate.config import Config, FurtherScore, Scorer
 from curate.config.paths import with_paths
-from curate.planning.asked import clip_model, runs_model, sized_by_pool
+from curate.ops.scores.scoring import EMBEDDINGS
+from curate.planning.asked import clip_model, headed, measured, runs_model, sized_by_pool
 from curate.planning.steps import Kind, Step, Steps
 
 FORMAT = 4
@@ -94,10 +95,16 @@ def _select_images(step: Step, config: Config, assets: Assets) -> object:
 
 
 def _measure(step: Step, config: Config, assets: Assets) -> object:
-    masked = isinstance(step.settings, FurtherScore) and step.settings.kind == "masked_clip"
-    model = config.score if masked else None
+    further = step.settings
+    if not isinstance(further, FurtherScore):
+        raise AssertionError(f"{step.folder} has no score")
+    code = assets.get(f"code {step.name}", "")
+    embedded = not EMBEDDINGS.isdisjoint(code.split())
+    model = config.score if further.kind == "masked_clip" or embedded else None
     with_model = [scorer_settings(model, assets)[1:], asdict(clip_model(model))] if model else []
-    return [_dumped(step), with_model]
+    if further.call is not None:
+        return [further.model_dump(include={"call", "options", "columns"}), code, with_model]
+    return [further.model_dump(include={"kind", "parser", "weights", "activation"}), with_model]
 
 
 def _model(step: Step, config: Config, assets: Assets) -> object:
@@ -140,7 +147,7 @@ _OWN: dict[Kind, Callable[[Step, Config, Assets], object]] = {
     Kind.DEDUP: _dumped,
     Kind.MEASURE: _measure,
     Kind.MODEL: _model,
-    Kind.JOIN: lambda step, config, assets: list(config.scores),
+    Kind.JOIN: lambda step, config, assets: [*measured(config), *headed(config)],
     Kind.DERIVE: _derive,
     Kind.MEANINGS: _meanings,
     Kind.SELECT_SCORES: _score_rules,

@@ -13,9 +13,10 @@ from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut, parts_digest, pool_digest
 from curate.planning.digests import StepDigest, chain
 from curate.planning.inputs import check_readers, find_inputs, find_pool, pool_format
+from curate.planning.own_scores import check_own_scores, with_columns
 from curate.planning.pool_columns import with_column_types
 from curate.planning.rules import check_prefer
-from curate.planning.steps import Steps, steps_of
+from curate.planning.steps import Steps, before_own, steps_of
 from curate.pool.own import version_of_reader
 from curate.run import lock
 from curate.run.borrowed import target_options
@@ -57,13 +58,13 @@ def make_plan(config: Config) -> Plan:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = _opened(config.out)
     damaged = damaged_documents(run)
-    config = with_column_types(config)
+    config = with_columns(with_column_types(config))
     steps = steps_of(config)
     if config.dedup.enabled:
         check_prefer(config.dedup.prefer, steps.added)
     if Stage.DOWNLOAD in steps.stages and config.beam.runner == LOCAL_RUNNER:
         allow_requests(config.download.concurrency)
-    assets = check_assets(config)
+    assets = check_assets(config) | check_own_scores(config, before_own(config))
     found_pool = find_pool(config)
     if parts_digest(run) is None:  # else the pool was read before
         check_readers(found_pool)

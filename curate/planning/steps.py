@@ -12,9 +12,10 @@ from enum import Enum
 import pyarrow as pa
 
 from curate import files, schema
-from curate.config import Config, Model, Rule
+from curate.config import Config, FurtherScore, Model, Rule
 from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.asked import derived_of, measured, runs_model, sized_by_pool
+from curate.planning.own_scores import own_columns, own_scores
 from curate.planning.rules import stage_of
 from curate.run.directory import ANNOTATED, PART_STAGES
 from curate.schema import Stage
@@ -80,6 +81,17 @@ class Step:
         return f"{self.kind.value.label} {name}".strip()
 
     @property
+    def columns(self) -> pa.Schema:
+        """The columns in its folder that stand in no other; none where they are joined to others."""
+        if self.kind is Kind.DERIVE:
+            return pa.schema([schema.DERIVED.field(self.name)])
+        if self.kind is Kind.MEANINGS:
+            return pa.schema([schema.VERDICT.field(schema.SEMANTIC)])
+        if isinstance(self.settings, FurtherScore) and self.settings.call is not None:
+            return own_columns(self.name, self.settings)
+        return pa.schema([])
+
+    @property
     def gathers(self) -> bool:
         """Whether it needs every part of the step before: a barrier."""
         more = getattr(self.settings, "gathers", False)
@@ -121,10 +133,16 @@ class Steps:
         """The columns of a part after `stage`."""
         return schema.after(stage, enabled=self.stages, added=self.added)
 
-    def beside(self, stage: Stage) -> tuple[str, ...]:
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The scores that a pair has to have: those that are joined to each other."""
+        beside = {name for one in self.beside(Stage.SCORE).values() for name in one.names}
+        return tuple(x for x in self.added[Stage.SCORE].names if x not in beside)
+
+    def beside(self, stage: Stage) -> dict[str, pa.Schema]:
         """Folders with columns of the rows of ``STAGE/annotated`` that stand in no other place."""
-        kinds = (Kind.DERIVE, Kind.MEANINGS)
-        return tuple(step.folder for step in self.of(*kinds) if step.stage is stage)
+        found = {step.folder: step.columns for step in self if step.stage is stage}
+        return {folder: columns for folder, columns in found.items() if len(columns)}
 
 
 def steps_of(config: Config) -> Steps:
@@ -145,6 +163,15 @@ def steps_of(config: Config) -> Steps:
     for stage in stages:
         found += _steps_at(stage, config, rules.get(stage, ()))
     return Steps(stages, added, rules, tuple(found))
+
+
+def before_own(config: Config) -> pa.Schema:
+    """The columns of a pair before the scores that users write."""
+    own = own_scores(config)
+    others = {name: one for name, one in config.scores.items() if name not in own}
+    steps = steps_of(config.model_copy(update={"scores": others, "select": ()}))
+    last = [x for x in PART_STAGES if x in steps.added and x is not Stage.BALANCE][-1]
+    return steps.columns(last)
 
 
 def enabled_stages(config: Config) -> tuple[Stage, ...]:
@@ -190,6 +217,8 @@ def _scores(config: Config) -> Iterator[Step]:
         yield Step(Kind.JOIN, Stage.SCORE)
     for name, derived in derived_of(config).items():
         yield Step(Kind.DERIVE, Stage.SCORE, name, derived)
+    for name, own in own_scores(config).items():
+        yield Step(Kind.MEASURE, Stage.SCORE, name, own)
 
 
 def _meanings(config: Config, rules: tuple[Rule, ...]) -> list[Step]:
@@ -213,6 +242,10 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
-    further = [*(config.score.also if config.score and runs_model(config) else ()), *config.scores]
-    added[Stage.SCORE] = schema.scores(further, clip=runs_model(config), derived=derived_of(config))
+    own = own_scores(config)
+    also = config.score.also if config.score and runs_model(config) else ()
+    further = [*also, *(name for name in config.scores if name not in own)]
+    scores = schema.scores(further, clip=runs_model(config), derived=derived_of(config))
+    columns = [column for name, one in own.items() for column in own_columns(name, one)]
+    added[Stage.SCORE] = pa.schema([*scores, *columns])
     return added

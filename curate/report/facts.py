@@ -16,7 +16,16 @@ from curate.formats import format_of
 from curate.ops.images.encoder import KINDS
 from curate.ops.selection.sweeping import Sweep
 from curate.planning.steps import Steps, steps_of
-from curate.report import distributions, duplicates, entries, ledger, meanings, selection, sweeps
+from curate.report import (
+    distributions,
+    duplicates,
+    entries,
+    labels,
+    ledger,
+    meanings,
+    selection,
+    sweeps,
+)
 from curate.report.hosts import Hosts
 from curate.run.directory import PART_STAGES, Run, earlier, totals
 from curate.schema import Stage
@@ -108,6 +117,7 @@ class Facts:
     meanings: meanings.Meanings | None
     rules: tuple[selection.RuleFacts, ...]
     scores: tuple[selection.Scores, ...]
+    labels: tuple[labels.Labels, ...]
     balance: entries.Balance | None
     sweep: Sweep | None
     examples: tuple[ledger.Example, ...]  # kept pairs
@@ -205,6 +215,7 @@ def collect(
         meanings=meanings.meanings(run) if config.semdedup and Stage.SCORE in stages else None,
         rules=selection.rules(steps, counts),
         scores=selection.scores(run, config, steps) if Stage.SCORE in stages else (),
+        labels=labels.labels(run, steps) if Stage.SCORE in stages else (),
         balance=entries.balance(
             run,
             pairs_in=counts[Stage.BALANCE]["rows"],

@@ -65,7 +65,7 @@ def render(
         config=dump(config),
         threshold=config.dedup.threshold,
         ngram=config.dedup.ngram,
-        meanings={one.column: meaning(one.column, config) for one in facts.scores},
+        meanings={x: meaning(x, config) for x in _scored(facts)},
         blurred=config.download.faces == "blur",
         ignore_case=config.prepare.ignore_case,
         caption_keeps=config.dedup.caption_keeps,
@@ -77,6 +77,10 @@ def render(
         most_languages=LANGUAGES,
         curves=sweeps.shown(facts.sweep) if facts.sweep else (),
     )
+
+
+def _scored(facts: Facts) -> list[str]:
+    return [*(x.column for x in facts.scores), *(x.column for x in facts.labels)]
 
 
 @cache

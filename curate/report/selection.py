@@ -17,7 +17,7 @@ from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
 from curate.report.wording import conditions
 from curate.run.cuts import read_cuts
-from curate.run.directory import ANNOTATED, PART_STAGES, Run
+from curate.run.directory import ANNOTATED, PART_STAGES, Beside, Run
 from curate.schema import Stage
 
 LANGUAGES = 6
@@ -158,7 +158,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _extents(
-    run: Run, parts: list[int], columns: list[str], *, beside: tuple[str, ...]
+    run: Run, parts: list[int], columns: list[str], *, beside: Beside
 ) -> dict[str, tuple[float, float]]:
     found = dict.fromkeys(columns, (math.inf, -math.inf))
     for index in parts:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.report.ledger import Example
-from curate.run.directory import ANNOTATED, Run
+from curate.run.directory import ANNOTATED, Beside, Run
 from curate.schema import Stage
 
 SHOWN = 8
@@ -69,11 +69,11 @@ def beside(
 
 
 def show(
-    run: Run, strips: Sequence[Strip], *, reads: Stage, beside: Sequence[str]
+    run: Run, strips: Sequence[Strip], *, reads: Stage, beside: Beside
 ) -> dict[Strip, tuple[Example, ...]]:
     """The pairs of each strip, by value and then by uid; equal for any cut of the pool into parts.
 
-    `reads` is the stage whose rows the scores are of, `beside` the folders of columns of embeddings.
+    `reads` is the stage whose rows the scores are of, `beside` the folders of further columns.
     """
     found: dict[Strip, list[tuple[float, str, Example]]] = {strip: [] for strip in strips}
     columns = list(dict.fromkeys(strip.column for strip in strips))

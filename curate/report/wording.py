@@ -58,8 +58,11 @@ def alarms(stages: Mapping[str, Mapping[str, Any]], *, config: Config) -> list[s
 
 def meaning(name: str, config: Config) -> str:
     """What a column says, in a line."""
-    if name in config.scores:
-        return f"score of kind {config.scores[name].kind}"
+    for score, one in config.scores.items():
+        if name in (one.columns or ()):
+            return f"of {one.call} (scores.{score})"
+        if name == score:
+            return f"score of kind {one.kind}"
     if config.score and name in config.score.also:
         return f"cosine similarity of image and caption under {config.score.also[name].model}"
     if name == "language" and (model := config.prepare.language_model):

@@ -10,13 +10,13 @@ from curate import files
 from curate.config import Config
 from curate.config.paths import paths_in
 from curate.errors import CurateError
-from curate.planning.steps import Steps
+from curate.planning.steps import Kind, Steps
 from curate.reasons import TRANSIENT, reached_rules
 from curate.run.cuts import read_cuts
 from curate.run.directory import TRANSIENT_ROWS, Run
-from curate.schema import DERIVED, Stage
+from curate.schema import Stage
 from curate.stages.prepare import languages_of, measures
-from curate.stages.select import failures, rule_figures
+from curate.stages.select import failures, rule_figures, with_errors
 
 
 def recount(
@@ -95,9 +95,10 @@ def _figures_of_rules(
         found = run.annotated(stage, index, beside=steps.beside(stage))
         if not found["uid"].equals(pairs["uid"]):
             return {}  # a run that is not finished
-        scores = () if stage is Stage.DOWNLOAD else tuple(
-            name for name in steps.added[stage].names if name not in DERIVED.names
-        )  # fmt: skip
+        scores = () if stage is Stage.DOWNLOAD else steps.needed
+        if stage is Stage.SCORE:
+            measured = [step.folder for step in steps.of(Kind.MEASURE)]
+            found = with_errors(found, run, index, folders=measured)
         for name in found.drop_columns("uid").column_names:
             pairs = pairs.append_column(name, found[name])
         ledger = files.read_table(run.ledger(stage, index))

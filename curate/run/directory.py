@@ -1,7 +1,7 @@
 """The run directory: where everything is, what is done, and what an interrupted run has left."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -14,6 +14,8 @@ from curate.run.layout import ANNOTATED as ANNOTATED
 from curate.run.layout import LAYOUT, folders, layout_of, place
 from curate.schema import Stage
 
+Beside = Mapping[str, pa.Schema]
+"""Folders with columns of the rows of a part that stand in no other place."""
 JOURNAL = "journal"
 """The ending of the folder of the journals of a part that is in work."""
 TRANSIENT_ROWS = "transient"
@@ -201,28 +203,31 @@ class Run:
 
     def annotated(
         self, stage: Stage, index: int, names: Collection[str] | None = None, *,
-        beside: Iterable[str] = (),
+        beside: Beside | None = None,
     ) -> pa.Table:  # fmt: skip
         """What `stage` found out about a part's rows: those of these columns that it has, or all.
 
-        `beside` are folders whose last name is that of a further column of the same rows. Of a run
-        that is not finished it is null where nothing stands there yet, or a part of other rows.
+        `beside` are folders with further columns of the same rows. Of a run that is not finished
+        they are null where nothing stands there yet, or a part of other rows.
         """
         inner = files.join(stage, ANNOTATED)
         table = self.rows(inner, index, present=names)
-        wanted = [x for x in beside if names is None or x.rpartition("/")[2] in names]
-        uids = self.rows(inner, index, columns=["uid"])["uid"] if wanted else None
-        for folder in wanted:
-            name = folder.rpartition("/")[2]
+        wanted = {
+            folder: [one for one in columns if names is None or one.name in names]
+            for folder, columns in (beside or {}).items()
+        }
+        uids = self.rows(inner, index, columns=["uid"])["uid"] if any(wanted.values()) else None
+        for folder, columns in wanted.items():
+            if not columns:
+                continue
+            asked = ["uid", *(one.name for one in columns)]
             record = self.record(folder, index)
-            found = self.rows(folder, index, columns=["uid", name]) if record else None
-            if found is not None and found["uid"].equals(uids):
-                table = table.append_column(name, found[name])
-            else:
-                kind = (
-                    schema.DERIVED.field(name).type if name in schema.DERIVED.names else pa.string()
-                )
-                table = table.append_column(name, pa.nulls(len(table), kind))
+            found = self.rows(folder, index, columns=asked) if record else None
+            for one in columns:
+                column = pa.nulls(len(table), one.type)
+                if found is not None and found["uid"].equals(uids):
+                    column = found[one.name]
+                table = table.append_column(one, column)
         return table
 
     def steps(self, stage: Stage, *, spare: bool = False) -> list[str]:

@@ -13,9 +13,10 @@ from curate import files
 from curate.config import LOCAL_RUNNER, Download
 from curate.config import file as config_file
 from curate.errors import CurateError, DamagedError
-from curate.planning.cutting import check_rows
+from curate.planning.cutting import check_rows, most_dead
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
+from curate.reasons import ErrorCode
 from curate.run import borrowed, revocations
 from curate.run.damage import damaged_tables, short_shard, whole_files
 from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, totals, versions
@@ -220,6 +221,15 @@ def check_dead(plan: Plan) -> None:
             sum(found["dead"].values()), found["rows"],
             fraction=plan.config.input.max_dead_fraction, see=plan.run.path("dead", Stage.PREPARE),
         )  # fmt: skip
+    if Stage.SCORE in plan.steps.stages and plan.run.makes(Stage.SCORE):
+        found, fraction = totals(plan.run, Stage.SCORE), plan.config.input.max_dead_fraction
+        failed = found["dead"].get(ErrorCode.SCORE_FAILED, 0)
+        if failed > most_dead(found["rows"], fraction=fraction):
+            raise CurateError(
+                f"a score failed for {failed:,} of {found['rows']:,} pairs, more than"
+                f" input.max_dead_fraction {fraction:g} allows; see"
+                f" {plan.run.path('dead', Stage.SCORE)}"
+            )
 
 
 def _on_a_thread(

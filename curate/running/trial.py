@@ -14,8 +14,9 @@ from curate.config import LOCAL_RUNNER, FurtherScore, Scorer
 from curate.errors import CurateError
 from curate.ops.images.faces import find_faces
 from curate.ops.scores.heads import load_head
+from curate.ops.scores.kinds import try_out
 from curate.ops.scores.vectors import check_width, read_target
-from curate.planning.asked import clip_model, derived_of, measure_spec
+from curate.planning.asked import clip_model, derived_of, score_spec
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.planning.steps import Kind
@@ -42,10 +43,7 @@ def try_models(plan: Plan, standing: Standing) -> None:
         if step.kind is Kind.FETCH and config.download.faces:
             find_faces(np.zeros((64, 64, 3), np.uint8))
         elif isinstance(step.settings, FurtherScore):
-            try:
-                measure_spec(step.settings, config).try_out()
-            except CurateError as error:
-                raise CurateError(f"scores.{step.name}: {error}") from None
+            try_out(score_spec(step.name, config))
         elif isinstance(step.settings, Scorer):
             if find_spec("torch") is None:
                 raise CurateError(

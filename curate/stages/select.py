@@ -6,8 +6,8 @@ asks for a top fraction, are taken before (`stages.cuts`). Nothing is fetched or
 is cheap to do again.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -25,9 +25,10 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
 from curate.run.cuts import read_cuts
-from curate.run.directory import ANNOTATED, SCORED, Part, Run
-from curate.schema import DERIVED, ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
+from curate.run.directory import ANNOTATED, SCORED, Beside, Part, Run
+from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text, given
+from curate.stages.score.measure import FAILED
 from curate.stages.unwanted import Evaluations
 
 _FAILURE = "failure"
@@ -89,7 +90,7 @@ class SelectStep(PartStep):
     rules: tuple[Rule, ...]
     columns: pa.Schema  # of the part afterwards
     scores: tuple[str, ...] = ()  # columns that a pair must have a finite value of
-    beside: tuple[str, ...] = ()  # folders of further columns of the annotated rows
+    beside: Beside = field(default_factory=dict)  # further columns of the annotated rows
 
     @property
     def judged_by(self) -> tuple[str, ...]:
@@ -121,8 +122,8 @@ class SelectStep(PartStep):
         """`table` with why each row cannot go on whatever the rules say."""
         return table.append_column(_FAILURE, failures(table, scores=self.scores))
 
-    def _annotated(self, part: Part) -> pa.Table:
-        return self.run.annotated(self.stage, part.index, beside=self.beside)
+    def _annotated(self, part: Part, names: Collection[str] | None = None) -> pa.Table:
+        return self.run.annotated(self.stage, part.index, names, beside=self.beside)
 
     def sound(self, part: Part) -> pa.Table:
         """The columns that quantiles are of, for the rows that did not fail."""
@@ -134,7 +135,7 @@ class SelectStep(PartStep):
         )
         table = _joined(
             self.run.rows(self.reads, part.index, present=names),
-            self.run.annotated(self.stage, part.index, names, beside=self.beside),
+            self._annotated(part, names),
         )
         return table.filter(pc.is_null(self.judged(table)[_FAILURE]))
 
@@ -148,7 +149,7 @@ def _joined(table: pa.Table, annotated: pa.Table) -> pa.Table:
 def failures(table: pa.Table, *, scores: Sequence[str]) -> Any:
     """Why each row cannot go on whatever the rules say: a reason, or null.
 
-    A row needs a finite value in each column of `scores`.
+    A row needs a finite value in each column of `scores`; its `error` is that of a score that failed.
     """
     reasons = pa.nulls(len(table), pa.string())
     if "outcome" in table.column_names:
@@ -158,7 +159,25 @@ def failures(table: pa.Table, *, scores: Sequence[str]) -> Any:
         finite = pc.fill_null(pc.is_finite(table[name]), True)
         reasons = pc.if_else(finite, reasons, str(ErrorCode.SCORE_NOT_FINITE))
         reasons = pc.if_else(pc.is_null(table[name]), str(ErrorCode.IMAGE_UNDECODABLE), reasons)
+    if "error" in table.column_names:
+        reasons = pc.coalesce(table["error"], reasons)
     return reasons
+
+
+def with_errors(table: pa.Table, run: Run, index: int, *, folders: Sequence[str]) -> pa.Table:
+    """Scores of a part, with error and detail of the first of `folders` in which a row failed."""
+    for folder in folders:
+        found = run.rows(folder, index, present=FAILED)
+        if not found.column_names:
+            continue
+        failed = pc.is_valid(found["error"])
+        for name in FAILED:
+            column = pc.if_else(failed, found[name], None)
+            if name in table.column_names:
+                column = pc.coalesce(table[name], column)
+                table = table.drop_columns(name)
+            table = table.append_column(name, column)
+    return table
 
 
 @dataclass(frozen=True)
@@ -200,6 +219,7 @@ class SelectScore(SelectStep):
     stage: ClassVar[Stage] = Stage.SCORE
 
     scores: tuple[str, ...] = tuple(SCORE.names)
+    measured: tuple[str, ...] = ()  # folders of scores that may have failed for some of the pairs
     contaminated_from: float | None = None
     semantic: bool = False  # whether verdicts on semantic duplicates stand
 
@@ -228,13 +248,18 @@ class SelectScore(SelectStep):
         reasons = pc.if_else(near, str(DropReason.CONTAMINATED), table[_FAILURE])
         return table.drop_columns(_FAILURE).append_column(_FAILURE, reasons)
 
-    def _annotated(self, part: Part) -> pa.Table:
-        table = self.run.annotated(
-            self.stage, part.index, {"uid", *self.columns.names}, beside=self.beside
-        )
+    def _annotated(self, part: Part, names: Collection[str] | None = None) -> pa.Table:
+        asked = names if names is not None else {"uid", *self.columns.names}
+        table = self.run.annotated(self.stage, part.index, asked, beside=self.beside)
+        table = with_errors(table, self.run, part.index, folders=self.measured)
+        if names is not None:
+            return table
         if self.contaminated_from is not None:
-            found = self.run.rows(files.join(SCORED, SIMILARITY), part.index, columns=[ITEM])
-            table = table.append_column("detail", found[ITEM])
+            detail = self.run.rows(files.join(SCORED, SIMILARITY), part.index, columns=[ITEM])[ITEM]
+            if "detail" in table.column_names:
+                detail = pc.coalesce(table["detail"], detail)
+                table = table.drop_columns("detail")
+            table = table.append_column("detail", detail)
         return table.append_column(ROW, pa.array(np.arange(len(table))))
 
 
@@ -263,14 +288,14 @@ def images_step(plan: Plan, step: Step) -> SelectDownload:
 
 def scores_step(plan: Plan, step: Step) -> SelectScore:
     """What selects the scored pairs of a part under `plan`."""
-    columns, sets = plan.steps.added[step.stage].names, plan.config.decontaminate
-    beside = plan.steps.of(Kind.DERIVE)
+    sets = plan.config.decontaminate
     return SelectScore(
         **given(plan, step),
         rules=tuple(map(absolute, step.rules)),
         columns=plan.steps.columns(step.stage),
-        scores=tuple(name for name in columns if name not in DERIVED.names),
-        beside=tuple(one.folder for one in beside),
+        scores=plan.steps.needed,
+        measured=tuple(one.folder for one in plan.steps.of(Kind.MEASURE)),
+        beside=plan.steps.beside(step.stage),
         contaminated_from=sets.embedding_similarity if sets else None,
         semantic=plan.config.semdedup is not None,
     )

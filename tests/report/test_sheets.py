@@ -61,7 +61,7 @@ def test_strips_are_those_of_a_plain_sort(
     ]
     run = laid(tmp_path_factory.mktemp("run"), rows, cut=int(share * len(rows)))
     strips = [Strip("clip_score", bound, value, language) for bound in get_args(sheets._Bound)]
-    shown = show(run, strips, reads=Stage.DOWNLOAD, beside=())
+    shown = show(run, strips, reads=Stage.DOWNLOAD, beside={})
     for strip in strips:
         assert [one.uid for one in shown[strip]] == expected(rows, strip)
 
@@ -72,7 +72,7 @@ def test_what_is_shown_of_a_pair(tmp_path: Path) -> None:
         for i in range(3)
     ]
     strips = beside("clip_score", 0.25, keeps="above")
-    shown = show(laid(tmp_path, rows, cut=2), strips, reads=Stage.DOWNLOAD, beside=())
+    shown = show(laid(tmp_path, rows, cut=2), strips, reads=Stage.DOWNLOAD, beside={})
     kept, dropped = (shown[strip] for strip in strips)
     assert [(one.part, one.url, one.caption, one.value) for one in kept] == [
         (0, "u1", "c1", "0.25"), (1, "u2", "c2", "0.5"),
@@ -86,7 +86,8 @@ def test_columns_of_embeddings_stand_in_folders_of_their_own(tmp_path: Path) -> 
     rows = [{"uid": uid_of(i), "norm_sim": i / 4} for i in range(3)]
     lay(run, f"{SCORED}/norm_sim", [rows[:2], rows[2:]], columns)
     strip = Strip("norm_sim", ">=", 0.25)
-    shown = show(run, [strip], reads=Stage.DOWNLOAD, beside=[f"{SCORED}/norm_sim"])[strip]
+    beside = {f"{SCORED}/norm_sim": pa.schema([schema.DERIVED.field("norm_sim")])}
+    shown = show(run, [strip], reads=Stage.DOWNLOAD, beside=beside)[strip]
     assert [one.value for one in shown] == ["0.25", "0.5"]
 
 
@@ -100,4 +101,4 @@ def test_scores_of_other_pairs_are_left_out(tmp_path: Path) -> None:
     lay(run, "download", [[{"uid": uid_of(1), "url": "u", "caption": "c"}]], COLUMNS)
     lay(run, SCORED, [[{"uid": uid_of(2), "clip_score": 0.5}]], schema.SCORED)
     strip = Strip("clip_score", ">=")
-    assert show(run, [strip], reads=Stage.DOWNLOAD, beside=()) == {strip: ()}
+    assert show(run, [strip], reads=Stage.DOWNLOAD, beside={}) == {strip: ()}

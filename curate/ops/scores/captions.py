@@ -9,12 +9,13 @@ parser is not public; here spaCy's dependency tree is read with these rules:
 - an *action* is a verb, participles included, that is no auxiliary and no copula.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curate.ops.scores.scoring import Batch
 
 _OBJECTS = frozenset({"NOUN", "PROPN"})
 _ATTRIBUTES = frozenset({"amod", "acl", "nummod", "acomp", "relcl"})
@@ -67,40 +68,46 @@ class Parser:
 
 
 @lru_cache(maxsize=2)
-def parser(package: str) -> Parser:
+def parser_of(package: str) -> Parser:
     """The parser of this process."""
     return Parser(package)
 
 
-class Relations:
+class _Parsed:
+    """A count of each caption; those of a whole part at once, which two such scores then share."""
+
+    reads = ()
+    batch_size = 1_000_000
+    _at: int
+
+    def __init__(self, parser: str) -> None:
+        self._parser = parser_of(parser)
+
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        """Counts, shape (n,)."""
+        return self._parser.counts(tuple(batch.captions))[:, self._at]
+
+
+class Relations(_Parsed):
     """The most relations on one object of each caption."""
 
-    def __init__(self, package: str) -> None:
-        self._parser = parser(package)
-
-    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
-        """Counts, shape (n,)."""
-        return self._parser.counts(tuple(captions))[:, 0]
+    _at = 0
 
 
-class Actions:
+class Actions(_Parsed):
     """The number of actions in each caption."""
 
-    def __init__(self, package: str) -> None:
-        self._parser = parser(package)
-
-    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
-        """Counts, shape (n,)."""
-        return self._parser.counts(tuple(captions))[:, 1]
+    _at = 1
 
 
 class Profanity:
     """The probability that a caption is profane, by alt-profanity-check (English)."""
 
-    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
+    reads = ()
+    batch_size = 1_000_000
+
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
         """Probabilities, shape (n,)."""
         from profanity_check import predict_prob
 
-        if not captions:
-            return np.zeros(0, np.float32)
-        return np.asarray(predict_prob(list(captions)), np.float32)
+        return np.asarray(predict_prob(list(batch.captions)), np.float32)

@@ -176,7 +176,11 @@ class ClipScorer:
     def prepare(self, content: bytes) -> Any:
         """The pixels of an image file as the model takes them; None where it cannot be decoded."""
         image = trainer_view(content)
-        return None if image is None else self._preprocess(image)
+        return None if image is None else self.transform(image)
+
+    def transform(self, image: Any) -> Any:
+        """The pixels of an RGB image of Pillow's as the model takes them."""
+        return self._preprocess(image)
 
     def collate(self, images: Sequence[Any], captions: Sequence[str]) -> Batch:
         """A batch of at most `batch_size` prepared images and their captions."""

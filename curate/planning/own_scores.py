@@ -1,0 +1,162 @@
+"""Scores that users write: what their code says of itself, checked before anything starts."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+import pyarrow as pa
+
+from curate import schema
+from curate.config import COLUMN_NAME, Config, FurtherScore
+from curate.errors import CurateError
+from curate.imported import imported, version_of
+from curate.ops.scores.kinds import batch_size_of, reads_of
+from curate.ops.scores.scoring import EMBEDDINGS, IMAGE, ScoreSpec
+from curate.schema import Kind
+
+KIND = "python"
+"""The kind of these scores."""
+
+
+def own_scores(config: Config) -> dict[str, FurtherScore]:
+    """The scores of `config` that users write."""
+    return {name: one for name, one in config.scores.items() if one.kind == KIND}
+
+
+def with_columns(config: Config) -> Config:
+    """`config` with the columns that each score of a user's declares: what reads a run later needs none
+    of their code.
+
+    Raises
+    ------
+    CurateError
+        Where a score cannot be imported, or does not say what it has to.
+    """
+    scores = dict(config.scores)
+    for name, further in own_scores(config).items():
+        columns = {one.name: str(one.type) for one in own_spec(name, further).columns}
+        named = {x: _NAMES.get(kind, kind) for x, kind in columns.items()}
+        scores[name] = further.model_copy(update={"columns": named})
+    return config.model_copy(update={"scores": scores}) if scores else config
+
+
+_NAMES = {"float": "float32", "double": "float64"}
+
+
+def own_columns(name: str, further: FurtherScore) -> pa.Schema:
+    """The columns of a score that a user writes, as `with_columns` left them."""
+    named: Mapping[str, str] = further.columns or {name: "float32"}
+    return pa.schema([(x, pa.type_for_alias(kind)) for x, kind in named.items()])
+
+
+def own_spec(name: str, further: FurtherScore) -> ScoreSpec:
+    """What to load for a score that a user writes.
+
+    Raises
+    ------
+    CurateError
+        Where it cannot be imported, its options do not fit it, or it does not say what it has to.
+    """
+    key = f"scores.{name}"
+    found = imported(str(further.call), key=f"{key}.call")
+    called = f"{key}: {further.call}"
+    _check_options(found, further.options, key=f"{key}.options", called=str(further.call))
+    reads = getattr(found, "reads", ())
+    if not isinstance(reads, tuple | list) or not all(isinstance(x, str) for x in reads):
+        raise CurateError(f"{called}: reads is {reads!r}; expected names, as in ('image', 'width')")
+    size = getattr(found, "batch_size", 1)
+    if not isinstance(size, int) or size < 1:
+        raise CurateError(f"{called}: batch_size is {size!r}; expected a whole number over 0")
+    return ScoreSpec(
+        key,
+        str(further.call),
+        _declared(found, further, name, called=called),
+        reads=reads_of(found),
+        options=further.options,
+        batch_size=further.batch_size or batch_size_of(found),
+        version=version_of(found),
+    )
+
+
+def _declared(
+    found: Callable[..., Any], further: FurtherScore, name: str, *, called: str
+) -> pa.Schema:
+    columns = getattr(found, "columns", None)
+    if columns is None:
+        return own_columns(name, further)
+    kinds = get_args(Kind)
+    if not isinstance(columns, Mapping) or not columns:
+        raise CurateError(
+            f"{called}: columns is {columns!r}; expected types by name, as in {{'{name}': 'float32'}}"
+        )
+    for column, kind in columns.items():
+        if not isinstance(column, str) or not re.match(COLUMN_NAME, column):
+            raise CurateError(
+                f"{called}: column {column!r}: expected small letters, digits and _, a letter first"
+            )
+        if kind not in kinds:
+            raise CurateError(
+                f"{called}: column {column!r} is {kind!r}; expected one of {', '.join(kinds)}"
+            )
+    return pa.schema([(column, pa.type_for_alias(kind)) for column, kind in columns.items()])
+
+
+def _check_options(
+    found: Callable[..., Any], options: Mapping[str, object], *, key: str, called: str
+) -> None:
+    """That a class can be constructed, or a function called, with options of these names."""
+    batch = () if inspect.isclass(found) else (None,)
+    try:
+        inspect.signature(found).bind(*batch, **options)
+    except TypeError as error:
+        raise CurateError(f"{key}: {called}: {error}") from None
+    except ValueError:
+        return  # written in another language, it does not say
+
+
+def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
+    """The digest of each user's score by ``code NAME``, once it is known that it has what it reads.
+
+    `before` are the columns of a pair before users' scores.
+
+    Raises
+    ------
+    CurateError
+        Where a column is not there, has the name of another, or images or embeddings are not there.
+    """
+    known = list(before.names)
+    digests = {}
+    for name, further in own_scores(config).items():
+        spec = own_spec(name, further)
+        if IMAGE in spec.reads and not config.download.enabled:
+            raise CurateError(
+                f"{spec.called} reads images: enable download, or let it say `reads = ()`"
+            )
+        stored = config.download.enabled and config.score is not None and config.score.embeddings
+        if EMBEDDINGS.intersection(spec.reads) and not stored:
+            raise CurateError(
+                f"{spec.called} reads embeddings: set score.model and score.embeddings: true"
+            )
+        for column in spec.read_columns:
+            if column not in known:
+                raise CurateError(f"{spec.called} reads {_unknown(column, known)}")
+        for column in spec.columns.names:
+            if column in known or column in schema.OWN:
+                raise CurateError(
+                    f"{spec.called}: {column} is taken by another column; give another name"
+                )
+        known += spec.columns.names
+        digests[f"code {name}"] = f"{spec.version} {' '.join(spec.reads)}"
+    return digests
+
+
+def _unknown(column: str, known: list[str]) -> str:
+    names = [*known, IMAGE, *sorted(EMBEDDINGS)]
+    near = difflib.get_close_matches(column, names, n=1, cutoff=0.75)
+    hint = f", did you mean {near[0]!r}?" if near else ""
+    return (
+        f"no column {column!r} that is there before it{hint}; a column of the pool has to be named in"
+        " input.columns.keep"
+    )
