@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +36,8 @@ NOT_HERE = {
     " tests/engines/test_dataflow.py",
     ("dataflow.md", "curate run my.yaml --out gs://BUCKET/run -- --runner=DataflowRunner --project=P"
      " --region=R \\"): "needs a cloud, likewise",
+    ("extending.md", "curate run gs://BUCKET/sharp.yaml --out gs://BUCKET/run -- "
+     "--runner=DataflowRunner \\"): "needs a cloud, likewise",
     ("README.md", "python -m open_clip_train.main --model ViT-B-32 --batch-size 64 --workers 2 \\"):
     "run by tests/e2e/test_training.py",
 }  # fmt: skip
@@ -51,6 +54,9 @@ RUN_HERE = {
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
     ("intranet.md", "curate run my.yaml --out runs/mine --retry forbidden_address"),
+    ("extending.md", "# sharpness.py"), ("extending.md", "# letters.py"),
+    ("extending.md", "# probe.py"), ("extending.md", "# sharp.yaml"),
+    ("extending.md", "curate run sharp.yaml --out runs/sharp --workers 2"),
     ("extending.md", "# animals.yaml"),
     ("extending.md", "printf '%s\\n' cat dog 'red fox' > animals.txt"),
     ("extending.md", "# readers.py"), ("extending.md", "# databases.py"), ("extending.md", "input:"),
@@ -235,6 +241,40 @@ def test_a_reader_of_ones_own(tmp_path: Path) -> None:
     assert (kept["nsfw"] == 0.02).all()
     gone = pd.read_parquet(tmp_path / "runs/coyo/dropped/prepare")["reason"]
     assert {f"rule:{name}" for name in names} <= {*gone}
+
+
+def test_scores_of_ones_own(tmp_path: Path) -> None:
+    """The probe, which needs a model, is one more score of the printed configuration."""
+    pool(tmp_path)
+    for name in ("sharpness", "letters", "probe"):
+        (tmp_path / f"{name}.py").write_text(block("extending.md", f"# {name}.py"))
+    np.save(tmp_path / "probe.npy", np.full(256, 2, np.float32))
+    settings = yaml.safe_load(block("extending.md", "# sharp.yaml"))
+    thresholds = {rule["column"]: rule["min"] for rule in settings["select"]}
+    settings["scores"]["probe"] = {
+        "kind": "python",
+        "call": "probe:Probe",
+        "options": {"weights": str(tmp_path / "probe.npy")},
+    }
+    settings["score"] = {
+        "model": str(SCORER.with_suffix(".json")),
+        "pretrained": str(SCORER),
+        "embeddings": True,
+    }
+    with serve() as addresses:
+        settings["download"] = {"connect_to": addresses}
+        (tmp_path / "sharp.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        said = bash(block("extending.md", "curate run sharp.yaml"), tmp_path)
+    assert re.search(r"sharpness [\d.]+", said)
+    kept = pd.read_parquet(tmp_path / "runs/sharp/score")
+    gone = pd.read_parquet(tmp_path / "runs/sharp/dropped/score")
+    assert {*gone["reason"]} == {f"rule:{name}" for name in thresholds}
+    assert all((kept[name] >= least).all() for name, least in thresholds.items())
+    assert {*kept["sharp_part"]} <= {"top", "bottom", None}
+    with np.load(tmp_path / "runs/sharp/annotated/score/part-00000.npz") as stored:
+        sums = dict(zip(stored["uid"].astype(str), stored["img"].sum(axis=1), strict=True))
+    found = [2 * sums[uid] for uid in kept["uid"]] * kept["clip_score"]
+    assert kept["probe"].to_numpy() == pytest.approx(found.to_numpy(), abs=1e-2)
 
 
 def test_rules_over_text(tmp_path: Path) -> None:
