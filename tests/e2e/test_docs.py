@@ -24,6 +24,7 @@ from curate.commands.demo import serve
 from curate.config import Config
 from curate.config import file as config_file
 from curate.files import shipped
+from curate.ops.scores.vectors import stored_vectors
 from tests.e2e.conftest import SOME, Copied
 
 ROOT = Path(__file__).parents[2]
@@ -272,7 +273,8 @@ def test_scores_of_ones_own(tmp_path: Path) -> None:
     assert all((kept[name] >= least).all() for name, least in thresholds.items())
     assert {*kept["sharp_part"]} <= {"top", "bottom", None}
     with np.load(tmp_path / "runs/sharp/annotated/score/part-00000.npz") as stored:
-        sums = dict(zip(stored["uid"].astype(str), stored["img"].sum(axis=1), strict=True))
+        vectors = stored_vectors(stored, kind="img").astype(np.float32)
+        sums = dict(zip(stored["uid"].astype(str), vectors.sum(axis=1), strict=True))
     found = [2 * sums[uid] for uid in kept["uid"]] * kept["clip_score"]
     assert kept["probe"].to_numpy() == pytest.approx(found.to_numpy(), abs=1e-2)
 
