@@ -282,8 +282,21 @@ ADDED = {
 }
 
 
-ON_REQUEST = (LISTED, BOXED, FACES, OTHER_CAPTIONS, DERIVED, WFPP)
-"""The columns that a stage adds where it is asked for them."""
+ON_REQUEST = {
+    Stage.PREPARE: (LISTED, BOXED),
+    Stage.DOWNLOAD: (FACES,),
+    Stage.DEDUP: (OTHER_CAPTIONS,),
+    Stage.SCORE: (DERIVED,),
+    Stage.BALANCE: (WFPP,),
+}
+"""The columns that each stage adds where it is asked for them."""
+
+
+def most(stage: Stage) -> pa.Schema:
+    """The columns that `stage` adds where it is asked for all that it can add."""
+    further = (field for columns in ON_REQUEST.get(stage, ()) for field in columns)
+    return pa.schema([*ADDED[stage], *further])
+
 
 Kind = Literal["string", "bool", "int64", "float32", "float64"]
 """The types of columns that travel with the pairs, by their names in Arrow."""
@@ -293,8 +306,7 @@ OWN = frozenset(
     for columns in (
         POOL,
         FETCHED,
-        *ADDED.values(),
-        *ON_REQUEST,
+        *map(most, ADDED),
         SCORED,
         NEAREST,
         VERDICT,

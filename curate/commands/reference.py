@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from curate import schema
 from curate.config import Config
 from curate.reasons import FETCH_FAILURES, TRANSIENT, DropReason, ErrorCode
-from curate.schema import OF_PARTS, PARQUET_ALONE, Stage
+from curate.schema import OF_PARTS, PARQUET_ALONE
 
 _WIDTH = 96
 _EXAMPLES: dict[str, object] = {
@@ -117,14 +117,9 @@ def reference() -> str:
         "## Columns of the parts, and of rules", "", *_RULES.splitlines(), "",
         "A part's file `STAGE/part-00000.parquet` has the columns of all stages up to it.", "",
     ]  # fmt: skip
-    score = schema.scores(derived=schema.DERIVED.names)
-    for stage, columns in (
-        (Stage.PREPARE, schema.prepared(listed=True, boxed=True, kept={})),
-        (Stage.DOWNLOAD, pa.schema([*schema.DOWNLOAD, *schema.FACES])),
-        (Stage.DEDUP, pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])), (Stage.SCORE, score),
-        (Stage.BALANCE, pa.schema([*schema.BALANCE, *schema.WFPP])),
-    ):  # fmt: skip
-        lines += [f"### {stage}", "", *_columns(columns), ""]
+    for stage in schema.ADDED:
+        if columns := schema.most(stage):
+            lines += [f"### {stage}", "", *_columns(columns), ""]
     lines += ["## Other files", ""]
     for path, told, columns in (
         ("annotated/download/part-00000.parquet",

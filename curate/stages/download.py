@@ -62,6 +62,7 @@ class FetchStep(PartStep):
     retry_failed: frozenset[str] = frozenset()  # reasons
     lists: Lists = NO_LISTS
     keep: bool = False  # images that came with the pool, as they are
+    columns: pa.Schema = schema.DOWNLOAD  # of what is found out about an image
 
     def process(self, part: Part, *sides: Any) -> PartOutput:
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
@@ -238,8 +239,7 @@ class FetchStep(PartStep):
                     row["tar_size"], row["tar_offset"] = len(content), tar.add(name, content)
                     row["stored_sha256"] = hashlib.sha256(content).hexdigest()
                 tar.end()
-        found = schema.FACES if self.encoder.faces else ()
-        columns = pa.schema([*schema.FETCHED, *found], metadata={_HEEDED: self._heeds})
+        columns = pa.schema([*schema.OUTCOME, *self.columns], metadata={_HEEDED: self._heeds})
         return pa.Table.from_pylist(rows, schema=columns)
 
     def _kept_places(
@@ -336,6 +336,7 @@ def step_of(plan: Plan, step: Step) -> FetchStep:
         ),
         encoder=image_encoder(download, perceptual_hash=hashed, md5="md5" in plan.blocked),
         keep=download.keeps,
+        columns=plan.steps.added[step.stage],
         lists=Lists(tuple(map(files.absolute, download.block_lists)), download.block_distance),
         retry_failed=plan.retry_failed,
         decode_timeout=download.decode_timeout,
