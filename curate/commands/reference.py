@@ -18,12 +18,6 @@ from curate.reasons import FETCH_FAILURES, TRANSIENT, DropReason, ErrorCode
 from curate.schema import OF_PARTS, PARQUET_ALONE
 
 _WIDTH = 96
-_EXAMPLES: dict[str, object] = {
-    "paths": "pairs/*.parquet", "model": "ViT-B-32", "target": "target.npy", "fraction": 0.5,
-    "kind": "nsfw", "against": ["evaluation.parquet"], "keep": 100_000,
-    "epsilon": 0.05, "below": 0.5, "language": "en",
-}  # fmt: skip
-"""What stands for a key without a default."""
 _RULES = """A rule of `select` is over any column of prepare, download, dedup and score but lists. It
 applies at the first of prepare, download and score that runs and after which its columns exist. So a
 `top_fraction` is of the pairs that reach the rules of its stage: of a column of the pool, those with a
@@ -54,7 +48,7 @@ def _keys(model: type[BaseModel]) -> Iterator[str]:
         yield from _comment(told, _choices(field.annotation))
         default = _default(field)
         if inner is None or inner is model:
-            yield _line(key, _EXAMPLES[key] if field.is_required() else default)
+            yield _line(key, (field.examples or [None])[0] if field.is_required() else default)
         elif kind == "one" and (field.is_required() or isinstance(default, dict)):
             yield f"{key}:"
             yield from _indented(_keys(inner))

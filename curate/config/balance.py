@@ -8,7 +8,9 @@ from curate.config.model import Fraction, Model, Positive
 class Wfpp(Model):
     """Pruning by word frequency, which needs no metadata."""
 
-    fraction: Fraction = Field(description="of the pairs to keep: those whose words are rarest")
+    fraction: Fraction = Field(
+        examples=[0.5], description="of the pairs to keep: those whose words are rarest"
+    )
     threshold: float = Field(
         1e-7,
         gt=0,

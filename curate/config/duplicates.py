@@ -93,7 +93,9 @@ class Decontaminate(Model):
     """Drops pairs that are in an evaluation set, before the image rules."""
 
     against: tuple[FilePath, ...] = Field(
-        min_length=1, description="files of hashes that `curate hash` made of the sets"
+        examples=[["evaluation.parquet"]],
+        min_length=1,
+        description="files of hashes that `curate hash` made of the sets",
     )
     image_distance: int = Field(
         31,
@@ -121,8 +123,9 @@ class SemDedup(Model):
     """
 
     epsilon: Fraction = Field(
+        examples=[0.05],
         description="images with a cosine over 1 - epsilon mean the same; what share that drops"
-        " depends on the model and on the pool: try it on a part"
+        " depends on the model and on the pool: try it on a part",
     )
     against: Literal["kept", "earlier"] = Field(
         "kept",

@@ -95,6 +95,7 @@ class Input(Model):
     """The pool."""
 
     paths: tuple[PlacePath, ...] = Field(
+        examples=["pairs/*.parquet"],
         min_length=1,
         description="files, folders, globs or ranges as in shards/{00000..00010}.tar, read in this"
         " order, and by name within each; a file that several of them match is read once, at the first."
@@ -131,8 +132,12 @@ class Input(Model):
 class Unsure(Model):
     """What the language of a caption is where the model is not sure of it."""
 
-    below: Fraction = Field(description="the probability of the most likely one, language_score")
-    language: str = Field(description="ISO code of the language that such captions count as")
+    below: Fraction = Field(
+        examples=[0.5], description="the probability of the most likely one, language_score"
+    )
+    language: str = Field(
+        examples=["en"], description="ISO code of the language that such captions count as"
+    )
 
 
 class Prepare(Model):

@@ -13,7 +13,8 @@ class Scorer(Model):
     """An open_clip model and how it is run."""
 
     model: FileOrName = Field(
-        description="open_clip name, hf-hub: id, or the path of a model config"
+        examples=["ViT-B-32"],
+        description="open_clip name, hf-hub: id, or the path of a model config",
     )
     pretrained: FileOrName | None = Field(None, description="open_clip tag or path of a checkpoint")
     batch_size: Positive | None = Field(
@@ -49,8 +50,9 @@ class NormSim(Derived):
     gathers: ClassVar[bool] = False
 
     target: FilesPath = Field(
+        examples=["target.npy"],
         description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
-        " another run's annotated/score"
+        " another run's annotated/score",
     )
     norm: Literal["max", 2] = Field(
         "max", description="max: the highest cosine; 2: the root of the sum of their squares"
@@ -60,7 +62,9 @@ class NormSim(Derived):
 class NearestTarget(Derived):
     """The column `nearest_target`: whether the image lies in a cluster that a target set lies in."""
 
-    target: FilesPath = Field(description="image embeddings, as for norm_sim")
+    target: FilesPath = Field(
+        examples=["target.npy"], description="image embeddings, as for norm_sim"
+    )
     clusters: Positive = Field(100_000, description="centroids of the pool's images, at most")
     sample: Positive = Field(
         4_000_000, description="images that the centroids are found from, about; held by one worker"
@@ -73,8 +77,12 @@ class SimCore(Derived):
     Each round takes the nearest image that is left to each centroid of the target set.
     """
 
-    target: FilesPath = Field(description="image embeddings, as for norm_sim")
-    keep: Positive = Field(description="images to take; one worker holds so many for each centroid")
+    target: FilesPath = Field(
+        examples=["target.npy"], description="image embeddings, as for norm_sim"
+    )
+    keep: Positive = Field(
+        examples=[100_000], description="images to take; one worker holds so many for each centroid"
+    )
     clusters: Positive = Field(100, description="centroids of the target set, at most")
     tau: Fraction | None = Field(
         None,
@@ -127,6 +135,7 @@ class FurtherScore(Model):
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
                   "nsfw", "head", "python"] = Field(
+        examples=["nsfw"],
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
         " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings."
