@@ -100,7 +100,7 @@ def run(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Run a pipeline, or go on with it: what stands in the run directory is not done again.
+    """Run a pipeline, or go on with it: what is done in the run directory is not done again.
 
     A finished run's failures are tried again with: curate run RUN/config.yaml --retry-failed
 
@@ -141,7 +141,7 @@ def demo(
 
 
 def _check_still_there(path: str, config: Config) -> None:
-    """Raise where `path` is that of a run which stands elsewhere than it says: moved, or a copy."""
+    """Raise where `path` is the configuration of a moved or copied run: its `out` names another."""
     folder = files.absolute(path).rpartition("/")[0]
     if not config.out or not files.exists(files.join(folder, "run.json")):
         return
@@ -179,7 +179,7 @@ def _run(
 
 @app.command()
 def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None:
-    """Write the report of a run again, from what stands in its directory."""
+    """Write the report of a run again, from the files in its directory."""
     from curate.commands.progress import tell_report
     from curate.report.write import write_report
 

@@ -6,11 +6,11 @@ With a model, also the embeddings of its images: of each as a run would store an
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.config import Config
@@ -151,7 +151,7 @@ class Embedder:
         scorer = self.scorer.load()
         pixels = [None if image is None else scorer.prepare(image) for image in images]
         rows = [row for row, one in enumerate(pixels) if one is not None]
-        found: list[Any] = [None] * len(pixels)
+        found: list[NDArray[np.float16] | None] = [None] * len(pixels)
         for start in range(0, len(rows), scorer.batch_size):
             some = rows[start : start + scorer.batch_size]
             batch = scorer.collate([pixels[row] for row in some], [""] * len(some))

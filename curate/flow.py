@@ -8,7 +8,6 @@ graph of their own: those of a rebalanced run begin at balance, a further score 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import apache_beam as beam
 
@@ -37,7 +36,9 @@ TRANSFORMS: dict[Kind, Callable[[Plan, Step], beam.PTransform]] = {
 }
 
 
-def build(pipeline: beam.Pipeline, plan: Plan, steps: Iterable[Step] | None = None) -> Any:
+def build(
+    pipeline: beam.Pipeline, plan: Plan, steps: Iterable[Step] | None = None
+) -> beam.PCollection:
     """Add the graph of `plan` to `pipeline`: all steps that the run makes itself, or these.
 
     Returns
@@ -50,7 +51,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, steps: Iterable[Step] | None = No
     return through(parts, plan, steps)
 
 
-def through(parts: Any, plan: Plan, steps: Iterable[Step]) -> Any:
+def through(parts: beam.PCollection, plan: Plan, steps: Iterable[Step]) -> beam.PCollection:
     """Take parts through steps, one after the other."""
     for step in steps:
         parts = parts | step.label >> TRANSFORMS[step.kind](plan, step)

@@ -5,7 +5,7 @@ A part's table after a stage holds the columns of all enabled stages up to it, i
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -297,6 +297,9 @@ def most(stage: Stage) -> pa.Schema:
     further = (field for columns in ON_REQUEST.get(stage, ()) for field in columns)
     return pa.schema([*ADDED[stage], *further])
 
+
+Column: TypeAlias = pa.Array | pa.ChunkedArray
+"""The values of a column: in one piece, or in several as a table holds them."""
 
 Kind = Literal["string", "bool", "int64", "float32", "float64"]
 """The types of columns that travel with the pairs, by their names in Arrow."""

@@ -93,7 +93,7 @@ def serve() -> Iterator[dict[str, str]]:
     server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True, name="pictures").start()
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: whoever dials is refused
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: a connection is refused
         try:
             yield {
                 "pictures.example": f"127.0.0.1:{server.server_port}",

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -104,7 +104,7 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
         "decontaminate": config.decontaminate,
         "semdedup": config.semdedup,
     }
-    changed: dict[str, Any] = {
+    changed: dict[str, object] = {
         "download": config.download.model_copy(update={"enabled": False}),
         "decontaminate": None, "score": None, "scores": {}, "semdedup": None, "select": of_text,
         "dedup": dedup if by_text else Dedup(enabled=False),

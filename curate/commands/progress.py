@@ -3,12 +3,19 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +27,7 @@ from curate.planning.resume import Standing
 from curate.reasons import RULE_PREFIX, TRANSIENT
 from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
-from curate.run.directory import ANNOTATED, JOURNAL, PART_STAGES, part_index, totals
+from curate.run.directory import ANNOTATED, JOURNAL, PART_STAGES, Totals, part_index, totals
 from curate.run.journal import grown
 from curate.run.mending import in_words
 from curate.schema import Stage
@@ -38,7 +45,7 @@ class _Rate(ProgressColumn):
 
 
 def announce(console: Console, plan: Plan, standing: Standing) -> None:
-    """One line on what stands already and what is done again, if there is anything to say."""
+    """One line on how much is done already and how much is done again, if either is more than none."""
     if line := in_words(plan.run, standing.damaged):
         console.print(line)
     if standing.is_fresh:
@@ -74,7 +81,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) -> None:
-    """One line where settings changed that may mend failures, which stand all the same."""
+    """One line where changed settings could mend failures, which are not retried by themselves."""
     dropped = totals(plan.run, Stage.DOWNLOAD)["dropped"]
     changes = Download.changes()
     mended = frozenset[str]().union(*(changes[name].mends for name in changed))
@@ -219,7 +226,7 @@ class _Lines:
 
 
 def _advance(
-    progress: Progress, tasks: dict[str, Any], seen: dict[str, set[int]], earlier: dict[str, int],
+    progress: Progress, tasks: dict[str, TaskID], seen: dict[str, set[int]], earlier: dict[str, int],
     done: Counter[str], plan: Plan, journals: _Journals,
 ) -> None:  # fmt: skip
     for folder, task in tasks.items():
@@ -245,7 +252,9 @@ def _advance(
         )  # fmt: skip
 
 
-def funnel(stages: dict[str, Any], *, skips: Callable[[str], bool] = lambda stage: False) -> Table:
+def funnel(
+    stages: Mapping[str, Totals], *, skips: Callable[[str], bool] = lambda stage: False
+) -> Table:
     """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds of work.
 
     The work is that of all workers together, which go on side by side. `skips` says of which stage

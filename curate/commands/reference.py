@@ -5,7 +5,7 @@ python -m curate.commands.reference > docs/reference.md
 
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 import pyarrow as pa
 import yaml
@@ -59,18 +59,18 @@ def _keys(model: type[BaseModel]) -> Iterator[str]:
             yield from (f"# {line}".rstrip() for line in lines)
 
 
-def _default(field: FieldInfo) -> Any:
+def _default(field: FieldInfo) -> object:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return list(value) if isinstance(value, tuple) else value
 
 
-def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+def _model_in(annotation: object) -> tuple[type[BaseModel] | None, str]:
     """The model that a field holds, and whether it is `one`, `many` in a list or `named` in a map."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, "one"
-    kinds = {tuple: "many", dict: "named"}
+    kinds: dict[object, str] = {tuple: "many", dict: "named"}
     for argument in get_args(annotation):
         inner, kind = _model_in(argument)
         if inner is not None:
@@ -78,7 +78,7 @@ def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, str]:
     return None, "one"
 
 
-def _choices(annotation: Any) -> tuple[object, ...]:
+def _choices(annotation: object) -> tuple[object, ...]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     found = [_choices(argument) for argument in get_args(annotation)]

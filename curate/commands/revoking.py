@@ -1,4 +1,4 @@
-"""`curate revoke` and `curate explain`: one pair, or a list of them, in a run that stands."""
+"""`curate revoke` and `curate explain`: one pair, or a list of them, in a run that is done."""
 
 import json
 from dataclasses import asdict

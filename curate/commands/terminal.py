@@ -115,7 +115,7 @@ def reporting(run: "Run") -> Iterator[None]:
 
 
 def tell_incomplete(run: "Run") -> None:
-    """One line where what a command tells of a run is not of all of it."""
+    """One line where the numbers that a command prints leave out part of the run."""
     if told_of := incomplete(run):
         error_console.print(Text.assemble(("warning", "bold yellow"), " ", told_of))
 

@@ -1,1 +1,1 @@
-"""What is done to a run that stands: told of, taken from, balanced or scored otherwise."""
+"""What is done with a run that is done: explained, reduced to a list of uids, rebalanced, rescored."""

@@ -26,7 +26,7 @@ from curate.report.wording import value as in_words
 from curate.run.cuts import read_cuts
 from curate.run.directory import PART_STAGES, Run, step_of
 from curate.run.revocations import load_revocations
-from curate.schema import Stage
+from curate.schema import Column, Stage
 from curate.stages.shards import shard_rows
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ class Chapter:
     value: str = ""
     why: str = ""  # the reason in words
     others: tuple[Row, ...] = ()  # pairs of the same cluster: uid, url, caption, and what they are
-    standing: Row = field(default_factory=dict)  # of a duplicate: what decided that it goes
+    standing: Row = field(default_factory=dict)  # of a duplicate: the columns that ranked it lower
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Pair:
         return rows
 
 
-def _is(column: Any, value: str | None) -> Any:
+def _is(column: Column, value: str | None) -> Column:
     return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
 
 
@@ -234,7 +234,7 @@ def _cut(run: Run, config: Config, stage: Stage, reason: str) -> str:
     return f" In this run that is from {', '.join(found)} on." if found else ""
 
 
-def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> Any:
+def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> int | str:
     """The matched entries; for a pair that came as far as the balance, with what was counted there."""
     url = run.path(Stage.BALANCE, "entries.parquet")
     ids = kept["matches"]

@@ -1,4 +1,4 @@
-"""Another balance over what a run holds: its matches and images are read where they stand.
+"""Another balance over what a run holds: its matches and images are read in place.
 
 The new run is a run directory of its own without the folders of the stages before balance. Its
 digests go on from those in the source's records, so its shards are those of a whole run.
@@ -30,7 +30,7 @@ class Source:
     run: Run
     config: Config
     parts: tuple[Part, ...]  # as they reach the balance
-    reads: str  # the folder in which they stand
+    reads: str  # the folder that they are in
     digest: str  # of all that they depend on
 
     @property
@@ -66,7 +66,7 @@ def open_source(url: str) -> Source:
     digests = {record.digest for record in records.values()}
     if len(records) != state["parts"] or len(digests) != 1:
         raise CurateError(
-            f"{url}: of {state['parts']} parts, {len(records)} stand after {reads} under"
+            f"{url}: of {state['parts']} parts, {len(records)} are done after {reads} under"
             f" {len(digests)} settings; go on with it first: curate run {run.path('config.yaml')}"
         )
     assets = check_texts(config, steps)

@@ -79,7 +79,7 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
 
 
 def execute(plan: Plan, *, name: str, extra: list[str], debug: bool) -> None:
-    """Run the model; what stands under the same model is taken over."""
+    """Run the model; scores of an earlier pass of the same model are reused."""
     run_graph(plan, partial(build, plan=plan), extra=extra, debug=debug)
 
 

@@ -22,6 +22,7 @@ from curate.metadata.ngrams import NgramCounts, lift
 from curate.metadata.recipe import Limits, Source
 from curate.metadata.select import Selection, Tally
 from curate.ops.text.matching import fold, has_no_spaces
+from curate.schema import Column
 
 MANIFEST = "MANIFEST.json"
 
@@ -146,7 +147,7 @@ class _Builder:
         words = [word for block in self._plain(inputs.stop_words) for word in block.to_pylist()]
         self.stop_words = self._folded(pa.array(words, pa.large_string()))
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Choose from all sources, in their order; what the manifest says of it."""
         inputs, limits = self.inputs, self.limits
         if inputs.numbers:
@@ -180,7 +181,7 @@ class _Builder:
         self.taken[source] = self.selection.entries[before:]
         return lowest
 
-    def _folded(self, entries: Any) -> Any:
+    def _folded(self, entries: Column) -> Column:
         """Strings as they count: folded where case is ignored."""
         return fold(entries) if self.inputs.ignore_case else entries
 
@@ -230,7 +231,7 @@ class _Builder:
             self.lowest["bigram_pmi"] = lowest and round(math.log2(lowest), 6)
 
     def _known(self, words: Counts) -> tuple[pa.Table, int]:
-        """The counts of words that may stand in a pair that counts, and the sum of all."""
+        """The counts of words that may be in a pair that counts, and the sum of all."""
         return words.table(at_least=self.limits.min_bigram_count), words.total
 
     def _count_captions(self) -> tuple[Counts, Counts]:
@@ -299,14 +300,16 @@ class _Builder:
             if empty:
                 raise CurateError(f"{path}: no entry in it; expected one a line")
 
-    def _add(self, counts: Counts, path: str, pattern: str, read: Any) -> None:
+    def _add(
+        self, counts: Counts, path: str, pattern: str, read: Callable[[sources.Rows], Candidates]
+    ) -> None:
         rows = sources.Rows(path, pattern)
         for entries, numbers in read(rows):
             counts.add(self._folded(entries), numbers)
         self.skipped[path] = rows.skipped
 
-    def _files(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    def _files(self) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = []
         for name, source in _SOURCE_OF.items():
             for given in getattr(self.inputs, name):
                 if source == "captions":
@@ -316,7 +319,7 @@ class _Builder:
                 else:
                     paths = [given]
                 for path in paths:
-                    file: dict[str, Any] = {
+                    file: dict[str, object] = {
                         "source": str(source),
                         "name": os.path.basename(path),
                         "bytes": files.size(path),
@@ -347,7 +350,7 @@ def _in_order(entries: list[str], folded: Callable[[pa.Array], pa.Array]) -> Can
 
 
 def _numbered(blocks: Iterator[pa.Array]) -> Candidates:
-    """Entries that count the more the earlier they stand."""
+    """Entries whose counts fall in their order: the first one has the highest."""
     at = 0
     for block in blocks:
         yield block, pa.array(-np.arange(at, at + len(block), dtype=np.float64))

@@ -23,7 +23,7 @@ class Counts:
 
     Rows pile up in memory until they exceed a quarter of `memory` bytes and are then summed; where
     the sums alone exceed an eighth of it, they are written to a file, grouped by the XXH64 of the
-    string. All rows of a string thus stand in one partition, and a partition fits in memory alone
+    string. All rows of a string are thus in one partition, and a partition fits in memory alone
     as long as the distinct strings take less than some 16 times `memory`.
 
     >>> counts = Counts(memory=1 << 20)

@@ -1,7 +1,7 @@
 """Counting the words and the pairs of neighbouring words of texts, and how strongly pairs hold.
 
-Words are cut as the matcher cuts captions, so that what is counted is what an entry would match: a
-word stands between two spaces once ``, . ; : ? !`` and the backtick are set apart (see
+Words are split as the matcher splits captions, so that what is counted is what an entry would match: a
+word lies between two spaces once ``, . ; : ? !`` and the backtick are set apart (see
 `curate.ops.text.matching`). A pair is two words with one space between; the words of a pair never have
 one of those marks, a lone punctuation mark or a double space between them. In languages without
 spaces each character of such a script (with its combining marks) is a word, any punctuation is a
@@ -23,6 +23,7 @@ from curate.ops.hashing import xxh64
 from curate.ops.kernels import nb
 from curate.ops.strings import buffers
 from curate.ops.text.matching import needs_no_space
+from curate.schema import Column
 
 _U = np.uint64
 _MULTIPLY = np.uint64(0x9E3779B97F4A7C15)
@@ -61,6 +62,10 @@ class _Table(NamedTuple):
     used: NDArray[np.int64]  # words, pairs
 
 
+_Arrays = tuple[NDArray[np.generic], ...]
+"""The fields of a `_Table`, as numba takes them."""
+
+
 def _new_table(memory: int) -> _Table:
     words = max(1 << 6, 1 << (memory // 256).bit_length())
     return _Table(
@@ -76,7 +81,7 @@ def _new_table(memory: int) -> _Table:
 
 
 @nb.njit(inline="always")
-def _decode(content: Any, at: int, stop: int) -> Any:
+def _decode(content: NDArray[np.uint8], at: int, stop: int) -> tuple[np.int64, int]:
     """The code point at `at` and its bytes; a byte that begins none counts as one of its own."""
     byte = np.int64(content[at])
     width = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
@@ -89,7 +94,7 @@ def _decode(content: Any, at: int, stop: int) -> Any:
 
 
 @nb.njit(cache=True)
-def _number(content: Any, start: int, stop: int, table: Any) -> Any:
+def _number(content: NDArray[np.uint8], start: int, stop: int, table: _Arrays) -> Any:
     """Count the word `content[start:stop]`; its number."""
     slots, hashes, starts, arena, counts, _, _, used = table
     h = xxh64(content, start, stop, _U(0))
@@ -118,7 +123,7 @@ def _number(content: Any, start: int, stop: int, table: Any) -> Any:
 
 
 @nb.njit(cache=True)
-def _pair(before: int, after: int, table: Any) -> None:
+def _pair(before: int, after: int, table: _Arrays) -> None:
     pairs, pair_counts, used = table[5], table[6], table[7]
     key = (_U(before + 1) << _U(32)) | _U(after + 1)
     mask = len(pairs) - 1
@@ -135,14 +140,23 @@ def _pair(before: int, after: int, table: Any) -> None:
 
 
 @nb.njit(inline="always")
-def _class_at(content: Any, at: int, stop: int, classes: Any) -> Any:
+def _class_at(
+    content: NDArray[np.uint8], at: int, stop: int, classes: NDArray[np.uint8]
+) -> tuple[np.uint8, int]:
     """The class of the character at `at`, and its bytes."""
     point, width = _decode(content, at, stop)
     return (classes[point] if point < len(classes) else np.uint8(_LETTER)), width
 
 
 @nb.njit(cache=True, nogil=True)
-def _count(content: Any, offsets: Any, first: int, classes: Any, touch: bool, table: Any) -> Any:
+def _count(
+    content: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    first: int,
+    classes: NDArray[np.uint8],
+    touch: bool,
+    table: _Arrays,
+) -> int:
     """Count texts from `first` on; the first that the table has no room for."""
     starts, used = table[2], table[7]
     words, room, pair_room = len(table[4]), len(table[3]), len(table[5]) * 3 // 4
@@ -201,7 +215,7 @@ class NgramCounts:
         self._memory = min(memory // 4, 128 << 20)
         self._table = _new_table(self._memory)
 
-    def add(self, texts: Any) -> None:
+    def add(self, texts: Column) -> None:
         """Count the words and pairs of an Arrow string array; nulls are empty."""
         content, offsets = buffers(texts)
         touch = self._by_character
@@ -241,7 +255,7 @@ class NgramCounts:
 
 
 def lift(pairs: pa.Table, *, words: pa.Table, total: int) -> NDArray[np.float64]:
-    """How much more often each pair stands than by chance, shape (n,); 0 for an unknown word.
+    """How much more often each pair occurs than by chance, shape (n,); 0 for an unknown word.
 
     `pairs` and `words` are tables (entry, count), a pair being two words and one space; `total` is
     the sum of all word counts. With c the counts, ``lift = c(x y) * total / (c(x) * c(y))``, and

@@ -2,10 +2,10 @@
 
 The order of the sources is their priority: an entry that several offer counts for the first.
 
-PMI here is in bits: log2 of how much more often a pair stands than by chance. MetaCLIP asks for 30
+PMI here is in bits: log2 of how much more often a pair occurs than by chance. MetaCLIP asks for 30
 of it in the same unit (its code calls NLTK). No pair of a text of N words exceeds log2(N), so from
 fewer than 2**30 words 30 bits take nothing, and from an English Wikipedia (some 2.5 billion words)
-pairs of words that stand once or twice in it. Defaults read the 30 as a ratio instead: pairs 30
+pairs of words that occur once or twice in it. Defaults read the 30 as a ratio instead: pairs 30
 times as frequent as by chance (log2(30), 4.907 bits), seen at least 5 times, since PMI is unstable
 below that (Church and Hanks 1990), those of the highest PMI first. For the letter of the published
 recipe, from a text of that size: ``--min-pmi 30 --min-bigram-count 1``.

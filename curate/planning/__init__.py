@@ -1,1 +1,1 @@
-"""What a run will do: the pool cut into parts, what is asked of them, what stands already."""
+"""What a run will do: the parts of the pool, the steps that these go through, what is done already."""

@@ -1,14 +1,13 @@
-"""The pool's files cut into parts.
+"""The pool's files split into parts.
 
-A part never spans two files. A parquet file is read where it stands; all others cannot be read from
-the middle and are copied in slices under RUN/input. What cannot be read is in the copies as rows with
-an error, which `prepare` finds dead: so pairs are conserved from the first file on.
+A part never spans two files. A parquet file is read in place; all others cannot be read from
+the middle and are copied under RUN/input, a file a part. What cannot be read is in the copies as rows
+with an error, which `prepare` counts as dead: so no pair is lost from the first file on.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +16,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError, DamagedError
 from curate.formats import FORMATS, format_of
-from curate.planning.inputs import find_pool, pool_format
+from curate.planning.inputs import Input, find_pool, pool_format
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import check_urls, read_batches, row_groups
 from curate.reasons import ErrorCode
@@ -26,7 +25,7 @@ from curate.run.directory import Part, Run
 FORMAT = 4
 """Raised when the copies change shape, so that older ones are made again."""
 
-_AT_ONCE = 4  # parts in a row group that is read where it stands
+_AT_ONCE = 4  # parts in a row group that is read in place
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Cut:
     unreadable: tuple[str, ...] = ()  # a message for each file that cannot, or not to its end
 
 
-def cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config, *, input_digest: str) -> Cut:
-    """The parts as they stand, or cut now.
+def cut(run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str) -> Cut:
+    """The parts as RUN/input/parts.json lists them; where that is missing or stale, split anew.
 
     Raises
     ------
@@ -77,7 +76,7 @@ def pool_digest(input_digest: str, config: Config) -> str:
 
 
 def parts_digest(run: Run) -> str | None:
-    """The digest of the parts that stand in a run; None where there are none."""
+    """The digest of a run's parts; None where it has none."""
     url = run.path("input", "parts.json")
     with suppress(DamagedError):
         if files.exists(url):
@@ -86,7 +85,7 @@ def parts_digest(run: Run) -> str | None:
 
 
 def note_copies(run: Run, held: dict[str, files.Content]) -> None:
-    """Make parts.json say what the run's own copies of the pool hold by now, by name."""
+    """Update in parts.json the content of the run's own copies of the pool, given by name."""
     url = run.path("input", "parts.json")
     found = files.read_document(url)
     now = [
@@ -98,14 +97,14 @@ def note_copies(run: Run, held: dict[str, files.Content]) -> None:
     files.write_document(url, {**found, "parts": now})
 
 
-def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cut | None:
+def _load(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | None:
     url = run.path("input", "parts.json")
     if not files.exists(url):
         return None
     try:
         found = files.read_document(url)
     except DamagedError:
-        return None  # cut again
+        return None  # split again
     if found.pop("digest", None) != input_digest or found.pop("format", None) != FORMAT:
         return None
     parts = tuple(_here(run, Part(**part)) for part in found["parts"])
@@ -123,7 +122,7 @@ def _load(run: Run, inputs: tuple[dict[str, Any], ...], input_digest: str) -> Cu
 
 
 def _here(run: Run, part: Part) -> Part:
-    """A part whose rows are copied into the run, wherever the run stands by now."""
+    """A part whose rows are copied into the run, with the path that the run has today."""
     if not part.staged:
         return part
     url = run.path("input", part.path.rpartition("/")[2])
@@ -148,7 +147,7 @@ def source_of(run: Run, part: Part) -> tuple[str, int]:
     return found["paths"][of_file], sum(before)
 
 
-def _cut(run: Run, inputs: tuple[dict[str, Any], ...], config: Config) -> Cut:
+def _cut(run: Run, inputs: tuple[Input, ...], config: Config) -> Cut:
     pool = pool_format(config)
     fraction = config.input.max_dead_fraction
     listed: dict[str, list[str]] = {}
@@ -267,7 +266,7 @@ def most_dead(rows: int, *, fraction: float) -> int:
 
 
 def check_rows(dead: int, rows: int, *, fraction: float, see: str) -> None:
-    """Raise where `dead` of the input's `rows` are more than may be; `see` tells of them."""
+    """Raise where `dead` of the input's `rows` are over the limit; `see` is where they are listed."""
     if dead > most_dead(rows, fraction=fraction):
         raise CurateError(
             f"{dead:,} of the input's {rows:,} rows cannot be used, more than"

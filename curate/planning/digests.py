@@ -40,7 +40,7 @@ def chain(
     digests = {}
     for step in steps:
         if step.kind is Kind.CUTS or not only(step):
-            continue  # cuts follow from the rules, which those who apply them depend on
+            continue  # cuts follow from the rules, and the step that applies these depends on them
         own, beside = _OWN[step.kind](step, config, assets), _beside(step, config, assets)
         start = files.digest_of(FORMAT, step.folder, own, start, *beside)
         digests[step.folder] = StepDigest(files.digest_of(FORMAT, step.folder, own), start)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
 from curate import files
 from curate.config import Config
@@ -34,6 +34,18 @@ def pool_format(config: Config) -> PoolFormat:
     names = {key: x and str(x) for key, x in columns.model_dump(exclude={"keep"}).items()}
     return PoolFormat(config.input.format, **names, keep=keep, headless=columns.by_place,
                       image_folders=tuple(map(files.absolute, config.input.image_folders)))  # fmt: skip
+
+
+class Input(TypedDict):
+    """A file of the pool as run.json records it."""
+
+    name: str  # what is left of the path without the folders that all share
+    path: str
+    format: str  # empty where neither name nor content tells it
+    bytes: int
+    digest: str
+    rows: NotRequired[int]  # known once the file is split into parts
+    reader: NotRequired[str]  # the version of a reader that users wrote
 
 
 class PoolFile(NamedTuple):
@@ -185,18 +197,15 @@ def check_readers(pool: Pool) -> None:
         reader_of(form).check_installed(f"input.paths: {path}: reading {form.upper()} files")
 
 
-def find_inputs(pool: Pool) -> tuple[dict[str, Any], ...]:
-    """Path, name, format, bytes and digest of each file of the pool, in order.
-
-    The name is what is left of the path without the folders that all share. The format is empty where
-    neither name nor content tells it.
-    """
-    found = []
-    for path, companions, form in pool.files:
+def find_inputs(pool: Pool) -> tuple[Input, ...]:
+    """The files of the pool, in order; their rows are not counted."""
+    found: list[Input] = []
+    names = _names([path for path, _, _ in pool.files])
+    for name, (path, companions, form) in zip(names, pool.files, strict=True):
         if format_of(form).is_folder:  # neither are these read here: there may be millions of them
             sizes = sizes_of(companions)
             named = [[x.removeprefix(path), size] for x, size in sorted(sizes.items())]
-            found.append({"path": path, "format": form, "bytes": sum(sizes.values()),
+            found.append({"name": name, "path": path, "format": form, "bytes": sum(sizes.values()),
                           "digest": files.digest_of(named)})  # fmt: skip
             continue
         content = [path, *companions]
@@ -205,13 +214,12 @@ def find_inputs(pool: Pool) -> tuple[dict[str, Any], ...]:
         digests += [files.digest_of(files.sizes(x)) for x in companions if not _is_tar(x)]
         found.append(
             {
-                "path": path, "format": form,
+                "name": name, "path": path, "format": form,
                 "bytes": sum(files.size(x) for x in content if x == path or _is_tar(x)),
                 "digest": digests[0] if len(digests) == 1 else files.digest_of(digests),
             }
         )  # fmt: skip
-    names = _names([str(one["path"]) for one in found])
-    return tuple({"name": name, **one} for name, one in zip(names, found, strict=True))
+    return tuple(found)
 
 
 def _names(paths: list[str]) -> list[str]:

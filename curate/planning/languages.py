@@ -1,4 +1,4 @@
-"""Languages that a configuration names: that the model which tells them knows them by that code."""
+"""Checks that the language model knows the language codes that a configuration names."""
 
 import difflib
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What a run will do: the pool cut into parts, its steps and a digest for each."""
+"""What a run will do: the parts of the pool, its steps and a digest for each."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +12,7 @@ from curate.machine import allow_requests
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut, parts_digest, pool_digest
 from curate.planning.digests import StepDigest, chain
-from curate.planning.inputs import check_readers, find_inputs, find_pool, pool_format
+from curate.planning.inputs import Input, check_readers, find_inputs, find_pool, pool_format
 from curate.planning.own_scores import check_own_scores, with_columns
 from curate.planning.pool_columns import with_column_types
 from curate.planning.rules import check_prefer
@@ -38,7 +38,7 @@ class Plan:
     parts: tuple[Part, ...]
     steps: Steps
     digests: dict[str, StepDigest]  # by folder
-    inputs: tuple[dict[str, Any], ...]
+    inputs: tuple[Input, ...]
     input_digest: str
     retry_failed: frozenset[str] = frozenset()  # fetch again what failed for one of these reasons
     blocked: dict[str, int] = field(default_factory=dict)  # hashes on the block lists, by kind
@@ -47,7 +47,7 @@ class Plan:
 
 
 def make_plan(config: Config) -> Plan:
-    """Check everything that can be checked before work starts, and cut the pool into parts.
+    """Check everything that can be checked before work starts, and split the pool into parts.
 
     Raises
     ------
@@ -88,15 +88,17 @@ def make_plan(config: Config) -> Plan:
     check_settled(run)
     blocked = check_block_lists(config)
     found = cut(run, inputs, config, input_digest=input_digest)
-    more = {"reader": reader} if reader else {}
-    inputs = tuple({**one, "rows": n, **more} for one, n in zip(inputs, found.rows, strict=True))
+    for one, rows in zip(inputs, found.rows, strict=True):
+        one["rows"] = rows
+        if reader:
+            one["reader"] = reader
     digests = chain(steps, config, assets, start=input_digest)
     return Plan(config, run, found.parts, steps, digests, inputs, input_digest, blocked=blocked,
                 notes=found_pool.notes, damaged=damaged)  # fmt: skip
 
 
 def _opened(out: str) -> Run:
-    """The run at `out`, of a damaged or lost run.json too: what else stands tells its layout."""
+    """The run at `out`; where run.json is lost or damaged, the other files show its layout."""
     try:
         run = Run.to(out)
         if run.state():
@@ -132,7 +134,7 @@ def _state(run: Run, input_digest: str, config: Config) -> dict[str, Any]:
 def _reader_version(run: Run, config: Config) -> str:
     """The version of the reader that the pool's format is, empty where it is none of users'.
 
-    Where it cannot be imported it is the one that the run was cut with: copies of the rows stand there.
+    Where it cannot be imported it is the version that split the pool: the run has copies of the rows.
     """
     try:
         return version_of_reader(config.input.format)

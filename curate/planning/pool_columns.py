@@ -1,8 +1,7 @@
 """The columns that a run is to keep of its pool: that they exist, and their types."""
 
 import difflib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from curate import schema
 from curate.config import Config
@@ -38,7 +37,7 @@ def with_column_types(config: Config) -> Config:
     if not wanted:
         return config
     if isinstance(wanted, dict) and not is_at_hand(config.input.format):
-        return config  # copies of the rows may stand, and are not made without it
+        return config  # the run may have copies of the rows; splitting anew needs the file
     seen: dict[str, dict[str, str]] = {}  # of each column each kind, and the first file of it
     loose = False
     for path, form, kinds in _kinds(config):
@@ -61,7 +60,7 @@ def with_column_types(config: Config) -> Config:
     return _keeping(config, keep)
 
 
-def _keeping(config: Config, keep: Any) -> Config:
+def _keeping(config: Config, keep: Mapping[str, str] | tuple[str, ...]) -> Config:
     columns = config.input.columns.model_copy(update={"keep": keep})
     return config.model_copy(update={"input": config.input.model_copy(update={"columns": columns})})
 
@@ -74,7 +73,7 @@ def _kinds(config: Config) -> Iterator[tuple[str, str, dict[str, str | None]]]:
         try:
             yield path, form, column_kinds(path, pool=pool, members=beside)
         except UnreadableError:
-            continue  # whether the run can do without it is found out where it is cut
+            continue  # whether the run can do without it is found out when the pool is split
 
 
 def _unknown(name: str, known: list[str]) -> str:

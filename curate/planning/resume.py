@@ -1,4 +1,4 @@
-"""Making a run directory fit its plan: what stands and is valid stays, the rest is done again.
+"""Making a run directory fit its plan: valid parts stay, stale ones are done again.
 
 A part is valid at a step if its record has the step's digest and the step before is valid for it;
 behind a barrier (dedup, a quantile, balance, shards) the step before must be valid for every part.
@@ -36,16 +36,16 @@ from curate.schema import Stage
 
 @dataclass(frozen=True)
 class Standing:
-    """How much of a plan stands already."""
+    """How much of a plan is done already: the valid and the stale parts of each step."""
 
-    valid: dict[str, int]  # parts done a step, by folder
+    valid: dict[str, int]  # parts with a record of the step's digest, by folder
     stale: dict[str, int]  # parts done under other settings, by folder
-    clustered: bool  # whether dedup's verdicts stand
+    clustered: bool  # whether dedup's verdicts are valid
     failed: dict[int, int] = field(default_factory=dict)  # rows that were fetched again, by part
     parts: int = field(default=0, compare=False)  # of the plan
-    changed: tuple[str, ...] = ()  # settings of how to ask that are new, though what failed stands
-    damaged: tuple[str, ...] = ()  # files of parts that do not count as done for it, by name
-    idle: bool = False  # whether all stands, the report as well
+    changed: tuple[str, ...] = ()  # new settings of how to fetch; earlier failures are not retried
+    damaged: tuple[str, ...] = ()  # damaged files, by name; their parts count as not done
+    idle: bool = False  # whether all is done, the report as well
 
     def skips(self, stage: str) -> bool:
         """Whether nothing of `stage` is done."""
@@ -105,12 +105,12 @@ def _told(plan: Plan, where: str, held: str, *, because: list[str]) -> str:
 
 
 def settle(plan: Plan) -> Standing:
-    """Remove what an interrupted or differently configured run left invalid; say what stands.
+    """Remove what an interrupted or differently configured run left invalid; say what is done.
 
     Raises
     ------
     CurateError
-        Where images, scores or embeddings stand that the configuration does without.
+        Where the run has images, scores or embeddings that the configuration does without.
     """
     run = plan.run
     _check_nothing_is_lost(plan)
@@ -165,7 +165,7 @@ def settle(plan: Plan) -> Standing:
 
 
 def _settle_shards(plan: Plan, *, whole: bool) -> None:
-    """Take back what says that a set is finished, where it is to be another; the tars stay for now."""
+    """Remove the manifest and what is derived from it where the set is stale; the tars stay for now."""
     run, digest = plan.run, plan.digests[Stage.SHARDS].chain
     url = run.path(Stage.SHARDS, MANIFEST)
     same = False
@@ -201,7 +201,7 @@ def _check_nothing_is_lost(plan: Plan) -> None:
 
 
 def _remove_journals(run: Run, folder: str, done: set[int]) -> None:
-    """Those of parts that a run was killed in when all but the tidying was done."""
+    """The journals of parts that are done: a run was killed before it removed them."""
     for name in files.names(run.path(folder)):
         if name.endswith(f".{JOURNAL}") and part_index(name) in done:
             files.remove(run.path(folder, name))
@@ -218,9 +218,9 @@ def _remove_subsets(plan: Plan, *, stands: bool) -> None:
 
 
 def _retract_spare(plan: Plan) -> None:
-    """Take back what stands in folders of no step: it is of the rows of another configuration.
+    """Retract the parts in folders of no step: they are of the rows of another configuration.
 
-    What took long (a score, a column of embeddings) can be taken over where the step comes back.
+    What took long (a score, a column of embeddings) can be reused where the step comes back.
     """
     run = plan.run
     for stage in PART_STAGES:

@@ -120,7 +120,7 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
 
 
 def _fit(values: Sequence[object], kind: pa.DataType) -> bool:
-    """Whether a column of this type can hold `values`; Arrow would cut 3.5 down to a whole 3."""
+    """Whether a column of this type can hold `values`; Arrow would truncate 3.5 to 3."""
     try:
         held = pa.array(values, kind)
     except (pa.ArrowException, TypeError, OverflowError):

@@ -63,7 +63,7 @@ class Step:
 
     @property
     def folder(self) -> str:
-        """Where its parts and records stand: ``STAGE``, ``STAGE/annotated`` or a folder in there."""
+        """The folder of its parts and records: ``STAGE``, ``STAGE/annotated`` or one inside that."""
         if not self.kind.value.annotates:
             return str(self.stage)
         folder = files.join(self.stage, ANNOTATED)

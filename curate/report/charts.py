@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def _on_white(svg: str) -> str:
 
 
 def _inline(svg: str, *, name: str) -> str:
-    """`svg` with ids of its own, so that many can stand in one page."""
+    """`svg` with ids of its own, so that many can be in one page."""
     return re.sub(r'(id="|url\(#|href="#)(?=[a-z])', rf"\g<1>{name}-", svg)
 
 
@@ -85,14 +86,14 @@ def short_axis(**options: Any) -> alt.Axis:
     return alt.Axis(labelExpr=label, tickCount=5, **options)
 
 
-def rows(**columns: Any) -> Any:
+def rows(**columns: Sequence[object]) -> alt.InlineData:
     """Columns of equal length as the source of a chart."""
     names = list(columns)
     values = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return alt.InlineData(values=values)
 
 
-def legend(*names_and_colours: str) -> Any:
+def legend(*names_and_colours: str) -> alt.Scale:
     """A scale of colours from names and colours in turn."""
     names, colours = names_and_colours[::2], names_and_colours[1::2]
     return alt.Scale(domain=list(names), range=list(colours))

@@ -7,8 +7,7 @@ a local folder for it.
 """
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
@@ -90,7 +89,7 @@ def _one(values: list[str]) -> str | list[str]:
 
 def _file_set(
     name: str, endings: tuple[str, ...], *, inside: list[dict[str, str]]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "@type": "cr:FileSet",
         "@id": name,
@@ -101,7 +100,7 @@ def _file_set(
     }
 
 
-def _of_images() -> Iterator[dict[str, Any]]:
+def _of_images() -> Iterator[dict[str, object]]:
     """The key, by which images and tables are joined, and the image."""
     of_set = {"fileSet": {"@id": "image-files"}}
     key = of_set | {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([^.]+)"}}
@@ -112,7 +111,7 @@ def _of_images() -> Iterator[dict[str, Any]]:
     yield _field("image", "sc:ImageObject", "the image as it is stored", content)
 
 
-def _of_tables(facts: Facts, config: Config) -> Iterator[dict[str, Any]]:
+def _of_tables(facts: Facts, config: Config) -> Iterator[dict[str, object]]:
     """The columns of the parquet files, but lists of lists, for which Croissant has no type."""
     for column in shard_columns(facts):
         is_list = pa.types.is_list(column.type)
@@ -125,7 +124,9 @@ def _of_tables(facts: Facts, config: Config) -> Iterator[dict[str, Any]]:
         yield found | ({"repeated": True} if is_list else {})
 
 
-def _field(name: str, kind: str, description: str, source: dict[str, Any]) -> dict[str, Any]:
+def _field(
+    name: str, kind: str, description: str, source: Mapping[str, object]
+) -> dict[str, object]:
     return {
         "@type": "cr:Field",
         "@id": f"pairs/{name}",

@@ -122,7 +122,7 @@ class Threshold:
 
 
 def thresholds(run: Run) -> list[Threshold]:
-    """Those that the run balanced with; none where it did not, or did so before they told as much."""
+    """The thresholds that the run balanced with; none where it did not, or its file is an older one."""
     url = run.path(Stage.BALANCE, "thresholds.json")
     found = files.read_json(url).values() if files.exists(url) else ()
     return [Threshold(x["t"], x["pairs"], x["largest"]) for x in found if "largest" in x]
@@ -144,7 +144,7 @@ def idle(found: Iterable[Threshold | LanguageBalance], asked: config.Balance | N
     value = next(x for x in (asked.t, asked.p, asked.size) if x is not None)
     key = "t" if asked.t is not None else "p" if asked.p is not None else "size"
     return [
-        f"balance.{key} {value:,g} leaves no pair out: the most frequent entry stands in {largest:,}"
+        f"balance.{key} {value:,g} leaves no pair out: the most frequent entry matches {largest:,}"
         f" pairs. A t below {largest:,} balances; curate sweep shows what each would keep."
     ]
 

@@ -7,7 +7,6 @@ and `Hosts.missed` says by how many pairs a count may then be too low. Totals ar
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from curate import files, schema
 from curate.reasons import SUCCESS, TRANSIENT, DropReason
 from curate.run.directory import ANNOTATED, Run
-from curate.schema import Stage
+from curate.schema import Column, Stage
 
 MOST = 1 << 18
 """Hosts held; with their outcomes about 200 MB."""
@@ -59,7 +58,7 @@ class Hosts:
     top: tuple[Host, ...]
 
 
-def host_names(urls: Any) -> Any:
+def host_names(urls: Column) -> Column:
     """The host of each URL in lower case, without port and credentials; null where there is none.
 
     >>> host_names(pa.array(["http://me@Example.org:8080/a.jpg", "https://[::1]/", "a.jpg"]))[0]
@@ -78,7 +77,7 @@ class Tally:
         self._counted = _NONE
         self._new: list[pa.Table] = []
 
-    def add(self, urls: Any, outcomes: Any, sizes: Any) -> None:
+    def add(self, urls: Column, outcomes: Column, sizes: Column) -> None:
         """Count one pair a row; `sizes` are bytes, or null."""
         ones = pa.array(np.ones(len(urls), np.int64))
         rows = pa.table(

@@ -4,8 +4,6 @@ The types of all columns stand there, so that ``datasets.load_dataset("RUN/shard
 the first samples, where a column may have nothing but nulls.
 """
 
-from typing import Any
-
 import pyarrow as pa
 import yaml
 
@@ -29,7 +27,7 @@ def shard_columns(facts: Facts) -> pa.Schema:
 
 def front_matter(facts: Facts, *, config: Config, name: str) -> str:
     """The YAML in front of the data card of the set `name`, between its two lines of dashes."""
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "pretty_name": name,
         "license": "other",
         "license_name": "rights-of-the-owners",
@@ -47,7 +45,7 @@ def front_matter(facts: Facts, *, config: Config, name: str) -> str:
     }
     if facts.shards:
         columns = [x for x in shard_columns(facts) if x.name not in PARQUET_ALONE]
-        # The loader keeps what it read by what stands here, whatever the files are: without the digest
+        # The loader's cache key is made of these lines, not of the files: without the digest
         # it would take one run's shards for another's.
         digest = files.digest_of([shard.sha256 for shard in facts.shards])
         found["configs"] = [
@@ -77,7 +75,7 @@ def _size_category(pairs: int) -> str:
     return f"{_SIZES[place - 1]}<n<{_SIZES[place]}" if place else f"n<{_SIZES[0]}"
 
 
-def _kind(kind: pa.DataType) -> dict[str, Any]:
+def _kind(kind: pa.DataType) -> dict[str, object]:
     """A column's type as `datasets` writes it down."""
     if pa.types.is_list(kind):
         inner = _kind(kind.value_type)

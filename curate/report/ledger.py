@@ -17,7 +17,7 @@ EXAMPLES = 4
 
 
 Key = tuple[int, str, str, str]
-"""What tells a pair from others, which may have its uid: part, uid, URL and caption."""
+"""The identity of a pair, as several may have one uid: part, uid, URL and caption."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Example:
 
     @property
     def key(self) -> Key:
-        """What tells the pair from others."""
+        """The identity of the pair."""
         return self.part, self.uid, self.url, self.caption
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -16,6 +15,7 @@ from curate.report.distributions import Language
 from curate.report.facts import Facts
 from curate.report.ledger import Example, Key
 from curate.report.wording import STAGES, UNDRAWN, alarms, meaning, survivor_in_words
+from curate.run.directory import Counts
 
 LANGUAGES = 40
 """Rows of a table of languages."""
@@ -111,7 +111,7 @@ def folded(languages: Sequence[Language]) -> list[Language]:
     return [*(one for one in languages if one not in rare), others]
 
 
-def _stages(facts: Facts) -> dict[str, dict[str, Any]]:
+def _stages(facts: Facts) -> dict[str, Counts]:
     """The funnel as :func:`alarms` takes it."""
     return {
         one.stage: {

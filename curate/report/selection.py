@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,8 +16,8 @@ from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
 from curate.report.wording import conditions
 from curate.run.cuts import read_cuts
-from curate.run.directory import ANNOTATED, PART_STAGES, Beside, Run
-from curate.schema import Stage
+from curate.run.directory import ANNOTATED, PART_STAGES, Beside, Run, Totals
+from curate.schema import Column, Stage
 
 LANGUAGES = 6
 """Languages whose scores are shown by themselves."""
@@ -74,7 +73,7 @@ class Scores:
     ends: Ends
 
 
-def rules(steps: Steps, counts: Mapping[Stage, dict[str, Any]]) -> tuple[RuleFacts, ...]:
+def rules(steps: Steps, counts: Mapping[Stage, Totals]) -> tuple[RuleFacts, ...]:
     """The rules in the order in which they apply; `counts` are the totals of the stages that ran."""
     found = []
     for stage, one in counts.items():
@@ -187,7 +186,7 @@ def _grid(name: str, low: float, high: float) -> Grid:
 
 def _count(
     table: pa.Table,
-    languages: Any,
+    languages: Column,
     wholes: dict[str, Grid],
     parts: dict[str, dict[str, Grid]],
     extents: dict[str, tuple[float, float]],
@@ -222,7 +221,7 @@ def _by_language(
 def _thresholds(
     config: Config, column: str, cuts: Cuts, *, language: str | None
 ) -> tuple[Threshold, ...]:
-    """Where the rules cut; a cut that each language has of its own is one of that language alone."""
+    """The thresholds of the rules; one that is taken per language belongs to that language alone."""
     found = []
     for rule in config.select:
         for leaf in rule.leaves():

@@ -71,7 +71,7 @@ def beside(
 def show(
     run: Run, strips: Sequence[Strip], *, reads: Stage, beside: Beside
 ) -> dict[Strip, tuple[Example, ...]]:
-    """The pairs of each strip, by value and then by uid; equal for any cut of the pool into parts.
+    """The pairs of each strip, by value and then by uid; the same however the pool is split into parts.
 
     `reads` is the stage whose rows the scores are of, `beside` the folders of further columns.
     """
@@ -101,7 +101,7 @@ def _nearest(
         inside &= np.asarray(pc.equal(ours, strip.language))
     at = np.flatnonzero(inside)
     rank = values[at] if strip.upward else -values[at]
-    if len(at) > SHOWN:  # ties at the last place are told apart by uid
+    if len(at) > SHOWN:  # ties at the last place are broken by uid
         near = rank <= np.partition(rank, SHOWN - 1)[SHOWN - 1]
         at, rank = at[near], rank[near]
     rows = pairs.take(pa.array(at)).to_pylist()

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterable
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +11,7 @@ from curate.ops.hashing import pair_uids
 from curate.ops.images.levels import trainer_pixels
 from curate.report.ledger import Example, Key
 from curate.run.directory import ANNOTATED, Run
-from curate.schema import Stage
+from curate.schema import Column, Stage
 
 SIDE = 96
 """Largest side, pixels."""
@@ -48,7 +47,7 @@ def thumbnails(run: Run, examples: Iterable[Example]) -> dict[Key, str]:
     return found
 
 
-def _named(uids: Any, pairs: Any) -> list[tuple[str, str]]:
+def _named(uids: Column, pairs: Column) -> list[tuple[str, str]]:
     return list(zip(uids.to_pylist(), pairs.to_pylist(), strict=True))
 
 

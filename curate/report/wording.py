@@ -1,10 +1,10 @@
 """Reasons, errors and stages in plain words."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from curate.config import Config, Rule
 from curate.reasons import ROWS, RULE_PREFIX, rule_reason
+from curate.run.directory import Counts
 from curate.schema import MEANINGS, Stage, kept_name
 
 STAGES: dict[Stage, str] = {
@@ -33,7 +33,7 @@ UNDRAWN = (
 )
 
 
-def alarms(stages: Mapping[str, Mapping[str, Any]], *, config: Config) -> list[str]:
+def alarms(stages: Mapping[str, Counts], *, config: Config) -> list[str]:
     """What is likely not meant: an empty set, or a stage that one reason has emptied.
 
     `stages` has `rows`, `kept`, `dropped` and `dead` of each stage, the latter two by reason, in any

@@ -1,1 +1,1 @@
-"""Taking pairs out of a run that stands."""
+"""Taking pairs out of a run that is done."""

@@ -1,4 +1,4 @@
-"""Taking pairs out of a run that stands, and keeping them out.
+"""Taking pairs out of a run that is done, and keeping them out.
 
 Afterwards the run is one whose `prepare` dropped the listed pairs (reason `revoked`, of which the
 ledger holds the uid and nothing else), while what was decided about the other pairs stays decided:
@@ -190,7 +190,7 @@ def _captions(run: Run, uids: Rows) -> Rows:
 
 
 def _pairs(run: Run, stage: Stage) -> Iterator[pa.Table]:
-    """uid and url of every pair that came into a stage, of all parts that stand, done or not."""
+    """uid and url of every input pair of a stage, of all parts with files, done or not."""
     for index in indices_of(run, str(stage)):
         for url in (run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)):
             table = read_or_empty(url)

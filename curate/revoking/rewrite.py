@@ -160,7 +160,7 @@ class Rewriter:
             recount(run, self.config, self.steps, stage=stage, folder=folder, index=index)
 
     def _embeddings(self, folder: str, index: int) -> None:
-        """Take the rows out of the embeddings that stand beside a part's scores."""
+        """Take the rows out of the embeddings beside a part's scores."""
         url = self.run.part(folder, index, "npz")
         if not files.exists(url):
             return

@@ -40,13 +40,13 @@ class RewrittenShards:
 
     rewritten: tuple[str, ...] = ()  # they held revoked pairs
     removed: tuple[str, ...] = ()  # nothing was left of them
-    unreadable: tuple[str, ...] = ()  # removed too: what they held cannot be told
+    unreadable: tuple[str, ...] = ()  # removed too: they may have held a revoked pair
     untouched: int = 0
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """The files of a shard, some of which may not stand."""
+    """The files of a shard, some of which may be missing."""
 
     url: str  # without ending
     listed: bool  # in the manifest of a finished set
@@ -60,7 +60,7 @@ class _Shard:
             files.remove(self.url + ending)
 
     def stats(self) -> dict[str, Any] | None:
-        """Its statistics; where they are lost, those that a run takes for a shard that stands."""
+        """Its statistics; where they are lost, as many as a run needs to reuse the shard."""
         with suppress(DamagedError):
             if self.exists("_stats.json"):
                 return files.read_document(f"{self.url}_stats.json")
@@ -86,7 +86,7 @@ class _Shard:
         return table if len(table) == stats["count"] else None
 
     def seen(self) -> pa.Table | None:
-        """The rows by the samples in the tar; None where it does not stand or cannot be read."""
+        """The rows by the samples in the tar; None where it is missing or cannot be read."""
         rows = []
         try:
             with files.open_read(f"{self.url}.tar") as file, tarfile.open(fileobj=file) as tar:

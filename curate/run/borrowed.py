@@ -22,7 +22,7 @@ Borrowed = dict[str, list[str]]
 
 
 def borrowed_by(run: Run) -> Borrowed | None:
-    """What stands by now of what `run` reads from its source; None of a run that has none."""
+    """The digest of what `run` reads from its source today; None for a run without a source."""
     if run.source is None:
         return None
     source = Run.to(run.source)

@@ -98,11 +98,11 @@ def check_sizes(run: Run, *folders: str) -> None:
 
 def _short(run: Run, name: str) -> DamagedError:
     url = run.path(name)
-    return DamagedError(url, "it is cut short" if files.exists(url) else "it is gone")
+    return DamagedError(url, "it is truncated" if files.exists(url) else "it is gone")
 
 
 def check_content(run: Run) -> None:
-    """Raise DamagedError for the first table of a part that stands and is not what was written."""
+    """Raise DamagedError for the first table of a part that is there and is not what was written."""
     written = (record.wrote for folder in steps(run) for _, record in run.records(folder))
     verdicts = (vouched(run),) if run.makes(Stage.DEDUP) else ()
     for wrote in chain(written, verdicts):
@@ -146,7 +146,7 @@ def damaged_tables(run: Run) -> list[str]:
 
 
 def steps(run: Run) -> list[str]:
-    """The folders of the steps whose parts stand in the run itself."""
+    """The folders of the steps whose parts are in the run itself, not in its source."""
     found = []
     for stage in PART_STAGES:
         if run.makes(stage):
@@ -193,7 +193,7 @@ def _check_shards(run: Run) -> None:
         sizes = files.sizes(run.path(Stage.SHARDS))
         for shard in files.read_document(url)["shards"]:
             if name := short_shard(shard, sizes):
-                raise DamagedError(run.path(Stage.SHARDS, name), "it is cut short or gone")
+                raise DamagedError(run.path(Stage.SHARDS, name), "it is truncated or gone")
 
 
 def short_shard(shard: dict[str, Any], sizes: dict[str, int]) -> str | None:

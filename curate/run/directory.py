@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -29,7 +29,7 @@ PLACES_FILE = "places.parquet"
 CARD = "README.md"
 """The data card beside the shards, where hubs and their loaders look for it."""
 MANIFEST = "manifest.json"
-"""What the shards are; it stands while their set is finished."""
+"""The list of the shards; it is there while their set is finished."""
 SIZES = "sizes.json"
 """Pairs of each tar, as open_clip and DataComp read them in place of ``--train-num-samples``."""
 SUBSET = "uids.npy"
@@ -45,7 +45,7 @@ _PART = re.compile(r"part-(\d{5,})\.")
 
 @dataclass(frozen=True)
 class Part:
-    """A slice of one input file: the element that travels through Beam."""
+    """Consecutive rows of one input file: the element that travels through Beam."""
 
     index: int
     path: str
@@ -90,14 +90,14 @@ class Run:
 
     @classmethod
     def to(cls, url: str, source: str | None = None) -> "Run":
-        """The run at `url`, which stands there or is to be made; a rebalance where it has a source."""
+        """The run at `url`, which exists or is to be made; a rebalance where it has a source."""
         root = files.absolute(url).rstrip("/")
         laid_out = (layout_of(cls(x).state(), root=x) if x else LAYOUT for x in (root, source))
         return cls(root, source, *laid_out)
 
     @classmethod
     def at(cls, url: str) -> "Run":
-        """The run that stands at `url`."""
+        """The run that exists at `url`."""
         root = files.absolute(url).rstrip("/")
         state = cls(root).state()
         if not state:
@@ -152,7 +152,7 @@ class Run:
             return None  # written by another version: done again
 
     def write_record(self, folder: str, index: int, record: PartRecord) -> None:
-        """Mark a part done at a step; every other file of it must stand already."""
+        """Mark a part done at a step; every other file of it must be written before."""
         files.write_document(self.part(folder, index, "json"), asdict(record))
 
     def rows(self, folder: str, index: int, ending: str = "parquet", **options: Any) -> pa.Table:
@@ -319,7 +319,24 @@ def part_index(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def totals(run: Run, stage: Stage) -> dict[str, Any]:
+class Counts(TypedDict):
+    """What became of the pairs that entered a stage."""
+
+    rows: int
+    kept: int
+    dropped: dict[str, int]  # by reason
+    dead: dict[str, int]  # by error
+
+
+class Totals(Counts):
+    """The counts of a stage over all its parts, as run.json has them."""
+
+    parts: int
+    figures: dict[str, float]
+    seconds: float
+
+
+def totals(run: Run, stage: Stage) -> Totals:
     """Counts of a stage over all its parts: rows, kept, dropped, dead, seconds, figures."""
     rows = kept = parts = 0
     seconds = 0.0

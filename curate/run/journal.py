@@ -60,7 +60,7 @@ class Journal:
         return file.read(size)
 
     def count(self, n: int) -> None:
-        """Append `n` records that hold nothing, for those who count a journal's records: `grown`."""
+        """Append `n` empty records: `grown` counts records, for the progress bars."""
         self._append("", {}, b"", times=n)
 
     def _append(self, key: str, columns: Columns, content: bytes, *, times: int = 1) -> int:

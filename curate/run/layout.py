@@ -1,4 +1,4 @@
-"""Where everything stands in a run directory.
+"""Where everything is in a run directory.
 
 RUN/
   run.json  config.yaml
@@ -62,7 +62,7 @@ _SUBSET = "uids.npy"
 
 
 def place(name: str, *, layout: int) -> str:
-    """Where the file or folder of this name stands, relative to the run.
+    """The path of the file or folder of this name, relative to the run.
 
     >>> place("balance/part-00000.json", layout=2), place("score/annotated/nsfw", layout=2)
     ('records/balance/part-00000.json', 'annotated/score/nsfw')
@@ -95,7 +95,7 @@ def folders(stage: Stage, *, layout: int) -> list[str]:
 
 
 def layout_of(state: dict[str, Any], *, root: str) -> int:
-    """That of the run whose run.json holds `state`; of one that is still to be made where it is empty.
+    """The layout of the run whose run.json holds `state`; the latest where it is empty, of a new run.
 
     Raises
     ------

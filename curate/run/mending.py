@@ -1,4 +1,4 @@
-"""Having damaged files of a run made again: their steps do not count as done, and who reads is told."""
+"""Damaged files of a run: the parts lose their records, so that they are made again, with a message."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -122,8 +122,8 @@ def remedy(url: str, *, noted: bool = False) -> str:
     again = f"curate run {files.join(root, 'config.yaml')} --out {root}"
     if name == "run.json":
         return (
-            f"; what stands is gone on with by: {again} (if you changed the file by hand, remove its"
-            f' key "{files.CHECK}")'
+            f"; its parts are kept, go on with them: {again} (if you changed the file by hand, remove"
+            f' its key "{files.CHECK}")'
         )
     if name == "revoked.parquet":
         return "; it says what was revoked from the run: put back a copy of it"

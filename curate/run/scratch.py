@@ -1,4 +1,4 @@
-"""What steps leave in the run while they work, and nobody reads once their parts stand.
+"""Scratch: what steps write to the run while they work, and nothing reads once their parts are done.
 
 It holds hashes, uids and embeddings of single pairs (a centroid may be that of one image alone), so a
 run that goes on, and a revocation, begin with removing it: a step that was stopped makes it anew.

@@ -66,7 +66,7 @@ def _header(name: str, size: int) -> bytes:
 
 
 def read_member(file: IO[bytes], *, name: str, offset: int, size: int) -> bytes:
-    """The content of the member `name`, whose content stands at `offset`.
+    """The content of the member `name`, which begins at `offset`.
 
     The header in front of it must name the member and its size: a tar that does not belong to its
     table is found out instead of giving another pair's image.

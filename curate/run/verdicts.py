@@ -1,4 +1,4 @@
-"""The tables of dedup's verdicts, and what vouches for them: ``RUN/records/dedup/clusters.json``."""
+"""The tables of dedup's verdicts, and the record of them: ``RUN/records/dedup/clusters.json``."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,36 +12,36 @@ from curate.schema import Stage
 FILE = "clusters.json"
 NAME = files.join(Stage.DEDUP, FILE)
 WROTE = "wrote"
-"""The key that says what each table of verdicts holds, by its name in the run; older runs lack it."""
+"""The key of the content of each table of verdicts, by its name in the run; older runs lack it."""
 
 
 def document(run: Run) -> dict[str, Any] | None:
-    """What stands in clusters.json; None where there is none."""
+    """The content of clusters.json; None where there is no such file."""
     url = run.path(NAME)
     return files.read_document(url) if files.exists(url) else None
 
 
 def vouched(run: Run) -> dict[str, files.Content]:
-    """What each table of verdicts holds, by name, as far as clusters.json says."""
+    """The content of each table of verdicts by name, as far as clusters.json lists it."""
     held = (document(run) or {}).get(WROTE, {})
     return {name: files.Content(*content) for name, content in held.items()}
 
 
 def vouch(run: Run, held: dict[str, files.Content]) -> None:
-    """Make clusters.json say that these tables are to hold this."""
+    """Record in clusters.json that these tables are to have this content."""
     if held and (found := document(run)):
         files.write_document(run.path(NAME), {**found, WROTE: {**found.get(WROTE, {}), **held}})
 
 
 def short_tables(run: Run) -> list[str]:
-    """The names of the tables that are vouched for and are gone or of another size."""
+    """The names of the tables that are recorded and are gone or of another size."""
     held = vouched(run)
     sizes = files.sizes(run.path(CLUSTERS)) if held else {}
     return [name for name, x in held.items() if sizes.get(name.rpartition("/")[2]) != x.size]
 
 
 def verdicts_stand(run: Run, parts: Iterable[int], *, digest: str) -> bool:
-    """Whether the verdicts on these parts are those of `digest`, to their end."""
+    """Whether the verdicts on these parts are of `digest`, and every table is whole."""
     with suppress(DamagedError):
         found = document(run)
         if found is None or found.get("digest") != digest or short_tables(run):

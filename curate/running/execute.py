@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate import files
 from curate.config import LOCAL_RUNNER, Download
@@ -19,10 +19,13 @@ from curate.planning.resume import Standing, settle
 from curate.reasons import ErrorCode
 from curate.run import borrowed, revocations
 from curate.run.damage import damaged_tables, short_shard, whole_files
-from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, totals, versions
+from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, Totals, totals, versions
 from curate.run.mending import taken_back
 from curate.schema import Stage
 from curate.stages.shards import counts_of
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 _OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged)Error: (.*)")
 _GRACE = 5.0
@@ -58,7 +61,7 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         standing,
         failed=failed or {},
         changed=_new_ways_to_ask(plan, standing),
-        idle=before.get("reported") == _reported(plan) and _stands(plan, standing),
+        idle=before.get("reported") == _reported(plan) and _is_complete(plan, standing),
     )
     files.write_bytes(
         run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
@@ -94,8 +97,8 @@ def _reported(plan: Plan) -> str:
     return files.digest_of({x: y.chain for x, y in plan.digests.items()}, document, versions())
 
 
-def _stands(plan: Plan, standing: Standing) -> bool:
-    """Whether every part, every shard and the report stand as the plan wants them."""
+def _is_complete(plan: Plan, standing: Standing) -> bool:
+    """Whether every part, every shard and the report are done and valid under the plan."""
     run = plan.run
     stages = [stage for stage in plan.steps.stages if stage in PART_STAGES and run.makes(stage)]
     if not all(standing.skips(stage) for stage in stages):
@@ -159,7 +162,7 @@ def recorded(plan: Plan) -> Iterator[None]:
         plan.run.update(state=state, stages=stage_totals(plan), files=held)
 
 
-def stage_totals(plan: Plan) -> dict[str, Any]:
+def stage_totals(plan: Plan) -> dict[str, Totals]:
     """Counts of each stage whose output is parts."""
     return {
         str(stage): totals(plan.run, stage) for stage in PART_STAGES if stage in plan.steps.stages
@@ -179,7 +182,11 @@ def execute(
 
 
 def run_graph(
-    plan: Plan, graph: Callable[[Any], None], *, extra: Sequence[str] = (), debug: bool = False
+    plan: Plan,
+    graph: Callable[["beam.Pipeline"], object],
+    *,
+    extra: Sequence[str] = (),
+    debug: bool = False,
 ) -> None:
     """Run what `graph` adds to a pipeline to its end, on the engine of `plan`.
 
@@ -233,13 +240,13 @@ def check_dead(plan: Plan) -> None:
 
 
 def _on_a_thread(
-    work: Callable[[], Any], *, lost: Callable[[], bool]
-) -> tuple[Any, BaseException | None]:
+    work: Callable[[], object], *, lost: Callable[[], bool]
+) -> tuple[object, BaseException | None]:
     """What `work` returns, or raises. Ctrl-C interrupts this thread, which only waits, at once.
 
     Once `lost`, it is waited for no longer than `_GRACE` seconds.
     """
-    ended: list[tuple[Any, BaseException | None]] = []
+    ended: list[tuple[object, BaseException | None]] = []
 
     def body() -> None:
         try:

@@ -1,7 +1,5 @@
 """Beam's options, of which each view is made once."""
 
-from typing import Any
-
 from apache_beam.options.pipeline_options import PipelineOptions
 
 
@@ -12,7 +10,7 @@ class Options(PipelineOptions):  # type: ignore[misc, unused-ignore]
     their values, so one of a kind is enough.
     """
 
-    def view_as(self, cls: Any) -> Any:
+    def view_as(self, cls: type[PipelineOptions]) -> PipelineOptions:
         """These options as those of `cls`."""
         views = self.__dict__.setdefault("_views", {})
         if cls not in views:

@@ -8,7 +8,7 @@ does not stand any more, and all that rests on it is done again as after any cha
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from curate import files
 from curate.flow import build, through
@@ -20,6 +20,9 @@ from curate.run.cuts import cuts_stand
 from curate.run.directory import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.running.execute import recorded, run_graph
 from curate.schema import Stage
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 _FETCHED = files.join(Stage.DOWNLOAD, ANNOTATED)
 
@@ -70,7 +73,7 @@ def retry(
 
 
 def build_retry(
-    pipeline: Any, plan: Plan, *, indices: Collection[int], images: Mapping[str, str]
+    pipeline: "beam.Pipeline", plan: Plan, *, indices: Collection[int], images: Mapping[str, str]
 ) -> None:
     """Add the download of these parts alone to `pipeline`.
 

@@ -117,7 +117,7 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
         super().close()
 
     def stop_worker(self) -> None:
-        """Wait for its end, but not for long: a part counts when its record stands."""
+        """Wait for its end, but not for long: a part counts once its record is written."""
         self._thread.join(0 if self._crew.error else _END)
         self.dismiss()
 

@@ -10,7 +10,7 @@ language has the t that gives the same p (Meta CLIP 2).
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -41,6 +41,8 @@ class LanguageCounts(NamedTuple):
 
 
 Counts = dict[str, LanguageCounts]
+Found = dict[str, tuple[int, NDArray[np.int32], NDArray[np.int64]]]
+"""Of a part, by language: its pairs, the ids that they match, ascending, and how often."""
 
 
 def by_language(table: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
@@ -51,19 +53,20 @@ def by_language(table: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 
 class CountEntries(beam.DoFn):
-    """Part -> {language: (pairs, matched ids, how often)}."""
+    """Part -> its `Found`."""
 
     def __init__(self, run: Run, reads: str) -> None:
         self._run, self._reads = run, reads
 
-    def process(self, part: Part) -> Iterator[dict[str, Any]]:
+    def process(self, part: Part) -> Iterator[Found]:
         """Count the matches of one part."""
         columns = ["language", "matches"]
         table = self._run.rows(self._reads, part.index, columns=columns)
-        found = {}
+        found: Found = {}
         for language, rows in by_language(table):
             ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
-            found[language] = (len(rows), *np.unique(ids, return_counts=True))
+            entries, counts = np.unique(ids, return_counts=True)
+            found[language] = len(rows), entries, counts
         yield found
 
 
@@ -77,7 +80,7 @@ class SumCounts(beam.CombineFn):
         """No pairs, no matches."""
         return {x: LanguageCounts(0, np.zeros(n, np.int64)) for x, n in self._sizes.items()}
 
-    def add_input(self, total: Counts, found: dict[str, Any]) -> Counts:
+    def add_input(self, total: Counts, found: Found) -> Counts:
         """Add the counts of one part."""
         for language, (pairs, ids, counts) in found.items():
             total[language].counts[ids] += counts
@@ -134,7 +137,9 @@ class Sizes(beam.DoFn):
     def __init__(self, run: Run, reads: str, reference: str) -> None:
         self._run, self._reads, self._reference = run, reads, reference
 
-    def process(self, part: Part, counts: Counts, grid: Any) -> Iterator[tuple[int, Any]]:
+    def process(
+        self, part: Part, counts: Counts, grid: NDArray[np.float64]
+    ) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """The expected sizes of one part."""
         columns = ["language", "matches"]
         table = self._run.rows(self._reads, part.index, columns=columns)
@@ -148,20 +153,22 @@ class Sizes(beam.DoFn):
         yield part.index, sizes
 
 
-def _total(sizes: Iterable[tuple[int, Any]]) -> Any:
+def _total(sizes: Iterable[tuple[int, NDArray[np.float64]]]) -> NDArray[np.float64]:
     """Sizes of all parts, summed in the order of the parts: floating sums depend on the order."""
-    return np.sum([found for _, found in sorted(sizes, key=lambda x: x[0])], axis=0)
+    return np.asarray(np.sum([found for _, found in sorted(sizes, key=lambda x: x[0])], axis=0))
 
 
 class SizeSearch(beam.PTransform):
     """Parts and counts -> t of every language for a target size: two rounds over a grid of t."""
 
-    def __init__(self, run: Run, reads: str, target: Target, counts: Any) -> None:
+    def __init__(
+        self, run: Run, reads: str, target: Target, counts: beam.pvalue.AsSingleton
+    ) -> None:
         super().__init__()
         self._sizes, self._target = Sizes(run, reads, target.reference), target
-        self._counts = counts  # a side input
+        self._counts = counts
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Twice: the expected size at each t of the grid, then a grid or a t where it fits."""
         target, counts = self._target, self._counts
         grid = (
@@ -191,12 +198,14 @@ class SizeSearch(beam.PTransform):
         )
 
 
-def _refine(sizes: Any, grid: Any, *, size: float) -> Any:
+def _refine(
+    sizes: NDArray[np.float64], grid: NDArray[np.float64], *, size: float
+) -> NDArray[np.float64]:
     low, high = balancing.bracket(grid, sizes, size=size)
     return balancing.candidate_ts(grid[low], grid[high])
 
 
-def _settle(sizes: Any, grid: Any, *, size: float) -> float:
+def _settle(sizes: NDArray[np.float64], grid: NDArray[np.float64], *, size: float) -> float:
     return balancing.interpolate_t(grid, sizes, size=size)
 
 
@@ -211,9 +220,8 @@ class BalanceStep(PartStep):
     seed: int
     columns: pa.Schema
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides` are the counts and the t of each language."""
-        counts, ts = sides
+    def process(self, part: Part, counts: Counts, ts: Ts) -> PartOutput:
+        """Sample by the counts of the entries and the t of each language."""
         table = self.incoming(part)
         keep = np.zeros(len(table))
         for language, rows in by_language(table):
@@ -262,7 +270,7 @@ class Balance(beam.PTransform):
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Count, settle t, sample, count again."""
         step = self._step
         sizes = {language: len(_concepts(path)) for language, path in step.metadata.items()}
@@ -279,7 +287,9 @@ class Balance(beam.PTransform):
         _ = kept | "Entries" >> beam.Map(write_entries, counts, side, step=step)
         return sampled
 
-    def _count(self, parts: Any, label: str, reads: str, sizes: dict[str, int]) -> Any:
+    def _count(
+        self, parts: beam.PCollection, label: str, reads: str, sizes: dict[str, int]
+    ) -> beam.PCollection:
         return (
             parts
             | label >> beam.ParDo(CountEntries(self._step.run, reads))

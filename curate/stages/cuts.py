@@ -1,10 +1,10 @@
-"""cuts: parts -> the same, once the values stand that a stage's rules over a top fraction cut at.
+"""cuts: parts -> the same, once the quantile cuts of a stage's rules over a top fraction are written.
 
-A barrier, only where a stage has such rules. Cuts that stand are those of the parts that stand, so
-nothing is counted again. Those who apply the rules read the file.
+A barrier, only where a stage has such rules. Stored cuts are valid while the parts are, and then no
+value is counted again. The steps that apply the rules read the file.
 """
 
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import apache_beam as beam
 import pyarrow as pa
@@ -21,7 +21,7 @@ from curate.stages.quantiles import FindCuts, Quantiles
 
 
 class Ruled(Protocol):
-    """A step with rules, and what their quantiles are of."""
+    """A step with rules, and the columns that their quantiles are taken over."""
 
     stage: ClassVar[Stage]
 
@@ -46,14 +46,14 @@ class Ruled(Protocol):
 
 
 class TakeCuts(beam.PTransform):
-    """Parts -> the same, once the cuts of the rules of `step` stand."""
+    """Parts -> the same, once the cuts of the rules of `step` are written."""
 
     def __init__(self, step: Ruled) -> None:
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
-        """Nothing to do without a quantile rule, or where the cuts stand."""
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        """Nothing to do without a quantile rule, or where the stored cuts are valid."""
         step = self._step
         asked = quantiles_of(step.rules)
         if not asked or cuts_stand(step.run, step.stage, digest=step.digest):

@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import pyarrow as pa
@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from curate import files, schema
 from curate.errors import DamagedError
 from curate.ops.hashing import pair_uids
+from curate.ops.images.boxes import Box
 from curate.ops.images.decoder import isolated
 from curate.ops.images.encoder import ImageEncoder, Refusal, StoredImage
 from curate.planning.asked import image_encoder
@@ -33,7 +34,7 @@ from curate.planning.steps import Step
 from curate.pool.stored import Place, read_places
 from curate.reasons import SUCCESS, TRANSIENT, DropReason
 from curate.run.directory import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, part_name
-from curate.run.journal import Journal
+from curate.run.journal import Columns, Journal
 from curate.run.tar import TarWriter, read_member
 from curate.schema import Stage
 from curate.stages.images import member_name, read_image, row_keys, uid_of
@@ -44,7 +45,7 @@ from curate.web.optout import read_list
 from curate.web.review import Review
 
 _NOT_ANSWERED = frozenset({DropReason.OPTED_OUT, DropReason.REDIRECTS})
-"""Why an image is dropped by settings of today for which its server would not be asked to the end."""
+"""Reasons for which, under today's settings, no request would have come to its end."""
 _HEEDED = b"heeded"
 """Key of an annotated table's metadata: see `FetchStep._heeds`."""
 
@@ -64,7 +65,7 @@ class FetchStep(PartStep):
     keep: bool = False  # images that came with the pool, as they are
     columns: pa.Schema = schema.DOWNLOAD  # of what is found out about an image
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
         pairs = pair_uids(table["url"], table["caption"]).to_pylist()
@@ -91,7 +92,7 @@ class FetchStep(PartStep):
                     led = None if stop.reason in _NOT_ANSWERED else columns.get("redirects")
                     journal.put(key, _columns(stop)[0] | {"redirects": led}, b"")
             for rows, got in self._gather(came, missing, keys=keys, urls=urls):
-                made: dict[tuple[Any, ...], StoredImage | Refusal] = {}  # by what is blurred
+                made: dict[tuple[Box, ...], StoredImage | Refusal] = {}  # by what is blurred
                 for row in rows:
                     make, blur = (
                         keep if row in came else encode,
@@ -127,7 +128,7 @@ class FetchStep(PartStep):
 
     @property
     def _heeds(self) -> str:
-        """What images are stored under that cannot be judged afterwards: who was asked for leave."""
+        """The opt-outs that requests respect: stored rows do not tell whether a server would object."""
         asked = {
             *map(str.lower, self.policy.opt_out),
             *([ROBOTS_TXT] if self.policy.robots else ()),
@@ -139,15 +140,15 @@ class FetchStep(PartStep):
         return Review(self.policy, self.encoder, read_list(path) if path else None)
 
     def reusable(self, part: Part) -> pa.Table | None:
-        """Not where the rows were fetched without heeding all that is to be heeded now."""
+        """As for every step; None where they were fetched without an opt-out of today's settings."""
         old = super().reusable(part)
         if old is None:
             return None
         heeded = (old.schema.metadata or {}).get(_HEEDED, b"").decode().split(",")
         return old if set(self._heeds.split(",")) <= {*heeded, ""} else None
 
-    def _asks(self, known: dict[str, Any], gate: Gate, review: Review) -> bool:
-        """Whether a row of which so much is known has to be fetched."""
+    def _asks(self, known: Columns, gate: Gate, review: Review) -> bool:
+        """Whether a row with these columns of an earlier run has to be fetched again."""
         if gate.is_stale(known) or review.reopens(known):
             return True
         return known["outcome"] in self.retry_failed
@@ -243,10 +244,10 @@ class FetchStep(PartStep):
         return pa.Table.from_pylist(rows, schema=columns)
 
     def _kept_places(
-        self, part: Part, stored: list[tuple[str, dict[str, Any]]], journal: Journal,
+        self, part: Part, stored: list[tuple[str, Columns]], journal: Journal,
         old: pa.Table | None,
     ) -> bool:  # fmt: skip
-        """Whether the images of exactly these rows stand in the part's tar, at the places of `old`.
+        """Whether the part's tar holds the images of exactly these rows, at the places of `old`.
 
         Then the rows are given these places.
         """
@@ -288,7 +289,7 @@ def _changed(old: pa.Table | None, new: pa.Table, *names: str) -> int:
 
 
 def _stop(
-    columns: dict[str, Any], gate: Gate, review: Review, *, url: str, place: Place | None
+    columns: Columns, gate: Gate, review: Review, *, url: str, place: Place | None
 ) -> Refusal | None:
     """Why a row of an earlier run is to be dropped by now; with the `place` of an image that came."""
     # What the pool says of an original is not what was decoded here.
@@ -310,7 +311,7 @@ def _made_of(image: StoredImage, place: Place) -> StoredImage:
     return replace(image, **{name: value for name, value in known.items() if value is not None})
 
 
-def _columns(image: StoredImage | Refusal) -> tuple[dict[str, Any], bytes]:
+def _columns(image: StoredImage | Refusal) -> tuple[Columns, bytes]:
     if isinstance(image, Refusal):
         return {"outcome": str(image.reason), "detail": image.detail or None}, b""
     columns = {name: value for name, value in vars(image).items() if name != "content"}

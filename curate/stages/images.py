@@ -4,13 +4,14 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 
 from curate import files
 from curate.errors import DamagedError
 from curate.run.directory import Run
+from curate.run.journal import Columns
 from curate.run.tar import read_member
 from curate.schema import Stage
 
@@ -40,7 +41,7 @@ def read_images(run: Run, part: int, rows: pa.Table, *, encode_format: str) -> I
 
 
 def read_image(
-    tar: IO[bytes], place: dict[str, Any], *, url: str, encode_format: str, sha256: str | None
+    tar: IO[bytes], place: Columns, *, url: str, encode_format: str, sha256: str | None
 ) -> bytes:
     """One of them: `place` has its uid, tar_offset and tar_size, `tar` is the file at `url`."""
     name = member_name(place["uid"], encode_format)

@@ -1,8 +1,8 @@
 """The one DoFn that takes a part through a step: read, run, write, count, and skip what is done.
 
-A step is a frozen dataclass with a pure-looking `process`: a part in, a `PartOutput` out. This module
-owns the rest: the order of the writes (the record last), the conservation of pairs, the ledger, the
-reuse of rows that an earlier configuration made. A retry, or a second worker on the same part, writes
+A step is a frozen dataclass whose `process` maps a part to a `PartOutput`. This module does the rest:
+it writes the files in order (the record last), checks that no pair is lost, writes the ledger, and
+reuses rows that an earlier configuration made. A retry, or a second worker on the same part, writes
 the same bytes to the same names, so both are safe.
 """
 
@@ -18,6 +18,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.errors import DamagedError
@@ -28,7 +29,7 @@ from curate.planning.steps import Step
 from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
 from curate.run.journal import Journal
-from curate.schema import Stage
+from curate.schema import Column, Stage
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Sieve:
         self._dropped: list[pa.Table] = []
         self._dead: list[pa.Table] = []
 
-    def remove(self, rows: Any, *, reason: str, value: Any = None) -> None:
+    def remove(
+        self, rows: Column | NDArray[np.bool_], *, reason: str, value: str | Column | None = None
+    ) -> None:
         """Take out the rows where the mask `rows` is true.
 
         `reason` is a DropReason, a rule's reason or an ErrorCode; `value` a string, or a column of
@@ -71,7 +74,7 @@ class Sieve:
         is_dead = reason in frozenset(ErrorCode)
         url, caption = gone["url"], gone["caption"]
         if reason == DropReason.REVOKED:
-            url = caption = pa.nulls(n, pa.string())  # nothing of it is to stay but its uid
+            url = caption = pa.nulls(n, pa.string())  # of a revoked pair only the uid may stay
         columns = [
             gone["uid"], url, caption,
             pa.array([str(self._stage)] * n), pa.array([str(reason)] * n), values,
@@ -90,7 +93,7 @@ class Sieve:
         )
 
 
-def as_text(column: Any) -> Any:
+def as_text(column: Column) -> Column:
     """A column as strings, numbers in at most six digits."""
     if pa.types.is_floating(column.type):
         return pa.array(
@@ -117,11 +120,11 @@ class PartStep(ABC):
 
     @property
     def folder(self) -> str:
-        """Where the step's parts stand in the run."""
+        """The folder of the step's parts in the run."""
         return files.join(self.stage, ANNOTATED) if self.annotates else str(self.stage)
 
     def incoming(self, part: Part) -> pa.Table:
-        """The rows that come in."""
+        """The input rows of a part."""
         return self.run.rows(self.reads, part.index)
 
     def reusable(self, part: Part) -> pa.Table | None:
@@ -135,8 +138,8 @@ class PartStep(ABC):
             return None
 
     @abstractmethod
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """Run the step on a part; `sides` are the side inputs that the stage wires in."""
+    def process(self, part: Part, *sides: Any, **none: Any) -> PartOutput:
+        """Run the step on a part; a step names the side inputs that its stage wires in, in order."""
 
     def journal(self, part: Part) -> str:
         """The folder of the journals of a part that is in work."""
@@ -144,12 +147,12 @@ class PartStep(ABC):
 
     @contextmanager
     def counted(self, part: Part) -> Iterator[Journal]:
-        """A journal that says to who watches the run how many rows of a part are done, and no more."""
+        """A journal that only counts the rows of a part that are done, for the progress bars."""
         with files.scratch(self.journal(part)) as (file, _):
             yield Journal(file, of=self.own)
 
     def tidy(self, part: Part) -> None:
-        """Remove the part's journals, which have served: its record stands."""
+        """Remove the part's journals: its record is written, so no retry reads them."""
         if self.annotates:
             files.remove(self.journal(part))
 
@@ -177,9 +180,9 @@ class TakePart(beam.DoFn):
         self._step = step
 
     def process(self, part: Part, *sides: Any) -> Iterator[Part]:
-        """Skip the part if its record stands under this digest; else run, write, record."""
+        """Skip the part if it has a record of this digest; else run, write, record."""
         step = self._step
-        record = standing(step, part)
+        record = valid_record(step, part)
         if record is None:
             started = time.monotonic()
             what = f"{step.folder} of part {part.index}"
@@ -191,8 +194,8 @@ class TakePart(beam.DoFn):
         yield replace(part, kept=record.kept)
 
 
-def standing(step: PartStep, part: Part) -> PartRecord | None:
-    """The record of a part that is done under the step's digest."""
+def valid_record(step: PartStep, part: Part) -> PartRecord | None:
+    """The record of a part under the step's digest; None where there is none, or a stale one."""
     record = step.run.record(step.folder, part.index)
     return record if record and record.digest == step.digest else None
 
@@ -225,7 +228,7 @@ def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) ->
 
 
 def _rows_in(step: PartStep, part: Part) -> int:
-    """Rows that came in by the word of whoever wrote them, not by what the step made of them."""
+    """The number of input rows by the record of the step before: an independent check of this step."""
     if step.stage is Stage.PREPARE:
         return part.rows
     record = step.run.record(step.reads, part.index)

@@ -4,14 +4,14 @@ May drop: a pair that is not in the subset asked for, an empty caption, a URL th
 no image came with it, a language that is not wanted, what the text rules drop, a caption that matches
 no entry. A retry is safe.
 
-Cleaning: control characters and line breaks become a space each, outer white space is cut off.
+Cleaning: control characters and line breaks become a space each, outer white space is stripped.
 Nothing else changes; spaces inside are kept as they are, because matching looks at them. White space
-around URLs and uids is cut off before anything looks at them.
+around URLs and uids is stripped before anything looks at them.
 """
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -40,7 +40,7 @@ from curate.pool.tables import STAGED, read_entries, read_slice
 from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import PLACES_FILE, Part, part_name
 from curate.run.revocations import load_revocations
-from curate.schema import Stage, kept_name
+from curate.schema import Column, Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
 from curate.stages.select import apply_rules, stored_cuts
 
@@ -52,7 +52,7 @@ TEXT_BYTES = (1 << 31) - 1
 """Of a column of texts in one part, at most: Arrow's offsets have 32 bits."""
 
 
-def clean(captions: Any) -> Any:
+def clean(captions: Column) -> Column:
     """Captions with control characters as spaces and no outer white space; a null becomes empty."""
     texts = pc.fill_null(captions, "")
     if pc.any(pc.match_substring_regex(texts, _CONTROLS)).as_py():
@@ -60,23 +60,23 @@ def clean(captions: Any) -> Any:
     return pc.utf8_trim_whitespace(texts)
 
 
-def uids_of(table: pa.Table, captions: Any) -> Any:
+def uids_of(table: pa.Table, captions: Column) -> Column:
     """The uid of each pair of a pool's rows and their cleaned captions.
 
-    A row whose pair was taken out of RUN/input has the uid that stands there in its place.
+    A row of RUN/input whose pair was revoked keeps the uid that is written there.
     """
     emptied = pc.and_(pc.is_null(table["url"]), pc.is_valid(table["uid"]))
     return pc.if_else(emptied, table["uid"], pair_uids(stripped(table["url"]), captions))
 
 
-def word_count(captions: Any) -> Any:
+def word_count(captions: Column) -> Column:
     """White-space separated words of each caption that has no outer white space, int32."""
     words = pc.list_value_length(pc.utf8_split_whitespace(captions))
     return pc.if_else(pc.equal(captions, ""), pa.scalar(0, pa.int32()), words)
 
 
-def count_listed(captions: Any, words: Any) -> Any:
-    """How many words of each caption, in lower case, stand in the array `words`; int32.
+def count_listed(captions: pa.Array, words: pa.Array) -> pa.Array:
+    """How many words of each caption, in lower case, are in the array `words`; int32.
 
     As in :func:`word_count`, captions have no outer white space.
     """
@@ -87,7 +87,7 @@ def count_listed(captions: Any, words: Any) -> Any:
     return pa.array(np.diff(total[ends]), pa.int32())
 
 
-def measures(captions: Any, *, words_in: str | None) -> dict[str, Any]:
+def measures(captions: pa.Array, *, words_in: str | None) -> dict[str, pa.Array]:
     """The columns that say how long captions are, and how many of their words are in a list."""
     found = {"caption_chars": pc.utf8_length(captions), "caption_words": word_count(captions)}
     if words_in:
@@ -95,7 +95,7 @@ def measures(captions: Any, *, words_in: str | None) -> dict[str, Any]:
     return found
 
 
-def sizes(width: Any, height: Any) -> dict[str, Any]:
+def sizes(width: Column, height: Column) -> dict[str, Column]:
     """The columns of `schema.SIZED`; null where a side is none, or no positive number."""
     sides = [pc.round(pc.cast(side, pa.float64())) for side in (width, height)]
     sound = pc.and_(*(pc.greater(side, 0) for side in sides))
@@ -106,8 +106,8 @@ def sizes(width: Any, height: Any) -> dict[str, Any]:
 
 
 def languages_of(
-    captions: Any, *, model: str | None, unsure: tuple[float, str] | None
-) -> dict[str, Any]:
+    captions: pa.Array, *, model: str | None, unsure: tuple[float, str] | None
+) -> dict[str, pa.Array]:
     """The columns `language` and `language_score` of an array of captions."""
     languages, scores = identify(captions, model=model)
     if unsure:
@@ -117,7 +117,7 @@ def languages_of(
 
 
 @lru_cache(maxsize=8)
-def load_words(path: str) -> Any:
+def load_words(path: str) -> pa.Array:
     """The words of a list, one a line or a JSON array, as an array; read once a process."""
     return pa.array(sorted({x for one in read_words(path) for x in one.split()}), pa.string())
 
@@ -137,8 +137,8 @@ def load_matcher(path: str, language: str, *, ignore_case: bool) -> Matcher:
 
 
 def match_by_language(
-    captions: Any, languages: Any, *, metadata: dict[str, str], ignore_case: bool = False
-) -> Any:
+    captions: pa.Array, languages: pa.Array, *, metadata: dict[str, str], ignore_case: bool = False
+) -> pa.Array:
     """The matched ids of each caption in the list of its language; none where there is no list."""
     found = [pa.array([], schema.PREPARE.field("matches").type)]
     places = []
@@ -180,7 +180,7 @@ class PrepareStep(PartStep):
     sized: bool = False  # by what the pool says of its images
 
     def incoming(self, part: Part) -> pa.Table:
-        """The part's slice of the pool; if that cannot be read, rows that say so."""
+        """The part's rows of the pool; if these cannot be read, as many rows with the error."""
         pool = replace(self.pool, format=STAGED.format) if part.staged else self.pool
         if part.copy:
             part.copy.check(part.path, files.read_bytes(part.path))
@@ -209,7 +209,7 @@ class PrepareStep(PartStep):
             sized=self.sized,
         )
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Read, clean, tell the language, match, and apply the text rules."""
         table = self.incoming(part)
         sieve = self._sieved(table)
@@ -285,7 +285,7 @@ class PrepareStep(PartStep):
             self._append(sieve, stated)
         return sieve
 
-    def _check(self, part: Part, dead: pa.Table, given: Any) -> None:
+    def _check(self, part: Part, dead: pa.Table, given: Column) -> None:
         """Fail as soon as one part alone has more dead rows than the whole pool may have."""
         if self.max_dead is not None and len(dead) > self.max_dead:
             first = dead.slice(0, 1).to_pylist()[0]
@@ -316,7 +316,7 @@ class PrepareStep(PartStep):
             sieve.remove(others, reason=DropReason.LANGUAGE, value=sieve.table["language"])
 
     @staticmethod
-    def _append(sieve: Sieve, columns: dict[str, Any]) -> None:
+    def _append(sieve: Sieve, columns: dict[str, Column]) -> None:
         for name, column in columns.items():
             sieve.table = sieve.table.append_column(name, column)
 

@@ -81,11 +81,11 @@ class Quantiles:
 class FindCuts(beam.PTransform):
     """Parts -> one element, the cuts; `sides` are what reading a part takes, an element each."""
 
-    def __init__(self, asked: Quantiles, *sides: Any) -> None:
+    def __init__(self, asked: Quantiles, *sides: beam.PCollection) -> None:
         super().__init__()
         self._asked, self._sides = asked, sides
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """One pass a digit, each knowing what the one before has found."""
         asked = self._asked
         found = parts.pipeline | "Nothing known" >> beam.Create([{}])

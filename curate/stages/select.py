@@ -8,12 +8,13 @@ is cheap to do again.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files
 from curate.config import Config, Rule
@@ -26,7 +27,7 @@ from curate.planning.steps import Kind, Step
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
 from curate.run.cuts import read_cuts
 from curate.run.directory import ANNOTATED, SCORED, Beside, Part, Run
-from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Stage
+from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Column, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text, given
 from curate.stages.score.measure import FAILED
 from curate.stages.unwanted import Evaluations
@@ -55,14 +56,14 @@ def rule_figures(table: pa.Table, rules: Sequence[Rule], *, cuts: Cuts) -> dict[
     return _figures(drops(table, rules, cuts=cuts), rules)
 
 
-def _figures(dropped: Any, rules: Sequence[Rule]) -> dict[str, float]:
+def _figures(dropped: NDArray[np.bool_], rules: Sequence[Rule]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for label, (alone, only) in shares(dropped, rules).items():
         figures |= {ALONE + label: alone, ONLY + label: only}
     return figures
 
 
-def _values(table: pa.Table, rule: Rule) -> Any:
+def _values(table: pa.Table, rule: Rule) -> Column:
     """What a rule's decision rests on: a column, or ``NAME=VALUE`` of each of several."""
     if rule.column is not None and rule.same_as is None:
         column = table[rule.column]
@@ -75,7 +76,7 @@ def _values(table: pa.Table, rule: Rule) -> Any:
     return pc.binary_join_element_wise(*parts, ", ")
 
 
-def _cut(column: Any, found: str | None) -> Any:
+def _cut(column: Column, found: str | None) -> Column:
     """Texts for the ledger: what the pattern `found` matched in them, of long ones the beginning."""
     if found is not None:
         column = first_of(column, found)
@@ -94,10 +95,10 @@ class SelectStep(PartStep):
 
     @property
     def judged_by(self) -> tuple[str, ...]:
-        """Columns that tell what cannot go on, beside the outcome and the scores."""
+        """The columns, beside outcome and scores, that a failure follows from."""
         return ()
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Judge the outcome, then apply the rules."""
         sieve, figures = self.sieved(part)
         return sieve.output(columns=self.columns, figures=figures)
@@ -119,7 +120,7 @@ class SelectStep(PartStep):
         )
 
     def judged(self, table: pa.Table) -> pa.Table:
-        """`table` with why each row cannot go on whatever the rules say."""
+        """`table` with the reason why a row fails before any rule; null for the others."""
         return table.append_column(_FAILURE, failures(table, scores=self.scores))
 
     def _annotated(self, part: Part, names: Collection[str] | None = None) -> pa.Table:
@@ -146,8 +147,8 @@ def _joined(table: pa.Table, annotated: pa.Table) -> pa.Table:
     return table
 
 
-def failures(table: pa.Table, *, scores: Sequence[str]) -> Any:
-    """Why each row cannot go on whatever the rules say: a reason, or null.
+def failures(table: pa.Table, *, scores: Sequence[str]) -> Column:
+    """The reason why each row fails before any rule; null for the others.
 
     A row needs a finite value in each column of `scores`; its `error` is that of a score that failed.
     """
@@ -190,11 +191,11 @@ class SelectDownload(SelectStep):
 
     @property
     def judged_by(self) -> tuple[str, ...]:
-        """What a pair of an evaluation set is known by."""
+        """The columns that a pair of an evaluation set is recognised by."""
         return ("sha256", "phash", "caption", "detail")
 
     def judged(self, table: pa.Table) -> pa.Table:
-        """A pair of an evaluation set cannot go on either; the item is its detail."""
+        """As every select step; a pair of an evaluation set fails too, the item being its detail."""
         table = super().judged(table)
         if self.evaluations is None:
             return table
@@ -221,14 +222,14 @@ class SelectScore(SelectStep):
     scores: tuple[str, ...] = tuple(SCORE.names)
     measured: tuple[str, ...] = ()  # folders of scores that may have failed for some of the pairs
     contaminated_from: float | None = None
-    semantic: bool = False  # whether verdicts on semantic duplicates stand
+    semantic: bool = False  # whether there are verdicts on semantic duplicates
 
     @property
     def judged_by(self) -> tuple[str, ...]:
         """The similarity to evaluation sets, where it counts."""
         return () if self.contaminated_from is None else (SIMILARITY,)
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """As every select step, with the verdicts of `stages.semantic` in the end."""
         sieve, figures = self.sieved(part)
         if self.semantic:
@@ -239,7 +240,7 @@ class SelectScore(SelectStep):
         return sieve.output(columns=self.columns, figures=figures)
 
     def judged(self, table: pa.Table) -> pa.Table:
-        """A pair of an evaluation set cannot go on either; the item is its detail."""
+        """As every select step; a pair of an evaluation set fails too, the item being its detail."""
         table = super().judged(table)
         if self.contaminated_from is None:
             return table
@@ -264,7 +265,7 @@ class SelectScore(SelectStep):
 
 
 def stored_cuts(run: Run, stage: Stage, rules: Sequence[Rule]) -> Cuts:
-    """The cuts of those of the `rules` over a top fraction, as `stages.cuts` wrote them."""
+    """The stored cuts of the quantile rules among `rules`; empty where there is none."""
     return read_cuts(run, stage) if quantiles_of(rules) else {}
 
 
@@ -302,6 +303,6 @@ def scores_step(plan: Plan, step: Step) -> SelectScore:
 
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:
-    """Parts whose annotated rows, and the cuts of the rules, stand -> parts whose rows are selected."""
+    """Parts with annotated rows, and the cuts of the rules written -> parts of selected rows."""
     make = images_step if step.kind is Kind.SELECT_IMAGES else scores_step
     return beam.ParDo(TakePart(make(plan, step)))

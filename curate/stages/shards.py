@@ -103,7 +103,7 @@ class ShardStep:
         return self.run.path(Stage.SHARDS, name)
 
     def write(self, shard: Shard) -> ShardRecord:
-        """Write tar, parquet and, last, statistics; a shard that stands is left alone."""
+        """Write tar, parquet and, last, statistics; a shard that is valid already is left alone."""
         if found := self._whole(shard):
             return found
         digits = max(1, math.ceil(math.log10(self.rows)))
@@ -130,7 +130,7 @@ class ShardStep:
         )  # fmt: skip
         return ShardRecord(shard.name, count, tar.size, digest, parquet, stats)
 
-    def _statuses(self, shard: Shard, count: int) -> dict[str, Any]:
+    def _statuses(self, shard: Shard, count: int) -> dict[str, object]:
         """img2dataset's counts of failures: those of the parts whose first pair is in the shard."""
         failed: Counter[str] = Counter()
         for slice_ in shard.slices:
@@ -144,7 +144,7 @@ class ShardStep:
         }  # fmt: skip
 
     def _whole(self, shard: Shard) -> ShardRecord | None:
-        """The record of a shard that stands, whole and under these settings."""
+        """The record of a shard that is whole and of these settings; None of any other."""
         if not files.exists(self.path(f"{shard.name}_stats.json")):
             return None
         try:
@@ -152,7 +152,7 @@ class ShardStep:
         except DamagedError:
             return None
         same = found["digest"] == self.digest and found["slices"] == _plain(shard.slices)
-        if not same or not self._stands(record):
+        if not same or not self._is_whole(record):
             return None
         told = found | self._statuses(shard, record.pairs)
         if told == found:
@@ -160,7 +160,7 @@ class ShardStep:
         url = self.path(f"{shard.name}_stats.json")  # after a retry that brought no image
         return replace(record, stats=files.write_document(url, told))
 
-    def _stands(self, record: ShardRecord) -> bool:
+    def _is_whole(self, record: ShardRecord) -> bool:
         """Whether the tar and the table of a shard have the sizes that its statistics give."""
         held = {".tar": record.bytes, ".parquet": record.parquet and record.parquet.size}
         for ending, size in held.items():
@@ -186,20 +186,20 @@ class ShardStep:
     def shards(self, parts: Iterable[Part]) -> list[Shard]:
         """The shards that the kept rows of `parts` make up.
 
-        After a revocation they are those that stand, with the keys that they have, though they are
+        After a revocation they are those that are written, with their keys, though they are
         not full any more, or are missing where they held nothing else.
         """
         parts = list(parts)
         if rows_of(self.run):
-            standing = self._standing()
-            if sum(pairs for _, pairs in standing) == sum(part.kept for part in parts):
-                return [shard for shard, _ in standing]
-            for shard, _ in standing:  # its slices may be places from before the revocation
+            valid = self._valid()
+            if sum(pairs for _, pairs in valid) == sum(part.kept for part in parts):
+                return [shard for shard, _ in valid]
+            for shard, _ in valid:  # its slices may be places from before the revocation
                 files.remove(self.path(f"{shard.name}_stats.json"))
         return list(cut(parts, rows=self.rows))
 
-    def _standing(self) -> list[tuple[Shard, int]]:
-        """The shards that stand under these settings, and the pairs of each."""
+    def _valid(self) -> list[tuple[Shard, int]]:
+        """The shards that are whole and of these settings, and the pairs of each."""
         found = []
         for name in files.names(self.run.path(Stage.SHARDS)):
             if name.endswith("_stats.json"):
@@ -209,7 +209,7 @@ class ShardStep:
                     continue
                 slices = tuple(Slice(*slice_) for slice_ in stats["slices"])
                 shard = Shard(int(record.name), slices)
-                if stats["digest"] == self.digest and self._stands(record):
+                if stats["digest"] == self.digest and self._is_whole(record):
                     found.append((shard, stats["count"]))
         return sorted(found, key=lambda one: one[0].index)
 
@@ -248,9 +248,9 @@ def read_stats(run: Run, name: str) -> tuple[dict[str, Any], ShardRecord]:
 
 
 def shard_rows(run: Run, name: str) -> pa.Table:
-    """The table beside a shard, as its statistics, where they stand, vouch for it."""
-    stands = files.exists(run.path(Stage.SHARDS, f"{name}_stats.json"))
-    held = read_stats(run, name)[1].parquet if stands else None
+    """The table beside a shard, checked against the shard's statistics where there are any."""
+    is_known = files.exists(run.path(Stage.SHARDS, f"{name}_stats.json"))
+    held = read_stats(run, name)[1].parquet if is_known else None
     return files.read_table(run.path(Stage.SHARDS, f"{name}.parquet"), content=held)
 
 
@@ -305,8 +305,8 @@ class Shards(beam.PTransform):
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
-        """Cut, write, list."""
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        """Divide the rows into shards, write each, list all in the manifest."""
         step = self._step
         return (
             parts

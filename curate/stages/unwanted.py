@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import pyarrow as pa
 
@@ -11,6 +10,7 @@ from curate.ops.selection.blocklists import BlockList, Hit, read_block_lists
 from curate.ops.selection.contamination import Contamination, read_evaluation
 from curate.reasons import DropReason
 from curate.run.directory import Run
+from curate.run.journal import Columns
 from curate.run.revocations import load_revocations
 
 HASHES = ("md5", "sha256", "phash")
@@ -31,7 +31,7 @@ class Lists:
     distance: int = 31
 
     def open(self, run: Run) -> "Gate":
-        """What stops images of `run`, as things stand."""
+        """The lists that images of `run` are looked up in, with the revocations made so far."""
         revoked = load_revocations(run)
         blocked = _load(self.paths, self.distance) if self.paths else None
         return Gate(blocked, revoked.images if revoked else None)
@@ -39,7 +39,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class Gate:
-    """What stops images at the download."""
+    """The lists, loaded, that images are looked up in at the download."""
 
     blocked: BlockList | None
     revoked: BlockList | None
@@ -57,7 +57,7 @@ class Gate:
                 return reason, hit
         return None
 
-    def is_stale(self, columns: dict[str, Any]) -> bool:
+    def is_stale(self, columns: Columns) -> bool:
         """Whether a row of an earlier run has to be fetched again to be judged."""
         if columns["outcome"] in (DropReason.BLOCKED, DropReason.REVOKED):
             return True  # its image was not kept, and the lists may have changed

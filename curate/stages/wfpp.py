@@ -1,6 +1,6 @@
 """wfpp: captions of all pairs -> word counts -> a score a pair -> the pairs with the highest scores.
 
-Stands in the balance's place where `balance.wfpp` is set. May drop: a pair whose score does not reach
+Replaces the balance where `balance.wfpp` is set. May drop: a pair whose score does not reach
 that of the wanted fraction, exactly, over the whole pool. Counts are sums over packed arrays, and a
 score is a function of the caption and the counts: it is computed wherever it is needed and stored
 nowhere, so memory does not grow with the pool, and a retry keeps the same pairs.
@@ -8,7 +8,7 @@ nowhere, so memory does not grow with the pool, and a retry keeps the same pairs
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import pyarrow as pa
@@ -34,7 +34,7 @@ from curate.stages.quantiles import FindCuts, Quantiles
 _FEW = 1 << 18
 
 
-def _captions(run: Run, reads: str, part: Part) -> Any:
+def _captions(run: Run, reads: str, part: Part) -> pa.ChunkedArray:
     return run.rows(reads, part.index, columns=["caption"])["caption"]
 
 
@@ -85,9 +85,8 @@ class WfppStep(PartStep):
     threshold: float
     columns: pa.Schema
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides` are the weights of the words and the cut."""
-        weights, cut = sides
+    def process(self, part: Part, weights: WordWeights, cut: float) -> PartOutput:
+        """Keep the pairs whose score, by the `weights` of their words, is at least `cut`."""
         table = self.incoming(part)
         scores = pa.array(word_scores(table["caption"], weights))
         table = table.append_column("word_score", scores)
@@ -115,7 +114,7 @@ class Wfpp(beam.PTransform):
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Count, score, settle the cut, keep."""
         step = self._step
         weights = (

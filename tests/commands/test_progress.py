@@ -18,7 +18,7 @@ from curate.config import Config
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing
 from curate.reasons import TRANSIENT
-from curate.run.directory import PartRecord
+from curate.run.directory import PartRecord, Totals
 from curate.run.journal import Journal
 
 
@@ -94,8 +94,10 @@ def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
     assert shown(target) == ["Nothing to fetch again: no download failed as dns"]
 
 
-def counts(rows: int, kept: int, dropped: dict[str, int], dead: dict[str, int]) -> dict[str, Any]:
-    return {"rows": rows, "kept": kept, "dropped": dropped, "dead": dead, "seconds": 1234.56}
+def counts(rows: int, kept: int, dropped: dict[str, int], dead: dict[str, int]) -> Totals:
+    return Totals(
+        parts=1, rows=rows, kept=kept, dropped=dropped, dead=dead, figures={}, seconds=1234.56
+    )
 
 
 def test_the_funnel_lists_the_stages_in_flow_order_and_the_reasons_by_number() -> None:

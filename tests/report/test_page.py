@@ -22,7 +22,7 @@ from curate.report.ledger import Example, Reason
 from curate.report.thumbnails import thumbnails
 from curate.report.wording import POLICIES, alarms
 from curate.report.write import write_report
-from curate.run.directory import Run
+from curate.run.directory import Counts, Run
 from curate.schema import Stage
 
 
@@ -282,8 +282,8 @@ def test_rare_languages_share_a_row() -> None:
     assert page.folded([]) == []
 
 
-def counts(rows: int, kept: int, dropped: dict[str, int]) -> dict[str, Any]:
-    return {"rows": rows, "kept": kept, "dropped": dropped, "dead": {}}
+def counts(rows: int, kept: int, dropped: dict[str, int]) -> Counts:
+    return Counts(rows=rows, kept=kept, dropped=dropped, dead={})
 
 
 def test_a_set_that_one_reason_emptied_is_alarming(text_config: Config) -> None:

@@ -41,7 +41,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("t=20000", "balance.t 20,000 leaves no pair out: the most frequent entry stands in 7 pairs."
+        ("t=20000", "balance.t 20,000 leaves no pair out: the most frequent entry matches 7 pairs."
                     " A t below 7 balances"),
         ("t=7", "balance.t 7 leaves no pair out"),
         ("size=400000000", "balance.size 400,000,000 is not below the 12 pairs that reach the balance"),

@@ -144,7 +144,7 @@ def test_a_digit_of_run_json_is_another(whole: Path, tmp_path: Path) -> None:
     assert path.read_text() != held
     code, said = call("report", str(run))
     assert (code, said.count("\n")) == (1, 1)
-    assert f"{path} is damaged: its content is not what was written; what stands is gone on" in said
+    assert f"{path} is damaged: its content is not what was written; its parts are kept" in said
     assert call("run", str(whole / "c.yaml"), "--out", str(run))[0] == 0
     assert json.loads(path.read_text())["parts"] == 3
     assert content(run) == content(whole / "run")

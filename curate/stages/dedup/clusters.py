@@ -21,6 +21,7 @@ from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.reasons import DropReason
 from curate.run.directory import CLUSTERS, Part, Run, part_name
 from curate.run.verdicts import NAME, WROTE
+from curate.schema import Column
 from curate.stages.dedup.forests import KEYS, Clustering, Forest, edges_in, merged
 
 REASONS: dict[Policy, DropReason] = {
@@ -48,7 +49,7 @@ TEXT = "text"
 def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
     """A part's verdicts once the rows where `gone` is true are taken out of the part.
 
-    Of these, what is left is that their clusters had them: a cluster's size is as it was found.
+    A cluster's size stays as it was found, with the rows that are gone.
     """
     rows = verdicts["row"].to_numpy(zero_copy_only=False)
     gone = np.append(gone, False)
@@ -83,7 +84,7 @@ class _Pictures(beam.DoFn):
         make = self._clustering
         found = edges_in(content)
         table = make.read(part).take(pa.array(graph.rows_of(found[:, 0])))
-        columns = _standing(table, found[:, 0], make.rule)
+        columns = _ranks(table, found[:, 0], make.rule)
         columns["component"] = pa.array(found[:, 1])
         columns |= {name: table[name] for name in ("phash", "look")}
         yield from _grouped(pa.table(columns), found[:, 1], make)
@@ -102,8 +103,8 @@ class Copies(beam.PTransform):
         super().__init__()
         self._clustering = clustering
 
-    def expand(self, forest: Any) -> Any:
-        """Components stand together for this, each with the hashes of its pictures."""
+    def expand(self, forest: beam.PCollection) -> beam.PCollection:
+        """Group the pictures by component, each with its hashes, and compare those of a component."""
         make = self._clustering
         return (
             forest
@@ -147,7 +148,7 @@ class _Members(beam.DoFn):
         make = self._clustering
         rows = np.frombuffer(content, np.int64).reshape(-1, 2 + len(make.rule.policy))
         table = make.read(part).take(pa.array(graph.rows_of(rows[:, 0])))
-        columns = _standing(table, rows[:, 0], make.rule)
+        columns = _ranks(table, rows[:, 0], make.rule)
         if make.rule.keep_captions:
             columns[TEXT] = table["caption"]
         for k, policy in enumerate(make.rule.policy):
@@ -155,7 +156,7 @@ class _Members(beam.DoFn):
         yield from _grouped(pa.table(columns), rows[:, 1], make)
 
 
-def _standing(table: pa.Table, nodes: NDArray[np.int64], rule: DedupRule) -> dict[str, Any]:
+def _ranks(table: pa.Table, nodes: NDArray[np.int64], rule: DedupRule) -> dict[str, Column]:
     """What decides which of some pairs stays: the columns of `survivors.survivor_order`."""
     wanted = survivors.preferred(rule.prefer)
     return {
@@ -226,7 +227,7 @@ class _Write(beam.DoFn):
 
 
 class Clusters(beam.PTransform):
-    """Parts -> ``clusters/``, and once all stand what each holds, by name, one element.
+    """Parts -> ``clusters/``, and, once all are written, the content of each by name, one element.
 
     ``records/dedup/clusters.json`` is written last: the digest, what the tables hold, and how many
     pairs each policy that was looked at would drop if it were the only one.
@@ -236,12 +237,12 @@ class Clusters(beam.PTransform):
         super().__init__()
         self._clustering, self._digest = clustering, digest
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """URLs and images are always clustered, since that costs little; captions if asked for."""
         make = self._clustering
         rule = make.rule
         indices = parts | "Index" >> beam.Map(_bare)
-        forests: dict[Policy, Any] = {
+        forests: dict[Policy, beam.PCollection] = {
             "url": indices | "URLs" >> Forest(make, "url"),
             "image": indices | "Images" >> Forest(make, "image"),
         }
@@ -296,7 +297,7 @@ def say(
     rule: DedupRule,
     digest: str,
 ) -> dict[str, files.Content]:
-    """Write ``records/dedup/clusters.json``; what the tables hold."""
+    """Write ``records/dedup/clusters.json``; the content of each table of verdicts by name."""
     held = dict(sorted(written))
     keep = {"caption": rule.caption_keeps}
     would_drop = {

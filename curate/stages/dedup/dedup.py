@@ -3,8 +3,8 @@
 May drop, by the policies asked for: a pair with the URL of another (`url`, normalised), with the same
 image (`image`), with the same image and nearly the same caption (`pair`), or with nearly the same
 caption (`caption`): a Jaccard similarity of shingles of at least the threshold. Of a cluster the pair
-stays that is first by the columns of `prefer`, then the larger image, the longer caption, the smaller
-uid.
+stays that is first by the columns of `prefer`, then by the larger image, the longer caption, the
+smaller uid.
 
 An image is the same as the one that stands for its cluster, the first in that order, where the file is
 or where their perceptual hashes are within `image_distance` bits and they look the same in small, with
@@ -12,11 +12,11 @@ their colours (ops.images.looks). Chains of images, each near the next, do not m
 compared with that one image itself.
 
 Only hashes, row numbers and what decides who stays are exchanged, packed: see the modules `forests` and
-`clusters` beside this one. The verdicts stand in ``clusters/``; a retry writes the same ones.
+`clusters` beside this one. The verdicts are written to ``clusters/``; a retry writes the same ones.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -44,10 +44,10 @@ class DedupStep(PartStep):
     rule: DedupRule
     columns: pa.Schema
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides[0]` is what the tables of verdicts hold, by name, once all of them stand."""
+    def process(self, part: Part, written: dict[str, files.Content]) -> PartOutput:
+        """`written` is the content of each table of verdicts by name; it comes when all are written."""
         table = self.incoming(part)
-        held = sides[0].get(part_name(CLUSTERS, part.index))
+        held = written.get(part_name(CLUSTERS, part.index))
         verdicts = files.read_table(self.run.part(CLUSTERS, part.index), content=held)
         verdicts = verdicts.filter(pc.is_valid(verdicts["row"]))
         place = np.full(len(table), -1)
@@ -70,22 +70,22 @@ class DedupStep(PartStep):
 class Dedup(beam.PTransform):
     """Parts -> parts without duplicates; a barrier.
 
-    Where all verdicts stand under the step's digest, no hash is computed again.
+    Where all verdicts are those of the step's digest, no hash is computed again.
     """
 
     def __init__(self, step: DedupStep, *, spread: Spread) -> None:
         super().__init__()
         self._step, self._spread = step, spread
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Cluster, then drop."""
         step = self._step
         if (document(step.run) or {}).get("digest") == step.digest:  # else `settle` has removed it
-            stand = parts.pipeline | "Run" >> beam.Create([step.run]) | beam.Map(vouched)
+            written = parts.pipeline | "Run" >> beam.Create([step.run]) | beam.Map(vouched)
         else:
             clustering = Clustering(step.run, step.reads, step.rule, self._spread)
-            stand = parts | "Cluster" >> Clusters(clustering, digest=step.digest)
-        return parts | "Drop" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(stand))
+            written = parts | "Cluster" >> Clusters(clustering, digest=step.digest)
+        return parts | "Drop" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(written))
 
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:

@@ -4,7 +4,7 @@
     candidates -> (meet by part of the earliest row) -> verified edges -> forest
     forest of images -> (meet by component) -> copies and their originals -> forest
 
-Keys, about 90 bytes a caption and 260 a picture, stand in a file a part; only where each
+Keys, about 90 bytes a caption and 260 a picture, are in a file a part; only where each
 partition's are crosses the shuffle. Edges do so packed: an element holds those that one partition has
 for another. The largest thing that one worker holds is the forest itself: 16 bytes for each pair that
 is a duplicate. It is the same for any number of workers and partitions.
@@ -30,7 +30,7 @@ KEYS = files.join(Stage.DEDUP, scratch.KEYS)
 
 
 class Spread(NamedTuple):
-    """Into how many pieces the work of all parts is cut; nothing of it shows in the result."""
+    """Into how many partitions the work of all parts is divided; the result does not depend on it."""
 
     keys: int = 256  # 256 let a band take 4 bytes
     rows: int = 16  # groups of parts, and of clusters
@@ -41,13 +41,13 @@ class Spread(NamedTuple):
 
     @classmethod
     def over(cls, rows: int) -> "Spread":
-        """What keeps a piece in memory: at most a million pairs in a group."""
+        """The partitions that fit in memory: at most a million pairs in a group."""
         return cls(rows=max(16, rows // 1_000_000))
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """What all transforms here need to know."""
+    """What all transforms of this module are given."""
 
     run: Run
     reads: str  # the folder of the parts that come in
@@ -64,7 +64,7 @@ class Clustering:
         return self.run.rows(self.reads, part, columns=columns)
 
     def keys(self, policy: Policy, part: int) -> str:
-        """The URL of a part's file of keys; these files go once the verdicts stand."""
+        """The URL of a part's file of keys; it is removed once the verdicts are written."""
         return self.run.part(files.join(KEYS, policy), part, "keys")
 
 
@@ -79,35 +79,37 @@ class _Merge(beam.CombineFn):
     def create_accumulator(self) -> list[NDArray[np.int64]]:
         return []
 
-    def add_input(self, held: list[Any], content: bytes) -> list[NDArray[np.int64]]:
+    def add_input(self, held: list[NDArray[np.int64]], content: bytes) -> list[NDArray[np.int64]]:
         return self._reduced([*held, edges_in(content)])
 
-    def merge_accumulators(self, many: Iterable[list[Any]]) -> list[NDArray[np.int64]]:
+    def merge_accumulators(
+        self, many: Iterable[list[NDArray[np.int64]]]
+    ) -> list[NDArray[np.int64]]:
         held: list[NDArray[np.int64]] = []
         for other in many:
             held = self._reduced([*held, *other])
         return held
 
-    def _reduced(self, held: list[Any]) -> list[NDArray[np.int64]]:
+    def _reduced(self, held: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """The first is a forest; the rest is merged into it once it is as large."""
         if sum(map(len, held[1:])) < max(1 << 20, len(held[0])):
             return held
         return [components.merge(held)]
 
-    def compact(self, held: list[Any]) -> list[NDArray[np.int64]]:
+    def compact(self, held: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         return [components.merge(held)]
 
-    def extract_output(self, held: list[Any]) -> bytes:
+    def extract_output(self, held: list[NDArray[np.int64]]) -> bytes:
         return components.merge(held).tobytes()
 
 
-def merged() -> Any:
+def merged() -> beam.CombineGlobally:
     """Packed edges -> the packed forest of all of them, one element."""
     return beam.CombineGlobally(_Merge())
 
 
-class Slice(NamedTuple):
-    """Where the keys of a part that fall into a partition stand in the part's file of keys."""
+class Extent(NamedTuple):
+    """Where a part's file of keys holds those that fall into a partition."""
 
     part: int
     offset: int
@@ -116,13 +118,13 @@ class Slice(NamedTuple):
 
 
 Reference = tuple[int, int, int, int]
-"""A `Slice` as it crosses the shuffle."""
+"""An `Extent` as it crosses the shuffle."""
 
 
 class _Keys(beam.DoFn):
-    """(part, its rows' clusters or nothing) -> its file of keys, and where each partition's stand.
+    """(part, its rows' clusters or None) -> its file of keys, and the extent of each partition's.
 
-    A part without keys has an empty slice, so that there is a forest where no part has one.
+    A part without keys has an empty extent, so that there is a forest where no part has keys.
     """
 
     def __init__(self, clustering: Clustering, policy: Policy) -> None:
@@ -188,7 +190,7 @@ class _Meet(beam.DoFn):
             yield group, edges[groups == group].tobytes()
 
     def _read(self, reference: Reference) -> Packed:
-        place = Slice(*reference)
+        place = Extent(*reference)
         with files.open_read(self._clustering.keys(self._policy, place.part)) as file:
             file.seek(place.offset)
             content = file.read(place.hashes + place.rows)
@@ -250,8 +252,8 @@ class Forest(beam.PTransform):
         super().__init__()
         self._clustering, self._policy = clustering, policy
 
-    def expand(self, parts: Any) -> Any:
-        """Candidates take a second shuffle, to be verified. Of pairs there may be no part at all."""
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        """Candidates take a second shuffle, to be verified. `pair` may have no part at all."""
         make = self._clustering
         met = (
             parts

@@ -1,7 +1,7 @@
 """derived: what the columns that are made of stored embeddings have in common.
 
 Each is a step with a folder of its own, ``annotated/score/COLUMN``. One that needs more of the pool
-than a part begins with a survey of all parts, and computes nothing where every part's column stands.
+than a part begins with a survey of all parts, and computes nothing where every part's column is done.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,10 +17,10 @@ from curate import files, schema
 from curate.ops.scores.vectors import Vectors, stored_vectors, unit
 from curate.run.directory import SCORED, Part, Run
 from curate.schema import Stage
-from curate.stages.part import PartOutput, PartStep, TakePart, standing
+from curate.stages.part import PartOutput, PartStep, TakePart, valid_record
 
-Standing = tuple[int, int, bool]
-"""Index and rows of a part, and whether its column stands."""
+Progress = tuple[int, int, bool]
+"""Index and rows of a part, and whether its column is done."""
 
 
 def read_vectors(run: Run, index: int, *, kind: str = "img") -> Vectors:
@@ -28,7 +28,7 @@ def read_vectors(run: Run, index: int, *, kind: str = "img") -> Vectors:
     return unit(read_stored(run, index, kind=kind))
 
 
-def read_stored(run: Run, index: int, *, kind: str = "img") -> NDArray[Any]:
+def read_stored(run: Run, index: int, *, kind: str = "img") -> NDArray[np.floating]:
     """The embeddings of a part's scored rows as they are stored; not finite where there is none."""
     with files.open_read(run.part(SCORED, index, "npz")) as file, np.load(file) as found:
         return stored_vectors(found, kind=kind)
@@ -51,7 +51,9 @@ class DerivedStep(PartStep):
         """The uids of the scored rows."""
         return self.run.rows(SCORED, part.index, columns=["uid"])["uid"]
 
-    def output(self, part: Part, values: Any, known: NDArray[np.bool_]) -> PartOutput:
+    def output(
+        self, part: Part, values: NDArray[np.generic], known: NDArray[np.bool_]
+    ) -> PartOutput:
         """The column, null where a row has no embedding."""
         field = schema.DERIVED.field(self.column)
         columns = [self.uids(part).combine_chunks(), pa.array(values, field.type, mask=~known)]
@@ -63,36 +65,38 @@ class Survey:
     """What is known of all parts before a column is made."""
 
     rows: int
-    done: bool  # whether every part's column stands
+    done: bool  # whether every part's column is
 
     @classmethod
-    def of(cls, parts: list[Standing]) -> "Survey":
+    def of(cls, parts: list[Progress]) -> "Survey":
         """That of all parts."""
-        return cls(sum(rows for _, rows, _ in parts), all(stands for *_, stands in parts))
+        return cls(sum(rows for _, rows, _ in parts), all(done for *_, done in parts))
 
 
-def standings(parts: Any, *, step: PartStep) -> Any:
-    """Parts -> one list of what stands of each, in any order."""
+def progress(parts: beam.PCollection, *, step: PartStep) -> beam.PCollection:
+    """Parts -> one list of the `Progress` of each, in any order."""
     return (
         parts
-        | "Standing" >> beam.Map(_part_standing, step=step)
+        | "Progress" >> beam.Map(_progress_of, step=step)
         | "All" >> beam.combiners.ToList().without_defaults()
     )  # fmt: skip
 
 
-def survey(parts: Any, *, step: PartStep) -> Any:
+def survey(parts: beam.PCollection, *, step: PartStep) -> beam.PCollection:
     """Parts -> their one `Survey`."""
-    return standings(parts, step=step) | "Survey" >> beam.Map(Survey.of)
+    return progress(parts, step=step) | "Survey" >> beam.Map(Survey.of)
 
 
-def _part_standing(part: Part, step: PartStep) -> Standing:
-    return part.index, part.kept, standing(step, part) is not None
+def _progress_of(part: Part, step: PartStep) -> Progress:
+    return part.index, part.kept, valid_record(step, part) is not None
 
 
-def hand_out(parts: Any, found: Any, *, step: PartStep) -> Any:
+def hand_out(
+    parts: beam.PCollection, found: beam.PCollection, *, step: PartStep
+) -> beam.PCollection:
     """Parts and (index, what was found for that part), several of each -> parts that the step took.
 
-    What was found for a part is the step's one side.
+    What was found for a part is the list that the step's `process` takes.
     """
     return (
         {"parts": parts | "Index" >> beam.Map(_indexed), "found": found}
@@ -112,7 +116,7 @@ class _TakeFound(beam.DoFn):
         self._take = TakePart(step)
 
     def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Part]:
-        """A part that was given; values for others have no taker."""
+        """Take the part of this index, if the run has it: values of other parts are left."""
         _, found = element
         for part in found["parts"]:
             yield from self._take.process(part, list(found["found"]))

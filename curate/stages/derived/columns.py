@@ -18,5 +18,5 @@ _TRANSFORMS: dict[str, Callable[[Plan, Step], beam.PTransform]] = {
 
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:
-    """Parts that are scored -> the same, once the column of `step` stands."""
+    """Parts that are scored -> the same, once the column of `step` is done."""
     return _TRANSFORMS[step.name](plan, step)

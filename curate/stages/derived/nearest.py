@@ -8,7 +8,7 @@ is then compared with the centroids by itself. A retry finds the same.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -35,8 +35,8 @@ class NearestTargetStep(DerivedStep):
     sample: int
     seed: int
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides` only say that the centroids stand."""
+    def process(self, part: Part, _: int) -> PartOutput:
+        """The side input, the number of centroids, only says that they are written."""
         vectors = read_vectors(self.run, part.index)
         known = np.asarray(vectors.any(axis=1))
         values = np.zeros(len(vectors), np.bool_)
@@ -46,7 +46,7 @@ class NearestTargetStep(DerivedStep):
         return self.output(part, values, known)
 
     def sample_file(self, index: int) -> str:
-        """Where the sample of a part stands until the centroids are found."""
+        """The file of a part's sample; it is removed once the centroids are found."""
         return self.run.path(self.folder, SAMPLES, f"part-{index:05d}.npz")
 
 
@@ -83,13 +83,13 @@ def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
 
 
 class NearestTarget(beam.PTransform):
-    """Parts that are scored -> the same, once their column stands; a barrier."""
+    """Parts that are scored -> the same, once their column is done; a barrier."""
 
     def __init__(self, step: NearestTargetStep) -> None:
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Count, draw a sample, find the centroids, compare."""
         step = self._step
         pool = beam.pvalue.AsSingleton(survey(parts, step=step))

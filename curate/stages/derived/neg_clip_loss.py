@@ -1,7 +1,7 @@
 """neg_clip_loss: stored embeddings -> negCLIPLoss, a barrier.
 
 It needs other pairs of the pool at hand: parts are grouped at random, a few at a time, and each group's
-pairs are cut into random batches, several times over. So the pool is read once a time, a worker holds
+pairs are split into random batches, several times over. So the pool is read once a time, a worker holds
 the embeddings of one group, and only the values cross a shuffle, packed, four bytes a pair and time.
 Groups and batches follow from the seed, the parts and the uids, so a retry, or another number of
 workers, finds the same values.
@@ -9,11 +9,12 @@ workers, finds the same values.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from curate.ops.scores.vectors import (
     draw_batches,
@@ -26,10 +27,10 @@ from curate.planning.steps import Step
 from curate.run.directory import Part
 from curate.stages.derived.column import (
     DerivedStep,
-    Standing,
+    Progress,
     hand_out,
+    progress,
     read_stored,
-    standings,
 )
 from curate.stages.part import PartOutput, given
 
@@ -47,21 +48,22 @@ class NegClipLossStep(DerivedStep):
     temperature: float
     seed: int
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides[0]` are the packed values of the part's rows, ``(time, float32)`` each."""
-        times = [np.frombuffer(values, np.float32) for _, values in sorted(sides[0])]
-        rows = len(self.uids(part))
-        values = np.mean(times, axis=0, dtype=np.float64) if times else np.full(rows, np.nan)
+    def process(self, part: Part, found: list[tuple[int, bytes]]) -> PartOutput:
+        """`found` are the packed values of the part's rows, ``(time, float32)`` each."""
+        times = [np.frombuffer(values, np.float32) for _, values in sorted(found)]
+        values: NDArray[np.float64] = np.full(len(self.uids(part)), np.nan)
+        if times:
+            values = np.stack(times).mean(axis=0, dtype=np.float64)
         return self.output(part, values.astype(np.float32), np.isfinite(values))
 
 
 Block = tuple[int, list[int]]
 
 
-def plan_blocks(parts: list[Standing], *, step: NegClipLossStep) -> Iterator[Block]:
+def plan_blocks(parts: list[Progress], *, step: NegClipLossStep) -> Iterator[Block]:
     """Index, rows and whether it is done, of all parts -> (time, parts) of each group to compute."""
     parts = sorted(parts)
-    rows, done = [n for _, n, _ in parts], {index for index, _, stands in parts if stands}
+    rows, done = [n for _, n, _ in parts], {index for index, _, is_done in parts if is_done}
     size = max(4 * step.batch_size, BLOCK_ROWS)
     for time in range(step.batches):
         for block in draw_blocks(rows, size=size, seed=_seed(step.seed, time)):
@@ -112,17 +114,17 @@ class LossOfBlock(beam.DoFn):
 
 
 class NegClipLoss(beam.PTransform):
-    """Parts that are scored -> the same, once their column stands; a barrier."""
+    """Parts that are scored -> the same, once their column is done; a barrier."""
 
     def __init__(self, step: NegClipLossStep) -> None:
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Only groups with a part that is not done are computed."""
         step = self._step
         values = (
-            standings(parts, step=step)
+            progress(parts, step=step)
             | "Draw" >> beam.FlatMap(plan_blocks, step=step)
             | "Spread" >> beam.Reshuffle()
             | "Losses" >> beam.ParDo(LossOfBlock(step))

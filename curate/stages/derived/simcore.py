@@ -8,7 +8,7 @@ is the same on any number of workers, and for a retry.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -40,8 +40,8 @@ class SimCoreStep(DerivedStep):
     tau: float | None
     seed: int
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides` only say that the rounds are settled."""
+    def process(self, part: Part, _: int) -> PartOutput:
+        """The side input, the number of images taken, only says that the rounds are written."""
         rounds = np.zeros(len(self.uids(part)), np.int32)
         if len(rounds):
             found = files.read_arrays(self.run.path(self.folder, TAKEN))
@@ -57,7 +57,7 @@ def number_of(part: int, row: int = 0) -> int:
 
 
 def settle_target(pool: Survey, *, step: SimCoreStep) -> bool:
-    """Whether there is anything to do; then the target's centroids stand."""
+    """Whether there is anything to do; if so, write the target's centroids."""
     if pool.done:
         return False
     target = read_target(step.target).astype(np.float32)
@@ -73,7 +73,7 @@ class FindCandidates(beam.DoFn):
         self._step = step
 
     def start_bundle(self) -> None:
-        """Nothing yet."""
+        """Begin without candidates."""
         self._parts: list[int] = []
         self._found: Candidates | None = None
 
@@ -123,13 +123,13 @@ def settle_rounds(names: list[str], wanted: bool, *, step: SimCoreStep) -> int:
 
 
 class SimCore(beam.PTransform):
-    """Parts that are scored -> the same, once their column stands; a barrier."""
+    """Parts that are scored -> the same, once their column is done; a barrier."""
 
     def __init__(self, step: SimCoreStep) -> None:
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Find the centroids, the candidates of each bundle, the rounds; mark the parts."""
         step = self._step
         wanted = beam.pvalue.AsSingleton(

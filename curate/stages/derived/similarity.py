@@ -4,7 +4,7 @@ Both are maps: a part, and the set that each process reads once.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
@@ -39,7 +39,7 @@ class NormSimStep(DerivedStep):
     target: str
     norm: Norm
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Compare one part with the target, which this process reads once."""
         vectors = read_vectors(self.run, part.index)
         target = read_target(self.target)
@@ -59,7 +59,7 @@ class SimilarityStep(DerivedStep):
 
     sets: tuple[str, ...]
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Compare one part with the sets, which this process reads once."""
         vectors = read_vectors(self.run, part.index)
         names, items = read_embeddings(self.sets)

@@ -8,14 +8,14 @@ none leaves for another that does not stay. They are not among the rules' column
           -> rows by cluster (a file a part) -> groups of clusters -> verdicts of each part
 
 Embeddings travel in files and are never shuffled: each part writes its rows ordered by cluster, and
-whoever takes a group of clusters reads its slice of each part's file. What crosses a shuffle are the
+the worker of a group of clusters reads their rows from each part's file. What crosses a shuffle are the
 sizes of the clusters, and the verdicts on duplicates, packed. A worker holds the embeddings of
 `_ROWS` pairs, and those that a cluster's rows are compared with (`ops.duplicates.semantic.WINDOW`):
 so a cluster of more than that is compared with its latest rows only, in the order of the cosine to the
 centroid, in which rows that mean the same are near each other.
 
 The order, the sample and its centroids depend on uids and embeddings alone, so the verdicts are the
-same for any cut of the pool into parts, any number of workers and any retry.
+same however the pool is split into parts, any number of workers and any retry.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ from curate.planning.steps import Step
 from curate.run.directory import Part
 from curate.run.scratch import CENTROIDS, WORK
 from curate.stages.derived.column import DerivedStep, Survey, hand_out, read_stored, survey
-from curate.stages.meanings.slices import PLACED, Slices, write_placed
+from curate.stages.meanings.placed import PLACED, ClusterRows, write_placed
 from curate.stages.part import PartOutput, given
 from curate.stages.select import SelectScore, scores_step
 
@@ -56,7 +56,7 @@ _FOUND = np.dtype([("row", "<i4"), ("survivor", "S32"), ("cosine", "<f4")])
 
 @dataclass(frozen=True)
 class SemanticStep(DerivedStep):
-    """Who stays in the place of each row of a part."""
+    """The survivor of each row of a part that is a semantic duplicate."""
 
     column: ClassVar[str] = schema.SEMANTIC
 
@@ -67,9 +67,9 @@ class SemanticStep(DerivedStep):
     sample: int
     seed: int
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
-        """`sides[0]` are the packed verdicts on rows of the part, in any order."""
-        found = np.concatenate([np.frombuffer(one, _FOUND) for one in (b"", *sides[0])])
+    def process(self, part: Part, verdicts: list[bytes]) -> PartOutput:
+        """`verdicts` are the packed verdicts on rows of the part, in any order."""
+        found = np.concatenate([np.frombuffer(one, _FOUND) for one in (b"", *verdicts)])
         uids = self.uids(part)
         at = np.full(len(uids), -1)
         at[found["row"]] = np.arange(len(found))
@@ -79,7 +79,7 @@ class SemanticStep(DerivedStep):
         return PartOutput(pa.table(columns, schema=schema.VERDICT))
 
     def work(self, index: int, ending: str) -> str:
-        """A file of a part that is there while duplicates are looked for."""
+        """A scratch file of a part, removed once the duplicates are found."""
         return self.run.path(self.folder, WORK, f"part-{index:05d}.{ending}")
 
     def centroids_for(self, pairs: int) -> int:
@@ -88,7 +88,7 @@ class SemanticStep(DerivedStep):
 
 
 class FindRows(beam.DoFn):
-    """Part -> index and number of the rows to compare, once these stand; nothing if all is done."""
+    """Part -> index and number of the rows to compare, once they are written; none if all is done."""
 
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
@@ -107,7 +107,9 @@ class FindRows(beam.DoFn):
             yield part.index, len(rows)
 
 
-def _rows(step: SemanticStep, index: int) -> tuple[NDArray[np.int32], Any, Any]:
+def _rows(
+    step: SemanticStep, index: int
+) -> tuple[NDArray[np.int32], pa.ChunkedArray, NDArray[np.floating]]:
     """The rows of a part to compare, their uids and their embeddings as they are stored."""
     rows = files.read_array(step.work(index, "npy"))
     uids = step.uids(Part(index, "", 0, 0)).take(pa.array(rows))
@@ -121,7 +123,7 @@ class DrawSample(beam.DoFn):
         self._step = step
 
     def process(self, found: tuple[int, int], counted: Counted) -> Iterator[int]:
-        """No more than the centroids need."""
+        """Draw no more than the centroids need."""
         step, (index, _) = self._step, found
         pairs = sum(n for _, n in counted)
         wanted = min(step.sample, _SAMPLE * step.centroids_for(pairs))
@@ -143,7 +145,7 @@ def settle_centroids(indices: list[int], counted: Counted, *, step: SemanticStep
 
 
 class Place(beam.DoFn):
-    """(index, rows) of a part -> the sizes of its clusters, once its rows stand ordered by them."""
+    """(index, rows) of a part -> the sizes of its clusters, once its rows are written by cluster."""
 
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
@@ -193,28 +195,28 @@ class Compare(beam.DoFn):
         """Read a run of rows at a time, and go through its clusters."""
         step = self._step
         width = _width(step)
-        slices = Slices([index for index, _ in counted], group, at=step.work)
-        clusters, n = slices.placed["cluster"], len(slices.placed)
+        held = ClusterRows([index for index, _ in counted], group, at=step.work)
+        clusters, n = held.placed["cluster"], len(held.placed)
         survivors, cosines = np.empty(n, np.int64), np.empty(n)
         borders = {0, *(1 + np.flatnonzero(np.diff(clusters))).tolist()}
         cluster, first = Cluster(width, epsilon=step.epsilon, against=step.against), 0
         for start in range(0, n, _ROWS):
             run = slice(start, min(start + _ROWS, n))
-            vectors = slices.vectors(run, width)
-            cuts = sorted({start, *(x for x in borders if start < x < run.stop), run.stop})
-            for at, end in pairwise(cuts):
+            vectors = held.vectors(run, width)
+            edges = sorted({start, *(x for x in borders if start < x < run.stop), run.stop})
+            for at, end in pairwise(edges):
                 if at in borders:
                     cluster = Cluster(width, epsilon=step.epsilon, against=step.against)
                     first = at
                 found, cosines[at:end] = cluster.add(vectors[at - start : end - start])
                 survivors[at:end] = first + found
-        yield beam.pvalue.TaggedOutput(_GROUPS, count_groups(survivors, slices.placed["uid"]))
+        yield beam.pvalue.TaggedOutput(_GROUPS, count_groups(survivors, held.placed["uid"]))
         gone = np.flatnonzero(survivors != np.arange(n))
-        for index in np.unique(slices.part[gone]).tolist():
-            here = gone[slices.part[gone] == index]
+        for index in np.unique(held.part[gone]).tolist():
+            here = gone[held.part[gone] == index]
             verdicts = np.empty(len(here), _FOUND)
-            verdicts["row"] = slices.placed["row"][here]
-            verdicts["survivor"] = slices.placed["uid"][survivors[here]]
+            verdicts["row"] = held.placed["row"][here]
+            verdicts["survivor"] = held.placed["uid"][survivors[here]]
             verdicts["cosine"] = cosines[here]
             yield index, verdicts.tobytes()
 
@@ -227,7 +229,7 @@ def _width(step: SemanticStep) -> int:
 
 
 def tidy(parts: int, groups: Groups, pool: Survey, *, step: SemanticStep) -> int:
-    """Write down what the search came to, and remove what it needed; nothing where there was none."""
+    """Write the groups that were found, and remove the scratch files, if anything was compared."""
     if not pool.done:
         files.write_json(step.run.path(step.folder, schema.GROUPS), asdict(groups))
         files.remove(step.run.path(step.folder, WORK))
@@ -235,7 +237,7 @@ def tidy(parts: int, groups: Groups, pool: Survey, *, step: SemanticStep) -> int
 
 
 class FindDuplicates(beam.PTransform):
-    """Parts that are scored, with the cuts of the rules -> the same, once the verdicts stand.
+    """Parts that are scored, with the cuts of the rules -> the same, once the verdicts are written.
 
     A barrier.
     """
@@ -244,8 +246,8 @@ class FindDuplicates(beam.PTransform):
         super().__init__()
         self._step = step
 
-    def expand(self, parts: Any) -> Any:
-        """Rows, sample, centroids, clusters, verdicts: each once the one before stands."""
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        """Rows, sample, centroids, clusters, verdicts: each once the one before is written."""
         step, one = self._step, beam.pvalue.AsSingleton
         pool = one(survey(parts, step=step))
         rows = parts | "Rows" >> beam.ParDo(FindRows(step), pool)

@@ -1,4 +1,4 @@
-"""Parts in a row before one model: read and decoded ahead of it, in batches across their borders."""
+"""A queue of parts before one model: images are read and decoded ahead, batches cross part borders."""
 
 import os
 import queue
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from curate.ops.ahead import ahead
 from curate.ops.scores.clip import Batch, ClipModel, ClipScorer, Embedded
 
-_EARLY = 2  # batches that stand ready, and as many that are being decoded
+_EARLY = 2  # batches that are ready, and as many that are being decoded
 _PATIENCE = 0.1  # seconds between looks at whether the model still runs
 _THREADS = 16  # that decode, at most
 
@@ -27,7 +27,7 @@ class Job(Protocol):
         """Row, caption and image file of each row that is to be scored."""
 
     def count(self, n: int) -> None:
-        """Tell who watches that `n` rows are through the model."""
+        """Count `n` more rows as scored, for the progress bars."""
 
     def put(self, row: int, found: Embedded, at: int, *, decoded: bool) -> None:
         """Row `at` of a batch's outcome is that of `row`; with its last row a job is done."""
@@ -54,7 +54,7 @@ class _Ready:
 
 
 class Line:
-    """Jobs in a row before one model: read and decoded ahead of it, batches across their borders."""
+    """A queue of jobs before one model: images are decoded ahead, batches cross part borders."""
 
     def __init__(self, model: ClipModel) -> None:
         self._model = model
@@ -66,7 +66,7 @@ class Line:
         self._thread.start()
 
     def put(self, job: Job | None) -> None:
-        """Append a job, as soon as the one before is being read.
+        """Append a job to the queue, as soon as the one before is being read.
 
         Raises whatever stopped the model.
         """

@@ -8,14 +8,15 @@ image, caption and columns, is taken over.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files
 from curate.ops.ahead import ahead
@@ -28,6 +29,7 @@ from curate.ops.scores.scoring import (
     TEXT_EMBEDDING,
     Batch,
     ScoreSpec,
+    Vectors,
 )
 from curate.ops.scores.vectors import stored_vectors
 from curate.planning.asked import measured, score_spec
@@ -63,7 +65,7 @@ class MeasureStep(PartStep):
         """``annotated/score/NAME``."""
         return files.join(super().folder, self.name)
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Score the rows that are not known yet."""
         table = self._rows(part)
         scored = scored_of(table, images=self.score.looks, columns=self.score.read_columns)
@@ -140,7 +142,7 @@ class MeasureStep(PartStep):
         images = self._images(part, table)
         vectors = self._vectors(part, table)
         rows: list[int] = []
-        pixels: list[Any] = []
+        pixels: list[NDArray[np.uint8]] = []
         start = size = 0
         for row in range(len(table)):
             image = next(images)
@@ -153,7 +155,11 @@ class MeasureStep(PartStep):
                 rows, pixels, start, size = [], [], row + 1, 0
 
     def _batch(
-        self, table: pa.Table, rows: Sequence[int], pixels: list[Any], vectors: dict[str, Any]
+        self,
+        table: pa.Table,
+        rows: Sequence[int],
+        pixels: Sequence[NDArray[np.uint8]],
+        vectors: Mapping[str, Vectors],
     ) -> Batch:
         of_rows = table.take(pa.array(rows, pa.int64()))
         named = {"image_embeddings": IMAGE_EMBEDDING, "text_embeddings": TEXT_EMBEDDING}
@@ -164,7 +170,7 @@ class MeasureStep(PartStep):
             **{key: vectors[name][rows] for key, name in named.items() if name in vectors},
         )
 
-    def _images(self, part: Part, table: pa.Table) -> Iterator[Any]:
+    def _images(self, part: Part, table: pa.Table) -> Iterator[NDArray[np.uint8] | None]:
         """The stored image of each row, (height, width, 3) RGB; None where it cannot be decoded."""
         if IMAGE not in self.score.reads:
             yield from (_NOTHING for _ in range(len(table)))
@@ -173,7 +179,7 @@ class MeasureStep(PartStep):
             image = trainer_view(content)
             yield None if image is None else np.array(image)
 
-    def _vectors(self, part: Part, table: pa.Table) -> dict[str, Any]:
+    def _vectors(self, part: Part, table: pa.Table) -> dict[str, Vectors]:
         """The stored embeddings of each row, as floats, by what the score calls them."""
         asked = EMBEDDINGS.intersection(self.score.reads)
         if not asked:
@@ -202,7 +208,7 @@ class JoinStep(PartStep):
 
     joined: tuple[str, ...]
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Read the columns; nothing is computed."""
         uids = self.incoming(part)["uid"].combine_chunks()
         columns = joined(self.run, self.folder, part, names=self.joined, uids=uids)
@@ -226,7 +232,9 @@ def scored_of(pairs: pa.Table, *, images: bool, columns: Sequence[str] = ()) -> 
     return pc.if_else(pc.is_valid(stored), hashes, None)
 
 
-def joined(run: Run, folder: str, part: Part, *, names: tuple[str, ...], uids: Any) -> list[Any]:
+def joined(
+    run: Run, folder: str, part: Part, *, names: tuple[str, ...], uids: pa.Array
+) -> list[pa.ChunkedArray]:
     """The columns `names`, each from the folder of its name inside `folder`; rows are `uids`."""
     columns = []
     for name in names:
@@ -237,7 +245,9 @@ def joined(run: Run, folder: str, part: Part, *, names: tuple[str, ...], uids: A
     return columns
 
 
-def _check_rows(found: Any, uids: Any, *, folder: str, part: Part) -> None:
+def _check_rows(
+    found: NDArray[np.generic], uids: NDArray[np.generic], *, folder: str, part: Part
+) -> None:
     if not np.array_equal(found, uids):
         raise AssertionError(f"{folder} of part {part.index} is not of its rows")
 

@@ -1,13 +1,13 @@
 """score: stored image and caption -> clip_score, on GPU workers.
 
 `ScoreStep` writes the scores of every pair of a part; `select` then applies the rules. A further
-model's scores stand in a folder of its own, and the first model's step joins them to its own, so
-``annotated/score`` has a column for each. The device is chosen on the worker. A retry is safe; scores
-of an earlier run under the same model, of the same stored image and caption, are taken over, bit for
+model's scores are written to a folder of its own, and the first model's step joins them to its own, so
+``annotated/score`` has a column for each. The device is chosen on the worker. A retry is safe: scores
+of an earlier run are reused where model, stored image and caption are the same, and they are bit for
 bit what a new pass would give.
 
-Parts are not scored one by one: `TakeScores` lines them up before the model (the module
-`line`) and writes a part when its last row is scored.
+Parts are not scored one by one: `TakeScores` puts them in a queue before the model (the module
+`line`), so that batches go across the borders of parts, and writes a part when its last row is scored.
 """
 
 import time
@@ -15,13 +15,15 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.config import Scorer
@@ -35,7 +37,7 @@ from curate.planning.steps import Step
 from curate.run.directory import Part, part_name
 from curate.schema import Stage
 from curate.stages.images import read_images
-from curate.stages.part import PartOutput, PartStep, commit, given, standing
+from curate.stages.part import PartOutput, PartStep, commit, given, valid_record
 from curate.stages.score.accelerator import on_accelerator
 from curate.stages.score.line import Line
 from curate.stages.score.measure import joined, scored_of
@@ -68,7 +70,7 @@ class ScoreStep(PartStep):
         known = [schema.SCORED.field(name) for name in ("uid", "scored")]
         return pa.schema([*known, *((name, pa.float32()) for name in names)])
 
-    def process(self, part: Part, *sides: Any) -> PartOutput:
+    def process(self, part: Part) -> PartOutput:
         """Score one part by itself."""
         with closing(Job(self, part)) as job:
             line = Line(self.model)
@@ -92,7 +94,7 @@ class Job:
         n = len(table)
         self._scores = np.full(n, np.nan, np.float32)
         self._undecodable = np.zeros(n, bool)
-        self._vectors: dict[str, Any] = {}
+        self._vectors: dict[str, NDArray[np.float16]] = {}
         clocks = ("load_seconds", "model_seconds", "idle_seconds")
         self.figures = {"reused": 0.0, **dict.fromkeys(clocks, 0.0)}
         known = self._take_over()
@@ -107,7 +109,7 @@ class Job:
             self.count(n - self.missing)
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Release what the job holds open: no more rows come."""
         self._opened.close()
 
     def contents(self) -> Iterator[tuple[int, str, bytes]]:
@@ -119,7 +121,7 @@ class Job:
         yield from zip(self._rows.tolist(), self._table["caption"].to_pylist(), images, strict=True)
 
     def count(self, n: int) -> None:
-        """Tell who watches that `n` rows are through the model."""
+        """Count `n` more rows as scored, for the progress bars."""
         self._journal.count(n)
 
     def put(self, row: int, found: Embedded, at: int, *, decoded: bool) -> None:
@@ -160,7 +162,7 @@ class Job:
         found = found.take(pa.array(places, mask=places < 0))
         return [found[name].combine_chunks() for name in head.columns.names]
 
-    def _array(self, key: str, width: int) -> Any:
+    def _array(self, key: str, width: int) -> NDArray[np.float16]:
         if key not in self._vectors:
             self._vectors[key] = np.full((len(self._uids), width), np.nan, np.float16)
         return self._vectors[key]
@@ -171,7 +173,7 @@ class Job:
     def _file(self) -> str:
         return self._step.run.part(self._step.folder, self.part.index, "npz")
 
-    def _take_over(self) -> Any:
+    def _take_over(self) -> NDArray[np.bool_]:
         """Fill in what an earlier run scored under the same settings; a mask of these rows."""
         known = np.zeros(len(self._uids), bool)
         old = self._step.reusable(self.part)
@@ -195,7 +197,7 @@ class Job:
                 self._array(key, stored[name].shape[1])[row] = stored[name][place]
         return known
 
-    def _stored(self) -> dict[str, Any]:
+    def _stored(self) -> dict[str, NDArray[np.generic]]:
         """The stored embeddings; a killed run may have left others than its scores, or none."""
         try:
             with files.open_read(self._file()) as file, np.load(file) as found:
@@ -222,13 +224,13 @@ class TakeScores(beam.DoFn):
         self._ended = 0.0
 
     def start_bundle(self) -> None:
-        """Nothing runs until a part comes that is not done."""
+        """The model's thread starts with the first part that is not done."""
         self.teardown()
 
     def process(self, part: Part) -> Iterator[Part]:
-        """Skip the part if its record stands; else line it up, and write those that are done."""
+        """Skip the part if it has a valid record; else queue it, and write the parts that are done."""
         step = self._step
-        if record := standing(step, part):
+        if record := valid_record(step, part):
             yield replace(part, kept=record.kept)
             return
         step.run.retract(step.folder, part.index, own=step.own)
@@ -239,7 +241,7 @@ class TakeScores(beam.DoFn):
             self._line.put(job)
         yield from self._written()
 
-    def finish_bundle(self) -> Iterator[Any]:
+    def finish_bundle(self) -> Iterator[WindowedValue]:
         """Wait for the model, and write the rest."""
         if self._line:
             self._line.end()
@@ -248,7 +250,7 @@ class TakeScores(beam.DoFn):
             yield GlobalWindows.windowed_value(part)
 
     def teardown(self) -> None:
-        """A bundle that failed leaves its threads behind."""
+        """Stop the threads that a failed bundle left."""
         if self._line:
             self._line.abandon()
             self._line = None

@@ -1,11 +1,10 @@
-"""slices: rows of parts ordered by cluster, in files, of which a worker reads its clusters' slices.
+"""placed: the rows of each part in files, ordered by cluster, so that a worker reads those of its own.
 
 A part has three files: where each cluster begins in the others, what is known of each row, and the
 embeddings as they are stored, row by row.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,17 @@ PLACED = np.dtype([("cluster", "<i4"), ("row", "<i4"), ("cosine", "<f8"), ("uid"
 """Of a row: its cluster, its number in the part, its cosine to the centroid, the pair's uid."""
 
 
-def in_order(placed: Any) -> NDArray[np.int64]:
+def in_order(placed: NDArray[np.void]) -> NDArray[np.int64]:
     """By cluster; in it the ones farthest from its centroid first."""
     return np.lexsort((placed["uid"], placed["cosine"], placed["cluster"]))
 
 
 def write_placed(
-    placed: Any, stored: NDArray[Any], *, clusters: int, at: Callable[[str], str]
+    placed: NDArray[np.void],
+    stored: NDArray[np.floating],
+    *,
+    clusters: int,
+    at: Callable[[str], str],
 ) -> NDArray[np.int64]:
     """Write the files of a part, ``at(ENDING)``; how many rows are in each cluster.
 
@@ -39,8 +42,8 @@ def write_placed(
     return sizes
 
 
-class Slices:
-    """The rows of some clusters, of all parts, in order."""
+class ClusterRows:
+    """The rows of consecutive clusters, of all parts, in order."""
 
     def __init__(
         self, indices: list[int], group: tuple[int, int], *, at: Callable[[int, str], str]
@@ -65,9 +68,9 @@ class Slices:
         self.part = np.concatenate(parts)[order]
         self._place = np.concatenate(places)[order]
 
-    def vectors(self, rows: slice, width: int) -> Any:
+    def vectors(self, rows: slice, width: int) -> NDArray[np.float16]:
         """The embeddings of consecutive rows; those of one part lie together in its file too."""
-        found = np.empty((rows.stop - rows.start, width), "<f2")
+        found = np.empty((rows.stop - rows.start, width), np.dtype("<f2"))
         for index in np.unique(self.part[rows]).tolist():
             here = np.flatnonzero(self.part[rows] == index)
             places = self._place[rows][here]
