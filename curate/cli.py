@@ -29,6 +29,7 @@ from curate.commands.terminal import (
     named_in,
     one_line_errors,
     out_console,
+    over_workers,
     reporting,
     run_plan,
     tell_incomplete,
@@ -173,7 +174,8 @@ def _run(
 
     started = time.monotonic()
     with locked(config.out) if config.out else nullcontext():
-        plan = replace(make_plan(config), retry_failed=retry_failed)
+        over = over_workers(config, options)
+        plan = replace(make_plan(config, over=over), retry_failed=retry_failed)
         run_plan(plan, options=options, started=started, force=force)
 
 

@@ -17,6 +17,7 @@ from curate.commands.terminal import (
     named_in,
     one_line_errors,
     out_console,
+    over_workers,
     run_plan,
     with_engine,
 )
@@ -63,7 +64,8 @@ def plan(
         with locked(whole.out):
             _check_out(run)
             run_plan(
-                make_plan(wanted), options=beam_options(context), started=started,
+                make_plan(wanted, over=over_workers(wanted, beam_options(context))),
+                options=beam_options(context), started=started,
                 force=whole.download.enabled, remedy="give another --out",
             )  # fmt: skip
             prepared = totals(run, Stage.PREPARE)

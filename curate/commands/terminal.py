@@ -27,6 +27,7 @@ from curate.schema import Stage
 
 if TYPE_CHECKING:
     from curate.planning.plan import Plan
+    from curate.planning.spreading import Over
     from curate.run.directory import Run
 
 _TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -172,6 +173,13 @@ def named_in(config: Config) -> list[tuple[str, str]]:
 def beam_options(context: typer.Context) -> list[str]:
     """The options after ``--``."""
     return [option for option in context.args if option != "--"]
+
+
+def over_workers(config: Config, options: list[str]) -> "Over":
+    """What does much work before a run by its workers: see :mod:`curate.running.spread`."""
+    from curate.running.spread import by_workers
+
+    return by_workers(config, extra=options, debug=debugging(), tell=out_console.print)
 
 
 Force = Annotated[

@@ -42,4 +42,5 @@ from curate.files.places import shipped as shipped
 from curate.files.places import size as size
 from curate.files.places import sizes as sizes
 from curate.files.places import spelt as spelt
+from curate.files.places import stamp as stamp
 from curate.files.places import stands as stands

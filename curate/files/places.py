@@ -103,6 +103,16 @@ def size(url: str) -> int:
         return int(fs.size(path))
 
 
+def stamp(url: str) -> tuple[int, int]:
+    """Bytes of a file, and when it was last written, in nanoseconds; 0 where no clock of ours tells."""
+    path = local_path(url)
+    if path is None:
+        return size(url), 0
+    with told(url):
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
+
+
 def modified(url: str) -> str:
     """When the file at `url` was last written, to the minute; "of unknown age" where none can tell."""
     with told(url):

@@ -1,11 +1,14 @@
-"""Things made before they are asked for, on a thread of their own, never more than a few early."""
+"""Things made before they are asked for, on threads of their own, never more than a few early."""
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Thing = TypeVar("Thing")
+Made = TypeVar("Made")
 _PATIENCE = 0.1  # seconds between looks at whether anyone still waits
 
 
@@ -50,3 +53,27 @@ def ahead(things: Iterable[Thing], *, n: int) -> Iterator[Thing]:
             yield thing  # type: ignore[misc] # without an error there is a thing
     finally:
         closed.set()
+
+
+def together(
+    work: Callable[[Thing], Made], things: Iterable[Thing], *, threads: int = 32
+) -> Iterator[Made]:
+    """`work` of each of the things, in their order, many at once: most of it waits for a store.
+
+    What one of them raises is raised here, in its place; of those after it none is begun then.
+
+    >>> list(together(str.upper, ["a", "b"], threads=2))
+    ['A', 'B']
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="together") as pool:
+        waiting: deque[Future[Made]] = deque()
+        try:
+            for thing in things:
+                waiting.append(pool.submit(work, thing))
+                if len(waiting) >= 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

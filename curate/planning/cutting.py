@@ -8,6 +8,7 @@ with an error, which `prepare` counts as dead: so no pair is lost from the first
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +17,9 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError, DamagedError
 from curate.formats import FORMATS, format_of
-from curate.planning.inputs import Input, find_pool, pool_format
+from curate.planning.inputs import Contents, Input, Known, find_pool, pool_format
+from curate.planning.spreading import Over, here, is_much, waited_for
+from curate.pool.reader import FIRST
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import check_urls, read_batches, row_groups
 from curate.reasons import ErrorCode
@@ -39,8 +42,40 @@ class Cut:
     unreadable: tuple[str, ...] = ()  # a message for each file that cannot, or not to its end
 
 
-def cut(run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str) -> Cut:
+class Uncut(NamedTuple):
+    """A file of the pool."""
+
+    path: str
+    name: str
+    format: str
+    copies: str  # what the names of its copies begin with
+    members: tuple[str, ...] = ()  # the files, where it is a folder
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Splits a file of a pool into parts of `rows`, whose indices are from 0."""
+
+    pool: PoolFormat
+    rows: int
+
+    def __call__(self, file: Uncut) -> dict[str, Any]:
+        """A `Cut`, as a document."""
+        return asdict(_cut_file(file, pool=self.of(file), size=self.rows))
+
+    def of(self, file: Uncut) -> PoolFormat:
+        """How a file is read."""
+        return replace(self.pool, format=file.format or self.pool.format)
+
+
+def cut(
+    run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str,
+    contents: Contents | None = None, over: Over = here,
+) -> Cut:  # fmt: skip
     """The parts as RUN/input/parts.json lists them; where that is missing or stale, split anew.
+
+    Each file is split by itself, `over` whoever does that. What is known of the `contents` of the
+    files is noted with the parts.
 
     Raises
     ------
@@ -55,7 +90,7 @@ def cut(run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: st
         return found
     is_new = not files.exists(run.root)
     try:
-        found = _cut(run, inputs, config)
+        found = _cut(run, inputs, config, over=over)
         if not found.parts:
             form = inputs[0]["format"]
             how = "" if form in FORMATS else f" as {form} reads it"
@@ -65,6 +100,8 @@ def cut(run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: st
         raise
     paths = [one["path"] for one in inputs]
     stored = {**asdict(found), "format": FORMAT, "digest": input_digest, "paths": paths}
+    if contents is not None:
+        stored["contents"] = contents.known
     files.write_document(run.path("input", "parts.json"), stored)
     return found
 
@@ -107,7 +144,10 @@ def _load(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | None:
         return None  # split again
     if found.pop("digest", None) != input_digest or found.pop("format", None) != FORMAT:
         return None
-    parts = tuple(_here(run, Part(**part)) for part in found["parts"])
+    cut_before = _of_document(
+        {x: found[x] for x in ("parts", "rows", "bad", "bad_rows", "unreadable")}
+    )
+    parts = tuple(_here(run, part) for part in cut_before.parts)
     in_place = any(part.images or not part.staged for part in parts)
     if in_place and found["paths"] != [one["path"] for one in inputs]:
         return None  # the pool has moved
@@ -115,10 +155,28 @@ def _load(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | None:
     copies = ((part.path.rpartition("/")[2], part.copy) for part in parts if part.copy)
     if any(sizes.get(name) != held.size for name, held in copies):
         return None  # a copy is damaged
+    return replace(cut_before, parts=parts)
+
+
+def _of_document(found: dict[str, Any]) -> Cut:
+    parts = tuple(
+        Part(**{**part, "copy": files.Content(*part["copy"]) if part.get("copy") else None})
+        for part in found["parts"]
+    )
     return Cut(
         parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
         tuple(found["unreadable"]),
     )  # fmt: skip
+
+
+def known_contents(run: Run) -> dict[str, Known]:
+    """What was noted of the contents of the pool's files when the parts of a run were cut."""
+    url = run.path("input", "parts.json")
+    with suppress(DamagedError):
+        if files.exists(url):
+            known = files.read_document(url).get("contents", {})
+            return {path: Known(*one) for path, one in known.items()}
+    return {}
 
 
 def _here(run: Run, part: Part) -> Part:
@@ -126,7 +184,7 @@ def _here(run: Run, part: Part) -> Part:
     if not part.staged:
         return part
     url = run.path("input", part.path.rpartition("/")[2])
-    return replace(part, path=url, copy=files.Content(*part.copy) if part.copy else None)
+    return replace(part, path=url)
 
 
 def source_of(run: Run, part: Part) -> tuple[str, int]:
@@ -147,8 +205,8 @@ def source_of(run: Run, part: Part) -> tuple[str, int]:
     return found["paths"][of_file], sum(before)
 
 
-def _cut(run: Run, inputs: tuple[Input, ...], config: Config) -> Cut:
-    pool = pool_format(config)
+def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, over: Over) -> Cut:
+    cutter = Cutter(pool_format(config), config.part_rows)
     fraction = config.input.max_dead_fraction
     listed: dict[str, list[str]] = {}
     if any(format_of(one["format"]).is_folder for one in inputs):
@@ -157,21 +215,23 @@ def _cut(run: Run, inputs: tuple[Input, ...], config: Config) -> Cut:
             for path, beside, form in find_pool(config).files
             if format_of(form).is_folder
         }
+    uncut = [
+        Uncut(
+            one["path"],
+            one["name"],
+            one["format"],
+            run.path("input", f"file-{number:05d}"),
+            tuple(listed.get(one["path"], ())),
+        )
+        for number, one in enumerate(inputs)
+    ]
+    check_urls(uncut[0].path, pool=cutter.of(uncut[0]))  # the others are like it
     found: list[Cut] = []
     parts: list[Part] = []
     unreadable: list[str] = []
-    for number, one in enumerate(inputs):
-        own = replace(pool, format=one["format"] or pool.format)
-        if number == 0:  # the others are like it, and each would be opened once more
-            check_urls(one["path"], pool=own)
-        of_file = _cut_file(
-            one["path"],
-            pool=own,
-            name=one["name"],
-            members=listed.get(one["path"], []),
-            copies=run.path("input", f"file-{number:05d}"),
-            size=config.part_rows,
-        )
+    weight = sum(one["bytes"] for one in inputs)
+    for document in _each(cutter, uncut, over=over, weight=weight, fraction=fraction):
+        of_file = _of_document(document)
         found.append(of_file)
         parts += [replace(part, index=len(parts) + k) for k, part in enumerate(of_file.parts)]
         unreadable += of_file.unreadable
@@ -183,19 +243,53 @@ def _cut(run: Run, inputs: tuple[Input, ...], config: Config) -> Cut:
     return Cut(tuple(parts), rows, tuple(bad), bad_rows, tuple(unreadable))
 
 
-def _cut_file(
-    path: str, *, pool: PoolFormat, name: str, members: list[str], copies: str, size: int
-) -> Cut:
+def _each(
+    cutter: Cutter, uncut: list[Uncut], *, over: Over, weight: int, fraction: float
+) -> Iterator[dict[str, Any]]:
+    """The cut of each file, in their order."""
+    first = uncut[0]
+    if all(one.format == first.format for one in uncut):
+        with suppress(UnreadableError):
+            if _in_place(row_groups(first.path, pool=cutter.of(first)), cutter.rows):
+                return waited_for(cutter, uncut)  # of the others the footers will do as well
+    if is_much(uncut, weight=weight) and fraction < 1:
+        _check_some(cutter, uncut)
+    return over(cutter, uncut, what="reading the pool's files", weight=weight)
+
+
+def _check_some(cutter: Cutter, uncut: list[Uncut]) -> None:
+    """Raise where neither the first, nor a middle, nor the last of many files can be read."""
+    told: list[UnreadableError] = []
+    for one in (uncut[0], uncut[len(uncut) // 2], uncut[-1]):
+        rows = read_batches(
+            one.path, pool=cutter.of(one), name=one.name, members=one.members, block_bytes=FIRST
+        )
+        try:
+            next(rows, None)
+            return
+        except UnreadableError as error:
+            told.append(error)
+    raise CurateError(str(told[0]))
+
+
+def _in_place(groups: list[int] | None, size: int) -> bool:
+    """Whether parts of `size` rows are read from a file with such row groups as it is."""
+    return groups is not None and max(groups, default=0) <= _AT_ONCE * size
+
+
+def _cut_file(file: Uncut, *, pool: PoolFormat, size: int) -> Cut:
     """The parts of one file, with indices from 0."""
+    path = file.path
     unreadable: list[str] = []
     try:
         groups = row_groups(path, pool=pool)
-        if groups is not None and max(groups, default=0) <= _AT_ONCE * size:
+        if groups is not None and _in_place(groups, size):
             rows = sum(groups)
             starts = range(0, rows, size)
             in_place = [Part(k, path, x, min(size, rows - x)) for k, x in enumerate(starts)]
             return Cut(tuple(in_place), (rows,))
-        tables = _to_its_end(read_batches(path, pool=pool, name=name, members=members), unreadable)
+        whole = read_batches(path, pool=pool, name=file.name, members=file.members)
+        tables = _to_its_end(whole, unreadable)
     except UnreadableError as error:
         unreadable.append(str(error))
         tables = iter([unreadable_rows(error)])
@@ -203,7 +297,7 @@ def _cut_file(
     bad: list[str] = []
     bad_rows = 0
     for k, table in enumerate(_rechunk(tables, size)):
-        copy = f"{copies}-{k:05d}.parquet"
+        copy = f"{file.copies}-{k:05d}.parquet"
         held = files.write_table(copy, table)
         has_images = table["size"].null_count < len(table)
         parts.append(Part(k, copy, 0, len(table), staged=True, images=has_images, copy=held))

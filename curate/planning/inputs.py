@@ -1,6 +1,6 @@
 """The pool's files: which they are, what belongs to each, and in which format it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -17,6 +17,7 @@ from curate.formats import (
     is_one_document,
     named_format,
 )
+from curate.planning.spreading import Over, here, waited_for
 from curate.pool.pictures import TEXTS, parted, shared_folder, sizes_of
 from curate.pool.rows import PoolFormat, UnreadableError
 from curate.pool.samples import ENDINGS
@@ -197,8 +198,55 @@ def check_readers(pool: Pool) -> None:
         reader_of(form).check_installed(f"input.paths: {path}: reading {form.upper()} files")
 
 
-def find_inputs(pool: Pool) -> tuple[Input, ...]:
-    """The files of the pool, in order; their rows are not counted."""
+class Known(NamedTuple):
+    """What is known of a file of the pool."""
+
+    bytes: int
+    written: int  # when, in nanoseconds; 0 where that is not known
+    digest: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Bytes and digest of each file of a pool that is looked into."""
+
+    known: Mapping[str, Known]  # by URL
+
+    @classmethod
+    def of(
+        cls, pool: Pool, *, before: Mapping[str, Known] | None = None, over: Over = here
+    ) -> "Contents":
+        """Those of `pool`; taken over from `before` where a file was not written since."""
+        urls = [
+            url
+            for path, companions, form in pool.files
+            if not format_of(form).is_folder
+            for url in (path, *filter(_is_tar, companions))
+        ]
+        stamps = dict(zip(urls, waited_for(files.stamp, urls), strict=True))
+        known = {
+            url: one
+            for url, one in (before or {}).items()
+            if one.written and (one.bytes, one.written) == stamps.get(url)
+        }
+        new = [url for url in urls if url not in known]
+        local = [url for url in new if files.local_path(url) is not None]
+        stored = [url for url in new if files.local_path(url) is None]  # a store knows the digest
+        weight = sum(stamps[url][0] for url in local)
+        read = over(files.content_digest, local, what="digests of the pool's files", weight=weight)
+        found = [*zip(local, read, strict=True)]
+        found += zip(stored, waited_for(files.content_digest, stored), strict=True)
+        return cls(
+            known | {url: Known(stamps[url][0], stamps[url][1], digest) for url, digest in found}
+        )
+
+
+def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ...]:
+    """The files of the pool, in order; their rows are not counted.
+
+    `contents` are those of the files, where they are known already.
+    """
+    contents = contents or Contents.of(pool)
     found: list[Input] = []
     names = _names([path for path, _, _ in pool.files])
     for name, (path, companions, form) in zip(names, pool.files, strict=True):
@@ -208,14 +256,14 @@ def find_inputs(pool: Pool) -> tuple[Input, ...]:
             found.append({"name": name, "path": path, "format": form, "bytes": sum(sizes.values()),
                           "digest": files.digest_of(named)})  # fmt: skip
             continue
-        content = [path, *companions]
-        digests = [files.content_digest(x) for x in content if x == path or _is_tar(x)]
+        content = [path, *filter(_is_tar, companions)]
+        digests = [contents.known[url].digest for url in content]
         # Of images in a folder the sizes have to do: there may be millions of them.
         digests += [files.digest_of(files.sizes(x)) for x in companions if not _is_tar(x)]
         found.append(
             {
                 "name": name, "path": path, "format": form,
-                "bytes": sum(files.size(x) for x in content if x == path or _is_tar(x)),
+                "bytes": sum(contents.known[url].bytes for url in content),
                 "digest": digests[0] if len(digests) == 1 else files.digest_of(digests),
             }
         )  # fmt: skip

@@ -10,12 +10,20 @@ from curate.errors import CurateError, DamagedError
 from curate.formats import AUTO, FORMATS, format_of
 from curate.machine import allow_requests
 from curate.planning.assets import check_assets, check_block_lists
-from curate.planning.cutting import cut, parts_digest, pool_digest
+from curate.planning.cutting import cut, known_contents, parts_digest, pool_digest
 from curate.planning.digests import StepDigest, chain
-from curate.planning.inputs import Input, check_readers, find_inputs, find_pool, pool_format
+from curate.planning.inputs import (
+    Contents,
+    Input,
+    check_readers,
+    find_inputs,
+    find_pool,
+    pool_format,
+)
 from curate.planning.own_scores import check_own_scores, with_columns
 from curate.planning.pool_columns import with_column_types
 from curate.planning.rules import check_prefer
+from curate.planning.spreading import Over, here
 from curate.planning.steps import Steps, before_own, steps_of
 from curate.pool.own import version_of_reader
 from curate.run import lock
@@ -46,8 +54,10 @@ class Plan:
     damaged: tuple[str, ...] = ()  # files of the run that were made again for the plan, by name
 
 
-def make_plan(config: Config) -> Plan:
+def make_plan(config: Config, *, over: Over = here) -> Plan:
     """Check everything that can be checked before work starts, and split the pool into parts.
+
+    What reads whole files of the pool is done `over` whoever has the time.
 
     Raises
     ------
@@ -68,7 +78,8 @@ def make_plan(config: Config) -> Plan:
     found_pool = find_pool(config)
     if parts_digest(run) is None:  # else the pool was read before
         check_readers(found_pool)
-    inputs = find_inputs(found_pool)
+    contents = Contents.of(found_pool, before=known_contents(run), over=over)
+    inputs = find_inputs(found_pool, contents)
     reader = _reader_version(run, config)
     pool = pool_format(config)
     input_digest = files.digest_of(
@@ -87,7 +98,7 @@ def make_plan(config: Config) -> Plan:
     _check_out(run, input_digest, config)
     check_settled(run)
     blocked = check_block_lists(config)
-    found = cut(run, inputs, config, input_digest=input_digest)
+    found = cut(run, inputs, config, input_digest=input_digest, contents=contents, over=over)
     for one, rows in zip(inputs, found.rows, strict=True):
         one["rows"] = rows
         if reader:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from curate import schema
 from curate.config import Config
 from curate.errors import CurateError
-from curate.formats import format_of
+from curate.formats import AUTO, FORMATS, format_of
 from curate.planning.asked import sized_by_pool
-from curate.planning.inputs import find_pool
+from curate.planning.inputs import PoolFile, find_pool
+from curate.planning.spreading import waited_for
 from curate.pool.kept import common
 from curate.pool.own import is_at_hand
 from curate.pool.rows import PoolFormat, UnreadableError
@@ -66,14 +67,24 @@ def _keeping(config: Config, keep: Mapping[str, str] | tuple[str, ...]) -> Confi
 
 
 def _kinds(config: Config) -> Iterator[tuple[str, str, dict[str, str | None]]]:
-    for path, beside, form in find_pool(config).files:
+    def look(file: PoolFile) -> dict[str, str | None] | None:
         pool = PoolFormat(
-            form or config.input.format, url="", caption="", headless=config.input.columns.by_place
+            file.format or config.input.format,
+            url="",
+            caption="",
+            headless=config.input.columns.by_place,
         )
         try:
-            yield path, form, column_kinds(path, pool=pool, members=beside)
+            return column_kinds(file.path, pool=pool, members=file.companions)
         except UnreadableError:
-            continue  # whether the run can do without it is found out when the pool is split
+            return None  # whether the run can do without it is found out when the pool is split
+
+    found = find_pool(config).files
+    at_once = config.input.format in (AUTO, *FORMATS)  # readers of users' are called one by one
+    looked = waited_for(look, found) if at_once else map(look, found)
+    for file, kinds in zip(found, looked, strict=False):
+        if kinds is not None:
+            yield file.path, file.format, kinds
 
 
 def _unknown(name: str, known: list[str]) -> str:

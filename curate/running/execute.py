@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from curate import files
-from curate.config import LOCAL_RUNNER, Download
+from curate.config import LOCAL_RUNNER, Beam, Download
 from curate.config import file as config_file
 from curate.errors import CurateError, DamagedError
 from curate.planning.cutting import check_rows, most_dead
@@ -34,9 +34,8 @@ _ASKS = tuple(name for name, x in Download.changes().items() if x.redoes == "ask
 _WHILE = re.compile(r" \[while running .*\]$")
 
 
-def beam_flags(plan: Plan, extra: Sequence[str] = ()) -> list[str]:
-    """The Beam options of a plan, as on a command line; the runner is always named."""
-    settings = plan.config.beam
+def beam_flags(settings: Beam, extra: Sequence[str] = ()) -> list[str]:
+    """Beam's options, as on a command line; the runner is always named."""
     flags = [f"--runner={settings.runner}"]
     if settings.runner == LOCAL_RUNNER and settings.workers > 1:
         flags += [
@@ -196,6 +195,21 @@ def run_graph(
         With the worker's own message where a worker raised one. `debug` lets through what workers
         write to stderr.
     """
+    try:
+        run_pipeline(plan.config.beam, graph, extra=extra, debug=debug)
+    except CurateError as error:
+        raise taken_back(plan.run, plan.digests, error) from error.__cause__
+    check_dead(plan)
+
+
+def run_pipeline(
+    settings: Beam,
+    graph: Callable[[Any], object],
+    *,
+    extra: Sequence[str] = (),
+    debug: bool = False,
+) -> None:
+    """As :func:`run_graph`, of a pipeline that is of no plan."""
     import apache_beam as beam
 
     from curate.running.options import Options
@@ -203,7 +217,7 @@ def run_graph(
 
     with nullcontext() if debug else _without_noise(), watched() as crew:
         try:
-            pipeline = beam.Pipeline(options=Options(beam_flags(plan, extra)))
+            pipeline = beam.Pipeline(options=Options(beam_flags(settings, extra)))
         except ValueError as refused:
             told = " ".join(line.strip() for line in str(refused).splitlines())
             raise CurateError(f"the options after --: {told}") from refused
@@ -214,10 +228,9 @@ def run_graph(
     if crew.error and state is None:
         raise crew.error from error
     if error is not None:
-        raise taken_back(plan.run, plan.digests, _in_one_line(error)) from error
+        raise _in_one_line(error) from error
     if state is not None and str(state) != "DONE":
-        raise CurateError(f"the {plan.config.beam.runner} job ended in state {state}")
-    check_dead(plan)
+        raise CurateError(f"the {settings.runner} job ended in state {state}")
 
 
 def check_dead(plan: Plan) -> None:

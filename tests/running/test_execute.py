@@ -66,7 +66,7 @@ def pool(tmp_path: Path) -> str:
 def test_the_runner_is_always_named(
     tmp_path: Path, pool: str, beam: dict[str, Any], extra: list[str], flags: list[str]
 ) -> None:
-    assert beam_flags(planned(str(tmp_path), pool, beam=beam), extra) == flags
+    assert beam_flags(planned(str(tmp_path), pool, beam=beam).config.beam, extra) == flags
 
 
 def test_an_error_of_a_worker_is_shown_in_its_own_words(tmp_path: Path, pool: str) -> None:

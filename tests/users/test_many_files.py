@@ -1,0 +1,169 @@
+"""A pool of many files is read by the workers, and not by the process of the command."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate import files
+from curate import imported as own_code
+from curate.files import content
+from curate.planning import cutting, spreading
+from tests.users.runs import document, refused, well
+
+N, ROWS = 20, 3
+FORMATS = ("csv", "tsv", "jsonl", "parquet")
+
+
+def row(k: int, i: int) -> dict[str, str]:
+    return {"url": f"http://x.example/{k}/{i}.jpg", "caption": f"picture {i} of file {k}"}
+
+
+def lay(folder: Path, *forms: str, broken: int = 0, n: int = N) -> Path:
+    """A pool of `n` files of these formats in turn, the last `broken` of which cannot be read."""
+    pool = folder / "pool"
+    pool.mkdir()
+    for k in range(n):
+        form = forms[k % len(forms)]
+        rows, path = [row(k, i) for i in range(ROWS)], pool / f"{k:03d}.{form}"
+        if form == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        elif form == "jsonl":
+            path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        else:
+            mark = "," if form == "csv" else "\t"
+            lines = [mark.join(one) for one in (rows[0], *(one.values() for one in rows))]
+            path.write_text("\n".join(lines) + "\n")
+        if k >= n - broken:
+            path.write_bytes(b"PAR1 and no more" if form == "parquet" else b"a,b\n1,2\n")
+    return pool
+
+
+def configuration(folder: Path, pool: Path, **more: object) -> Path:
+    settings = {"input": {"paths": str(pool), **more}, "part_rows": 2, "download": {"enabled": False},
+                "dedup": {"enabled": False}}  # fmt: skip
+    path = folder / "my.yaml"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def urls(run: Path) -> list[str]:
+    tables = [
+        pq.read_table(path, columns=["url"]) for path in sorted(run.glob("prepare/*.parquet"))
+    ]
+    return [url for table in tables for url in table["url"].to_pylist()]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files of a pool that this process reads to their end or digests."""
+    found: list[str] = []
+    cut, digest = cutting._cut_file, files.content_digest
+
+    def counted_cut(file: cutting.Uncut, **more: object) -> cutting.Cut:
+        found.append(file.path)
+        return cut(file, **more)  # type: ignore[arg-type]
+
+    def counted_digest(url: str) -> str:
+        found.append(url)
+        return digest(url)
+
+    monkeypatch.setattr(cutting, "_cut_file", counted_cut)
+    monkeypatch.setattr(files, "content_digest", counted_digest)
+    counted_digest.__module__, counted_digest.__qualname__ = content.__name__, "content_digest"
+    return found
+
+
+def test_the_command_opens_none_of_many_files_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
+) -> None:
+    """And the parts are those of a pool that it reads itself."""
+    path = configuration(tmp_path, lay(tmp_path, *FORMATS, broken=1))
+    said = well("run", str(path), "--out", str(tmp_path / "run"), "--workers", "2")
+    assert f"Reading the pool's files: {N} files, 0 MB" in said
+    assert opened == []
+    assert not (tmp_path / "run/input/found.json").exists()
+    assert urls(tmp_path / "run") == [row(k, i)["url"] for k in range(N - 1) for i in range(ROWS)]
+    monkeypatch.setattr(spreading, "MANY", 1000)
+    well("run", str(path), "--out", str(tmp_path / "here"))
+    assert len(opened) == 2 * N
+    told = []
+    for run in ("run", "here"):
+        copies = {x.name: x.read_bytes() for x in (tmp_path / run / "input").glob("*.parquet")}
+        text = (tmp_path / run / "input/parts.json").read_text().replace(f"/{run}/", "/")
+        parts = json.loads(text)
+        del parts["check"]
+        told.append((copies, parts))
+    assert told[0] == told[1]
+    assert len(told[0][1]["unreadable"]) == 1
+
+
+def test_of_many_tables_that_are_read_where_they_stand_the_ends_will_do(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    path = configuration(tmp_path, lay(tmp_path, "parquet"))
+    well("run", str(path), "--out", str(tmp_path / "run"))
+    assert not list((tmp_path / "run/input").glob("*.parquet"))
+    assert len(urls(tmp_path / "run")) == N * ROWS
+
+
+def test_each_worker_reads_some_of_a_users_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(own_code, "_folders", [])
+    (tmp_path / "theirs.py").write_text(
+        "import json, os, time\nimport pyarrow as pa\n\n\ndef read(path):\n    time.sleep(0.1)\n"
+        "    rows = [json.loads(line) for line in open(path)]\n"
+        "    return pa.Table.from_pylist([{**row, 'process': os.getpid()} for row in rows])\n"
+    )
+    pool = lay(tmp_path, "jsonl")
+    path = configuration(
+        tmp_path, pool, format="theirs:read", columns={"keep": {"process": "int64"}}
+    )
+    well("run", str(path), "--out", str(tmp_path / "run"), "--workers", "2")
+    tables = [pq.read_table(path) for path in (tmp_path / "run/prepare").glob("*.parquet")]
+    processes = set(pa.concat_tables(tables)["process"].to_pylist())
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+
+
+def test_what_is_wrong_with_many_files_is_said_as_of_few(tmp_path: Path) -> None:
+    path = configuration(tmp_path, lay(tmp_path, "csv", broken=5))
+    said = refused("run", str(path), "--out", str(tmp_path / "run"))
+    assert "3 of 20 input files cannot be read, more than input.max_dead_fraction" in said
+    assert "015.csv: no column 'url'" in said
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_a_column_that_none_of_many_files_has_is_told_before_an_engine_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = lay(tmp_path, "csv")
+    path = configuration(tmp_path, pool, columns={"caption": "text"})
+    monkeypatch.setattr(cutting, "_cut_file", None)
+    said = refused("run", str(path), "--out", str(tmp_path / "run"))
+    assert "000.csv: no column 'text' among url, caption" in said
+
+
+def test_a_pool_that_was_not_written_to_since_is_not_read_again(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    pool = lay(tmp_path, "csv", n=3)
+    command = ("run", str(configuration(tmp_path, pool)), "--out", str(tmp_path / "run"))
+    well(*command)
+    assert opened == [str(x) for x in sorted(pool.iterdir())] * 2
+    opened.clear()
+    well(*command)
+    assert opened == []
+    os.utime(pool / "001.csv")
+    well(*command)
+    assert opened == [str(pool / "001.csv")]
+    known = document(tmp_path / "run/run.json")["input_digest"]
+    (pool / "001.csv").write_text((pool / "001.csv").read_text().replace("picture", "drawing"))
+    assert "holds a run over another input" in refused(*command)
+    assert document(tmp_path / "run/run.json")["input_digest"] == known
