@@ -1,6 +1,7 @@
 """What all tests share: no deadline for an example, which no busy machine keeps; and their order."""
 
 import sys
+from collections.abc import Iterator
 from functools import cache, wraps
 from pathlib import Path
 from types import FunctionType, MethodType
@@ -13,8 +14,8 @@ settings.register_profile("without a deadline", deadline=None)
 settings.load_profile("without a deadline")
 
 FIRST = (
-    "e2e/test_demo.py", "ops/web/test_fetch.py", "ops/images/test_decoder.py",
-    "ops/web/test_hostile.py", "ops/pool/test_crawl.py", "metadata/test_counts.py",
+    "e2e/test_demo.py", "web/test_fetch.py", "ops/images/test_decoder.py",
+    "web/test_hostile.py", "pool/test_crawl.py", "metadata/test_counts.py",
 )  # fmt: skip
 """In a fresh checkout the demo compiles most kernels; meanwhile another process has these."""
 
@@ -24,6 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
+
+@pytest.fixture(autouse=True)
+def _own_folders() -> Iterator[None]:
+    """Forget where a test had modules of users looked for, as the end of a command does."""
+    yield
+    if found := sys.modules.get("curate.imported"):
+        found._folders.clear()
 
 
 def pytest_runtest_setup() -> None:
