@@ -43,4 +43,5 @@ from curate.files.places import size as size
 from curate.files.places import sizes as sizes
 from curate.files.places import spelt as spelt
 from curate.files.places import stamp as stamp
+from curate.files.places import stamps as stamps
 from curate.files.places import stands as stands

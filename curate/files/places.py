@@ -113,6 +113,37 @@ def stamp(url: str) -> tuple[int, int]:
         return found.st_size, found.st_mtime_ns
 
 
+_WRITTEN = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "LastModified",
+    "updated",
+    "last_modified",
+    "mtime",
+    "created",
+)
+"""What the listings of stores and disks say of a file that is another once it was written again."""
+
+
+def stamps(folder: str) -> dict[str, str]:
+    """What tells each file in `folder` from an earlier one of its name; empty where nothing does."""
+    fs, path = file_system(folder)
+    fs.invalidate_cache(path)
+    try:
+        with told(folder):
+            listed = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found = {}
+    for one in listed:
+        if one["type"] == "file":
+            written = next((str(one[key]) for key in _WRITTEN if one.get(key)), "")
+            mark = f"{one['size']} {written} {one.get('ino', '')}".rstrip()
+            found[os.path.basename(one["name"])] = mark if written else ""
+    return found
+
+
 def modified(url: str) -> str:
     """When the file at `url` was last written, to the minute; "of unknown age" where none can tell."""
     with told(url):

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from curate import files, schema
 from curate.errors import CurateError, DamagedError
+from curate.run import index as record_index
 from curate.run.layout import ANNOTATED as ANNOTATED
 from curate.run.layout import LAYOUT, folders, layout_of, place
 from curate.schema import Stage
@@ -143,13 +144,9 @@ class Run:
     def record(self, folder: str, index: int) -> PartRecord | None:
         """The record of a part at a step, if the part was done."""
         try:
-            found = files.read_document(self.part(folder, index, "json"))
-            held = {x: files.Content(*y) for x, y in found.pop("wrote", {}).items()}
-            return PartRecord(**found, wrote=held)
+            return _record_of(files.read_document(self.part(folder, index, "json")))
         except (CurateError, FileNotFoundError):
             return None  # damaged: done again
-        except (TypeError, AttributeError, AssertionError):
-            return None  # written by another version: done again
 
     def write_record(self, folder: str, index: int, record: PartRecord) -> None:
         """Mark a part done at a step; every other file of it must be written before."""
@@ -186,15 +183,22 @@ class Run:
 
     def done(self, folder: str) -> list[int]:
         """Indices of the parts that have a record at a step, ascending."""
-        where = self.part(folder, 0, "json").rpartition("/")[0]
-        records = (name for name in files.names(where) if name.endswith(".json"))
+        records = (name for name in files.names(self._records(folder)) if name.endswith(".json"))
         return sorted({index for name in records if (index := part_index(name)) is not None})
 
     def records(self, folder: str) -> Iterator[tuple[int, PartRecord]]:
         """Index and record of each part done at a step, ascending."""
-        for index in self.done(folder):
-            if record := self.record(folder, index):
+        for index, found in record_index.documents(self._records(folder), number=part_index):
+            if found is not None and (record := _record_of(found)):
                 yield index, record
+
+    def index_records(self, folder: str) -> None:
+        """Put the records of a step into one file, of which `records` reads what is still true."""
+        if self.layout > 1:
+            record_index.write(self._records(folder), number=part_index)
+
+    def _records(self, folder: str) -> str:
+        return self.part(folder, 0, "json").rpartition("/")[0]
 
     def tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows of a stage, a part at a time, in order."""
@@ -276,6 +280,15 @@ class Run:
         """Remove the temporary files that a killed command left; no other may be at work here."""
         for name in files.temporaries(self.root):
             files.remove(files.join(self.root, name))
+
+
+def _record_of(document: dict[str, Any]) -> PartRecord | None:
+    """What a record says; None where another version wrote it, so that its part is done again."""
+    try:
+        held = {x: files.Content(*y) for x, y in document.pop("wrote", {}).items()}
+        return PartRecord(**document, wrote=held)
+    except (TypeError, AttributeError, AssertionError):
+        return None
 
 
 def earlier(run: Run, stage: Stage) -> int:

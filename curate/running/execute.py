@@ -157,6 +157,9 @@ def recorded(plan: Plan) -> Iterator[None]:
         state = "interrupted"
         raise
     finally:
+        for step in plan.steps:
+            if step.has_parts and plan.run.makes(step.stage):
+                plan.run.index_records(step.folder)
         held = whole_files(plan.run) if state == "complete" else {}
         plan.run.update(state=state, stages=stage_totals(plan), files=held)
 
