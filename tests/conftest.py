@@ -1,5 +1,6 @@
-"""What all tests share: no deadline for an example, which no busy machine keeps; and their order."""
+"""What all tests share: no deadline for an example, which no busy machine keeps; order; a folder."""
 
+import os
 import sys
 from collections.abc import Iterator
 from functools import cache, wraps
@@ -57,3 +58,10 @@ def _of_methods_once(inspect: Any) -> Any:
         return found
 
     return inspected
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the test processes share."""
+    path = tmp_path_factory.getbasetemp()
+    return path.parent if "PYTEST_XDIST_WORKER" in os.environ else path

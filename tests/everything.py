@@ -1,8 +1,10 @@
 """A configuration with everything on that needs no further package, over a small pool of its own.
 
 `lay` writes pool, lists, target and evaluation set into a folder and returns the path of the
-configuration, `everything.yaml`; the run of it takes a few seconds and no network. Left out is what
-excludes another: `balance.wfpp` (the balance stands), sizes of the pool (images come).
+configuration, `everything.yaml`; the run of it takes a few seconds and no network. `whole` is that
+run, a fixture; who changes it works on a copy. A reader and a score of users' are in it, and a rule
+over text with a list. Left out is what excludes another: `balance.wfpp` (the balance stands), sizes of
+the pool (images come).
 """
 
 import hashlib
@@ -15,16 +17,43 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
+from filelock import FileLock
 
 from curate.files import shipped
-from tests.users.runs import well
+from tests.users.runs import at_each_write, well
 
 SCORER = shipped("pipelines/demo/scorer")
 MODEL = {
     "model": str(SCORER / "curate-mini.json"),
     "pretrained": str(SCORER / "curate-mini.safetensors"),
 }
+OWN = '''
+import pyarrow.parquet as pq
+
+
+def rows(path):
+    """A pool as users read it."""
+    yield from pq.ParquetFile(path).iter_batches()
+
+
+class Shade:
+    """Columns of the image and of what another score left."""
+
+    columns = {"contrast": "float32", "tone": "string"}
+    reads = ("image", "image_embedding", "clip_score")
+    version = "1"
+
+    def __call__(self, batch):
+        assert len(batch.image_embeddings) == len(batch.columns["clip_score"]) == len(batch.images)
+        means = [image.mean() for image in batch.images]
+        return {
+            "contrast": [image.std() for image in batch.images],
+            "tone": ["bright" if mean > 128 else "dark" for mean in means],
+        }
+'''
+"""What users write: a file beside the configuration."""
 PICTURES = 36
 """Pictures of the pool, each of which comes at least once."""
 _WIDTH = 256
@@ -106,7 +135,7 @@ def config(folder: Path) -> dict[str, Any]:
     target = str(folder / "target.npy")
     return {
         "input": {
-            "paths": str(folder / "pool" / "pool.parquet"),
+            "paths": str(folder / "pool" / "pool.parquet"), "format": "own_everything:rows",
             "columns": {"uid": "id", "image": "image", "blur_boxes": "boxes",
                         "keep": ["stars", "width"]},
         },
@@ -134,10 +163,14 @@ def config(folder: Path) -> dict[str, Any]:
             "nearest_target": {"target": target, "clusters": 4, "sample": 100},
             "simcore": {"target": target, "keep": 20, "clusters": 3},
         },
-        "scores": {"taste": {"kind": "head", "weights": str(folder / "head.npy")}},
+        "scores": {
+            "taste": {"kind": "head", "weights": str(folder / "head.npy")},
+            "shade": {"kind": "python", "call": "own_everything:Shade", "batch_size": 8},
+        },
         "select": [
             {"column": "caption_chars", "min": 12},
             {"name": "long", "column": "caption_words", "top_fraction": 0.9},
+            {"name": "told", "column": "caption", "contains_any": str(folder / "told.txt")},
             {"column": "smaller_side", "min": 20},
             {"name": "big", "column": "image_bytes", "top_fraction": 0.95},
             {"column": "clip_score", "top_fraction": 0.9, "per": "language"},
@@ -145,11 +178,13 @@ def config(folder: Path) -> dict[str, Any]:
                 {"column": "norm_sim", "top_fraction": 0.9}, {"column": "nearest_target", "in": [True]},
                 {"column": "neg_clip_loss", "min": -5}, {"column": "simcore", "min": 1},
                 {"column": "again", "min": -1}, {"column": "taste", "min": -9},
+                {"column": "tone", "in": ["bright"]}, {"column": "contrast", "min": 0},
             ]},
         ],
         "semdedup": {"epsilon": 0.07, "clusters": 3, "sample": 1000},
         "balance": {"t": 3},
         "shards": {"rows": 10},
+        "beam": {"python_path": [str(folder)]},
     }  # fmt: skip
 
 
@@ -166,6 +201,8 @@ def lay(folder: Path) -> Path:
         "\n".join(["Haus", "Baum", "Boot", "Stein", "Flagge", "Bild"]) + "\n"
     )
     (folder / "words.txt").write_text("house\npicture\n")
+    (folder / "told.txt").write_text("a\nsomeone else\nim\nder\n")
+    (folder / "own_everything.py").write_text(OWN)
     (folder / "left.txt").write_text("left.example\n")
     blocked = (folder / "pool" / "5.png").read_bytes()
     (folder / "blocked.txt").write_text(hashlib.md5(blocked).hexdigest() + "\n")
@@ -193,8 +230,15 @@ def lay(folder: Path) -> Path:
     return path
 
 
-def everything(folder: Path) -> Path:
-    """A finished run of it in `folder`, at `folder`/run."""
-    path = lay(folder)
-    well("run", str(path), "--out", str(folder / "run"))
+@pytest.fixture(scope="session")
+def whole(shared: Path) -> Path:
+    """A finished run of it, which the first test process makes; beside it `written`, what it wrote."""
+    folder = shared / "everything"
+    with FileLock(shared / "everything.lock"):
+        if not (folder / "written").exists():
+            written: list[str] = []
+            folder.mkdir()
+            with at_each_write(written.append):
+                well("run", str(lay(folder)), "--out", str(folder / "run"))
+            (folder / "written").write_text("\n".join(written))
     return folder / "run"

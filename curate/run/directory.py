@@ -250,8 +250,9 @@ class Run:
 
     def _annotated_folders(self, stage: Stage) -> list[str]:
         inner = files.join(stage, ANNOTATED)
-        names = [name for name in files.names(self.path(inner)) if "." not in name]
-        return [inner, *(files.join(inner, name) for name in names)]
+        names = files.names(self.path(inner))
+        further = [files.join(inner, name) for name in names if "." not in name]
+        return [inner, *further] if names else []
 
     def state(self) -> dict[str, Any]:
         """The content of run.json; empty where there is none."""

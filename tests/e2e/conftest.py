@@ -54,13 +54,6 @@ def curate() -> Command:
     return runs.curate
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the test processes share."""
-    path = tmp_path_factory.getbasetemp()
-    return path.parent if "PYTEST_XDIST_WORKER" in os.environ else path
-
-
 def made_once(shared: Path, name: str, curate: Command, *options: str) -> Path:
     """The run directory of a demo: the first process makes it. What it said stands beside it."""
     out = shared / name / "run"

@@ -1,9 +1,30 @@
-"""What is said of settings, reasons and columns is said of all of them, once."""
+"""What is said of settings, reasons, columns and files is said of all of them, once."""
 
+from pathlib import Path
+
+from curate import schema
 from curate.commands.reference import reference
 from curate.config import Download, Scorer
+from curate.config import file as config_file
 from curate.planning.digests import scorer_settings
+from curate.planning.steps import steps_of
 from curate.reasons import FETCH_FAILURES, ROWS, TRANSIENT, DropReason, ErrorCode
+from curate.run import cuts, verdicts
+from curate.run.damage import OF_ALL_PARTS
+from curate.run.directory import CLUSTERS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
+from curate.run.scratch import scratch
+from curate.schema import Stage
+
+OF_NO_STEP = {"run.json", "config.yaml", "input", "shards", "report"}
+"""What else stands in a run: revocation has code of its own for each."""
+READ_LATER = {
+    cuts.FILE,
+    verdicts.FILE,
+    schema.GROUPS,
+    SUBSET,
+    *(x.rpartition("/")[2] for x in OF_ALL_PARTS),
+}
+"""Files of no single part, which those read that come after the step."""
 
 
 def test_each_setting_of_the_download_says_what_its_change_does() -> None:
@@ -39,3 +60,39 @@ def test_each_reason_has_a_sentence_and_a_remedy_and_is_in_the_reference() -> No
         assert row.remedy.endswith((".", "?")), reason
         assert f"| `{reason}` | {row.sentence} |" in page
     assert TRANSIENT <= FETCH_FAILURES
+
+
+def test_revocation_knows_the_folder_of_each_step_and_no_file_stands_in_another(
+    whole: Path,
+) -> None:
+    run = Run.at(str(whole))
+    steps = steps_of(config_file.load(run.path("config.yaml")))
+    folders = [step.folder for step in steps if step.has_parts]
+    assert [x for stage in PART_STAGES for x in run.steps(stage)] == folders
+    assert {x for stage in PART_STAGES for x in run.steps(stage, spare=True)} == {*folders}
+    of_parts = {run.part(x, 0, ending) for x in folders for ending in ("parquet", "json")}
+    of_parts |= {url for x in PART_STAGES for url in (run.ledger(x, 0), run.dead(x, 0))}
+    of_parts |= {run.part(CLUSTERS, 0), run.part(Stage.PREPARE, 0, PLACES_FILE)}
+    known = {url.rpartition("/")[0] for url in of_parts}
+    alone = {run.path(name) for name in OF_ALL_PARTS}
+    removed = tuple(f"{url}/" for stage in PART_STAGES for url in run.folders(stage))
+    for path in map(str, filter(Path.is_file, whole.rglob("*"))):
+        if path.removeprefix(f"{whole}/").partition("/")[0] not in OF_NO_STEP:
+            assert path.rpartition("/")[0] in known or path in alone, path
+            assert path.startswith(removed), path
+
+
+def test_what_a_step_writes_beside_its_parts_is_scratch_or_read_later(whole: Path) -> None:
+    run = Run.at(str(whole))
+    steps = steps_of(config_file.load(run.path("config.yaml")))
+    names = {run.path(x, name): name for x in steps.folders for name in scratch(x)}
+    seen = set()
+    for url in (whole.parent / "written").read_text().splitlines():
+        name = url.removeprefix(f"{whole}/")
+        if name == url or name.partition("/")[0] in OF_NO_STEP:
+            continue
+        within = [x for x in names if url == x or url.startswith(f"{x}/")]
+        seen.update(within)
+        base = name.rpartition("/")[2]
+        assert within or base in READ_LATER or part_index(base) is not None, url
+    assert seen == names.keys()

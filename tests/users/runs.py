@@ -5,17 +5,19 @@ import json
 import shutil
 import subprocess
 import sys
-from contextlib import chdir
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pyarrow.parquet as pq
+import pytest
 from typer.testing import CliRunner
 
-from curate import cli
+from curate import cli, files
 from curate.commands import terminal
-from curate.files import shipped
+from curate.files import content, documents, shipped
 
 SMALL = [i for k in range(30) for i in (2 * k, 2 * k + 1, 440 + k)]
 """Of the demo's pool: every third is a bad neighbour, which no server has or of which half comes."""
@@ -76,6 +78,21 @@ def pairs(run: Path) -> list[dict[str, Any]]:
     """The pairs in the shards of a run."""
     found = [pq.read_table(path).to_pylist() for path in sorted(run.glob("shards/*.parquet"))]
     return [row for rows in found for row in rows]
+
+
+@contextmanager
+def at_each_write(see: Callable[[str], None]) -> Iterator[None]:
+    """Call `see` with the URL of each file that a command in this process is about to write."""
+    write = files.atomic_write
+
+    def seen(url: str) -> Any:
+        see(url)
+        return write(url)
+
+    with pytest.MonkeyPatch.context() as patch_of:
+        for module in (files, content, documents):
+            patch_of.setattr(module, "atomic_write", seen)
+        yield
 
 
 def interrupted(*arguments: str, after: str) -> None:

@@ -12,14 +12,7 @@ from curate import schema
 from curate.commands.reference import reference
 from curate.config import Columns, Config
 from curate.config import file as config_file
-from tests.everything import everything
 from tests.users.runs import document, refused
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the configuration that has everything on."""
-    return everything(tmp_path_factory.mktemp("everything"))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +24,9 @@ def config(whole: Path) -> Config:
 def own_columns(config: Config) -> set[str]:
     """Columns of its tables that are not those of curate: scores and kept ones, as they are called."""
     assert config.score
-    return {*config.score.also, *config.scores, *map(schema.kept_name, config.input.columns.keep)}
+    written = (name for one in config.scores.values() for name in one.columns or ())
+    kept = map(schema.kept_name, config.input.columns.keep)
+    return {*config.score.also, *config.scores, *written, *kept}
 
 
 def card_columns(run: Path) -> dict[str, str]:
