@@ -62,6 +62,8 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         changed=_new_ways_to_ask(plan, standing),
         idle=before.get("reported") == _reported(plan) and _is_complete(plan, standing),
     )
+    if standing.idle:
+        _index_records(plan)  # else once it has ended
     files.write_bytes(
         run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
     )
@@ -157,11 +159,15 @@ def recorded(plan: Plan) -> Iterator[None]:
         state = "interrupted"
         raise
     finally:
-        for step in plan.steps:
-            if step.has_parts and plan.run.makes(step.stage):
-                plan.run.index_records(step.folder)
+        _index_records(plan)
         held = whole_files(plan.run) if state == "complete" else {}
         plan.run.update(state=state, stages=stage_totals(plan), files=held)
+
+
+def _index_records(plan: Plan) -> None:
+    for step in plan.steps:
+        if step.has_parts and plan.run.makes(step.stage):
+            plan.run.index_records(step.folder)
 
 
 def stage_totals(plan: Plan) -> dict[str, Totals]:
