@@ -56,4 +56,5 @@ $(READY): pyproject.toml constraints.txt
 	@# pip makes the byte code on one processor, compileall on all.
 	$(PIP) --no-compile --editable '.[dev]'
 	@PYTHONWARNINGS=ignore $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib > /dev/null || true
+	@$(BIN)/curate warm
 	@touch $(READY)

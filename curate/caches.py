@@ -33,9 +33,18 @@ def choose() -> None:
         os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
 
 
-def folder() -> str:
-    """The folder of this user's caches."""
-    return os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+def folders() -> list[str]:
+    """Where curate keeps what it makes once: CURATE_CACHE, where that is set, then the user's cache.
+
+    What the first does not have, or does not take, such as that of an image, is for the next.
+    """
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    found = [os.path.join(user, "curate")]
+    if asked := os.environ.get("CURATE_CACHE"):
+        found.insert(0, os.path.abspath(asked))
+    if os.path.isdir(found[-1]) and not _writable(found[-1]):  # made by root, say
+        found.append(os.path.join(fallback(), "kept"))
+    return found
 
 
 def _writable(path: str) -> bool:

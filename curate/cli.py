@@ -16,7 +16,16 @@ from typing import Annotated
 import typer
 
 from curate import files
-from curate.commands import balancing, hashing, metadata, planning, revoking, scoring, subset
+from curate.commands import (
+    balancing,
+    hashing,
+    metadata,
+    planning,
+    revoking,
+    scoring,
+    subset,
+    warming,
+)
 from curate.commands.process import end, heed_signals, open_stream
 from curate.commands.terminal import (
     BEAM_OPTIONS,
@@ -39,7 +48,6 @@ from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.reasons import FETCH_FAILURES, TRANSIENT
-from curate.run.borrowed import open_run
 from curate.run.directory import DISTRIBUTION, Run
 from curate.run.lock import locked
 
@@ -184,6 +192,7 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
     """Write the report of a run again, from the files in its directory."""
     from curate.commands.progress import tell_report
     from curate.report.write import write_report
+    from curate.run.borrowed import open_run
 
     with one_line_errors():
         found = Run.at(run_directory)
@@ -239,6 +248,7 @@ revoking.add_to(app)
 subset.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)
+warming.add_to(app)
 app.add_typer(metadata.app, name="metadata")
 for _command in (*app.registered_commands, *metadata.app.registered_commands):
     # Typer keeps the line breaks of a docstring, in the middle of sentences.

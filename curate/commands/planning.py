@@ -24,8 +24,6 @@ from curate.commands.terminal import (
 from curate.config import Config, Dedup
 from curate.config import file as config_file
 from curate.errors import CurateError, hidden
-from curate.planning.rules import check_prefer
-from curate.planning.steps import steps_of
 from curate.run.directory import Run, totals
 from curate.run.lock import locked
 from curate.schema import Stage
@@ -89,6 +87,9 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
     """The part of `config` that needs no image, and what that leaves out, in words."""
     if not config.download.enabled:
         return config, ()
+    from curate.planning.rules import check_prefer
+    from curate.planning.steps import steps_of
+
     steps = steps_of(config)
     if config.dedup.enabled:
         check_prefer(config.dedup.prefer, steps.added)

@@ -9,8 +9,6 @@ from rich.text import Text
 
 from curate.commands.terminal import one_line_errors, out_console, shown, tell_incomplete
 from curate.config import file as config_file
-from curate.run import borrowed
-from curate.run.borrowed import open_run, source_kept
 from curate.run.directory import Run
 from curate.run.lock import locked
 
@@ -37,10 +35,11 @@ def revoke(
     from curate.commands.progress import tell_report
     from curate.report.write import write_report
     from curate.revoking import revoke as revoking
+    from curate.run import borrowed
 
     with one_line_errors():
         run = Run.at(run_directory)
-        with source_kept(run), locked(run.root):
+        with borrowed.source_kept(run), locked(run.root):
             borrowed.check(run, settings_only=True)
             tell_incomplete(run)
             done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
@@ -57,6 +56,7 @@ def explain(
 ) -> None:
     """Tell the story of one pair: what each stage found, where it left the run and why."""
     from curate.finished import explain as explaining
+    from curate.run.borrowed import open_run, source_kept
 
     with one_line_errors():
         run = Run.at(run_directory)

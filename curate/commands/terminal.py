@@ -20,9 +20,7 @@ from curate.config.paths import paths_in
 from curate.errors import CurateError, DamagedError, hidden
 from curate.files.stores import told
 from curate.machine import faults_named
-from curate.run.damage import incomplete
 from curate.run.lock import locked
-from curate.run.mending import in_words, note_damage, remedy
 from curate.schema import Stage
 
 if TYPE_CHECKING:
@@ -91,6 +89,8 @@ def one_line_errors() -> Iterator[None]:
         error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
         raise typer.Exit(status()) from None
     except CurateError as error:
+        from curate.run.mending import note_damage, remedy
+
         noted = isinstance(error, DamagedError) and note_damage(error.url)
         if debugging():
             raise
@@ -117,6 +117,8 @@ def reporting(run: "Run") -> Iterator[None]:
 
 def tell_incomplete(run: "Run") -> None:
     """One line where the numbers that a command prints leave out part of the run."""
+    from curate.run.damage import incomplete
+
     if told_of := incomplete(run):
         error_console.print(Text.assemble(("warning", "bold yellow"), " ", told_of))
 
@@ -191,6 +193,7 @@ def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
     """Let a finished set be replaced by another only with leave, which nobody but a person can give."""
     from curate.planning.resume import replaced
     from curate.run.damage import find_damage
+    from curate.run.mending import in_words
 
     told = replaced(planned)
     if told is None:

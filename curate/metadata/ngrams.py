@@ -11,7 +11,7 @@ mark, and a pair is two words that touch.
 import string
 import unicodedata
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -62,10 +62,6 @@ class _Table(NamedTuple):
     used: NDArray[np.int64]  # words, pairs
 
 
-_Arrays = tuple[NDArray[np.generic], ...]
-"""The fields of a `_Table`, as numba takes them."""
-
-
 def _new_table(memory: int) -> _Table:
     words = max(1 << 6, 1 << (memory // 256).bit_length())
     return _Table(
@@ -93,8 +89,8 @@ def _decode(content: NDArray[np.uint8], at: int, stop: int) -> tuple[np.int64, i
     return point, width
 
 
-@nb.njit(cache=True)
-def _number(content: NDArray[np.uint8], start: int, stop: int, table: _Arrays) -> Any:
+@nb.njit
+def _number(content: NDArray[np.uint8], start: int, stop: int, table: _Table) -> int:
     """Count the word `content[start:stop]`; its number."""
     slots, hashes, starts, arena, counts, _, _, used = table
     h = xxh64(content, start, stop, _U(0))
@@ -118,13 +114,14 @@ def _number(content: NDArray[np.uint8], start: int, stop: int, table: _Arrays) -
     hashes[i] = h
     counts[i] = 1
     starts[i + 1] = starts[i] + stop - start
-    arena[starts[i] : starts[i + 1]] = content[start:stop]
+    for k in range(stop - start):
+        arena[starts[i] + k] = content[start + k]
     return i
 
 
-@nb.njit(cache=True)
-def _pair(before: int, after: int, table: _Arrays) -> None:
-    pairs, pair_counts, used = table[5], table[6], table[7]
+@nb.njit
+def _pair(before: int, after: int, table: _Table) -> None:
+    pairs, pair_counts, used = table.pairs, table.pair_counts, table.used
     key = (_U(before + 1) << _U(32)) | _U(after + 1)
     mask = len(pairs) - 1
     h = key * _MULTIPLY
@@ -155,11 +152,11 @@ def _count(
     first: int,
     classes: NDArray[np.uint8],
     touch: bool,
-    table: _Arrays,
+    table: _Table,
 ) -> int:
     """Count texts from `first` on; the first that the table has no room for."""
-    starts, used = table[2], table[7]
-    words, room, pair_room = len(table[4]), len(table[3]), len(table[5]) * 3 // 4
+    starts, used = table.starts, table.used
+    words, room, pair_room = len(table.counts), len(table.arena), len(table.pairs) * 3 // 4
     for i in range(first, len(offsets) - 1):
         at, stop = offsets[i], offsets[i + 1]
         most = stop - at
@@ -221,7 +218,7 @@ class NgramCounts:
         touch = self._by_character
         at = 0
         while at < len(offsets) - 1:
-            done = _count(content, offsets, at, _classes(touch), touch, tuple(self._table))
+            done = _count(content, offsets, at, _classes(touch), touch, self._table)
             if done == at:  # a text that is too large for an empty table
                 self.flush()
                 longest = int(offsets[at + 1] - offsets[at])

@@ -72,8 +72,21 @@ def buffers(strings: Strings) -> Buffers:
     _, offsets, content = strings.buffers()
     width = np.int64 if pa.types.is_large_string(strings.type) else np.int32
     window = np.frombuffer(offsets, width)[strings.offset : strings.offset + len(strings) + 1]
-    raw = np.frombuffer(content, np.uint8) if content is not None else np.empty(0, np.uint8)
+    raw = np.asarray(_Octets(content)) if content else np.empty(0, np.uint8)
     return Buffers(raw, window.astype(np.int64))
+
+
+class _Octets:
+    """The bytes of an Arrow buffer as an array: always of the one type that kernels are compiled for.
+
+    NumPy's own view may be written to or not, by how Arrow came by the buffer. Nobody writes to it.
+    """
+
+    def __init__(self, buffer: pa.Buffer) -> None:
+        self._buffer = buffer  # lives as long as the array
+        self.__array_interface__ = {
+            "version": 3, "typestr": "|u1", "shape": (buffer.size,), "data": (buffer.address, False)
+        }  # fmt: skip
 
 
 def replaced(strings: pa.Array, *, unlike: str, by: Callable[[str], str | None]) -> pa.Array:

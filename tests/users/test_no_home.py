@@ -1,8 +1,7 @@
-"""A user without a home, over an installation of another; and where compiled kernels go."""
+"""A user without a home, over an installation of another."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,56 +84,3 @@ print(os.environ["HF_HOME"], os.environ["XDG_CACHE_HOME"], "TORCH_HOME" in os.en
     assert models == str(tmp_path / "huggingface")
     assert cached.startswith(f"{tmp_path}/curate-")
     assert torch == "False"
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """The package's own floor, and a kernel that calls one of another module."""
-    root = Path(curate.__file__).parent
-    copy = tmp_path / "curate"
-    (copy / "ops").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "caches.py", "ops/__init__.py", "ops/kernels.py"):
-        shutil.copy(root / name, copy / name)
-    head = "from curate.ops.kernels import nb\n"
-    (copy / "ops" / "inner.py").write_text(
-        f"{head}@nb.njit(cache=True)\ndef add(x):\n    return x + 1\n"
-    )
-    (copy / "ops" / "outer.py").write_text(
-        f"{head}from curate.ops.inner import add\n\n"
-        "@nb.njit(cache=True)\ndef twice(x):\n    return 2 * add(x)\n"
-    )
-    return copy
-
-
-def called(package: Path, **environment: str) -> str:
-    code = (
-        "from curate.ops.outer import twice\nprint(twice(1), sum(twice.stats.cache_hits.values()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=package.parent,
-        env={**os.environ, "PYTHONPATH": str(package.parent), **environment},
-    )  # fmt: skip
-    return done.stdout.strip()
-
-
-def test_a_kernel_that_changed_in_another_module_is_compiled_again(package: Path) -> None:
-    assert called(package) == "4 0"
-    assert called(package) == "4 1"  # from the cache
-    stored = sorted(path.name for path in package.rglob("*.nb?"))
-    (package / "ops" / "inner.py").write_text(
-        "from curate.ops.kernels import nb\n\nTEN = 10\n\n"
-        "@nb.njit(cache=True)\ndef add(x):\n    return x + TEN\n"
-    )
-    assert called(package) == "22 0"
-    assert called(package) == "22 1"
-    assert sorted(path.name for path in package.rglob("*.nb?")) == stored  # nothing old is left
-
-
-def test_a_disk_that_is_full_costs_the_cache_alone(package: Path) -> None:
-    kernels = (package / "ops" / "kernels.py").read_text()
-    full = '\nimport errno\ndef _full(*_):\n    raise OSError(errno.ENOSPC, "full")\n'
-    (package / "ops" / "kernels.py").write_text(
-        f"{kernels}{full}caching.IndexDataCacheFile.save = _full\n"
-    )
-    assert called(package) == "4 0"
-    assert not list(package.rglob("*.nb?"))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 
 _ALL_PAIRS = 64
 
@@ -55,7 +55,7 @@ def surplus(trees: NDArray[np.int64], *, keep: int = 1) -> int:
     return int(np.maximum(sizes - keep, 0).sum())
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def root_of(parent: NDArray[np.int64], node: int) -> int:
     """The root of `node` in the union-find `parent`, where a root is its own parent; halves paths."""
     while parent[node] != node:
@@ -66,14 +66,14 @@ def root_of(parent: NDArray[np.int64], node: int) -> int:
 
 @nb.njit(cache=True, nogil=True)
 def _bucket_pairs(
-    hashes: NDArray[np.generic], rows: NDArray[np.int64], exact: bool, out: NDArray[np.int64]
+    first: NDArray[np.bool_], rows: NDArray[np.int64], exact: bool, out: Rows[np.int64]
 ) -> int:
-    """Write the edges of each bucket of the sorted `hashes` to `out`, if it has room; how many."""
+    """Write the edges of each bucket, which begins at a `first`, to `out`, if it has room; how many."""
     fill = len(out) > 0
     n = start = 0
-    while start < len(hashes):
+    while start < len(first):
         stop = start + 1
-        while stop < len(hashes) and hashes[stop] == hashes[start]:
+        while stop < len(first) and not first[stop]:
             stop += 1
         full = not exact and stop - start <= _ALL_PAIRS
         for i in range(start, stop):
@@ -99,8 +99,9 @@ def bucket_edges(
     """
     order = np.argsort(hashes, kind="stable")
     hashes, rows = hashes[order], rows[order]
-    edges = np.empty((_bucket_pairs(hashes, rows, exact, no_edges()), 2), np.int64)
-    _bucket_pairs(hashes, rows, exact, edges)
+    first = np.r_[True, hashes[1:] != hashes[:-1]][: len(hashes)]
+    edges = np.empty((_bucket_pairs(first, rows, exact, no_edges()), 2), np.int64)
+    _bucket_pairs(first, rows, exact, edges)
     return edges
 
 

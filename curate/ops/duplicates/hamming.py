@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curate.ops.duplicates.components import root_of
 from curate.ops.images import looks
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 from curate.ops.strings import Strings, buffers
 
 DIGITS = 64  # hex digits of a hash
@@ -60,7 +60,7 @@ def words_of(hashes: Strings) -> NDArray[np.uint64]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _band_hashes(words: NDArray[np.uint64], order: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _band_hashes(words: Rows[np.uint64], order: Rows[np.int64]) -> Rows[np.uint64]:
     found = np.empty((len(words), len(order)), np.uint64)
     for i in range(len(words)):
         for band in range(len(order)):
@@ -79,7 +79,7 @@ def band_hashes(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return found
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _ones(x: np.uint64) -> np.uint64:
     x = x - ((x >> _U(1)) & _U(0x5555555555555555))
     x = (x & _U(0x3333333333333333)) + ((x >> _U(2)) & _U(0x3333333333333333))
@@ -87,7 +87,7 @@ def _ones(x: np.uint64) -> np.uint64:
     return (x * _U(0x0101010101010101)) >> _U(56)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _measure(
     words: NDArray[np.uint64], i: int, start: int, stop: int, apart: NDArray[np.uint64]
 ) -> None:
@@ -102,7 +102,7 @@ def _measure(
         apart[j - start] = min(bits, _U(_SHARE) * (_ones(third & _LOW) + _ones(fourth & _LOW)))
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _apart(left: NDArray[np.uint64], right: NDArray[np.uint64], small: bool) -> int:
     """Bits between two hashes, (4,) words each."""
     bits = low = _U(0)
@@ -114,7 +114,7 @@ def _apart(left: NDArray[np.uint64], right: NDArray[np.uint64], small: bool) -> 
     return int(min(bits, _U(_SHARE) * low) if small else bits)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _is_small(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bool:
     """Whether one of two looks is of a small picture."""
     return bool(min(left[0], right[0]) < _SMALL)
@@ -122,8 +122,8 @@ def _is_small(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bool:
 
 @nb.njit(cache=True, nogil=True)
 def _join(
-    words: NDArray[np.uint64],
-    seen: NDArray[np.uint8],
+    words: Rows[np.uint64],
+    seen: Rows[np.uint8],
     bucket: NDArray[np.int64],
     distance: int,
     parent: NDArray[np.int64],
@@ -151,8 +151,8 @@ def _join(
 
 @nb.njit(cache=True, nogil=True)
 def _join_all(
-    words: NDArray[np.uint64],
-    seen: NDArray[np.uint8],
+    words: Rows[np.uint64],
+    seen: Rows[np.uint8],
     members: NDArray[np.int64],
     starts: NDArray[np.int64],
     distance: int,
@@ -192,7 +192,7 @@ def near_edges(
 
 @nb.njit(cache=True, nogil=True)
 def _originals(
-    words: NDArray[np.uint64], seen: NDArray[np.uint8], component: NDArray[np.int64], distance: int
+    words: Rows[np.uint64], seen: Rows[np.uint8], component: NDArray[np.int64], distance: int
 ) -> NDArray[np.int64]:
     found = np.empty(len(words), np.int64)
     firsts = np.empty(len(words), np.int64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from curate.ops.duplicates.components import root_of
 from curate.ops.duplicates.minhash import end_of, shingles_of
 from curate.ops.hashing import xxh64
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 from curate.ops.strings import Column, Strings, buffers
 
 _U = np.uint64
@@ -75,17 +75,16 @@ def _similarity(x: NDArray[np.uint64], y: NDArray[np.uint64]) -> float:
 def _joining(
     content: NDArray[np.uint8],
     offsets: NDArray[np.int64],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
+    edges: Rows[np.int64],
     threshold: float,
     ngram: int,
 ) -> NDArray[np.bool_]:
     parent = np.arange(len(offsets) - 1)
-    joins = np.zeros(len(left), np.bool_)
+    joins = np.zeros(len(edges), np.bool_)
     held = -1
     x = np.empty(0, np.uint64)
-    for k in range(len(left)):
-        i, j = left[k], right[k]
+    for k in range(len(edges)):
+        i, j = edges[k]
         a, b = root_of(parent, i), root_of(parent, j)
         if a == b:
             continue
@@ -109,7 +108,7 @@ def joining_edges(
     changes no component, whatever the order of the edges.
     """
     content, offsets = buffers(captions)
-    joins = _joining(content, offsets, edges[:, 0], edges[:, 1], threshold, ngram)
+    joins = _joining(content, offsets, np.ascontiguousarray(edges), threshold, ngram)
     true: NDArray[np.int64] = edges[joins]
     return true
 
@@ -118,6 +117,6 @@ def jaccard(left: str, right: str, *, ngram: int = 5) -> float:
     """Jaccard similarity of the character shingles of two captions, compared by their XXH64."""
     sets = []
     for caption in (left, right):
-        content = np.frombuffer(caption.encode(), np.uint8)
+        content = np.frombuffer(bytearray(caption.encode()), np.uint8)
         sets.append(_shingle_set(content, 0, len(content), ngram))
     return float(_similarity(*sets))

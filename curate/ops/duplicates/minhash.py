@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh32
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 from curate.ops.strings import Strings, buffers, string_array
 
 _U = np.uint64
@@ -23,7 +23,7 @@ _SPACE = 32
 
 def shingle_hash(shingle: bytes) -> int:
     """XXH32 of a shingle: the `hashfunc` under which datasketch gives the same signatures."""
-    content = np.frombuffer(shingle, np.uint8)
+    content = np.frombuffer(bytearray(shingle), np.uint8)
     return int(xxh32(content, 0, len(content)))
 
 
@@ -34,7 +34,7 @@ def _finalise(h: np.uint64) -> np.uint64:
     return h ^ (h >> _U(16))
 
 
-@nb.njit(cache=True)
+@nb.njit
 def shingles_of(
     content: NDArray[np.uint8],
     start: int,
@@ -145,7 +145,7 @@ def bands_and_rows(threshold: float, num_perm: int) -> tuple[int, int]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _bands(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
+def _bands(signatures: Rows[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
     out = np.empty((len(signatures), bands), np.uint64)
     for i in range(len(signatures)):
         for band in range(bands):

@@ -19,7 +19,7 @@ from numba.core.typing import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike
@@ -155,13 +155,13 @@ def _weigh(
 
 @nb.njit(cache=True, nogil=True)
 def _shrink(
-    lines: NDArray[np.uint8],
+    lines: Rows[np.uint8],
     left: NDArray[np.int64],
     wide: NDArray[np.int64],
-    across: NDArray[np.float32],
+    across: Rows[np.float32],
     top: NDArray[np.int64],
     tall: NDArray[np.int64],
-    down: NDArray[np.float32],
+    down: Rows[np.float32],
 ) -> NDArray[np.uint8]:
     """Rows of (height, 3 * width) summed up along `across`, then over each other along `down`."""
     width, height = len(left), len(top)
@@ -180,7 +180,8 @@ def _shrink(
                 begin = source
                 pixels, start = lines.reshape(-1), begin * stride
                 if begin + _ROWS >= len(lines):
-                    last[: len(pixels) - start] = pixels[start:]
+                    for at in range(start, len(pixels)):
+                        last[at - start] = pixels[at]
                     pixels, start = last, 0
                 for cell in range(width):
                     _weigh(pixels, start + _CHANNELS * left[cell], stride, weights, most * cell,

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.images import looks
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike
@@ -48,7 +48,7 @@ _PATTERN = 10.0 * np.unpackbits(np.frombuffer(hashlib.sha256(b"curate").digest()
 _LUMA = np.array([0.114, 0.587, 0.299])  # of blue, green, red
 
 
-Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels: TypeAlias = Rows[np.uint8] | Rows[np.uint16]
 
 
 class PerceptualHash(NamedTuple):
@@ -106,9 +106,9 @@ def _samples(
     pixels: Pixels,
     luma: NDArray[np.float64],
     top: NDArray[np.int64],
-    down: NDArray[np.float64],
+    down: Rows[np.float64],
     left: NDArray[np.int64],
-    across: NDArray[np.float64],
+    across: Rows[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The 64 x 64 luminances, 0 to 255, of (height, 3 * width) pixels, and 8 rows of their colours.
 
@@ -147,7 +147,7 @@ def _samples(
 
 
 @nb.njit(cache=True, nogil=True)
-def _quality(samples: NDArray[np.float64]) -> int:
+def _quality(samples: Rows[np.float64]) -> int:
     """Sum of the differences between neighbours, in per cent of the range, over 90; at most 100."""
     total = 0
     for y in range(_BLOCKS):
@@ -160,7 +160,7 @@ def _quality(samples: NDArray[np.float64]) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def _frequencies(samples: NDArray[np.float64], dct: NDArray[np.float64]) -> NDArray[np.float64]:
+def _frequencies(samples: Rows[np.float64], dct: Rows[np.float64]) -> Rows[np.float64]:
     """The 16 x 16 lowest frequencies, by loops: a BLAS may add in another order elsewhere."""
     half = np.zeros((_KEPT, _BLOCKS))
     for i in range(_KEPT):

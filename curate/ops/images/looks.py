@@ -19,12 +19,13 @@ The figures were fitted on drawings, icons and photographs and checked on others
 """
 
 import base64
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 from curate.ops.strings import buffers
 
 GREYS, COLOURS = 16, 8  # cells along each side
@@ -40,14 +41,14 @@ _RESIZED_CELL, _RESIZED_NINE = 10.0, 5.0  # times the average, where the sizes d
 _DIGITS = -(-SIZE // 3) * 4
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _octet(value: float) -> int:
     return int(min(max(value, 0.0), 255.0) + 0.5)
 
 
 @nb.njit(cache=True, nogil=True)
 def look(
-    samples: NDArray[np.float64], colours: NDArray[np.float64], side: int
+    samples: Rows[np.float64], colours: Annotated[NDArray[np.float64], 3], side: int
 ) -> NDArray[np.uint8]:
     """The look, (SIZE,) octets, of 64 x 64 luminances and the (2, 8, 64) levels of blue and red.
 
@@ -91,7 +92,7 @@ def looks_of(strings: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
     return found
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _spread(cells: NDArray[np.uint8], start: int, n: int, y: int, x: int) -> np.int64:
     """Levels between the lightest and the darkest of a cell and those around it."""
     least, most = np.int64(255), np.int64(0)
@@ -102,14 +103,14 @@ def _spread(cells: NDArray[np.uint8], start: int, n: int, y: int, x: int) -> np.
     return most - least
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _edges(
     left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, n: int, y: int, x: int
 ) -> np.int64:
     return min(_spread(left, start, n, y, x), _spread(right, start, n, y, x))
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _near(
     left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, n: int, step: float, move: float
 ) -> bool:
@@ -123,7 +124,7 @@ def _near(
     return True
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _details(cells: NDArray[np.uint8]) -> NDArray[np.int16]:
     """`_spread` of each luminance, (GREYS, GREYS): along the rows, then down them."""
     low = np.empty((GREYS + 2, GREYS), np.int16)
@@ -134,7 +135,9 @@ def _details(cells: NDArray[np.uint8]) -> NDArray[np.int16]:
             before, after = row[max(x - 1, 0)], row[min(x + 1, GREYS - 1)]
             low[y + 1, x] = min(before, row[x], after)
             high[y + 1, x] = max(before, row[x], after)
-    low[0], high[0], low[-1], high[-1] = low[1], high[1], low[-2], high[-2]
+    for x in range(GREYS):
+        low[0, x], high[0, x] = low[1, x], high[1, x]
+        low[-1, x], high[-1, x] = low[-2, x], high[-2, x]
     found = np.empty((GREYS, GREYS), np.int16)
     for y in range(GREYS):
         for x in range(GREYS):
@@ -143,7 +146,7 @@ def _details(cells: NDArray[np.uint8]) -> NDArray[np.int16]:
     return found
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit
 def _even(left: NDArray[np.uint8], right: NDArray[np.uint8], cell: float, nine: float) -> bool:
     """Whether the luminances differ everywhere as much as there is detail, not in one place alone."""
     detail = _BASE + np.minimum(_details(left), _details(right))

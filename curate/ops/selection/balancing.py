@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from curate.ops.kernels import nb
+from curate.ops.kernels import Frozen, nb
 from curate.ops.strings import Column
 
 Matches: TypeAlias = Column | Iterable[Sequence[int] | None]
@@ -52,7 +52,7 @@ def p_to_t(counts: ArrayLike, *, p: float) -> int:
 
 @nb.njit(cache=True, nogil=True)
 def _keep(
-    offsets: NDArray[np.int32], ids: NDArray[np.int32], probs: NDArray[np.float64]
+    offsets: NDArray[np.int32], ids: Frozen[np.int32], probs: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     out = np.empty(len(offsets) - 1, np.float64)
     for row in range(len(out)):

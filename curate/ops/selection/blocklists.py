@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curate.errors import CurateError
 from curate.files.texts import read_utf8, utf8
-from curate.ops.kernels import nb
+from curate.ops.kernels import Frozen, Rows, nb
 from curate.ops.strings import buffers
 
 MAX_DISTANCE = 31
@@ -249,7 +249,7 @@ def _band(words: NDArray[np.uint64], band: int) -> np.uint64:
 
 
 @nb.njit(cache=True, nogil=True)
-def _bucketed(words: NDArray[np.uint64]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+def _bucketed(words: Rows[np.uint64]) -> tuple[Rows[np.uint32], Rows[np.uint32]]:
     """For each band, where each bucket starts, and the rows of the hashes by bucket."""
     starts = np.zeros((_BANDS, 65537), np.uint32)
     members = np.empty((_BANDS, len(words)), np.uint32)
@@ -276,10 +276,10 @@ def _ones(x: np.uint64) -> np.uint64:
 
 @nb.njit(cache=True, nogil=True)
 def _nearest(
-    word: NDArray[np.uint64],
-    words: NDArray[np.uint64],
-    starts: NDArray[np.uint32],
-    members: NDArray[np.uint32],
+    word: Frozen[np.uint64],
+    words: Rows[np.uint64],
+    starts: Rows[np.uint32],
+    members: Rows[np.uint32],
     most: int,
     flips: bool,
 ) -> tuple[np.int64, int]:

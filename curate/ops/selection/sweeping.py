@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curate.ops.kernels import nb
+from curate.ops.kernels import Frozen, nb
 from curate.ops.selection.balancing import Matches, entry_probs, match_arrays, t_to_p
 
 
@@ -88,7 +88,7 @@ def effective_number(weights: ArrayLike) -> float:
 @nb.njit(cache=True, nogil=True)
 def _add(
     offsets: NDArray[np.int32],
-    ids: NDArray[np.int32],
+    ids: Frozen[np.int32],
     probs: NDArray[np.float64],
     kept: NDArray[np.float64],
     missed: NDArray[np.float64],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.files.stores import told
-from curate.ops.kernels import nb
+from curate.ops.kernels import FrozenRows, Rows, nb
 from curate.ops.strings import Column
 
 DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
@@ -79,7 +79,7 @@ def is_in_subset(uids: Column, subset: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 @nb.njit(cache=True, nogil=True)
-def _search(wanted: NDArray[np.uint64], subset: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def _search(wanted: Rows[np.uint64], subset: FrozenRows[np.uint64]) -> NDArray[np.bool_]:
     out = np.zeros(len(wanted), np.bool_)
     for i in range(len(wanted)):
         upper, lower = wanted[i]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
-from curate.ops.kernels import nb
+from curate.ops.kernels import FrozenRows, Rows, nb
 from curate.ops.strings import Buffers, Strings, buffers
 from curate.ops.text.trie import Trie, find_unit, grown
 from curate.ops.text.units import key_of
@@ -121,7 +121,7 @@ def _parse(file: _Reader) -> Classifier:
     output = file.array("<f4", shape[0] * shape[1]).reshape(shape)
     lengths = [0, *np.cumsum([len(text) for text in texts[:n_words]])]
     vocabulary = Buffers(
-        np.frombuffer(b"".join(texts[:n_words]), np.uint8), np.array(lengths, np.int64)
+        np.frombuffer(bytearray().join(texts[:n_words]), np.uint8), np.array(lengths, np.int64)
     )
     return Classifier(
         labels=[text.decode()[len(_LABEL) :] for text in texts[n_words:]],
@@ -220,9 +220,9 @@ def _predict(
     captions: Buffers,
     words: Trie,
     bucket_rows: NDArray[np.uint16],
-    rows: NDArray[np.float32],
-    output: NDArray[np.float32],
-    children: NDArray[np.int32],
+    rows: Rows[np.float32],
+    output: FrozenRows[np.float32],
+    children: Rows[np.int32],
     min_n: int,
     max_n: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

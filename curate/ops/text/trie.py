@@ -16,7 +16,7 @@ from numba.core.typing import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from curate.ops.kernels import nb
+from curate.ops.kernels import Rows, nb
 from curate.ops.strings import Buffers
 from curate.ops.text import units as cut
 from curate.ops.text.units import CAPTION, ENTRY, LONG, ODD, SPACE, bytes_at, key_of
@@ -33,9 +33,9 @@ class Trie(NamedTuple):
     """Tables with open addressing; `units` is empty where there are no entries."""
 
     # (slots, 4): key, key, number | entry + 1 << 32, a bit for each hash of a unit that may follow
-    units: NDArray[np.uint64]
+    units: Rows[np.uint64]
     # (slots, 2): node << 32 | unit, node that this leads to or 0 | entry + 1 << 32
-    edges: NDArray[np.uint64]
+    edges: Rows[np.uint64]
     # (words,): of each long unit its length in bytes, then its bytes
     long: NDArray[np.uint64]
     depth: int  # units of the longest entry, or a bound of it
@@ -262,7 +262,7 @@ def _stands(
     return bool((free[entry] & 1 or before) and (free[entry] & 2 or after))
 
 
-@nb.njit(inline="always")
+@nb.njit
 def _walk(
     content: NDArray[np.uint8],
     cuts: NDArray[np.int64],
@@ -332,7 +332,7 @@ def _walk(
     return end
 
 
-@nb.njit(inline="always")
+@nb.njit
 def _sort(out: NDArray[np.int32], start: int, end: int, few: NDArray[np.int32]) -> int:
     """Put `out` from `start` to `end` in ascending order, each value once; the new end.
 
@@ -340,7 +340,7 @@ def _sort(out: NDArray[np.int32], start: int, end: int, few: NDArray[np.int32]) 
     """
     n = end - start
     if n > len(few):
-        out[start:end] = np.sort(out[start:end])
+        out[start:end].sort()
     else:
         for k in range(n):
             few[k] = out[start + k]
@@ -382,7 +382,7 @@ def match_rows(
     few = np.empty(32, np.int32)
     out = np.empty(8 * rows + 64, np.int32)
     ends = np.zeros(rows + 1, np.int32)
-    total = 0
+    total = np.int64(0)  # of one type with what follows: a kernel is compiled for each
     for row in range(rows):
         start, stop = offsets[row], offsets[row + 1]
         most = total + (3 * (stop - start) + 2) * max(depth, reach)
@@ -409,7 +409,7 @@ def group_rows(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The ascending unique `ids` of the entries found in each caption: ends and ids, in place."""
     few = np.empty(32, np.int32)
-    start = total = 0
+    start, total = np.int64(0), np.int64(0)
     for row in range(1, len(ends)):
         stop = ends[row]
         end = total

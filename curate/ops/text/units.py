@@ -89,7 +89,7 @@ def key_of(content: NDArray[np.uint8], start: int, stop: int) -> tuple[np.uint64
     return low, high | _U(n + 1) << _U(56)
 
 
-@nb.njit(inline="always")
+@nb.njit
 def tokens(
     content: NDArray[np.uint8],
     start: int,
