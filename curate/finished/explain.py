@@ -7,6 +7,7 @@ that part is read. Several pairs may have it: each has a story of its own.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,14 +129,20 @@ def _check_revoked(run: Run, wanted: str, *, is_url: bool) -> None:
 
 def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, _Pair]]:
     """Each pair with that value, and its part."""
-    for index in run.done(Stage.PREPARE):
-        seen: Counter[tuple[str | None, ...]] = Counter()
+
+    def read(index: int) -> list[Row]:
+        found: list[Row] = []
         for folder in (Stage.PREPARE, f"dropped/{Stage.PREPARE}", f"dead/{Stage.PREPARE}"):
             table = run.rows(folder, index, columns=["uid", "url", "caption"])
-            for row in table.filter(_is(table[column], value)).to_pylist():
-                same = row["uid"], row["url"], row["caption"]
-                yield index, _Pair(*same, nth=seen[same])
-                seen[same] += 1
+            found += table.filter(_is(table[column], value)).to_pylist()
+        return found
+
+    for index, rows in run.each(run.done(Stage.PREPARE), read):
+        seen: Counter[tuple[str | None, ...]] = Counter()
+        for row in rows:
+            same = row["uid"], row["url"], row["caption"]
+            yield index, _Pair(*same, nth=seen[same])
+            seen[same] += 1
 
 
 def _at(run: Run, folder: str, index: int, row: int) -> Row:
@@ -254,15 +261,17 @@ def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> in
 
 def _cluster(run: Run, stage: Stage, survivor: str) -> Iterator[Row]:
     """The pairs that a stage dropped for a survivor."""
-    for index in run.done(stage):
-        table = run.rows(f"dropped/{stage}", index, filters=[("value", "=", survivor)])
+    read = partial(run.rows, f"dropped/{stage}", filters=[("value", "=", survivor)])
+    for _, table in run.each(run.done(stage), read):
         yield from table.select(["uid", "url", "caption", "reason"]).to_pylist()
 
 
 def _survivors(run: Run, config: Config, stage: Stage, uid: str) -> Iterator[Row]:
     """The pair that a stage kept in the place of others; several where some have the same uid."""
-    for index in run.done(stage):
-        for row in run.rows(stage, index, filters=[("uid", "=", uid)]).to_pylist():
+    for _, table in run.each(
+        run.done(stage), partial(run.rows, stage, filters=[("uid", "=", uid)])
+    ):
+        for row in table.to_pylist():
             if stage is not Stage.DEDUP or row["cluster_size"] > 1:
                 told = {name: row[name] for name in ("uid", "url", "caption")}
                 told["reason"] = "survivor"

@@ -62,8 +62,9 @@ def _count(source: Source) -> Counts:
     )
     counter = CountEntries(source.run, source.reads)
     counts = sums.create_accumulator()
-    for part in source.parts:
-        for found in counter.process(part):
+    parts = {part.index: part for part in source.parts}
+    for _, of_part in source.run.each(parts, lambda x: [*counter.process(parts[x])]):
+        for found in of_part:
             counts = sums.add_input(counts, found)
     return counts
 
@@ -75,7 +76,9 @@ def _ts_of(
     step = Sizes(source.run, source.reads, reference)
 
     def at(grid: NDArray[np.float64]) -> NDArray[np.float64]:
-        found = [x for part in source.parts for _, x in step.process(part, counts, grid)]
+        parts = {part.index: part for part in source.parts}
+        each = source.run.each(parts, lambda x: [*step.process(parts[x], counts, grid)])
+        found = [sizes for _, of_part in each for _, sizes in of_part]
         total: NDArray[np.float64] = np.sum(found, axis=0)
         return total
 
@@ -100,8 +103,7 @@ def _curves(source: Source, counts: Counts, *, ts: Sequence[float], reference: s
             language: Expectation(found.counts, ts=[t[language] for t in pass_])
             for language, found in counts.items()
         }
-        for part in source.parts:
-            table = source.run.rows(source.reads, part.index, columns=["language", "matches"])
+        for table in source.run.tables(source.reads, ["language", "matches"]):
             for language, rows in by_language(table):
                 expected[language].add(table["matches"].take(rows))
         for language, one in expected.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -153,9 +154,9 @@ def _sizes(run: Run, shrunk: dict[str, int]) -> tuple[NDArray[np.int64], list[tu
     unseen = set(shrunk)  # those without a first pair
     counts = np.zeros(2, np.int64)
     top: list[tuple[int, Example]] = []
-    for index in run.done(Stage.DEDUP):
-        columns = ["uid", "url", "caption", "cluster", "cluster_size"]
-        table = run.rows(Stage.DEDUP, index, columns=columns)
+    columns = ["uid", "url", "caption", "cluster", "cluster_size"]
+    read = partial(run.rows, Stage.DEDUP, columns=columns)
+    for index, table in run.each(run.done(Stage.DEDUP), read):
         rows = table.filter(pc.equal(table["cluster"], table["uid"]))
         if shrunk:
             unseen -= set(rows["cluster"].to_pylist())
@@ -179,13 +180,17 @@ def _sizes(run: Run, shrunk: dict[str, int]) -> tuple[NDArray[np.int64], list[tu
 
 def _shrunk(run: Run) -> dict[str, int]:
     """The clusters that pairs were revoked from, and how many pairs each has left."""
+
+    def read(index: int) -> pa.Table | None:
+        columns = ["row", "cluster", "size"]
+        has_some = files.exists(run.part(VERDICTS, index))
+        return run.rows(VERDICTS, index, columns=columns) if has_some else None
+
     left: dict[str, int] = {}
-    for index in run.done(Stage.DEDUP):
-        url = run.part(VERDICTS, index)
-        if files.exists(url):
-            table = run.rows(VERDICTS, index, columns=["row", "cluster", "size"])
-            for row in table.filter(pc.is_null(table["row"])).to_pylist():
-                left[row["cluster"]] = left.get(row["cluster"], row["size"]) - 1
+    for _, table in run.each(run.done(Stage.DEDUP), read):
+        lost = table.filter(pc.is_null(table["row"])).to_pylist() if table is not None else ()
+        for row in lost:
+            left[row["cluster"]] = left.get(row["cluster"], row["size"]) - 1
     return left
 
 

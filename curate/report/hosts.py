@@ -138,10 +138,13 @@ def count(run: Run) -> Tally:
     """Every pair that came into the download of `run`."""
     tally = Tally()
     folder = files.join(Stage.DOWNLOAD, ANNOTATED)
-    for index in run.done(folder):
+    columns = ["outcome", "image_bytes"]
+
+    def read(index: int) -> tuple[pa.Table, pa.Table]:
         urls = run.rows(Stage.PREPARE, index, columns=["url"])
-        columns = ["outcome", "image_bytes"]
-        found = run.rows(folder, index, columns=columns)
+        return urls, run.rows(folder, index, columns=columns)
+
+    for _, (urls, found) in run.each(run.done(folder), read):
         tally.add(urls["url"], *(found[name] for name in columns))
     return tally
 

@@ -39,8 +39,12 @@ def labels(run: Run, steps: Steps) -> tuple[Labels, ...]:
     before: dict[str, Counter[str]] = {name: Counter() for name in columns}
     after: dict[str, Counter[str]] = {name: Counter() for name in columns}
     beside = steps.beside(Stage.SCORE)
-    for index in run.done(SCORED) if columns else ():
-        _count(run.annotated(Stage.SCORE, index, columns, beside=beside), before)
+
+    def read(index: int) -> pa.Table:
+        return run.annotated(Stage.SCORE, index, columns, beside=beside)
+
+    for _, table in run.each(run.done(SCORED), read) if columns else ():
+        _count(table, before)
     for table in run.tables(Stage.SCORE, columns) if columns else ():
         _count(table, after)
     return tuple(_labels(name, before[name], after[name]) for name in columns)

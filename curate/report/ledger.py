@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -52,9 +53,14 @@ class Reason:
 def rows_left(run: Run, stage: Stage, *, kind: str) -> Iterator[tuple[int, pa.Table]]:
     """Index and rows of each ledger part of `stage`; `kind` is ``dropped`` or ``dead``."""
     present = set(files.names(run.path(kind, stage)))
-    for index in run.done(stage):
-        if f"part-{index:05d}.parquet" in present:
-            yield index, run.rows(f"{kind}/{stage}", index)
+
+    def read(index: int) -> pa.Table | None:
+        is_there = f"part-{index:05d}.parquet" in present
+        return run.rows(f"{kind}/{stage}", index) if is_there else None
+
+    for index, table in run.each(run.done(stage), read):
+        if table is not None:
+            yield index, table
 
 
 def smallest(table: pa.Table, *, part: int, n: int, reason: str, value: str) -> list[Example]:
@@ -121,7 +127,7 @@ def reasons(
 def kept_examples(run: Run, stage: Stage, *, n: int) -> tuple[Example, ...]:
     """The `n` pairs with the smallest uids among those that `stage` kept."""
     examples: list[Example] = []
-    for index in run.done(stage):
-        table = run.rows(stage, index, columns=["uid", "url", "caption"])
+    read = partial(run.rows, stage, columns=["uid", "url", "caption"])
+    for index, table in run.each(run.done(stage), read):
         examples = merged([*examples, *smallest(table, part=index, n=n, reason="", value="")], n=n)
     return tuple(examples)

@@ -1,6 +1,7 @@
 """What semantic deduplication saw: groups of pairs whose images mean the same."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -52,8 +53,8 @@ def _pairs(run: Run, uids: list[str]) -> dict[str, Example]:
     """The pairs with these uids that the score stage kept."""
     wanted = pa.array(uids, pa.string())
     found: dict[str, Example] = {}
-    for index in run.done(Stage.SCORE) if uids else ():
-        table = run.rows(Stage.SCORE, index, columns=["uid", "url", "caption"])
+    read = partial(run.rows, Stage.SCORE, columns=["uid", "url", "caption"])
+    for index, table in run.each(run.done(Stage.SCORE), read) if uids else ():
         for row in table.filter(pc.is_in(table["uid"], value_set=wanted)).to_pylist():
             found.setdefault(row["uid"], Example(index, row["uid"], row["url"], row["caption"]))
     return found

@@ -94,12 +94,15 @@ def scores(run: Run, config: Config, steps: Steps) -> tuple[Scores, ...]:
     before = files.join(Stage.SCORE, ANNOTATED)
     ahead = PART_STAGES[: PART_STAGES.index(Stage.SCORE)]
     reads = next(stage for stage in reversed(ahead) if run.done(stage))
-    extents = _extents(run, run.done(before), columns, beside=derived)
+    extents = _extents(run, before, columns, beside=derived)
     wholes = {name: _grid(name, *extents[name]) for name in columns}
     parts: dict[str, dict[str, Grid]] = {name: {} for name in columns}
-    for index in run.done(before):
+
+    def read(index: int) -> tuple[pa.Table, pa.Table]:
         table = run.annotated(Stage.SCORE, index, ["uid", *columns], beside=derived)
-        pairs = run.rows(reads, index, columns=["uid", "language"])
+        return table, run.rows(reads, index, columns=["uid", "language"])
+
+    for _, (table, pairs) in run.each(run.done(before), read):
         if not pairs["uid"].equals(table["uid"]):
             continue  # a run that is not finished: these scores are of other pairs
         _count(table, pairs["language"], wholes, parts, extents, side="before")
@@ -157,11 +160,14 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _extents(
-    run: Run, parts: list[int], columns: list[str], *, beside: Beside
+    run: Run, folder: str, columns: list[str], *, beside: Beside
 ) -> dict[str, tuple[float, float]]:
     found = dict.fromkeys(columns, (math.inf, -math.inf))
-    for index in parts:
-        table = run.annotated(Stage.SCORE, index, columns, beside=beside)
+
+    def read(index: int) -> pa.Table:
+        return run.annotated(Stage.SCORE, index, columns, beside=beside)
+
+    for _, table in run.each(run.done(folder), read):
         for name in columns:
             finite = table[name].filter(pc.is_finite(table[name]))
             ends = pc.min_max(finite).as_py()

@@ -77,10 +77,13 @@ def show(
     """
     found: dict[Strip, list[tuple[float, str, Example]]] = {strip: [] for strip in strips}
     columns = list(dict.fromkeys(strip.column for strip in strips))
-    for index in run.done(files.join(Stage.SCORE, ANNOTATED)) if strips else ():
+
+    def read(index: int) -> tuple[pa.Table, pa.Table]:
         table = run.annotated(Stage.SCORE, index, ["uid", *columns], beside=beside)
-        names = ["uid", "url", "caption", "language"]
-        pairs = run.rows(reads, index, columns=names)
+        return table, run.rows(reads, index, columns=["uid", "url", "caption", "language"])
+
+    folder = files.join(Stage.SCORE, ANNOTATED)
+    for index, (table, pairs) in run.each(run.done(folder), read) if strips else ():
         if not pairs["uid"].equals(table["uid"]):
             continue  # a run that is not finished: these scores are of other pairs
         for strip, so_far in found.items():

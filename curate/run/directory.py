@@ -1,20 +1,24 @@
 """The run directory: where everything is, what is done, and what an interrupted run has left."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import metadata
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import pyarrow as pa
 
 from curate import files, schema
 from curate.errors import CurateError, DamagedError
+from curate.ops.ahead import together
 from curate.run import index as record_index
 from curate.run.layout import ANNOTATED as ANNOTATED
 from curate.run.layout import LAYOUT, folders, layout_of, place
 from curate.schema import Stage
 
+Read = TypeVar("Read")
+_AT_ONCE = 32  # parts that are read from a store
 Beside = Mapping[str, pa.Schema]
 """Folders with columns of the rows of a part that stand in no other place."""
 JOURNAL = "journal"
@@ -202,8 +206,20 @@ class Run:
 
     def tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows of a stage, a part at a time, in order."""
-        for index in self.done(folder):
-            yield self.rows(folder, index, columns=columns)
+        for _, table in self.each(self.done(folder), partial(self.rows, folder, columns=columns)):
+            yield table
+
+    def each(
+        self, indices: Iterable[int], read: Callable[[int], Read]
+    ) -> Iterator[tuple[int, Read]]:
+        """The indices of parts, each with what `read` gives for it, in order.
+
+        In a store many are read at once, since most of that is waiting; `read` keeps no state.
+        """
+        indices = list(indices)
+        is_near = files.local_path(self.root) is not None
+        read_ones = map(read, indices) if is_near else together(read, indices, threads=_AT_ONCE)
+        return zip(indices, read_ones, strict=True)
 
     def annotated(
         self, stage: Stage, index: int, names: Collection[str] | None = None, *,

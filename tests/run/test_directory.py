@@ -101,6 +101,7 @@ def test_tables_are_read_a_part_at_a_time_in_order(run: Run) -> None:
 
 def test_totals_add_up_parts_and_do_not_count_annotated_rows_twice(run: Run) -> None:
     for index in (0, 1):
+        files.write_table(run.part("download/annotated", index), pa.table({"uid": ["a"]}))
         run.write_record(
             "download/annotated", index,
             PartRecord("d", "o", 5, 5, figures={"reused": 2, "stored_bytes": 10}, seconds=1.5),
