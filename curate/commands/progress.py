@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -20,21 +20,19 @@ from rich.table import Table
 from rich.text import Text
 
 from curate import files
+from curate.commands.following import FETCHED, Journals, Records
 from curate.config import Download
-from curate.errors import CurateError
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.reasons import RULE_PREFIX, TRANSIENT
 from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
-from curate.run.directory import ANNOTATED, JOURNAL, PART_STAGES, Totals, part_index, totals
-from curate.run.journal import grown
+from curate.run.directory import ANNOTATED, PART_STAGES, Totals, totals
 from curate.run.mending import in_words
 from curate.schema import Stage
 
 _POLL = 0.5  # seconds
 _QUIET = 30.0  # seconds between two lines
-_FETCHED = files.join(Stage.DOWNLOAD, ANNOTATED)
 
 
 class _Rate(ProgressColumn):
@@ -68,7 +66,7 @@ def announce_retry(console: Console, plan: Plan, failed: dict[int, int]) -> None
         console.print(
             f"Fetching again what failed: {_counted(n, 'pair')} in {_counted(parts, 'part')}"
         )
-    elif not plan.run.done(_FETCHED):
+    elif not plan.run.done(FETCHED):
         return
     elif plan.retry_failed == TRANSIENT:
         console.print("Nothing to fetch again: no download failed for a reason that may pass")
@@ -98,9 +96,10 @@ def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) ->
 def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     """A bar a stage while the block runs: parts done, pairs a second, time left.
 
-    The bars follow the records in the run directory, so they are true on any runner; in a local one
-    the journals tell how far the parts are that are being fetched or scored. Where nobody
-    sees bars, in a file or a job's log, a line says the same every half minute.
+    The bars follow the records in the run directory, so they are true on any runner, on a store those
+    of a sample where parts are many; in a local one the journals tell how far the parts are that are
+    being fetched or scored. Where nobody sees bars, in a file or a job's log, a line says the same
+    every half minute.
     """
     folders = [x for x in plan.steps.folders if x in plan.digests]
     stop = threading.Event()
@@ -124,12 +123,12 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
         }  # fmt: skip
         seen: dict[str, set[int]] = {folder: set() for folder in folders}
         done: Counter[str] = Counter()  # pairs of parts that were done meanwhile
-        journals = _Journals(plan)
+        records, journals = Records(plan), Journals(plan)
         earlier = {folder: standing.valid.get(folder, 0) for folder in folders}
 
         def poll() -> None:
             while not stop.wait(_POLL):
-                _advance(progress, tasks, seen, earlier, done, plan, journals)
+                _advance(progress, tasks, seen, earlier, done, records, journals)
                 if lines:
                     lines.tell(progress.tasks)
 
@@ -141,61 +140,6 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
             stop.set()
             thread.join()
             journals.forget()
-
-
-class _Journals:
-    """Pairs fetched or scored of parts that are not done, of a run directory on this machine."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan, self._run = plan, plan.run
-        self._parts = {part.index for part in plan.parts}
-        self._local = files.local_path(plan.run.root) is not None
-        self._rows: dict[tuple[str, int], int] = {}  # that come in, by folder and part
-        self._read: dict[str, tuple[int, int]] = {}  # records of a file, and where they end
-        self.forget()
-        self.before = self.pairs(_FETCHED, set())
-
-    def forget(self) -> None:
-        """Remove those that serve for counting alone, of parts whose workers were stopped or killed."""
-        for folder in self._plan.steps.folders:
-            for journal in self._of(folder).values() if folder != _FETCHED else ():
-                with suppress(OSError):  # its worker removes it just now
-                    files.remove(journal)
-
-    def pairs(self, folder: str, done: set[int]) -> dict[int, int]:
-        """By part, at most as many as it has."""
-        found: dict[int, int] = {}
-        for index, journal in self._of(folder).items():
-            if index in self._parts - done:
-                read = (self._follow(files.join(journal, x)) - 1 for x in files.names(journal))
-                found[index] = max(0, min(sum(read), self.rows(folder, index)))
-        return found
-
-    def rows(self, folder: str, index: int) -> int:
-        """Pairs of a part that come into the step of `folder`; known once the stage before is done."""
-        if (folder, index) not in self._rows:
-            before = self._plan.steps.upstream(Stage(folder.split("/")[0]))
-            if record := self._run.record(before, index):
-                self._rows[folder, index] = record.kept
-        return self._rows.get((folder, index), 0)
-
-    def _of(self, folder: str) -> dict[int, str]:
-        """The journals in `folder`, by part."""
-        if not self._local or ANNOTATED not in folder:
-            return {}
-        url = self._run.path(folder)
-        found = (name for name in files.names(url) if name.endswith(f".{JOURNAL}"))
-        return {i: files.join(url, name) for name in found if (i := part_index(name)) is not None}
-
-    def _follow(self, url: str) -> int:
-        records, end = self._read.get(url, (0, 0))
-        try:
-            with files.open_read(url) as file:
-                more, end = grown(file, end)
-        except CurateError:  # its part was done a moment ago
-            return 1
-        self._read[url] = records + more, end
-        return records + more
 
 
 class _Lines:
@@ -227,28 +171,27 @@ class _Lines:
 
 def _advance(
     progress: Progress, tasks: dict[str, TaskID], seen: dict[str, set[int]], earlier: dict[str, int],
-    done: Counter[str], plan: Plan, journals: _Journals,
+    done: Counter[str], records: Records, journals: Journals,
 ) -> None:  # fmt: skip
     for folder, task in tasks.items():
-        if len(seen[folder]) == len(plan.parts):
+        if len(seen[folder]) == records.expected:
             continue
         new = 0
-        before = journals.before if folder == _FETCHED else {}
-        for index in set(plan.run.done(folder)) - seen[folder]:
-            record = plan.run.record(folder, index)
-            if record is None or record.digest != plan.digests[folder].chain:
-                continue
+        before = journals.before if folder == FETCHED else {}
+        for index, record in records.new(folder, seen[folder]).items():
             seen[folder].add(index)
-            if len(seen[folder]) > earlier[folder]:
+            if len(seen[folder]) * records.weight > earlier[folder]:
                 new += record.rows - before.get(index, 0)
         under_way = journals.pairs(folder, seen[folder])
         if seen[folder] or under_way:
             progress.start_task(task)
         done[folder] += new
         share = sum(n / journals.rows(folder, index) for index, n in under_way.items() if n)
+        parts = len(seen[folder]) * records.weight
         progress.update(
-            task, completed=len(seen[folder]) + share, parts=len(seen[folder]),
-            pairs=done[folder] + sum(n - before.get(index, 0) for index, n in under_way.items()),
+            task, completed=parts + share, parts=round(parts),
+            pairs=round(done[folder] * records.weight)
+            + sum(n - before.get(index, 0) for index, n in under_way.items()),
         )  # fmt: skip
 
 
@@ -280,7 +223,7 @@ def funnel(
 
 def tried_again(console: Console, plan: Plan, standing: Standing) -> None:
     """One line on what came of the pairs that were fetched again, if any were."""
-    records = (plan.run.record(_FETCHED, index) for index in standing.failed)
+    records = (plan.run.record(FETCHED, index) for index in standing.failed)
     figures = [record.figures for record in records if record]
     tried, came = (
         int(sum(one.get(name, 0) for one in figures)) for name in ("retried", "recovered")

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from curate import files
+from curate.commands.following import Records
 from curate.commands.progress import announce, announce_retry, funnel, summary, tried_again, watch
 from curate.config import Config
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing
 from curate.reasons import TRANSIENT
-from curate.run.directory import PartRecord, Totals
+from curate.run.directory import PartRecord, Run, Totals
 from curate.run.journal import Journal
 
 
@@ -158,6 +159,47 @@ def test_the_bars_follow_the_records(tmp_path: Path) -> None:
     assert "0/2 parts" in text
     assert "1/2 parts" in text
     assert "2/2 parts" not in text
+
+
+def test_folders_are_listed_when_something_changed_and_stores_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in a wait of 30 looks: nothing that happens costs nothing, a large store is sampled."""
+    listed: list[str] = []
+    asked: list[int] = []
+    names, read = files.names, Run.record
+
+    def names_of(folder: str) -> list[str]:
+        listed.append(folder)
+        return names(folder)
+
+    def record(run: Run, folder: str, index: int) -> PartRecord | None:
+        asked.append(index)
+        return read(run, folder, index)
+
+    near = planned(tmp_path, download={"enabled": False}, part_rows=1)
+    (part,) = near.parts[:1]
+    chain = near.digests["prepare"].chain
+    near.run.write_record("prepare", 0, PartRecord(chain, "o", 1, 1))
+    far = replace(near, run=Run.to(f"memory://{tmp_path.name}/far"))
+    large = replace(near, run=Run.to(f"memory://{tmp_path.name}/large"))
+    large = replace(large, parts=tuple(replace(part, index=i) for i in range(5000)))
+    for plan, index in [(far, 0), (far, 2), *((large, x) for x in range(0, 5000, 100))]:
+        plan.run.write_record("prepare", index, PartRecord(chain, "o", 1, 1))
+    monkeypatch.setattr(files, "names", names_of)
+    monkeypatch.setattr(Run, "record", record)
+    looks = {}
+    for name, plan in (("near", near), ("far", far), ("large", large)):
+        listed.clear()
+        asked.clear()
+        records, seen = Records(plan), set[int]()
+        time.sleep(1.1 if name == "near" else 0)  # what is that old is known for good
+        for _ in range(30):
+            seen |= records.new("prepare", seen).keys()
+        looks[name] = len(listed), len(asked), round(len(seen) * records.weight)
+    assert looks["near"] == (1, 1, 1)
+    assert looks["far"] == (1, 2, 2)  # of parts 0 to 3
+    assert looks["large"] == (0, 10, 250)  # one look at ten of the sample, of which five are done
 
 
 def test_pairs_of_a_part_that_is_being_fetched_are_told(
