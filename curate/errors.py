@@ -9,6 +9,10 @@ class CurateError(Exception):
     """Something the user can mend: the message names the thing, its value and the remedy."""
 
 
+class AbsentError(CurateError):
+    """There is no such file."""
+
+
 def hidden(text: str) -> str:
     """`text` without the user and password of URLs in it, to be shown or written.
 

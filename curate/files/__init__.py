@@ -6,6 +6,7 @@ from curate.files.content import atomic_write as atomic_write
 from curate.files.content import content_again as content_again
 from curate.files.content import content_digest as content_digest
 from curate.files.content import content_of as content_of
+from curate.files.content import end_scratch as end_scratch
 from curate.files.content import ends_as_parquet as ends_as_parquet
 from curate.files.content import local_copy as local_copy
 from curate.files.content import open_read as open_read
@@ -15,6 +16,7 @@ from curate.files.content import scratch as scratch
 from curate.files.content import temporaries as temporaries
 from curate.files.content import write_bytes as write_bytes
 from curate.files.documents import CHECK as CHECK
+from curate.files.documents import checked_document as checked_document
 from curate.files.documents import digest_of as digest_of
 from curate.files.documents import read_array as read_array
 from curate.files.documents import read_arrays as read_arrays
@@ -37,6 +39,7 @@ from curate.files.places import local_path as local_path
 from curate.files.places import modified as modified
 from curate.files.places import names as names
 from curate.files.places import remove as remove
+from curate.files.places import remove_file as remove_file
 from curate.files.places import resolve as resolve
 from curate.files.places import shipped as shipped
 from curate.files.places import size as size

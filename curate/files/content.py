@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from curate.errors import CurateError, DamagedError
+from curate.errors import AbsentError, CurateError, DamagedError
 from curate.files.places import file_system, is_local, names, resolve, size
 from curate.files.stores import told, told_of_temporary
 
@@ -128,23 +129,44 @@ def scratch(folder: str) -> Iterator[tuple[IO[bytes], list[IO[bytes]]]]:
         yield opened.enter_context(open(f"{path}/{name}", "x+b")), earlier
 
 
+def end_scratch(folder: str) -> None:
+    """Remove what users of a scratch folder left; in place of a remote one there is nothing."""
+    fs, path = file_system(folder)
+    if is_local(fs) and os.path.isdir(path):
+        with told(folder, to="remove"):
+            shutil.rmtree(path)
+
+
 @contextmanager
 def open_read(url: str) -> Iterator[IO[bytes]]:
     """A seekable binary file."""
     file_system(url)
+    with _found(url), told(url), fsspec.open(resolve(url), "rb") as file:
+        yield file
+
+
+@contextmanager
+def _found(url: str) -> Iterator[None]:
     try:
-        with told(url), fsspec.open(resolve(url), "rb") as file:
-            yield file
+        yield
     except FileNotFoundError:
-        raise CurateError(f"{url}: no such file") from None
+        raise AbsentError(f"{url}: no such file") from None
     except IsADirectoryError:
         raise CurateError(f"{url}: it is a folder, not a file") from None
 
 
 def read_bytes(url: str) -> bytes:
-    """The content of the file at `url`."""
-    with open_read(url) as file:
-        return file.read()
+    """The content of the file at `url`, in one request to its store.
+
+    Raises
+    ------
+    AbsentError
+        Where there is none: who may do without it need not ask before.
+    """
+    fs, path = file_system(url)
+    with _found(url), told(url):
+        content: bytes = fs.cat_file(path)
+    return content
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:

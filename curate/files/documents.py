@@ -64,7 +64,11 @@ def read_document(url: str) -> dict[str, Any]:
     DamagedError
         Where it is something else.
     """
-    found = read_json(url)
+    return checked_document(url, read_json(url))
+
+
+def checked_document(url: str, found: Any) -> dict[str, Any]:
+    """The same of what `read_json` found at `url`."""
     if not isinstance(found, dict):
         raise DamagedError(url, "it holds no JSON object")
     check = found.pop(CHECK, None)

@@ -1,6 +1,7 @@
 """Files and folders at fsspec URLs: their names, what stands there, what the project ships."""
 
 import os
+from contextlib import suppress
 from datetime import UTC
 from functools import lru_cache
 from pathlib import Path
@@ -185,6 +186,13 @@ def remove(url: str) -> None:
         fs, path = file_system(url)
         if fs.exists(path):
             fs.rm(path, recursive=True)
+
+
+def remove_file(url: str) -> None:
+    """Remove the file at `url`, if there is one, in one request to its store."""
+    with told(url, to="remove"), suppress(FileNotFoundError):
+        fs, path = file_system(url)
+        fs.rm_file(path)
 
 
 def is_local(fs: AbstractFileSystem) -> bool:

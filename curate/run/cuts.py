@@ -3,7 +3,7 @@
 from typing import Any
 
 from curate import files
-from curate.errors import DamagedError
+from curate.errors import AbsentError, DamagedError
 from curate.ops.selection.quantiles import Cut, Cuts, Quantile
 from curate.run.directory import Run
 from curate.schema import Stage
@@ -52,9 +52,12 @@ def cuts_stand(run: Run, stage: Stage, *, digest: str) -> bool:
 
 
 def _stored(url: str) -> list[dict[str, Any]]:
-    found: Any = files.read_json(url) if files.exists(url) else []
+    try:
+        found: Any = files.read_json(url)
+    except AbsentError:
+        return []
     if not isinstance(found, list):  # older runs have the list alone
-        found = files.read_document(url).get("cuts")
+        found = files.checked_document(url, found).get("cuts")
     if not isinstance(found, list) or not all(
         isinstance(one, dict) and one.keys() >= _KEYS for one in found
     ):

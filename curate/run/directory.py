@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import metadata
@@ -10,7 +11,7 @@ from typing import Any, TypedDict, TypeVar
 import pyarrow as pa
 
 from curate import files, schema
-from curate.errors import CurateError, DamagedError
+from curate.errors import AbsentError, CurateError, DamagedError
 from curate.ops.ahead import together
 from curate.run import index as record_index
 from curate.run.layout import ANNOTATED as ANNOTATED
@@ -59,7 +60,12 @@ class Part:
     staged: bool = False  # whether `path` is a copy under RUN/input with the columns of schema.POOL
     images: bool = False  # whether rows of the copy say where their images lie
     copy: files.Content | None = None  # what the copy holds
-    kept: int = 0  # rows that the latest stage kept
+    kept: int = 0  # rows that the latest step kept
+    fresh: bool = field(
+        default=False, compare=False
+    )  # whether the step at work has no record of it
+    held: dict[str, files.Content] = field(default_factory=dict, compare=False)
+    """The content of the tables that the next steps read, by name, as far as it is known."""
 
 
 @dataclass(frozen=True)
@@ -156,22 +162,31 @@ class Run:
         """Mark a part done at a step; every other file of it must be written before."""
         files.write_document(self.part(folder, index, "json"), asdict(record))
 
-    def rows(self, folder: str, index: int, ending: str = "parquet", **options: Any) -> pa.Table:
+    def rows(
+        self, folder: str, part: int | Part, ending: str = "parquet", **options: Any
+    ) -> pa.Table:
         """A table of a part, checked against the record that vouches for it; see `files.read_table`.
 
-        `folder` is one that `part` takes, ``dropped/STAGE`` or ``dead/STAGE``.
+        `folder` is one that `part` takes, ``dropped/STAGE`` or ``dead/STAGE``. The record is read
+        where the part itself does not know what the table holds.
 
         Raises
         ------
         DamagedError
             Where it is gone, or not what was written.
         """
+        index, told = (part.index, part.held) if isinstance(part, Part) else (part, {})
+        name = part_name(folder, index, ending)
+        url = self.path(name)
+        if held := told.get(name):
+            with suppress(DamagedError, AbsentError):  # or it was written again, as its record says
+                return files.read_table(url, content=held, **options)
         record = self.record(step_of(folder), index)
-        held = record.wrote.get(part_name(folder, index, ending)) if record else None
-        url = self.part(folder, index, ending)
-        if not files.exists(url):
-            raise DamagedError(url, "it is gone")
-        return files.read_table(url, content=held, **options)
+        held = record.wrote.get(name) if record else None
+        try:
+            return files.read_table(url, content=held, **options)
+        except AbsentError:
+            raise DamagedError(url, "it is gone") from None
 
     def retract(self, folder: str, index: int, *, own: str) -> None:
         """Take back that a part is done at a step, before any file of it changes.
@@ -222,7 +237,7 @@ class Run:
         return zip(indices, read_ones, strict=True)
 
     def annotated(
-        self, stage: Stage, index: int, names: Collection[str] | None = None, *,
+        self, stage: Stage, part: int | Part, names: Collection[str] | None = None, *,
         beside: Beside | None = None,
     ) -> pa.Table:  # fmt: skip
         """What `stage` found out about a part's rows: those of these columns that it has, or all.
@@ -231,24 +246,35 @@ class Run:
         they are null where nothing stands there yet, or a part of other rows.
         """
         inner = files.join(stage, ANNOTATED)
-        table = self.rows(inner, index, present=names)
         wanted = {
             folder: [one for one in columns if names is None or one.name in names]
             for folder, columns in (beside or {}).items()
         }
-        uids = self.rows(inner, index, columns=["uid"])["uid"] if any(wanted.values()) else None
+        asked = {*names, "uid"} if names is not None and any(wanted.values()) else names
+        table = self.rows(inner, part, present=asked)
+        uids = table["uid"] if any(wanted.values()) else None
+        if names is not None:
+            table = table.select([name for name in table.column_names if name in names])
         for folder, columns in wanted.items():
             if not columns:
                 continue
-            asked = ["uid", *(one.name for one in columns)]
-            record = self.record(folder, index)
-            found = self.rows(folder, index, columns=asked) if record else None
+            found = None
+            if self._has(folder, part):
+                found = self.rows(folder, part, columns=["uid", *(one.name for one in columns)])
             for one in columns:
                 column = pa.nulls(len(table), one.type)
                 if found is not None and found["uid"].equals(uids):
                     column = found[one.name]
                 table = table.append_column(one, column)
         return table
+
+    def _has(self, folder: str, part: int | Part) -> bool:
+        """Whether a part is done at a step, by what the part knows or else by its record."""
+        if isinstance(part, Part):
+            if part_name(folder, part.index) in part.held:
+                return True
+            part = part.index
+        return self.record(folder, part) is not None
 
     def steps(self, stage: Stage, *, spare: bool = False) -> list[str]:
         """The folders of the steps of `stage` that have parts, in flow order.
@@ -272,10 +298,10 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """The content of run.json; empty where there is none."""
-        url = self.path("run.json")
-        if not files.exists(url):
+        try:
+            return files.read_document(self.path("run.json"))
+        except AbsentError:
             return {}
-        return files.read_document(url)
 
     def begin(self, **values: object) -> None:
         """Write a run.json in place of one that is lost: nothing of the run is known to be done."""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
-from curate.errors import CurateError
+from curate.errors import AbsentError, CurateError
 from curate.ops.selection.blocklists import MAX_DISTANCE, BlockList, hashes_of
 from curate.ops.urls import host_of, normalise_urls, stripped
 from curate.reasons import DropReason
@@ -119,10 +119,11 @@ class Revocations:
 
 def rows_of(run: Run) -> set[tuple[str, str]]:
     """What was revoked from `run`, as rows of `SCHEMA`; none where nothing was."""
-    url = run.path(FILE)
-    if not files.exists(url):
+    try:
+        table = files.read_table(run.path(FILE))
+    except AbsentError:
         return set()
-    return set(zip(*files.read_table(url).to_pydict().values(), strict=True))
+    return set(zip(*table.to_pydict().values(), strict=True))
 
 
 def digest(rows: set[tuple[str, str]]) -> str:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from curate import files
-from curate.errors import DamagedError
+from curate.errors import AbsentError, DamagedError
 from curate.run.directory import CLUSTERS, Run, part_name
 from curate.schema import Stage
 
@@ -17,8 +17,10 @@ WROTE = "wrote"
 
 def document(run: Run) -> dict[str, Any] | None:
     """The content of clusters.json; None where there is no such file."""
-    url = run.path(NAME)
-    return files.read_document(url) if files.exists(url) else None
+    try:
+        return files.read_document(run.path(NAME))
+    except AbsentError:
+        return None
 
 
 def vouched(run: Run) -> dict[str, files.Content]:

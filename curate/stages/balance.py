@@ -61,7 +61,7 @@ class CountEntries(beam.DoFn):
     def process(self, part: Part) -> Iterator[Found]:
         """Count the matches of one part."""
         columns = ["language", "matches"]
-        table = self._run.rows(self._reads, part.index, columns=columns)
+        table = self._run.rows(self._reads, part, columns=columns)
         found: Found = {}
         for language, rows in by_language(table):
             ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
@@ -142,7 +142,7 @@ class Sizes(beam.DoFn):
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """The expected sizes of one part."""
         columns = ["language", "matches"]
-        table = self._run.rows(self._reads, part.index, columns=columns)
+        table = self._run.rows(self._reads, part, columns=columns)
         sizes = np.zeros(len(grid))
         rows = [(x, table["matches"].take(pa.array(r))) for x, r in by_language(table)]
         for k, t in enumerate(grid):

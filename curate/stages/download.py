@@ -16,6 +16,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import apache_beam as beam
@@ -72,7 +73,7 @@ class FetchStep(PartStep):
         keys, urls = row_keys(table["uid"].to_pylist(), pairs), table["url"].to_pylist()
         boxed = "blur_boxes" in table.column_names
         boxes = table["blur_boxes"].to_pylist() if boxed else [None] * len(keys)
-        gate, review = self.lists.open(self.run), self._review()
+        gate, review = self.gate, self._review()
         encoding, keeping = (
             isolated(encoder, timeout=self.decode_timeout)
             for encoder in (self.encoder, replace(self.encoder, keep=self.keep))
@@ -110,7 +111,7 @@ class FetchStep(PartStep):
                     columns, content = _columns(image)
                     redirects = {"redirects": got.redirects or None}
                     journal.put(keys[row], columns | redirects, content)
-            annotated = self._write_tar(part, keys, pairs, journal, old)
+            annotated, size = self._write_tar(part, keys, pairs, journal, old)
         figures = {
             "reused": len(keys) - len(missing),
             TRANSIENT_ROWS: sum(x in TRANSIENT for x in annotated["outcome"].to_pylist()),
@@ -122,7 +123,6 @@ class FetchStep(PartStep):
             figures[ALTERED] = _changed(old, annotated, "outcome", "detail")
         if old is not None and not old.equals(annotated):
             self.run.retract(self.stage, part.index, own="")  # what was selected of other rows
-        size = files.size(self.run.part(self.stage, part.index, "tar"))
         held = {part_name(self.stage, part.index, "tar"): files.Content(size)}
         return PartOutput(annotated, figures=figures, wrote=held)
 
@@ -134,6 +134,11 @@ class FetchStep(PartStep):
             *([ROBOTS_TXT] if self.policy.robots else ()),
         }
         return ",".join(sorted(asked))
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The block lists, and what was revoked from the run, which is locked; read once a worker."""
+        return self.lists.open(self.run)
 
     def _review(self) -> Review:
         path = self.policy.opt_out_list
@@ -179,7 +184,7 @@ class FetchStep(PartStep):
         """Where the images lie that came with the pool, by row."""
         if not part.images:
             return {}
-        table = self.run.rows(self.reads, part.index, PLACES_FILE)
+        table = self.run.rows(self.reads, part, PLACES_FILE)
         rows = zip(*(table[name].to_pylist() for name in schema.PLACES.names), strict=True)
         return {row: Place(*place) for row, place in enumerate(rows) if place[0] is not None}
 
@@ -219,8 +224,8 @@ class FetchStep(PartStep):
 
     def _write_tar(
         self, part: Part, keys: list[str], pairs: list[str], journal: Journal, old: pa.Table | None
-    ) -> pa.Table:
-        """The rows of the part, once its tar holds their images.
+    ) -> tuple[pa.Table, int]:
+        """The rows of the part, once its tar holds their images, and the bytes of the tar.
 
         A tar that holds them already stays: later parts, and rebalanced runs, know its places.
         """
@@ -231,7 +236,9 @@ class FetchStep(PartStep):
         stored = [
             (key, row) for key, row in zip(keys, rows, strict=True) if row["outcome"] == SUCCESS
         ]
-        if not self._kept_places(part, stored, journal, old):
+        if self._kept_places(part, stored, journal, old):
+            size = files.size(self.run.part(self.stage, part.index, "tar"))
+        else:
             with files.atomic_write(self.run.part(self.stage, part.index, "tar")) as file:
                 tar = TarWriter(file, hashed=False)
                 for key, row in stored:
@@ -240,8 +247,9 @@ class FetchStep(PartStep):
                     row["tar_size"], row["tar_offset"] = len(content), tar.add(name, content)
                     row["stored_sha256"] = hashlib.sha256(content).hexdigest()
                 tar.end()
+            size = tar.size
         columns = pa.schema([*schema.OUTCOME, *self.columns], metadata={_HEEDED: self._heeds})
-        return pa.Table.from_pylist(rows, schema=columns)
+        return pa.Table.from_pylist(rows, schema=columns), size
 
     def _kept_places(
         self, part: Part, stored: list[tuple[str, Columns]], journal: Journal,

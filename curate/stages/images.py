@@ -4,12 +4,13 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import IO
 
 import pyarrow as pa
 
 from curate import files
-from curate.errors import DamagedError
+from curate.errors import AbsentError, DamagedError
 from curate.run.directory import Run
 from curate.run.journal import Columns
 from curate.run.tar import read_member
@@ -30,12 +31,14 @@ def read_images(run: Run, part: int, rows: pa.Table, *, encode_format: str) -> I
         Where the tar does not hold an image as it was stored, by ``stored_sha256`` if `rows` has it.
     """
     url = run.part(Stage.DOWNLOAD, part, "tar")
-    if not files.exists(url):
-        raise DamagedError(url, "it is gone")
     places = rows.select(["uid", "tar_offset", "tar_size"]).to_pylist()
     hashed = "stored_sha256" in rows.column_names
     hashes = rows["stored_sha256"].to_pylist() if hashed else [None] * len(rows)
-    with files.open_read(url) as tar:
+    with ExitStack() as opened:
+        try:
+            tar = opened.enter_context(files.open_read(url))
+        except AbsentError:
+            raise DamagedError(url, "it is gone") from None
         for place, sha256 in zip(places, hashes, strict=True):
             yield read_image(tar, place, url=url, encode_format=encode_format, sha256=sha256)
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict, TypeGuard
 
 import apache_beam as beam
 import numpy as np
@@ -125,10 +125,12 @@ class PartStep(ABC):
 
     def incoming(self, part: Part) -> pa.Table:
         """The input rows of a part."""
-        return self.run.rows(self.reads, part.index)
+        return self.run.rows(self.reads, part)
 
     def reusable(self, part: Part) -> pa.Table | None:
         """The part as an earlier run of this step under the same settings of its own left it."""
+        if part.fresh:
+            return None
         record = self.run.record(self.folder, part.index)
         if record is None or record.own != self.own:
             return None
@@ -154,7 +156,7 @@ class PartStep(ABC):
     def tidy(self, part: Part) -> None:
         """Remove the part's journals: its record is written, so no retry reads them."""
         if self.annotates:
-            files.remove(self.journal(part))
+            files.end_scratch(self.journal(part))
 
 
 class Given(TypedDict):
@@ -182,22 +184,37 @@ class TakePart(beam.DoFn):
     def process(self, part: Part, *sides: Any) -> Iterator[Part]:
         """Skip the part if it has a record of this digest; else run, write, record."""
         step = self._step
-        record = valid_record(step, part)
-        if record is None:
+        record = step.run.record(step.folder, part.index)
+        if not is_valid(record, step):
             started = time.monotonic()
             what = f"{step.folder} of part {part.index}"
             with at_work(what), faults_named(what):
-                step.run.retract(step.folder, part.index, own=step.own)
+                if record is not None:
+                    step.run.retract(step.folder, part.index, own=step.own)
+                part = replace(part, fresh=record is None)
                 output = step.process(part, *sides)
                 record = commit(step, part, output, seconds=time.monotonic() - started)
                 step.tidy(part)
-        yield replace(part, kept=record.kept)
+        yield passed(step, part, record)
 
 
-def valid_record(step: PartStep, part: Part) -> PartRecord | None:
-    """The record of a part under the step's digest; None where there is none, or a stale one."""
-    record = step.run.record(step.folder, part.index)
-    return record if record and record.digest == step.digest else None
+def is_valid(record: PartRecord | None, step: PartStep) -> TypeGuard[PartRecord]:
+    """Whether there is a record of a part, and of the step's digest."""
+    return record is not None and record.digest == step.digest
+
+
+def passed(step: PartStep, part: Part, record: PartRecord) -> Part:
+    """The part for the next steps, which then need not read this step's record for its tables.
+
+    After an annotating step they still read the tables that it read.
+    """
+    tables = {
+        name: held
+        for name, held in record.wrote.items()
+        if name.startswith(f"{step.folder}/") and name.endswith(".parquet")
+    }
+    before = part.held if step.annotates else {}
+    return replace(part, kept=record.kept, held=before | tables, fresh=False)
 
 
 def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) -> PartRecord:
@@ -231,6 +248,8 @@ def _rows_in(step: PartStep, part: Part) -> int:
     """The number of input rows by the record of the step before: an independent check of this step."""
     if step.stage is Stage.PREPARE:
         return part.rows
+    if part_name(step.reads, part.index) in part.held:
+        return part.kept
     record = step.run.record(step.reads, part.index)
     if record is None:
         raise AssertionError(f"{step.reads} of part {part.index} vanished while {step.folder} ran")

@@ -10,7 +10,7 @@ around URLs and uids is stripped before anything looks at them.
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import apache_beam as beam
@@ -24,7 +24,7 @@ from curate.config import Rule
 from curate.config.paths import absolute
 from curate.errors import CurateError, DamagedError
 from curate.ops.hashing import pair_uids
-from curate.ops.selection.quantiles import quantiles_of
+from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import identify
 from curate.ops.text.lists import read_words
@@ -39,7 +39,7 @@ from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import STAGED, read_entries, read_slice
 from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import PLACES_FILE, Part, part_name
-from curate.run.revocations import load_revocations
+from curate.run.revocations import Revocations, load_revocations
 from curate.schema import Column, Stage, kept_name
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
 from curate.stages.select import apply_rules, stored_cuts
@@ -179,6 +179,16 @@ class PrepareStep(PartStep):
     ignore_case: bool = False  # in matching
     sized: bool = False  # by what the pool says of its images
 
+    @cached_property
+    def cuts(self) -> Cuts:
+        """The cuts of the rules, which are written before the first part comes; read once a worker."""
+        return stored_cuts(self.run, self.stage, self.rules)
+
+    @cached_property
+    def revoked(self) -> Revocations | None:
+        """What was revoked from the run, which is locked; read once a worker."""
+        return load_revocations(self.run)
+
     def incoming(self, part: Part) -> pa.Table:
         """The part's rows of the pool; if these cannot be read, as many rows with the error."""
         pool = replace(self.pool, format=STAGED.format) if part.staged else self.pool
@@ -220,7 +230,7 @@ class PrepareStep(PartStep):
             captions, languages, metadata=self.metadata, ignore_case=self.ignore_case
         )
         self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
-        rules = apply_rules(sieve, self.rules, cuts=stored_cuts(self.run, self.stage, self.rules))
+        rules = apply_rules(sieve, self.rules, cuts=self.cuts)
         if self.metadata:
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
@@ -262,7 +272,7 @@ class PrepareStep(PartStep):
         if self.pool.uid:
             given = sieve.table["given"]
             sieve.table = sieve.table.set_column(0, "uid", given)
-        if revoked := load_revocations(self.run):
+        if revoked := self.revoked:
             sieve.remove(revoked.pairs(sieve.table), reason=DropReason.REVOKED)
         if self.pool.uid:
             given = sieve.table["given"]

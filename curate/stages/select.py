@@ -8,6 +8,7 @@ is cheap to do again.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import apache_beam as beam
@@ -115,16 +116,19 @@ class SelectStep(PartStep):
             rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
             value = sieve.table["detail"] if "detail" in sieve.table.column_names else None
             sieve.remove(rows, reason=reason, value=value)
-        return sieve, apply_rules(
-            sieve, self.rules, cuts=stored_cuts(self.run, self.stage, self.rules)
-        )
+        return sieve, apply_rules(sieve, self.rules, cuts=self.cuts)
+
+    @cached_property
+    def cuts(self) -> Cuts:
+        """The cuts of the rules, which are written before the first part comes; read once a worker."""
+        return stored_cuts(self.run, self.stage, self.rules)
 
     def judged(self, table: pa.Table) -> pa.Table:
         """`table` with the reason why a row fails before any rule; null for the others."""
         return table.append_column(_FAILURE, failures(table, scores=self.scores))
 
     def _annotated(self, part: Part, names: Collection[str] | None = None) -> pa.Table:
-        return self.run.annotated(self.stage, part.index, names, beside=self.beside)
+        return self.run.annotated(self.stage, part, names, beside=self.beside)
 
     def sound(self, part: Part) -> pa.Table:
         """The columns that quantiles are of, for the rows that did not fail."""
@@ -132,12 +136,11 @@ class SelectStep(PartStep):
         names = (
             {one.column for one in asked}
             | {one.per for one in asked if one.per}
-            | {"outcome", *self.scores, *self.judged_by}
+            | {*self.scores, *self.judged_by}
         )
-        table = _joined(
-            self.run.rows(self.reads, part.index, present=names),
-            self._annotated(part, names),
-        )
+        table = self._annotated(part, {"outcome", *names})
+        if others := names - {*table.column_names}:
+            table = _joined(self.run.rows(self.reads, part, present=others), table)
         return table.filter(pc.is_null(self.judged(table)[_FAILURE]))
 
 
@@ -165,10 +168,10 @@ def failures(table: pa.Table, *, scores: Sequence[str]) -> Column:
     return reasons
 
 
-def with_errors(table: pa.Table, run: Run, index: int, *, folders: Sequence[str]) -> pa.Table:
+def with_errors(table: pa.Table, run: Run, part: int | Part, *, folders: Sequence[str]) -> pa.Table:
     """Scores of a part, with error and detail of the first of `folders` in which a row failed."""
     for folder in folders:
-        found = run.rows(folder, index, present=FAILED)
+        found = run.rows(folder, part, present=FAILED)
         if not found.column_names:
             continue
         failed = pc.is_valid(found["error"])
@@ -233,7 +236,7 @@ class SelectScore(SelectStep):
         """As every select step, with the verdicts of `stages.semantic` in the end."""
         sieve, figures = self.sieved(part)
         if self.semantic:
-            found = self.run.rows(files.join(SCORED, SEMANTIC), part.index, columns=[SEMANTIC])
+            found = self.run.rows(files.join(SCORED, SEMANTIC), part, columns=[SEMANTIC])
             survivors = found[SEMANTIC].take(sieve.table[ROW])
             reason = DropReason.DUPLICATE_MEANING
             sieve.remove(pc.is_valid(survivors), reason=reason, value=survivors)
@@ -251,12 +254,12 @@ class SelectScore(SelectStep):
 
     def _annotated(self, part: Part, names: Collection[str] | None = None) -> pa.Table:
         asked = names if names is not None else {"uid", *self.columns.names}
-        table = self.run.annotated(self.stage, part.index, asked, beside=self.beside)
-        table = with_errors(table, self.run, part.index, folders=self.measured)
+        table = self.run.annotated(self.stage, part, asked, beside=self.beside)
+        table = with_errors(table, self.run, part, folders=self.measured)
         if names is not None:
             return table
         if self.contaminated_from is not None:
-            detail = self.run.rows(files.join(SCORED, SIMILARITY), part.index, columns=[ITEM])[ITEM]
+            detail = self.run.rows(files.join(SCORED, SIMILARITY), part, columns=[ITEM])[ITEM]
             if "detail" in table.column_names:
                 detail = pc.coalesce(table["detail"], detail)
                 table = table.drop_columns("detail")

@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.errors import DamagedError
+from curate.errors import AbsentError, DamagedError
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.parent import at_work
@@ -51,6 +51,7 @@ class Shard:
 
     index: int
     slices: tuple[Slice, ...]
+    parts: dict[int, Part] = field(default_factory=dict, compare=False)  # by index, as they came
 
     @property
     def name(self) -> str:
@@ -111,7 +112,8 @@ class ShardStep:
         with files.atomic_write(self.path(f"{shard.name}.tar")) as file:
             tar = TarWriter(file)
             for slice_ in shard.slices:
-                table = self.run.rows(self.reads, slice_.part)
+                part = shard.parts.get(slice_.part, slice_.part)
+                table = self.run.rows(self.reads, part)
                 table = table.slice(slice_.start, slice_.rows)
                 keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
                 table = _with_status(table, keys)
@@ -145,11 +147,9 @@ class ShardStep:
 
     def _whole(self, shard: Shard) -> ShardRecord | None:
         """The record of a shard that is whole and of these settings; None of any other."""
-        if not files.exists(self.path(f"{shard.name}_stats.json")):
-            return None
         try:
             found, record = read_stats(self.run, shard.name)
-        except DamagedError:
+        except (AbsentError, DamagedError):
             return None
         same = found["digest"] == self.digest and found["slices"] == _plain(shard.slices)
         if not same or not self._is_whole(record):
@@ -189,7 +189,13 @@ class ShardStep:
         After a revocation they are those that are written, with their keys, though they are
         not full any more, or are missing where they held nothing else.
         """
-        parts = list(parts)
+        known = {part.index: part for part in parts}
+        return [
+            replace(shard, parts={x.part: known[x.part] for x in shard.slices if x.part in known})
+            for shard in self._shards([*known.values()])
+        ]
+
+    def _shards(self, parts: list[Part]) -> list[Shard]:
         if rows_of(self.run):
             valid = self._valid()
             if sum(pairs for _, pairs in valid) == sum(part.kept for part in parts):
@@ -280,9 +286,9 @@ def _typed(table: pa.Table) -> pa.Table:
 
     Loaders take the type of a key from the first samples, which may have nothing but nulls.
     """
-    for at, field in enumerate(table.schema):
-        if pa.types.is_string(field.type) and field.name != "error_message":
-            table = table.set_column(at, field, pc.fill_null(table[field.name], ""))
+    for at, one in enumerate(table.schema):
+        if pa.types.is_string(one.type) and one.name != "error_message":
+            table = table.set_column(at, one, pc.fill_null(table[one.name], ""))
     return table
 
 

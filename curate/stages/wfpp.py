@@ -35,7 +35,7 @@ _FEW = 1 << 18
 
 
 def _captions(run: Run, reads: str, part: Part) -> pa.ChunkedArray:
-    return run.rows(reads, part.index, columns=["caption"])["caption"]
+    return run.rows(reads, part, columns=["caption"])["caption"]
 
 
 class CountWords(beam.DoFn):

@@ -23,7 +23,7 @@ from curate.ops.duplicates.jaccard import jaccard, normalise_captions
 from curate.run.directory import Part, PartRecord, Run
 from curate.schema import Stage
 from curate.stages.dedup.dedup import Dedup, DedupStep
-from curate.stages.dedup.forests import Spread
+from curate.stages.dedup.exchange import Spread
 from tests.bench import pools
 
 PART_ROWS = 10_000
@@ -83,7 +83,8 @@ def deduplicate(run: Run, parts: list[Part], workers: int = 2) -> None:
     flags = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing",
              f"--direct_num_workers={workers}"]  # fmt: skip
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-        spread = Spread.over(sum(part.rows for part in parts))
+        rows = sum(part.rows for part in parts)
+        spread = Spread.over(rows, parts=len(parts), pictures=False)
         given = pipeline | beam.Create(parts) | beam.Reshuffle()
         _ = given | Dedup(step, spread=spread)
 

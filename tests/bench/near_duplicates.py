@@ -23,15 +23,16 @@ from scipy.sparse import csr_array
 from curate.files import shipped
 from curate.ops.duplicates import components
 from curate.ops.duplicates.graph import (
+    Block,
     DedupRule,
     Meeting,
-    Packed,
-    edges_of,
     keys_of,
     near_captions,
     pack,
     part_of,
     rows_of,
+    slots_of,
+    unpacked,
 )
 from curate.ops.duplicates.jaccard import jaccard
 from curate.ops.duplicates.minhash import bands_and_rows
@@ -92,9 +93,9 @@ def candidates(texts: list[str]) -> set[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     for keys in keys_of(pa.table({"caption": texts}), "caption", rule):
         if keys.meeting is not Meeting.EQUAL:
-            for _, packed in pack(keys, part=0, partitions=16):
-                edges = edges_of([packed], how=keys.meeting, partitions=16)
-                found |= {(int(i), int(j)) for i, j in edges}
+            hashes = keys.hashes >> np.uint64(64 - keys.meeting.bits)
+            edges = components.bucket_edges(hashes, keys.rows, exact=False)
+            found |= {(int(i), int(j)) for i, j in edges}
     return found
 
 
@@ -129,16 +130,18 @@ def clusters(texts: list[str], *, partitions: int) -> set[frozenset[int]]:
     rule = DedupRule(policy=("caption",), threshold=THRESHOLD, ngram=NGRAM, normalise=False)
     captions = pa.array(texts)
     parts = np.array_split(np.arange(len(texts)), partitions)
-    piles: dict[tuple[Meeting, int], list[Packed]] = defaultdict(list)
+    blocks: dict[Meeting, list[Block]] = defaultdict(list)
     for part, numbers in enumerate(parts):
         table = pa.table({"caption": captions.take(pa.array(numbers))})
         for keys in keys_of(table, "caption", rule):
-            for slot, packed in pack(keys, part=part, partitions=partitions):
-                piles[keys.meeting, slot].append(packed)
+            packed = pack([slots_of([keys], slots=partitions)], range(partitions))
+            blocks[keys.meeting].append(Block(part, 1, packed))
     equal, alike = [components.no_edges()], [components.no_edges()]
-    for (how, _), pile in piles.items():
-        edges = edges_of(pile, how=how, partitions=partitions)
-        (equal if how is Meeting.EQUAL else alike).append(edges)
+    for how, some in blocks.items():
+        for hashes, nodes in unpacked(some, how=how, all_slots=partitions, slots=partitions):
+            exact = how is Meeting.EQUAL
+            edges = components.bucket_edges(hashes, nodes, exact=exact)
+            (equal if exact else alike).append(edges)
     edges = components.unique_edges(np.concatenate(alike))
     nodes = np.unique(edges)
     starts = np.array([numbers[0] for numbers in parts])

@@ -44,12 +44,9 @@ from curate.ops.duplicates import components
 from curate.ops.duplicates.graph import (
     DedupRule,
     Meeting,
-    buckets_of,
     copies,
-    edges_of,
     keys_of,
     near_images,
-    pack,
 )
 from curate.ops.images.encoder import ImageEncoder, StoredImage
 from curate.ops.images.looks import looks_of
@@ -93,12 +90,11 @@ def merged(rows: pa.Table, rule: DedupRule) -> NDArray[np.int64]:
     """The original of each picture, itself where it is one: as the stage finds it."""
     edges = [components.no_edges()]
     for keys in keys_of(rows, "image", rule):
-        for _, packed in pack(keys, part=0, partitions=1):
-            if keys.meeting is Meeting.EQUAL:
-                edges.append(edges_of([packed], how=keys.meeting, partitions=1))
-            else:
-                buckets = buckets_of([packed], how=keys.meeting, partitions=1)
-                edges.append(near_images(rows, buckets, rule))
+        if keys.meeting is Meeting.EQUAL:
+            edges.append(components.bucket_edges(keys.hashes, keys.rows, exact=True))
+        else:
+            buckets = components.buckets(keys.hashes, keys.rows)
+            edges.append(near_images(rows, buckets, rule))
     nodes = components.members(components.merge(edges))
     chosen = rows.take(pa.array(nodes[:, 0])).append_column("component", pa.array(nodes[:, 1]))
     labels = components.members(components.forest(copies(chosen, rule)))

@@ -1,8 +1,9 @@
 """Keys under which duplicates meet, and the edges between those that do."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -63,8 +64,12 @@ class Keys(NamedTuple):
     rows: NDArray[np.int64]  # (k,), ascending
 
 
-Packed = tuple[int, bytes, bytes]
-"""Keys of one part that fall into one partition: part, hashes, rows (of 2 bytes if that is enough)."""
+class Slots(NamedTuple):
+    """Hashes of some rows of a part in slots, a number of which is part of the hash."""
+
+    hashes: NDArray[Any]  # (k,), what of them the slot does not say
+    rows: NDArray[np.integer]  # (k,), of 2 bytes if that is enough
+    starts: NDArray[np.int64]  # (slots + 1,): where each slot begins, and the last ends
 
 
 def node(part: int, rows: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -138,48 +143,89 @@ def keys_of(
         yield Keys(how, hashes.ravel(), np.repeat(rows[first], bands))
 
 
-def _stored(how: Meeting, partitions: int) -> np.dtype[Any]:
-    return np.min_scalar_type(((1 << how.bits) - 1) // partitions)
+def _stored(how: Meeting, slots: int) -> np.dtype[Any]:
+    return np.min_scalar_type(((1 << how.bits) - 1) // slots)
 
 
-def pack(keys: Keys, *, part: int, partitions: int) -> Iterator[tuple[int, Packed]]:
-    """Each partition and the keys that fall into it; what meets is the same for any number of them.
+def slots_of(keys: Sequence[Keys], *, slots: int) -> Slots:
+    """Keys of a part, all of one meeting, by slot; what meets is the same for any number of slots.
 
-    A partition's number is part of the hash and need not be stored: with 256 of them, 4 bytes are.
+    A slot's number is part of the hash and need not be stored: with 256 of them, 4 bytes of a hash
+    that is cut to 40 bits are.
     """
-    hashes = keys.hashes >> np.uint64(64 - keys.meeting.bits)
-    slots = (hashes % np.uint64(partitions)).astype(np.min_scalar_type(partitions - 1))
-    hashes = (hashes // np.uint64(partitions)).astype(_stored(keys.meeting, partitions))
-    rows = keys.rows.astype(np.uint16 if keys.rows.max(initial=0) < 1 << 16 else np.uint32)
-    order = np.argsort(slots, kind="stable")
-    found, starts = np.unique(slots[order], return_index=True)
-    for slot, start, stop in zip(found, starts, np.r_[starts, len(rows)][1:], strict=True):
-        here = order[start:stop]
-        yield int(slot), (part, hashes[here].tobytes(), rows[here].tobytes())
+    how = keys[0].meeting
+    hashes = np.concatenate([one.hashes for one in keys]) >> np.uint64(64 - how.bits)
+    rows = np.concatenate([one.rows for one in keys])
+    at = (hashes % np.uint64(slots)).astype(np.min_scalar_type(slots - 1))
+    order = np.argsort(at, kind="stable")
+    hashes = (hashes // np.uint64(slots)).astype(_stored(how, slots))
+    rows = rows.astype(np.uint16 if rows.max(initial=0) < 1 << 16 else np.uint32)
+    starts = np.append(0, np.cumsum(np.bincount(at, minlength=slots)))
+    return Slots(hashes[order], rows[order], starts)
 
 
-def edges_of(packed: Iterable[Packed], *, how: Meeting, partitions: int) -> NDArray[np.int64]:
-    """The edges between the rows, of all parts, whose keys are equal in one partition, (k, 2)."""
-    hashes, nodes = _unpacked(packed, how=how, partitions=partitions)
-    return components.bucket_edges(hashes, nodes, exact=how is Meeting.EQUAL)
+def pack(parts: Sequence[Slots | None], slots: range) -> bytes:
+    """What consecutive parts have in a range of slots, each slot's keys together; b"" for nothing.
+
+    Counts come first, uint32 of shape (slots, parts), then all hashes and all rows.
+    """
+    counts = np.zeros((len(slots), len(parts)), np.uint32)
+    hashes: list[list[NDArray[Any]]] = [[] for _ in slots]
+    rows: list[list[NDArray[Any]]] = [[] for _ in slots]
+    for k, found in enumerate(parts):
+        if found is None:
+            continue
+        starts = found.starts[slots.start : slots.stop + 1]
+        counts[:, k] = np.diff(starts)
+        for at in np.flatnonzero(counts[:, k]).tolist():
+            here = slice(starts[at], starts[at + 1])
+            hashes[at].append(found.hashes[here])
+            rows[at].append(found.rows[here])
+    columns = [np.concatenate([*chain.from_iterable(x)]) for x in (hashes, rows) if any(x)]
+    return b"".join(x.tobytes() for x in (counts, *columns)) if columns else b""
 
 
-def buckets_of(packed: Iterable[Packed], *, how: Meeting, partitions: int) -> NDArray[np.int64]:
-    """The rows, of all parts, whose keys are equal in one partition: `components.buckets`."""
-    return components.buckets(*_unpacked(packed, how=how, partitions=partitions))
+class Block(NamedTuple):
+    """What `pack` made, and of which parts."""
+
+    first: int  # part
+    parts: int
+    content: bytes
 
 
-def _unpacked(
-    packed: Iterable[Packed], *, how: Meeting, partitions: int
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Hashes and nodes, the nodes ascending."""
-    dtype = _stored(how, partitions)
-    hashes, nodes = [np.empty(0, dtype)], [np.empty(0, np.int64)]
-    for part, some, content in sorted(packed, key=lambda keys: keys[0]):
-        hashes.append(np.frombuffer(some, dtype))
-        width = len(content) // len(hashes[-1])
-        nodes.append(node(part, np.frombuffer(content, f"<u{width}")))
-    return np.concatenate(hashes), np.concatenate(nodes)
+def unpacked(
+    blocks: Sequence[Block], *, how: Meeting, all_slots: int, slots: int
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Hashes and nodes of all parts, the parts in order, of each of `slots` consecutive slots.
+
+    `all_slots` is how many there are of these.
+    """
+    dtype = _stored(how, all_slots)
+    opened = [
+        _opened(block, dtype, slots) for block in sorted(blocks, key=lambda one: one.first)
+        if block.content
+    ]  # fmt: skip
+    for at in range(slots):
+        hashes, nodes = [np.empty(0, dtype)], [np.empty(0, np.int64)]
+        for parts, counts, starts, some, rows in opened:
+            here = slice(starts[at], starts[at + 1])
+            hashes.append(some[here])
+            nodes.append(np.repeat(parts, counts[at]) | rows[here])
+        yield np.concatenate(hashes), np.concatenate(nodes)
+
+
+def _opened(block: Block, dtype: np.dtype[Any], slots: int) -> tuple[NDArray[Any], ...]:
+    """First node of each part, counts, where the slots begin, hashes, rows."""
+    n = slots * block.parts
+    counts = np.frombuffer(block.content, np.uint32, n).reshape(slots, block.parts)
+    starts = np.append(0, np.cumsum(counts.sum(1, dtype=np.int64)))
+    total, at = int(starts[-1]), counts.nbytes
+    hashes = np.frombuffer(block.content, dtype, total, at)
+    at += hashes.nbytes
+    width = (len(block.content) - at) // total
+    rows = np.frombuffer(block.content, f"<u{width}", total, at)
+    parts = np.arange(block.first, block.first + block.parts, dtype=np.int64) << _ROW_BITS
+    return parts, counts, starts, hashes, rows
 
 
 def near_captions(rows: pa.Table, edges: NDArray[np.int64], rule: DedupRule) -> NDArray[np.int64]:

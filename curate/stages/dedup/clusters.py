@@ -22,7 +22,16 @@ from curate.reasons import DropReason
 from curate.run.directory import CLUSTERS, Part, Run, part_name
 from curate.run.verdicts import NAME, WROTE
 from curate.schema import Column
-from curate.stages.dedup.forests import KEYS, Clustering, Forest, edges_in, merged
+from curate.stages.dedup.exchange import (
+    KEYS,
+    Clustering,
+    Known,
+    Packed,
+    as_bytes,
+    as_table,
+    edges_in,
+)
+from curate.stages.dedup.forests import Forests, merged
 
 REASONS: dict[Policy, DropReason] = {
     "url": DropReason.DUPLICATE_URL,
@@ -66,9 +75,9 @@ def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
     return verdicts
 
 
-def clusters_by_part(forest: bytes) -> Iterator[tuple[int, bytes]]:
+def clusters_by_part(forest: Packed) -> Iterator[tuple[int, bytes]]:
     """A forest -> the clusters of each part's rows."""
-    found = components.members(edges_in(forest))
+    found = components.members(edges_in(forest[1]))
     for part, here in graph.by_part(found[:, 0]):
         yield part, found[here].tobytes()
 
@@ -79,29 +88,30 @@ class _Pictures(beam.DoFn):
     def __init__(self, clustering: Clustering) -> None:
         self._clustering = clustering
 
-    def process(self, element: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    def process(self, element: tuple[int, bytes], known: Known) -> Iterator[tuple[int, bytes]]:
         part, content = element
         make = self._clustering
         found = edges_in(content)
-        table = make.read(part).take(pa.array(graph.rows_of(found[:, 0])))
+        table = make.read(known.get(part, part)).take(pa.array(graph.rows_of(found[:, 0])))
         columns = _ranks(table, found[:, 0], make.rule)
         columns["component"] = pa.array(found[:, 1])
         columns |= {name: table[name] for name in ("phash", "look")}
         yield from _grouped(pa.table(columns), found[:, 1], make)
 
 
-def _copies(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> bytes:
+def _copies(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Packed:
     """All images of a group of clusters -> the forest of those that are copies of one."""
-    pictures = pa.concat_tables(map(_as_table, keyed[1])).sort_by("row").combine_chunks()
-    return components.forest(graph.copies(pictures, rule)).tobytes()
+    pictures = pa.concat_tables(map(as_table, keyed[1])).sort_by("row").combine_chunks()
+    return "image", components.forest(graph.copies(pictures, rule)).tobytes()
 
 
 class Copies(beam.PTransform):
     """The forest of near pictures -> that of copies: chains of weak links come apart."""
 
-    def __init__(self, clustering: Clustering) -> None:
+    def __init__(self, clustering: Clustering, known: beam.pvalue.AsDict) -> None:
+        """`known` are all parts, by index: a side input."""
         super().__init__()
-        self._clustering = clustering
+        self._clustering, self._known = clustering, known
 
     def expand(self, forest: beam.PCollection) -> beam.PCollection:
         """Group the pictures by component, each with its hashes, and compare those of a component."""
@@ -110,31 +120,19 @@ class Copies(beam.PTransform):
             forest
             | "By part" >> beam.FlatMap(clusters_by_part)
             | "Spread" >> beam.Reshuffle()
-            | "Pictures" >> beam.ParDo(_Pictures(make))
+            | "Pictures" >> beam.ParDo(_Pictures(make), self._known)
             | "Components" >> beam.GroupByKey()
             | "Copies" >> beam.Map(_copies, make.rule)
             | "Merge" >> merged()
         )
 
 
-def _outline(found: list[tuple[Policy, bytes]], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
+def _outline(found: list[Packed], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
     """The forests of the policies -> the outline of each part."""
     forests = dict(found)
-    rows = graph.outline([edges_in(forests[policy]) for policy in rule.policy])
+    rows = graph.outline([edges_in(forests.get(policy, b"")) for policy in rule.policy])
     for part, here in graph.by_part(rows[:, 0]):
         yield part, rows[here].tobytes()
-
-
-def _as_bytes(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def _as_table(content: bytes) -> pa.Table:
-    return pa.ipc.open_stream(content).read_all()
 
 
 class _Members(beam.DoFn):
@@ -143,11 +141,11 @@ class _Members(beam.DoFn):
     def __init__(self, clustering: Clustering) -> None:
         self._clustering = clustering
 
-    def process(self, element: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    def process(self, element: tuple[int, bytes], known: Known) -> Iterator[tuple[int, bytes]]:
         part, content = element
         make = self._clustering
         rows = np.frombuffer(content, np.int64).reshape(-1, 2 + len(make.rule.policy))
-        table = make.read(part).take(pa.array(graph.rows_of(rows[:, 0])))
+        table = make.read(known.get(part, part)).take(pa.array(graph.rows_of(rows[:, 0])))
         columns = _ranks(table, rows[:, 0], make.rule)
         if make.rule.keep_captions:
             columns[TEXT] = table["caption"]
@@ -171,7 +169,7 @@ def _grouped(
     """Pairs by the group of their cluster's root."""
     groups = graph.part_of(roots) % make.spread.rows
     for group in np.unique(groups).tolist():
-        yield group, _as_bytes(pairs.filter(pa.array(groups == group)))
+        yield group, as_bytes(pairs.filter(pa.array(groups == group)))
 
 
 def _pixels(table: pa.Table) -> pa.Array:
@@ -183,7 +181,7 @@ def _pixels(table: pa.Table) -> pa.Array:
 
 def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
     """All pairs of a group of clusters -> verdicts, by part."""
-    pairs = pa.concat_tables(map(_as_table, keyed[1])).sort_by("row").combine_chunks()
+    pairs = pa.concat_tables(map(as_table, keyed[1])).sort_by("row").combine_chunks()
     keep = {"caption": rule.caption_keeps}
     policies = [
         survivors.Clusters(str(REASONS[x]), pairs[x].to_numpy(), keep.get(x, 1))
@@ -208,7 +206,7 @@ def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tupl
             ],
             schema=VERDICTS,
         )
-        yield part, _as_bytes(found.filter(pc.greater(found["size"], 1)))
+        yield part, as_bytes(found.filter(pc.greater(found["size"], 1)))
 
 
 class _Write(beam.DoFn):
@@ -221,7 +219,7 @@ class _Write(beam.DoFn):
         self, element: tuple[int, dict[str, Iterable[Any]]]
     ) -> Iterator[tuple[str, files.Content]]:
         part, found = element
-        tables = [VERDICTS.empty_table(), *map(_as_table, found["verdicts"])]
+        tables = [VERDICTS.empty_table(), *map(as_table, found["verdicts"])]
         table = pa.concat_tables(tables).sort_by("row")
         yield part_name(CLUSTERS, part), files.write_table(self._run.part(CLUSTERS, part), table)
 
@@ -242,23 +240,21 @@ class Clusters(beam.PTransform):
         make = self._clustering
         rule = make.rule
         indices = parts | "Index" >> beam.Map(_bare)
-        forests: dict[Policy, beam.PCollection] = {
-            "url": indices | "URLs" >> Forest(make, "url"),
-            "image": indices | "Images" >> Forest(make, "image"),
-        }
-        if make.has_hashes:
-            forests["image"] |= "Copies" >> Copies(make)
-        if "pair" in rule.policy:
-            known = forests["image"] | "Same image" >> beam.FlatMap(clusters_by_part)
-            forests["pair"] = (
-                known | "Spread images" >> beam.Reshuffle() | "Pairs" >> Forest(make, "pair")
-            )
+        known = beam.pvalue.AsDict(parts | "Numbered" >> beam.Map(_numbered))
+        policies: tuple[Policy, ...] = ("url", "image")
         if "caption" in rule.policy:
-            forests["caption"] = indices | "Captions" >> Forest(make, "caption")
-        named = [
-            forest | f"Name {policy}" >> beam.Map(_named, policy)
-            for policy, forest in forests.items()
-        ]
+            policies += ("caption",)
+        forests = indices | "Forests" >> Forests(make, known, *policies)
+        named = [forests]
+        if make.has_hashes or "pair" in rule.policy:
+            images = forests | "Images" >> beam.Filter(_is_of, "image")
+            others = forests | "Others" >> beam.Filter(lambda one: not _is_of(one, "image"))
+            if make.has_hashes:
+                images |= "Copies" >> Copies(make, known)
+            named = [others, images]
+            if "pair" in rule.policy:
+                alike = images | "Same image" >> beam.FlatMap(clusters_by_part)
+                named.append(alike | "Pairs" >> Forests(make, known, "pair"))
         found = (
             named | "All" >> beam.Flatten() | "Listed" >> beam.combiners.ToList().without_defaults()
         )
@@ -266,7 +262,7 @@ class Clusters(beam.PTransform):
             found
             | "Outline" >> beam.FlatMap(_outline, rule)
             | "Spread outline" >> beam.Reshuffle()
-            | "Members" >> beam.ParDo(_Members(make))
+            | "Members" >> beam.ParDo(_Members(make), known)
             | "Clusters" >> beam.GroupByKey()
             | "Decide" >> beam.FlatMap(decide, rule)
         )
@@ -285,13 +281,17 @@ def _bare(part: Part) -> tuple[int, None]:
     return part.index, None
 
 
-def _named(forest: bytes, policy: Policy) -> tuple[Policy, bytes]:
-    return policy, forest
+def _numbered(part: Part) -> tuple[int, Part]:
+    return part.index, part
+
+
+def _is_of(forest: Packed, policy: Policy) -> bool:
+    return forest[0] == policy
 
 
 def say(
     written: list[tuple[str, files.Content]],
-    found: list[tuple[Policy, bytes]],
+    found: list[Packed],
     *,
     run: Run,
     rule: DedupRule,
@@ -300,9 +300,10 @@ def say(
     """Write ``records/dedup/clusters.json``; the content of each table of verdicts by name."""
     held = dict(sorted(written))
     keep = {"caption": rule.caption_keeps}
+    forests = dict.fromkeys(("url", "image", *rule.policy), b"") | dict(found)
     would_drop = {
         policy: components.surplus(edges_in(forest), keep=keep.get(policy, 1))
-        for policy, forest in sorted(found)
+        for policy, forest in sorted(forests.items())
     }
     document = {
         "digest": digest, "policy": list(rule.policy), "would_drop": would_drop, WROTE: held

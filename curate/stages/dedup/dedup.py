@@ -31,7 +31,7 @@ from curate.run.directory import CLUSTERS, Part, part_name
 from curate.run.verdicts import document, vouched
 from curate.schema import Stage
 from curate.stages.dedup.clusters import REASONS, Clusters
-from curate.stages.dedup.forests import Clustering, Spread
+from curate.stages.dedup.exchange import Clustering, Spread
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
 
 
@@ -95,4 +95,5 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         rule=DedupRule(**plan.config.dedup.model_dump(exclude={"enabled"})),
         columns=plan.steps.columns(step.stage),
     )
-    return Dedup(own, spread=Spread.over(sum(part.rows for part in plan.parts)))
+    rows, pictures = sum(part.rows for part in plan.parts), own.reads != Stage.PREPARE
+    return Dedup(own, spread=Spread.over(rows, parts=len(plan.parts), pictures=pictures))

@@ -17,7 +17,7 @@ from curate import files, schema
 from curate.ops.scores.vectors import Vectors, stored_vectors, unit
 from curate.run.directory import SCORED, Part, Run
 from curate.schema import Stage
-from curate.stages.part import PartOutput, PartStep, TakePart, valid_record
+from curate.stages.part import PartOutput, PartStep, TakePart, is_valid
 
 Progress = tuple[int, int, bool]
 """Index and rows of a part, and whether its column is done."""
@@ -49,7 +49,7 @@ class DerivedStep(PartStep):
 
     def uids(self, part: Part) -> pa.ChunkedArray:
         """The uids of the scored rows."""
-        return self.run.rows(SCORED, part.index, columns=["uid"])["uid"]
+        return self.run.rows(SCORED, part, columns=["uid"])["uid"]
 
     def output(
         self, part: Part, values: NDArray[np.generic], known: NDArray[np.bool_]
@@ -88,7 +88,7 @@ def survey(parts: beam.PCollection, *, step: PartStep) -> beam.PCollection:
 
 
 def _progress_of(part: Part, step: PartStep) -> Progress:
-    return part.index, part.kept, valid_record(step, part) is not None
+    return part.index, part.kept, is_valid(step.run.record(step.folder, part.index), step)
 
 
 def hand_out(

@@ -238,7 +238,7 @@ def joined(
     """The columns `names`, each from the folder of its name inside `folder`; rows are `uids`."""
     columns = []
     for name in names:
-        other = run.rows(files.join(folder, name), part.index)
+        other = run.rows(files.join(folder, name), part)
         if not other["uid"].combine_chunks().equals(uids):
             raise AssertionError(f"{folder}/{name} of part {part.index} is not of its rows")
         columns.append(other[name])

@@ -37,7 +37,7 @@ from curate.planning.steps import Step
 from curate.run.directory import Part, part_name
 from curate.schema import Stage
 from curate.stages.images import read_images
-from curate.stages.part import PartOutput, PartStep, commit, given, valid_record
+from curate.stages.part import PartOutput, PartStep, commit, given, is_valid, passed
 from curate.stages.score.accelerator import on_accelerator
 from curate.stages.score.line import Line
 from curate.stages.score.measure import joined, scored_of
@@ -141,7 +141,7 @@ class Job:
         if step.embeddings:
             held[part_name(step.folder, self.part.index, "npz")] = self._write_embeddings()
         else:
-            files.remove(self._file())
+            files.remove_file(self._file())
         columns = [self._uids, self._scored, pa.array(self._scores, mask=self._undecodable)]
         columns += joined(run, step.folder, self.part, names=step.joined, uids=self._uids)
         for head in step.heads:
@@ -230,11 +230,13 @@ class TakeScores(beam.DoFn):
     def process(self, part: Part) -> Iterator[Part]:
         """Skip the part if it has a valid record; else queue it, and write the parts that are done."""
         step = self._step
-        if record := valid_record(step, part):
-            yield replace(part, kept=record.kept)
+        record = step.run.record(step.folder, part.index)
+        if is_valid(record, step):
+            yield passed(step, part, record)
             return
-        step.run.retract(step.folder, part.index, own=step.own)
-        job = Job(step, part)
+        if record is not None:
+            step.run.retract(step.folder, part.index, own=step.own)
+        job = Job(step, replace(part, fresh=record is None))
         self._open.append(job)
         if job.missing:
             self._line = self._line or Line(step.model)
@@ -266,7 +268,7 @@ class TakeScores(beam.DoFn):
             seconds, self._ended = now - max(job.started, self._ended), now
             record = commit(self._step, job.part, output, seconds=seconds)
             self._step.tidy(job.part)
-            yield replace(job.part, kept=record.kept)
+            yield passed(self._step, job.part, record)
 
 
 def step_of(plan: Plan, step: Step) -> ScoreStep:

@@ -1,4 +1,4 @@
-"""Keys: what meets, and that it is the same for any number of partitions."""
+"""Keys: what meets, and that it is the same for any number of slots, runs and groups."""
 
 from itertools import combinations
 
@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from curate.ops.duplicates import components
 from curate.ops.duplicates.graph import (
+    Block,
     DedupRule,
     Keys,
     Meeting,
-    Packed,
     Policy,
     by_part,
-    edges_of,
     keys_of,
     labels_of,
     near_images,
@@ -25,6 +24,8 @@ from curate.ops.duplicates.graph import (
     pack,
     part_of,
     rows_of,
+    slots_of,
+    unpacked,
 )
 from curate.ops.images.looks import SIZE, spelled
 
@@ -37,7 +38,7 @@ ROWS = st.integers(0, 70_000)
     how=st.sampled_from(Meeting),
 )
 @settings(max_examples=200, deadline=None)
-def test_what_meets_is_the_same_in_any_number_of_partitions(
+def test_what_meets_is_the_same_in_any_number_of_pieces(
     parts: list[list[tuple[int, int]]], how: Meeting
 ) -> None:
     """Equal hashes meet; those of a candidate if the first 40 bits are equal."""
@@ -54,24 +55,26 @@ def test_what_meets_is_the_same_in_any_number_of_partitions(
         for i, j in combinations(rows, 2)
         if i != j and (how is not Meeting.EQUAL or i == rows[0])
     }
-    for partitions in (1, 2, 7, 256, 300):
-        slots: dict[int, list[Packed]] = {}
-        for part in {part for _, part, _ in cells}:
-            own = sorted((row, h) for h, p, row in cells if p == part)
-            hashes = np.array([h for _, h in own], np.uint64)
-            keys = Keys(how, hashes, np.array([row for row, _ in own]))
-            for slot, packed in pack(keys, part=part, partitions=partitions):
-                assert 0 <= slot < partitions
-                slots.setdefault(slot, []).insert(0, packed)  # the order of arrival does not matter
-        found = [
-            (int(i), int(j))
-            for packed in slots.values()
-            for i, j in edges_of(packed, how=how, partitions=partitions)
-        ]
+    own = {part: sorted((row, h) for h, p, row in cells if p == part) for _, part, _ in cells}
+    keys = {
+        part: Keys(how, np.array([h for _, h in found], np.uint64), np.array([r for r, _ in found]))
+        for part, found in own.items()
+    }
+    for slots, runs, group in ((1, 1, 1), (2, 2, 4), (7, 3, 2), (256, 5, 5), (300, 1, 100)):
+        packed = {part: slots_of([one], slots=slots) for part, one in keys.items()}
+        found = []
+        for run in range(runs):
+            here = range(slots * run // runs, slots * (run + 1) // runs)
+            blocks = [  # the order of arrival does not matter
+                Block(first, group, pack([packed.get(first + k) for k in range(group)], here))
+                for first in reversed(range(0, 12, group))
+            ]
+            met = unpacked(blocks, how=how, all_slots=slots, slots=len(here))
+            for hashes, nodes in met:
+                edges = components.bucket_edges(hashes, nodes, exact=how is Meeting.EQUAL)
+                found += [(int(i), int(j)) for i, j in edges]
+                assert slots < 256 or how is not Meeting.MAYBE or hashes.itemsize == 4
         assert set(found) == expected
-        if partitions >= 256 and how is Meeting.MAYBE:
-            sizes = {len(x[1]) % 4 for each in slots.values() for x in each}
-            assert sizes <= {0}
 
 
 def table(**columns: list[str | None]) -> pa.Table:

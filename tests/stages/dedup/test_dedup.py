@@ -19,7 +19,7 @@ from curate.run.verdicts import NAME as VERDICTS_FILE
 from curate.schema import Stage
 from curate.stages.dedup.clusters import VERDICTS
 from curate.stages.dedup.dedup import Dedup, DedupStep
-from curate.stages.dedup.forests import Spread
+from curate.stages.dedup.exchange import Spread
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of, uid_of
 
 Row = dict[str, Any]
@@ -46,6 +46,8 @@ def dedup(
     backwards: bool = False,
     workers: int = 1,
     partitions: int = 3,
+    runs: int = 2,
+    group: int = 2,
     kept: dict[str, str] | None = None,
     **rule: Any,
 ) -> list[Part]:
@@ -65,7 +67,7 @@ def dedup(
         rule=DedupRule(policy=policy or ("pair",), **rule),
     )  # fmt: skip
     given = laid[::-1] if backwards else laid
-    spread = Spread(keys=partitions, rows=partitions)
+    spread = Spread(slots=partitions, runs=min(runs, partitions), parts=group, rows=partitions)
     yielded = drive(run, Dedup(step, spread=spread), given, workers=workers)
     check_conserved(run, Stage.DEDUP, laid)
     assert files.read_table(run.part("dedup", 0)).schema.equals(columns)
@@ -407,7 +409,8 @@ def test_clusters_are_networkxs(run: Run, policies: tuple[Policy, ...]) -> None:
     reasons = [reason for _, reason in fate]
     assert min(reasons.count(f"duplicate_{policy}") for policy in policies) >= 10
     variants: list[dict[str, Any]] = [
-        {"partitions": 1}, {"partitions": 2, "backwards": True}, {"partitions": 7},
+        {"partitions": 1}, {"partitions": 2, "backwards": True},
+        {"partitions": 7, "runs": 3, "group": 1}, {"partitions": 256, "runs": 1, "group": 3},
     ]  # fmt: skip
     if policies == ("pair",):
         variants.append({"partitions": 256, "workers": 2})
