@@ -11,6 +11,7 @@ caches.choose()
 if TYPE_CHECKING:
     from curate.ops.duplicates.minhash import minhash_signatures, shingle_hash
     from curate.ops.hashing import pair_uids, uniform
+    from curate.ops.scores.batch import Batch
     from curate.ops.selection.balancing import (
         entry_probs,
         keep_probability,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from curate.ops.text.matching import Matcher
 
 __all__ = [
+    "Batch",
     "CurateError",
     "Matcher",
     "entry_probs",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Batch": "scores.batch",
     "Matcher": "text.matching",
     "minhash_signatures": "duplicates.minhash",
     "pair_uids": "hashing",

@@ -180,9 +180,10 @@ class ErrorCode(_Reason):
         "is input.columns.url the column of the URLs?")
     BAD_UID = Row("bad_uid", "The input's uid is not 32 hexadecimal digits.",
         "see input.columns.uid.")
-    SCORE_NOT_FINITE = Row("score_not_finite", "The model gave a score that is not a number.",
-        "see score.precision: fp32.")
-    IMAGE_UNDECODABLE = Row("image_undecodable", "The stored image could not be decoded for the model.",
+    SCORE_NOT_FINITE = Row("score_not_finite", "A score is infinite or not a number; the value names"
+        " the score and the column, and there is none where it is the model's.",
+        "for the model see score.precision: fp32, for another score what it computes.")
+    IMAGE_UNDECODABLE = Row("image_undecodable", "The stored image could not be decoded for a score.",
         "see download.disable_all_reencoding and download.skip_reencode.")
     SCORE_FAILED = Row("score_failed", "A score failed for the pair; the value names the score and says"
         " how.",

@@ -44,8 +44,10 @@ def plan(
     then takes over what was prepared. Options after -- go to Beam.
     """
     from curate.finished.advice import advice
+    from curate.planning.own_scores import check_own_scores, with_columns
     from curate.planning.plan import make_plan
     from curate.planning.pool_columns import with_column_types
+    from curate.planning.steps import before_own
 
     with one_line_errors():
         started = time.monotonic()
@@ -57,7 +59,9 @@ def plan(
         check_seen_by_workers(whole.beam, named_in(whole))
         if not whole.out:
             raise CurateError("no output folder: give --out RUN or the key `out`")
-        wanted, left_out = text_alone(with_column_types(whole))
+        typed = with_columns(with_column_types(whole))
+        check_own_scores(typed, before_own(typed))
+        wanted, left_out = text_alone(typed)
         run = Run.to(whole.out)
         with locked(whole.out):
             _check_out(run)

@@ -52,9 +52,15 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     done = [f"{x} {n}/{total}" for x, n in standing.valid.items() if n and ANNOTATED not in x]
     if done:
         console.print(f"Going on: parts that stand and are skipped: {', '.join(done)}")
-    redo = [x for x, n in standing.stale.items() if n]
+    looked = [x for x, n in standing.stale.items() if 0 < n == standing.taken_over.get(x)]
+    redo = [x for x, n in standing.stale.items() if n and x not in looked]
     if redo:
         console.print(f"Done again, because what they depend on changed: {', '.join(redo)}")
+    if looked:
+        console.print(
+            "Looked through again, where what was found of the same pairs is taken over:"
+            f" {', '.join(looked)}"
+        )
     if standing.changed:
         _tell_of_failures(console, plan, standing.changed)
 
@@ -196,13 +202,18 @@ def _advance(
 
 
 def funnel(
-    stages: Mapping[str, Totals], *, skips: Callable[[str], bool] = lambda stage: False
+    stages: Mapping[str, Totals],
+    *,
+    skips: Callable[[str], bool] = lambda stage: False,
+    spent: Mapping[str, float] | None = None,
 ) -> Table:
     """The counts of all stages as a table: in, kept, dropped by reason, dead, seconds of work.
 
-    The work is that of all workers together, which go on side by side. `skips` says of which stage
-    nothing was done this time: it has none.
+    The work is that of all workers together, which go on side by side, without the seconds that were
+    `spent` on parts that stood already, by stage. `skips` says of which stage nothing was done this
+    time: it has none.
     """
+    before = spent or {}
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("stage", "in", "kept", "dropped", "dead", "work"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -216,9 +227,14 @@ def funnel(
             why += f", {len(reasons) - 6} more"
         table.add_row(
             stage, f"{counts['rows']:,}", f"{counts['kept']:,}", f"{sum(dropped.values()):,}",
-            f"{sum(dead.values()):,}", "–" if skips(stage) else f"{counts['seconds']:,.1f} s", why,
+            f"{sum(dead.values()):,}",
+            "–" if skips(stage) else f"{_work(counts, before.get(stage, 0.0)):,.1f} s", why,
         )  # fmt: skip
     return table
+
+
+def _work(counts: Totals, spent: float) -> float:
+    return max(0.0, counts["seconds"] - spent)
 
 
 def tried_again(console: Console, plan: Plan, standing: Standing) -> None:
@@ -249,7 +265,7 @@ def summary(
     def skips(stage: str) -> bool:
         return standing.skips(stage) or not run.makes(Stage(stage))
 
-    console.print(funnel(state["stages"], skips=skips))
+    console.print(funnel(state["stages"], skips=skips, spent=standing.spent))
     said = alarms(state["stages"], config=plan.config)
     for alarm in [*said, *entries.idle(entries.thresholds(run), plan.config.balance)]:
         console.print(Text.assemble(("warning ", "bold yellow"), alarm))
@@ -264,7 +280,11 @@ def summary(
         last = [stage for stage in PART_STAGES if str(stage) in state["stages"]][-1]
         console.print(f"kept    {run.path(last)}")
     tell_report(console, report)
-    work = sum(x["seconds"] for stage, x in state["stages"].items() if not skips(stage))
+    work = sum(
+        _work(x, standing.spent.get(stage, 0.0))
+        for stage, x in state["stages"].items()
+        if not skips(stage)
+    )
     told = f"; the work of all workers: {work:,.1f} s" if work else ""
     console.print(f"done in {time.monotonic() - started:,.1f} s{told}")
 

@@ -119,8 +119,9 @@ class Input(Model):
         0.1,
         ge=0,
         le=1,
-        description="the run fails where more of the files, or of the rows, cannot be used; one bad"
-        " row of several is no failure, unless this is 0",
+        description="the run fails where more of the files, or of the rows, cannot be used, or where"
+        " scores of `scores` fail for more of the pairs; one bad row of several is no failure, unless"
+        " this is 0",
     )
 
     @field_validator("paths", mode="before", json_schema_input_type=str | tuple[str, ...])

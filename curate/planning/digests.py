@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from curate import files, schema
 from curate.config import Config, FurtherScore, Scorer
 from curate.config.paths import with_paths
-from curate.ops.scores.scoring import EMBEDDINGS
+from curate.ops.scores.batch import EMBEDDINGS
 from curate.planning.asked import clip_model, headed, measured, runs_model, sized_by_pool
 from curate.planning.steps import Kind, Step, Steps
 

@@ -12,8 +12,9 @@ from curate import schema
 from curate.config import COLUMN_NAME, Config, FurtherScore
 from curate.errors import CurateError
 from curate.imported import imported, version_of
+from curate.ops.scores.batch import EMBEDDINGS, IMAGE
 from curate.ops.scores.kinds import batch_size_of, reads_of
-from curate.ops.scores.scoring import EMBEDDINGS, IMAGE, ScoreSpec
+from curate.ops.scores.scoring import ScoreSpec
 from curate.schema import Kind
 
 KIND = "python"
@@ -63,6 +64,7 @@ def own_spec(name: str, further: FurtherScore) -> ScoreSpec:
     found = imported(str(further.call), key=f"{key}.call")
     called = f"{key}: {further.call}"
     _check_options(found, further.options, key=f"{key}.options", called=str(further.call))
+    _check_called(found, called=called)
     reads = getattr(found, "reads", ())
     if not isinstance(reads, tuple | list) or not all(isinstance(x, str) for x in reads):
         raise CurateError(f"{called}: reads is {reads!r}; expected names, as in ('image', 'width')")
@@ -107,13 +109,37 @@ def _check_options(
     found: Callable[..., Any], options: Mapping[str, object], *, key: str, called: str
 ) -> None:
     """That a class can be constructed, or a function called, with options of these names."""
-    batch = () if inspect.isclass(found) else (None,)
+    batch = () if inspect.isclass(found) else (_BATCH,)
     try:
         inspect.signature(found).bind(*batch, **options)
     except TypeError as error:
         raise CurateError(f"{key}: {called}: {error}") from None
     except ValueError:
         return  # written in another language, it does not say
+
+
+def _check_called(found: Callable[..., Any], *, called: str) -> None:
+    """That the instances of a class can be called with a batch."""
+    if not inspect.isclass(found):
+        return
+    if not any("__call__" in vars(one) for one in found.__mro__):
+        raise CurateError(
+            f"{called}: the class {found.__name__} has no method `__call__(self, batch)`, so nothing"
+            " can be asked of it"
+        )
+    call: object = found.__call__
+    if inspect.isfunction(call):
+        try:
+            inspect.signature(call).bind(found, _BATCH)
+        except TypeError as error:
+            raise CurateError(
+                f"{called}: the class {found.__name__} is to have a method `__call__(self, batch)`:"
+                f" {error}"
+            ) from None
+
+
+_BATCH = None
+"""What stands for a batch where only its place in a call counts."""
 
 
 def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
@@ -155,8 +181,7 @@ def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
 def _unknown(column: str, known: list[str]) -> str:
     names = [*known, IMAGE, *sorted(EMBEDDINGS)]
     near = difflib.get_close_matches(column, names, n=1, cutoff=0.75)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    return (
-        f"no column {column!r} that is there before it{hint}; a column of the pool has to be named in"
-        " input.columns.keep"
-    )
+    hint = "; a column of the pool has to be named in input.columns.keep"
+    if near:
+        hint = f", did you mean {near[0]!r}?"
+    return f"no column {column!r} that is there before it{hint}"

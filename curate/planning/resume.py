@@ -39,13 +39,17 @@ class Standing:
     """How much of a plan is done already: the valid and the stale parts of each step."""
 
     valid: dict[str, int]  # parts with a record of the step's digest, by folder
-    stale: dict[str, int]  # parts done under other settings, by folder
+    stale: dict[str, int]  # parts done under other settings, or of other rows, by folder
     clustered: bool  # whether dedup's verdicts are valid
     failed: dict[int, int] = field(default_factory=dict)  # rows that were fetched again, by part
     parts: int = field(default=0, compare=False)  # of the plan
     changed: tuple[str, ...] = ()  # new settings of how to fetch; earlier failures are not retried
     damaged: tuple[str, ...] = ()  # damaged files, by name; their parts count as not done
     idle: bool = False  # whether all is done, the report as well
+    taken_over: dict[str, int] = field(default_factory=dict, compare=False)
+    """Of the stale parts those whose own settings are the same: what was found of a pair stays."""
+    spent: dict[str, float] = field(default_factory=dict, compare=False)
+    """Seconds of work that the valid parts took, by stage."""
 
     def skips(self, stage: str) -> bool:
         """Whether nothing of `stage` is done."""
@@ -127,6 +131,8 @@ def settle(plan: Plan) -> Standing:
     before = {part.index for part in plan.parts}
     everything = len(before)
     clustered = False
+    taken_over: dict[str, int] = {}
+    spent: dict[str, float] = {}
     damage = find_damage(run, [x for x in plan.digests if x != Stage.SHARDS])
     take_back_tables(run, damage.tables)
     for step in plan.steps:
@@ -142,12 +148,15 @@ def settle(plan: Plan) -> Standing:
         for index, record in run.records(folder):
             if index in short:
                 take_back(run, folder, index, short[index])
-            elif record.digest != digest.chain:
-                stale[folder] = stale.get(folder, 0) + 1
-            elif index in before and (whole or not step.gathers):
+                continue
+            if record.digest == digest.chain and index in before and (whole or not step.gathers):
                 now.add(index)
-            else:
-                stale[folder] = stale.get(folder, 0) + 1
+                spent[step.stage] = spent.get(step.stage, 0.0) + record.seconds
+                continue
+            stale[folder] = stale.get(folder, 0) + 1
+            if step.kind.value.takes_over and record.own == digest.own:
+                taken_over[folder] = taken_over.get(folder, 0) + 1
+            if record.digest == digest.chain:
                 run.retract(folder, index, own=digest.own)
         valid[folder] = len(now)
         _remove_journals(run, folder, now)
@@ -159,9 +168,9 @@ def settle(plan: Plan) -> Standing:
     _remove_subsets(plan, stands=len(before) == everything)
     if Stage.SHARDS in plan.steps.stages:
         _settle_shards(plan, whole=len(before) == everything)
-    return Standing(
-        valid, stale, clustered, parts=everything, damaged=(*plan.damaged, *damage.names)
-    )
+    damaged = (*plan.damaged, *damage.names)
+    return Standing(valid, stale, clustered, parts=everything, damaged=damaged,
+                    taken_over=taken_over, spent=spent)  # fmt: skip
 
 
 def _settle_shards(plan: Plan, *, whole: bool) -> None:

@@ -41,13 +41,9 @@ def stage_of(rule: Rule, added: Mapping[Stage, pa.Schema]) -> Stage:
             f"select rule {rule.label!r}: {missing} comes too late; the last rules of this run apply"
             f" after {last}"
         )
-    near = difflib.get_close_matches(missing, usable, n=1, cutoff=0.75)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    raise CurateError(
-        f"select rule {rule.label!r}: no column {missing!r} in this run{hint}; known: "
-        + ", ".join(name for name in usable if name not in _FEW_RULES)
-        + "; a column of the pool has to be named in input.columns.keep"
-    )
+    named = ", ".join(name for name in usable if name not in _FEW_RULES)
+    told = _unknown(missing, usable, f"known: {named}")
+    raise CurateError(f"select rule {rule.label!r}: {told}")
 
 
 def check_prefer(prefer: Sequence[str], added: Mapping[Stage, pa.Schema]) -> None:
@@ -66,16 +62,19 @@ def check_prefer(prefer: Sequence[str], added: Mapping[Stage, pa.Schema]) -> Non
     for name in (column.removeprefix("-") for column in prefer):
         if name in usable:
             continue
+        named = f"columns of numbers before dedup: {', '.join(usable)}"
         if any(name in columns.names for columns in added.values()):
             told = f"{name} is no number" if name in known else f"{name} is made after dedup"
-        else:
-            near = difflib.get_close_matches(name, usable, n=1, cutoff=0.75)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            told = f"no column {name!r} in this run{hint}"
-        raise CurateError(
-            f"dedup.prefer: {told}; columns of numbers before dedup: {', '.join(usable)}; a column"
-            " of the pool has to be named in input.columns.keep"
-        )
+            raise CurateError(f"dedup.prefer: {told}; {named}")
+        raise CurateError(f"dedup.prefer: {_unknown(name, usable, named)}")
+
+
+def _unknown(name: str, usable: Sequence[str], named: str) -> str:
+    """That there is no column `name`: which was meant, or else what there is and how a pool's comes."""
+    told = f"no column {name!r} in this run"
+    if near := difflib.get_close_matches(name, usable, n=1, cutoff=0.75):
+        return f"{told}, did you mean {near[0]!r}? {named}"
+    return f"{told}; {named}; a column of the pool has to be named in input.columns.keep"
 
 
 def _compares(kind: pa.DataType) -> bool:

@@ -31,19 +31,20 @@ class Nature:
     )
     gathers: bool = False  # it needs all parts of the step before: a barrier
     has_parts: bool = True  # it writes a record a part
+    takes_over: bool = False  # what it found of a pair under the same settings of its own
 
 
 class Kind(Enum):
     """What a step does: `curate.flow` has a transform for each."""
 
     PREPARE = Nature("Prepare")
-    FETCH = Nature("Fetch", annotates=True)
+    FETCH = Nature("Fetch", annotates=True, takes_over=True)
     CUTS = Nature("Cuts", gathers=True, has_parts=False)
     SELECT_IMAGES = Nature("Select images")
     DEDUP = Nature("Dedup", gathers=True)
-    MEASURE = Nature("Measure", annotates=True)
+    MEASURE = Nature("Measure", annotates=True, takes_over=True)
     JOIN = Nature("Join scores", annotates=True)
-    MODEL = Nature("Score", annotates=True)
+    MODEL = Nature("Score", annotates=True, takes_over=True)
     DERIVE = Nature("Derive", annotates=True)
     MEANINGS = Nature("Duplicates", annotates=True, gathers=True)
     SELECT_SCORES = Nature("Select scores")

@@ -120,9 +120,9 @@ def conditions(rule: Rule) -> str:
     if rule.same_as is not None:
         asked.append(f"the same as {rule.same_as}")
     if rule.matches is not None:
-        asked.append(f"a text that matches {rule.matches!r}")
+        asked.append(f'a text that matches "{rule.matches}"')
     if rule.not_matches is not None:
-        asked.append(f"no text that matches {rule.not_matches!r}")
+        asked.append(f'no text that matches "{rule.not_matches}"')
     if rule.contains_any is not None:
         asked.append(f"a text with a word or phrase of {rule.contains_any}")
     if rule.top_fraction is not None:

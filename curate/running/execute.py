@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 _OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged)Error: (.*)")
+_FAILURES = (ErrorCode.SCORE_FAILED, ErrorCode.SCORE_NOT_FINITE)
 _GRACE = 5.0
 """Seconds that Beam may take to end after a worker was lost."""
 _ASKS = tuple(name for name, x in Download.changes().items() if x.redoes == "ask")
@@ -251,14 +252,36 @@ def check_dead(plan: Plan) -> None:
             fraction=plan.config.input.max_dead_fraction, see=plan.run.path("dead", Stage.PREPARE),
         )  # fmt: skip
     if Stage.SCORE in plan.steps.stages and plan.run.makes(Stage.SCORE):
-        found, fraction = totals(plan.run, Stage.SCORE), plan.config.input.max_dead_fraction
-        failed = found["dead"].get(ErrorCode.SCORE_FAILED, 0)
-        if failed > most_dead(found["rows"], fraction=fraction):
-            raise CurateError(
-                f"a score failed for {failed:,} of {found['rows']:,} pairs, more than"
-                f" input.max_dead_fraction {fraction:g} allows; see"
-                f" {plan.run.path('dead', Stage.SCORE)}"
-            )
+        _check_scored(plan)
+
+
+def _check_scored(plan: Plan) -> None:
+    """Raise where `scores` failed for more of the pairs than `input.max_dead_fraction` allows.
+
+    A number of theirs that is not finite is a failure, one of the model's is not: `score.precision`
+    has those, and the rest of the set stands.
+    """
+    run, fraction = plan.run, plan.config.input.max_dead_fraction
+    found = totals(run, Stage.SCORE)
+    most = most_dead(found["rows"], fraction=fraction)
+    if sum(found["dead"].get(error, 0) for error in _FAILURES) <= most:
+        return
+    failed, names, first = 0, set[str](), ""
+    for index, record in run.records(Stage.SCORE):
+        if not any(record.dead.get(error) for error in _FAILURES):
+            continue
+        dead = run.rows(f"dead/{Stage.SCORE}", index, columns=["error", "detail"])
+        for row in dead.to_pylist():
+            name, _, told = (row["detail"] or "").partition(": ")
+            if row["error"] in _FAILURES and name.startswith("scores."):
+                failed, first = failed + 1, first or told
+                names.add(name)
+    if failed > most:
+        raise CurateError(
+            f"{', '.join(sorted(names))} failed for {failed:,} of {found['rows']:,} pairs, more than"
+            f" input.max_dead_fraction {fraction:g} allows, the first with: {first}; see"
+            f" {run.path('dead', Stage.SCORE)}"
+        )
 
 
 def _on_a_thread(

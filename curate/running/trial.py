@@ -1,8 +1,9 @@
 """Trying a run's models before anything is fetched for them.
 
 What fails here would fail after the last image came. Only what has rows left to score is loaded, and
-only where the work is done on this machine: the workers of other runners have environments, and ways
-to a hub, of their own.
+models only where the work is done on this machine: the workers of other runners have environments, and
+ways to a hub, of their own. Scores of users are constructed for any runner, but for those that ask for
+an accelerator, which may not be here.
 """
 
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from curate import files
-from curate.config import LOCAL_RUNNER, FurtherScore, Scorer
+from curate.config import LOCAL_RUNNER, FurtherScore, Model, Scorer
 from curate.errors import CurateError
 from curate.ops.images.faces import find_faces
 from curate.ops.scores.heads import load_head
@@ -31,14 +32,15 @@ def try_models(plan: Plan, standing: Standing) -> None:
         Naming the key and the model that cannot be used, and what to do.
     """
     config, run = plan.config, plan.run
-    if config.beam.runner != LOCAL_RUNNER:
-        return
+    is_local = config.beam.runner == LOCAL_RUNNER
 
     def lacks(folder: str) -> bool:
         return standing.valid.get(folder, 0) < len(plan.parts)
 
     for step in plan.steps:
         if not run.makes(step.stage) or not lacks(step.folder):
+            continue
+        if not is_local and not _is_tried_anywhere(step.settings):
             continue
         if step.kind is Kind.FETCH and config.download.faces:
             find_faces(np.zeros((64, 64, 3), np.uint8))
@@ -52,6 +54,13 @@ def try_models(plan: Plan, standing: Standing) -> None:
             width = clip_model(step.settings).try_out()
             if not step.name:
                 _check_widths(plan, width)
+
+
+def _is_tried_anywhere(settings: Model | None) -> bool:
+    """Whether they are of a user's score that needs no accelerator."""
+    if not isinstance(settings, FurtherScore):
+        return False
+    return settings.call is not None and not settings.accelerator
 
 
 def _check_widths(plan: Plan, width: int) -> None:

@@ -64,6 +64,19 @@ def test_what_stands_is_announced(
     assert shown(target) == lines
 
 
+def test_what_is_taken_over_is_told_apart(tmp_path: Path) -> None:
+    target = console()
+    stale = {"download/annotated": 2, "download": 2, "score/annotated": 2}
+    same = {"download/annotated": 2, "score/annotated": 1}
+    standing = Standing({}, stale, clustered=False, taken_over=same)
+    announce(target, planned(tmp_path), standing)
+    assert shown(target) == [
+        "Done again, because what they depend on changed: download, score/annotated",
+        "Looked through again, where what was found of the same pairs is taken over:"
+        " download/annotated",
+    ]
+
+
 def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
     plan = replace(planned(tmp_path), retry_failed=TRANSIENT)
     target = console()
@@ -296,6 +309,8 @@ def test_a_stage_of_which_nothing_was_done_has_no_work() -> None:
     assert not standing.skips("download")
     stages = {x: counts(3, 3, {}, {}) for x in ("prepare", "download")}
     assert list(funnel(stages, skips=standing.skips).columns[5].cells) == ["–", "1,234.6 s"]
+    some = funnel(stages, skips=standing.skips, spent={"download": 1200.0})
+    assert list(some.columns[5].cells) == ["–", "34.6 s"]
 
 
 def test_new_settings_that_may_mend_failures_are_told(tmp_path: Path) -> None:

@@ -512,7 +512,7 @@ EMBEDDED = BASE["score"] | {"embeddings": True}
         ({"input": {"paths": ["nowhere.parquet"]}}, "input.paths: nowhere.parquet: no such file"),
         ({"input": {"columns": {"url": "link"}}}, "no column 'link' among url, caption; name the"),
         ({"select": [{"column": "widht", "min": 1}]},
-         "no column 'widht' in this run, did you mean 'width'?; known: language, "),
+         "no column 'widht' in this run, did you mean 'width'? known: language, "),
         ({"select": [{"column": "cluster_size", "max": 9}]},
          "'cluster_size': cluster_size comes too late; the last rules of this run apply after down"),
         ({"select": [{"name": "x", "any_of": [{"column": "width", "min": 9},

@@ -182,7 +182,7 @@ def test_a_value_of_another_type_makes_its_row_dead(tmp_path: Path, name: str) -
 @pytest.mark.parametrize(
     ("prefer", "message"),
     [
-        (["similarty"], r"dedup.prefer: no column 'similarty' in this run, did you mean 'similarity'\?;"
+        (["similarty"], r"dedup.prefer: no column 'similarty' in this run, did you mean 'similarity'\?"
                         " columns of numbers before dedup: language_score, caption_chars,"
                         " caption_words, similarity, id,"),
         (["-license"], "dedup.prefer: license is no number; columns of numbers before dedup: lang"),

@@ -4,14 +4,24 @@ import json
 import shutil
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curate import files
 from curate import imported as own_code
+from curate.config import file as config_file
+from curate.errors import CurateError
 from curate.files import shipped
 from curate.ops.scores import scoring
+from curate.planning.plan import Plan, make_plan
+from curate.planning.resume import Standing, settle
+from curate.run.directory import part_name
+from curate.running.execute import check_dead
+from curate.running.trial import try_models
 from tests.users import runs
 from tests.users.runs import document, moved, pairs, refused, well
 
@@ -60,6 +70,8 @@ class Redness:
         assert np.allclose(found, batch.columns["clip_score"], atol=1e-2)
         return {"agreement": found}
 '''
+CALL = "def __call__(self, batch):\n        assert"
+"""Where the first class is called."""
 SCORER = shipped("pipelines/demo/scorer")
 SCORES = (
     "{sight: {kind: python, call: own:Look, options: {bright: 100}}, letters: {kind: python, call:"
@@ -260,6 +272,11 @@ def test_a_score_that_does_not_do_as_it_says_ends_the_run(
         ("call=own:Look", CODE.replace('"bool"', '"boolean"'), "column 'wide' is 'boolean'; expected"),
         ("call=own:Look", CODE.replace("bright=128):", "bright=128):\n        open('no.pt')"),
          "scores.sight: own:Look cannot be loaded: FileNotFoundError"),
+        ("call=own:Look", CODE.replace(CALL, CALL.replace("__call__", "of")),
+         "own:Look: the class Look has no method `__call__(self, batch)`"),
+        ("call=own:Look", CODE.replace(CALL, CALL.replace(", batch", "")),
+         "the class Look is to have a method `__call__(self, batch)`: too many"),
+        ("call=own:Look", CODE.replace('"width")', '"images")'), "before it, did you mean 'image'?\n"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_score_is_said_before_anything_starts(
@@ -273,3 +290,74 @@ def test_what_is_wrong_with_a_score_is_said_before_anything_starts(
     assert told in said
     if "cannot be loaded" not in told:
         assert document(folder / "run/run.json")["digests"] == before
+    else:
+        assert said.endswith("by the working directory: give an absolute path or a URL\n")
+
+
+def planned(folder: Path, *overrides: str) -> Plan:
+    """What the run in `folder` would do under its configuration with these changes."""
+    return make_plan(config_file.load(str(folder / "run/config.yaml"), overrides=overrides))
+
+
+def test_a_score_is_constructed_before_a_run_elsewhere_but_for_one_on_an_accelerator(
+    folder: Path,
+) -> None:
+    write(folder, CODE.replace("self.bright = bright", "self.bright = bright / 0"))
+    elsewhere, nothing = "beam.runner=DataflowRunner", Standing({}, {}, clustered=False)
+    with pytest.raises(CurateError, match="sight: own:Look cannot be loaded: ZeroDivisionError"):
+        try_models(planned(folder, elsewhere), nothing)
+    try_models(planned(folder, elsewhere, "scores.sight.accelerator=true"), nothing)
+
+
+def test_a_plan_knows_the_columns_that_a_score_declares(folder: Path) -> None:
+    options = str(folder / "run/config.yaml"), "--out", str(folder / "plan")
+    assert "not judged here" in well("plan", *options)
+    told = [refused(command, *options, "--set", "select=[{column: sight, min: 1}]")
+            for command in ("plan", "run")]  # fmt: skip
+    assert told[0] == told[1]
+    assert "sight" in told[0]
+    write(folder, CODE.replace('"width")', '"widht")'))
+    assert "no column 'widht' that is there before it, did" in refused("plan", *options)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, "the first with: own:letters: ZeroDivisionError: "),
+        ({"error": "score_not_finite", "detail": "scores.letters: letters is nan"},
+         "the first with: letters is nan; see "),
+        ({"error": "score_not_finite", "detail": None}, ""),
+    ],
+)  # fmt: skip
+def test_a_score_that_fails_for_a_share_of_the_pairs_is_named(
+    folder: Path, change: dict[str, str | None], told: str
+) -> None:
+    """Infinite numbers and NaN count as what it raises does, but for those of the model."""
+    plan = planned(folder, "input.max_dead_fraction=0")
+    for index, record in plan.run.records("score"):
+        rows = plan.run.rows("dead/score", index)
+        changed = [{**row, **change} for row in rows.to_pylist()]
+        held = files.write_table(
+            plan.run.part("dead/score", index), pa.Table.from_pylist(changed, rows.schema)
+        )
+        dead = {change.get("error") or error: n for error, n in record.dead.items()}
+        wrote = {**record.wrote, part_name("dead/score", index): held}
+        plan.run.write_record("score", index, replace(record, dead=dead, wrote=wrote))
+    if not told:
+        check_dead(plan)
+        return
+    with pytest.raises(CurateError) as raised:
+        check_dead(plan)
+    assert str(raised.value).startswith("scores.letters failed for 1 of ")
+    assert told in str(raised.value)
+    assert "dead/score" in str(raised.value)
+
+
+def test_what_is_only_looked_through_is_told_apart(folder: Path) -> None:
+    standing = settle(
+        planned(folder, "prepare.ignore_case=true", "scores.letters.options={plus: 1}")
+    )
+    assert standing.stale.keys() >= {"prepare", "score", "score/annotated/letters"}
+    assert standing.taken_over.keys() == {
+        "download/annotated", "score/annotated", "score/annotated/sight", "score/annotated/red",
+    }  # fmt: skip

@@ -51,7 +51,7 @@ def test_they_keep_what_they_say_and_the_reasons_tell_why(folder: Path) -> None:
     assert [(x["rule"], x["dropped"], x["alone"], x["only"]) for x in rules] == [
         ("stock", 1, 1, 0), ("seen", 2, 3, 2), ("free", 1, 1, 1)
     ]  # fmt: skip
-    assert rules[0]["asks"] == "caption is no text that matches '(?i)Stock PHOTO [0-9]+'"
+    assert rules[0]["asks"] == 'caption is no text that matches "(?i)Stock PHOTO [0-9]+"'
     assert f"a word or phrase of {folder}/list.txt or url is a text" in rules[1]["asks"]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.ops.scores.scoring import Batch
+from curate.ops.scores.batch import Batch
 
 _OBJECTS = frozenset({"NOUN", "PROPN"})
 _ATTRIBUTES = frozenset({"amod", "acl", "nummod", "acomp", "relcl"})

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
-from curate.ops.scores.scoring import IMAGE_EMBEDDING, Batch
+from curate.ops.scores.batch import IMAGE_EMBEDDING, Batch
 
 _loading = threading.Lock()
 

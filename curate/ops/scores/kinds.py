@@ -10,7 +10,8 @@ import pyarrow as pa
 from curate.errors import CurateError
 from curate.extras import install
 from curate.imported import imported
-from curate.ops.scores.scoring import BATCH, IMAGE, Batch, ScoreSpec
+from curate.ops.scores.batch import IMAGE, Batch
+from curate.ops.scores.scoring import BATCH, ScoreSpec
 
 _EXTRA = install("scores")
 _OCR = f"{_EXTRA} && pip install --no-deps rapidocr-onnxruntime"
@@ -84,7 +85,7 @@ def try_out(spec: ScoreSpec) -> None:
     """
     loaded = spec.load()
     if spec.kind:
-        white = [np.full((64, 64, 3), 255, np.uint8)] if IMAGE in spec.reads else []
+        white = [np.full((64, 64, 3), 255, np.uint8)] if IMAGE in spec.reads else None
         (told,) = loaded(Batch(["a dog runs"], white))["detail"].to_pylist()
         if told:
             raise CurateError(f"{told}; {spec.remedy}")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.ops.scores.scoring import Batch
+from curate.ops.scores.batch import Batch
 
 _BATCH = 8  # of one shape, so that a row's result depends on the row alone
 

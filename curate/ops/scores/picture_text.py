@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.ops.scores.batch import Batch
 from curate.ops.scores.clip import ClipModel
-from curate.ops.scores.scoring import Batch
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike

@@ -6,6 +6,7 @@ and then called; a function is called with its options. Scores that come with th
 users are loaded, called and checked here alike.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,48 +21,16 @@ from numpy.typing import NDArray
 
 from curate.errors import CurateError
 from curate.imported import fault, imported
+from curate.ops.scores.batch import EMBEDDINGS, IMAGE, Batch
 from curate.reasons import ErrorCode
 
-IMAGE, IMAGE_EMBEDDING, TEXT_EMBEDDING = "image", "image_embedding", "text_embedding"
-"""What a score may read that is no column."""
-EMBEDDINGS = frozenset({IMAGE_EMBEDDING, TEXT_EMBEDDING})
 BATCH = 64
 """Pairs in one call, where a score does not say."""
 _ENOUGH = 16  # pairs that fail, and none before them that did not, until a score is given up
 
 Values = Sequence[object] | NDArray[np.generic]
 """A value a pair; None where there is none."""
-Vectors = NDArray[np.float32]
 _FAILED = (pa.field("error", pa.string()), pa.field("detail", pa.string()))
-
-
-def _none() -> Vectors:
-    return np.empty((0, 0), np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Pairs that a score is asked for; of what it does not read nothing is there."""
-
-    captions: Sequence[str]
-    images: Sequence[NDArray[np.uint8]] = ()  # as stored, (height, width, 3) each, RGB
-    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)  # None where null
-    image_embeddings: Vectors = field(default_factory=_none)  # (n, width), as stored in float16
-    text_embeddings: Vectors = field(default_factory=_none)
-
-    def __len__(self) -> int:
-        """Pairs in the batch, at least one."""
-        return len(self.captions)
-
-    def __getitem__(self, rows: slice) -> "Batch":
-        """Some of the pairs."""
-        return Batch(
-            self.captions[rows],
-            self.images[rows],
-            {name: values[rows] for name, values in self.columns.items()},
-            self.image_embeddings[rows],
-            self.text_embeddings[rows],
-        )
 
 
 class Score(Protocol):
@@ -150,7 +119,7 @@ class Loaded:
         except CurateError:
             raise
         except Exception as error:
-            told = f"{spec.called} cannot be loaded: {fault(error, of=self._found)}"
+            told = f"{spec.called} cannot be loaded: {_raised(error, by=self._found)}"
             raise CurateError("; ".join(filter(None, [told, spec.remedy]))) from error
 
     def __call__(self, batch: Batch) -> pa.Table:
@@ -176,7 +145,7 @@ class Loaded:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a score's own code raises
             if len(batch) == 1:
-                return self._failure(fault(error, of=self._found))
+                return self._failure(_raised(error, by=self._found))
         else:
             self._worked = True
             return self._checked(found, len(batch))
@@ -243,6 +212,14 @@ class Loaded:
 
     def _wrong(self, wanted: str, found: str) -> CurateError:
         return CurateError(f"{self._spec.called}: expected {wanted}, it gave {found}")
+
+
+def _raised(error: Exception, *, by: Callable[..., object]) -> str:
+    """What a score raised, and for a file that is not there what to give."""
+    told = fault(error, of=by)
+    if isinstance(error, FileNotFoundError) and not os.path.isabs(str(error.filename or "")):
+        told += "; a relative path goes by the working directory: give an absolute path or a URL"
+    return told
 
 
 def _not_finite(values: pa.Array) -> Iterator[int]:

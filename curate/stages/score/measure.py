@@ -22,15 +22,15 @@ from curate import files
 from curate.ops.ahead import ahead
 from curate.ops.hashing import pair_uids
 from curate.ops.images.levels import trainer_view
-from curate.ops.scores.scoring import (
+from curate.ops.scores.batch import (
     EMBEDDINGS,
     IMAGE,
     IMAGE_EMBEDDING,
     TEXT_EMBEDDING,
     Batch,
-    ScoreSpec,
     Vectors,
 )
+from curate.ops.scores.scoring import ScoreSpec
 from curate.ops.scores.vectors import stored_vectors
 from curate.planning.asked import measured, score_spec
 from curate.planning.plan import Plan
@@ -165,7 +165,7 @@ class MeasureStep(PartStep):
         named = {"image_embeddings": IMAGE_EMBEDDING, "text_embeddings": TEXT_EMBEDDING}
         return Batch(
             captions=of_rows["caption"].to_pylist(),
-            images=pixels if IMAGE in self.score.reads else [],
+            images=pixels if IMAGE in self.score.reads else None,
             columns={name: of_rows[name].to_pylist() for name in self.score.read_columns},
             **{key: vectors[name][rows] for key, name in named.items() if name in vectors},
         )

@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from curate import files, schema
 from curate.config import Scorer
 from curate.errors import CurateError
+from curate.ops.scores.batch import Batch
 from curate.ops.scores.clip import ClipModel, Embedded, embedding_prefix
-from curate.ops.scores.scoring import Batch, ScoreSpec
+from curate.ops.scores.scoring import ScoreSpec
 from curate.parent import at_work
 from curate.planning.asked import clip_model, headed, measured, score_spec
 from curate.planning.plan import Plan

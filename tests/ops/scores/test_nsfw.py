@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from curate import files
+from curate.ops.scores.batch import Batch
 from curate.ops.scores.nsfw import Nsfw
-from curate.ops.scores.scoring import Batch
 
 
 def test_scores_are_the_models_own_whatever_the_batch() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import files
+from curate.ops.scores.batch import Batch
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.picture_text import (
     MaskedClip,
@@ -19,7 +20,6 @@ from curate.ops.scores.picture_text import (
     masked,
     overlap,
 )
-from curate.ops.scores.scoring import Batch
 from tests.ops.images.pictures import encoded
 
 MINI = ClipModel(

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from inspect import isclass, signature
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+import curate
 from curate.config import FurtherScore
 from curate.errors import CurateError
 from curate.imported import imported
+from curate.ops.scores.batch import EMBEDDINGS, IMAGE, Batch
 from curate.ops.scores.kinds import KINDS, builtin
-from curate.ops.scores.scoring import EMBEDDINGS, IMAGE, Batch, Loaded, ScoreSpec
+from curate.ops.scores.scoring import Loaded, ScoreSpec
 
 COLUMNS = pa.schema(
     [("number", pa.float32()), ("whole", pa.int64()), ("flag", pa.bool_()), ("text", pa.string())]
@@ -154,3 +157,54 @@ def test_each_kind_of_the_projects_own_is_such_a_score(kind: str) -> None:
     assert set(spec.reads) <= {IMAGE, *EMBEDDINGS}
     assert spec.batch_size > 0
     assert kind in get_args(FurtherScore.model_fields["kind"].annotation)
+
+
+def asks_for_images(batch: Batch) -> list[float]:
+    return [float(image.mean()) for image in batch.images]
+
+
+def asks_for_a_column(batch: Batch) -> object:
+    return batch.columns["nsfw"]
+
+
+def opens(batch: Batch) -> list[str]:
+    return [open(caption).read() for caption in batch.captions]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("asks_for_images", {}, "batch.images, but `reads` does not name 'image': let it say"
+         " `reads = ('image',)`"),
+        ("asks_for_a_column", {"images": [np.zeros((2, 2, 3), np.uint8)] * 2},
+         "batch.columns['nsfw'], but `reads` does not name 'nsfw': let it say"
+         " `reads = ('image', 'nsfw')`"),
+    ],
+)  # fmt: skip
+def test_what_reads_does_not_name_is_told_where_it_is_asked_for(
+    name: str, given: dict[str, Any], told: str
+) -> None:
+    spec = ScoreSpec("scores.mine", f"{__name__}:{name}", pa.schema([("mine", pa.float64())]))
+    batch = Batch(["a", "b"], **given)
+    assert list(batch.columns) == []
+    for asked in (batch, batch[:1]):
+        with pytest.raises(CurateError) as raised:
+            Loaded(spec)(asked)
+        assert str(raised.value) == f"scores.mine: {__name__}:{name}: it asks for {told}"
+
+
+def test_a_batch_is_made_by_hand_and_cut() -> None:
+    vectors = np.eye(2, dtype=np.float32)
+    batch = curate.Batch(["a", "b"], columns={"width": [1, 2]}, text_embeddings=vectors)[1:]
+    assert (len(batch), batch.captions, batch.columns["width"]) == (1, ["b"], [2])
+    assert batch.text_embeddings.tolist() == [[0, 1]]
+
+
+def test_a_file_that_is_not_there_is_told_with_what_to_give(tmp_path: Path) -> None:
+    spec = ScoreSpec("scores.file", f"{__name__}:opens", pa.schema([("file", pa.string())]))
+    loaded = Loaded(spec)
+    (tmp_path / "there").write_text("x")
+    found = loaded(Batch([str(tmp_path / "there"), "none.txt", str(tmp_path / "none.txt")]))
+    told = found["detail"].to_pylist()
+    assert told[1].endswith("working directory: give an absolute path or a URL")
+    assert told[2].endswith(")")

@@ -14,8 +14,9 @@ from PIL import Image
 
 from curate import files, schema
 from curate.ops.hashing import pair_uids
+from curate.ops.scores.batch import Batch
 from curate.ops.scores.kinds import builtin
-from curate.ops.scores.scoring import Batch, ScoreSpec
+from curate.ops.scores.scoring import ScoreSpec
 from curate.run.directory import PartRecord, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
