@@ -55,7 +55,7 @@ def items_of(source: str) -> Iterator[Item]:
     """
     paths = listing.expand(files.absolute(source))
     if not paths:
-        raise CurateError(f"{source}: no such file, folder or match")
+        raise CurateError(f"{source}: {listing.nothing_at(source)}")
     several = len(paths) > 1
     wanted = [path for path in paths if not several or _has_images(path)]
     if not wanted:

@@ -59,7 +59,8 @@ class _Screen(Console):
 
 
 fill_streams()
-out_console = _Screen(width=None if sys.stdout.isatty() else 140)
+# Where nobody sees it, in a file or another program, no table is cut to a width.
+out_console = _Screen(width=None if sys.stdout.isatty() else 10_000)
 # A descriptor of its own: while a pipeline runs, that of stderr is shut to decoders and workers.
 error_console = _Screen(file=open_stream(os.dup(2)))
 

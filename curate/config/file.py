@@ -237,7 +237,8 @@ def _nearest(loc: list[Any]) -> str | None:
     known: Any = Config.model_json_schema()
     definitions = known["$defs"]
     for part in loc[:-1]:
-        known = known.get("properties", {}).get(part, {}) if isinstance(part, str) else known
+        if isinstance(part, str):
+            known = known.get("properties", {}).get(part) or _values(known)
         known = known.get("items", known)
         for option in (known, *known.get("anyOf", ()), *known.get("allOf", ())):
             option = option.get("items", option)
@@ -246,6 +247,13 @@ def _nearest(loc: list[Any]) -> str | None:
                 break
     found = difflib.get_close_matches(str(loc[-1]), known.get("properties", {}), n=1)
     return found[0] if found else None
+
+
+def _values(schema: Any) -> Any:
+    """The schema of the values of a mapping whose keys anyone may choose."""
+    by_pattern = schema.get("patternProperties", {}).values()
+    found: Any = next(iter(by_pattern), schema.get("additionalProperties"))
+    return found if isinstance(found, dict) else {}
 
 
 def dump(config: Config) -> str:

@@ -38,6 +38,12 @@ class Listing:
     broken: tuple[str, ...] = ()  # links in folders that lead nowhere
 
 
+def nothing_at(pattern: str) -> str:
+    """That nothing was found, and where it was looked for if it goes by the working folder."""
+    where = files.absolute(pattern)
+    return "no such file, folder or match" + (f" (looked for {where})" if where != pattern else "")
+
+
 def expand(pattern: str) -> list[str]:
     """The files that `pattern` stands for, sorted; empty where there are none."""
     return list(find(pattern).files)

@@ -121,7 +121,7 @@ def find_pool(config: Config) -> Pool:
             hint = (
                 f"; name the file itself, or set input.format to one of {KNOWN}" if others else ""
             )
-            nothing = "no such file, folder or match" if not left_out else "nothing to read in it"
+            nothing = listing.nothing_at(pattern) if not left_out else "nothing to read in it"
             raise CurateError(f"input.paths: {pattern}: {nothing}{told}{hint}")
         if left_out:
             notes.append(f"{pattern}: left out {' and '.join(left_out)}")

@@ -111,11 +111,19 @@ def _check_options(
     """That a class can be constructed, or a function called, with options of these names."""
     batch = () if inspect.isclass(found) else (_BATCH,)
     try:
-        inspect.signature(found).bind(*batch, **options)
-    except TypeError as error:
-        raise CurateError(f"{key}: {called}: {error}") from None
+        signature = inspect.signature(found)
     except ValueError:
         return  # written in another language, it does not say
+    try:
+        signature.bind(*batch, **options)
+    except TypeError as error:
+        known = [x.name for x in signature.parameters.values() if x.kind in _BY_NAME][len(batch) :]
+        near = [x for name in options if name not in known
+                for x in difflib.get_close_matches(name, known, n=1)]  # fmt: skip
+        hint = (
+            f", did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known) or 'none'}"
+        )
+        raise CurateError(f"{key}: {called}: {error}{hint}") from None
 
 
 def _check_called(found: Callable[..., Any], *, called: str) -> None:
@@ -138,6 +146,7 @@ def _check_called(found: Callable[..., Any], *, called: str) -> None:
             ) from None
 
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BATCH = None
 """What stands for a batch where only its place in a call counts."""
 

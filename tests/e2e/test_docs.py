@@ -61,7 +61,9 @@ RUN_HERE = {
     ("extending.md", "# animals.yaml"),
     ("extending.md", "printf '%s\\n' cat dog 'red fox' > animals.txt"),
     ("extending.md", "# readers.py"), ("extending.md", "# databases.py"), ("extending.md", "input:"),
-    ("extending.md", "curate plan my.yaml --out runs/coyo"),
+    ("extending.md", "# try_sharpness.py"), ("extending.md", "# coyo.yaml"),
+    ("extending.md", "curate plan coyo.yaml --out runs/coyo           # what there is to fetch, from"
+     " the metadata alone"),
 }  # fmt: skip
 
 
@@ -205,7 +207,7 @@ COYO = {"id": pa.int64(), "url": pa.string(), "text": pa.string(), "width": pa.i
 
 
 def coyo(folder: Path) -> None:
-    """Two files of COYO's columns over some of the demo's pairs; each third pair fails another rule."""
+    """Two files of COYO's columns over some of the demo's pairs; most fail one rule, by their place."""
     lines = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
     rows: list[dict[str, object]] = []
     for k, line in enumerate(lines[i] for i in SOME[20:60]):
@@ -213,6 +215,7 @@ def coyo(folder: Path) -> None:
         rows.append({
             **{name: 1 for name, kind in COYO.items() if pa.types.is_integer(kind)},
             "id": 4896263451343 + k, "url": found["url"], "text": found["caption"],
+            "width": 100 if k % 10 == 0 else 640, "height": 100 if k % 10 == 1 else 480,
             "image_phash": "d8d0c0e4f0b1a1e9", "clip_similarity_vitb32": 0.2 if k % 5 == 0 else 0.3,
             "clip_similarity_vitl14": 0.25, "nsfw_score_opennsfw2": 0.01,
             "nsfw_score_gantman": 0.9 if k % 5 == 1 else 0.02,
@@ -225,23 +228,36 @@ def coyo(folder: Path) -> None:
         pq.write_table(table, folder / f"coyo/part-{number:05d}.snappy.parquet")
 
 
-def test_a_reader_of_ones_own(tmp_path: Path) -> None:
+def test_a_pool_with_a_reader_and_scores_of_ones_own(tmp_path: Path) -> None:
+    """The whole configuration begins with the settings that stand beside the reader."""
     coyo(tmp_path)
-    code = block("extending.md", "# readers.py")
-    (tmp_path / "readers.py").write_text(code)
-    settings = block("extending.md", "input:")
+    for name in ("readers", "sharpness", "letters"):
+        (tmp_path / f"{name}.py").write_text(block("extending.md", f"# {name}.py"))
+    part, settings = (
+        yaml.safe_load(block("extending.md", "input:")),
+        block("extending.md", "# coyo.yaml"),
+    )
+    whole = yaml.safe_load(settings)
+    names = [rule["column"] for rule in part["select"]]
+    assert part["input"] == whole["input"]
+    assert part["select"] == whole["select"][: len(names)]
     with serve() as addresses:
         settings += f"download: {{connect_to: {json.dumps(addresses)}}}\n"
-        (tmp_path / "my.yaml").write_text(settings)
-        said = bash(block("extending.md", "curate plan my.yaml --out runs/coyo"), tmp_path)
+        (tmp_path / "coyo.yaml").write_text(settings)
+        said = bash(block("extending.md", "curate plan coyo.yaml --out runs/coyo"), tmp_path)
     assert "pairs would be fetched" in said
-    names = [rule["column"] for rule in yaml.safe_load(settings)["select"]]
+    assert "rule sharpness, rule clip_score" in said
     kept = pd.read_parquet(tmp_path / "runs/coyo/dedup")
     assert len(kept)
     assert {*names} <= {*kept.columns}
     assert (kept["nsfw"] == 0.02).all()
+    assert (kept["pool_width"] == 640).all()
     gone = pd.read_parquet(tmp_path / "runs/coyo/dropped/prepare")["reason"]
     assert {f"rule:{name}" for name in names} <= {*gone}
+    scored = pd.read_parquet(tmp_path / "runs/coyo/score")
+    assert len(scored)
+    assert (scored["sharpness"] >= 100).all()
+    assert (scored["letters"] > 0).all()
 
 
 def test_scores_of_ones_own(tmp_path: Path) -> None:
@@ -266,6 +282,8 @@ def test_scores_of_ones_own(tmp_path: Path) -> None:
         settings["download"] = {"connect_to": addresses}
         (tmp_path / "sharp.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         said = bash(block("extending.md", "curate run sharp.yaml"), tmp_path)
+    tried = bash(f"python - <<'END'\n{block('extending.md', '# try_sharpness.py')}END", tmp_path)
+    assert re.fullmatch(r"\{'sharpness': \[.*\d.*\], 'sharp_part': \['(top|bottom)'\]\}\n", tried)
     assert re.search(r"sharpness [\d.]+", said)
     kept = pd.read_parquet(tmp_path / "runs/sharp/score")
     gone = pd.read_parquet(tmp_path / "runs/sharp/dropped/score")

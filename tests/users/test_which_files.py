@@ -77,7 +77,7 @@ def test_what_is_named_itself_is_read_however_it_is_called(tmp_path: Path, curat
         assert (rc, "5 pairs" in said) == (0, True), said
     rc, said = asked(curate, tmp_path, "*.parquet")
     assert rc == 1
-    assert "no such file, folder or match" in said
+    assert f"no such file, folder or match (looked for {tmp_path}/*.parquet)" in said
 
 
 def test_links_are_followed_once_and_broken_ones_are_counted(
