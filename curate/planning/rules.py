@@ -15,6 +15,7 @@ _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
 _FEW_RULES = ("uid", "url", "caption", "matches", "sha256", "tar_offset", "tar_size",
               "stored_sha256", "cluster")  # fmt: skip
 """Columns that hardly a rule is over."""
+_KEPT = "a column of the pool has to be named in input.columns.keep"
 
 
 def stage_of(rule: Rule, added: Mapping[Stage, pa.Schema]) -> Stage:
@@ -65,7 +66,7 @@ def check_prefer(prefer: Sequence[str], added: Mapping[Stage, pa.Schema]) -> Non
         named = f"columns of numbers before dedup: {', '.join(usable)}"
         if any(name in columns.names for columns in added.values()):
             told = f"{name} is no number" if name in known else f"{name} is made after dedup"
-            raise CurateError(f"dedup.prefer: {told}; {named}")
+            raise CurateError(f"dedup.prefer: {told}; {named}; {_KEPT}")
         raise CurateError(f"dedup.prefer: {_unknown(name, usable, named)}")
 
 
@@ -74,7 +75,7 @@ def _unknown(name: str, usable: Sequence[str], named: str) -> str:
     told = f"no column {name!r} in this run"
     if near := difflib.get_close_matches(name, usable, n=1, cutoff=0.75):
         return f"{told}, did you mean {near[0]!r}? {named}"
-    return f"{told}; {named}; a column of the pool has to be named in input.columns.keep"
+    return f"{told}; {named}; {_KEPT}"
 
 
 def _compares(kind: pa.DataType) -> bool:
