@@ -22,11 +22,11 @@ _SHOWN = 10
 """Entries of a source that are shown from either end of it."""
 
 
-def _files(option: str, text: str) -> Any:
+def _files(option: str, text: str) -> object:
     return typer.Option(option, metavar="FILE", help=text, rich_help_panel="Sources (repeatable)")
 
 
-def _limit(text: str) -> Any:
+def _limit(text: str) -> object:
     return typer.Option(help=text, rich_help_panel="Limits (default: the recipe's)")
 
 

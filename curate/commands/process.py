@@ -7,9 +7,12 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from curate.parent import abandon
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _PATIENCE = 3.0
 """Seconds in which a second Ctrl-C is taken for the first: what is open is being closed."""
@@ -23,14 +26,14 @@ class _Output(io.FileIO):
     A run goes on when the `head` that it was piped into has seen enough.
     """
 
-    def write(self, content: Any) -> int:
+    def write(self, content: "Buffer") -> int:
         try:
             return super().write(content)
         except BrokenPipeError:
-            return len(content)
+            return memoryview(content).nbytes
         except OSError as error:  # such as a full disk: said once, at the end
             _lost.append(error)
-            return len(content)
+            return memoryview(content).nbytes
 
 
 def open_stream(descriptor: int) -> TextIO:

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
@@ -175,7 +175,7 @@ class Download(Model):
         marks = {name: field.metadata for name, field in cls.model_fields.items()}
         return {name: next(x for x in marks[name] if isinstance(x, Change)) for name in marks}
 
-    def digested(self, redoes: Literal["fetch", "judge"]) -> dict[str, Any]:
+    def digested(self, redoes: Literal["fetch", "judge"]) -> dict[str, object]:
         """The settings whose change does that, as digests have them; without those of lists."""
         fields = type(self).model_fields
         names = {

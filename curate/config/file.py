@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from curate import files
 from curate.config import Config, paths
@@ -203,7 +204,7 @@ def _assignment(loc: tuple[str, ...], sources: dict[tuple[str, ...], str]) -> st
     return None
 
 
-def _advice(loc: list[Any], error: Any, sources: dict[tuple[str, ...], str]) -> str:
+def _advice(loc: list[int | str], error: ErrorDetails, sources: dict[tuple[str, ...], str]) -> str:
     """What to write instead, where an assignment did not mean what it says."""
     at = tuple(map(str, loc))
     for keys, source in sources.items():
@@ -218,7 +219,7 @@ def _advice(loc: list[Any], error: Any, sources: dict[tuple[str, ...], str]) -> 
     return ""
 
 
-def _line(node: yaml.Node | None, loc: list[Any]) -> int:
+def _line(node: yaml.Node | None, loc: list[int | str]) -> int:
     line = 1
     for part in loc:
         if isinstance(node, yaml.MappingNode):
@@ -233,7 +234,7 @@ def _line(node: yaml.Node | None, loc: list[Any]) -> int:
     return line
 
 
-def _nearest(loc: list[Any]) -> str | None:
+def _nearest(loc: list[int | str]) -> str | None:
     known: Any = Config.model_json_schema()
     definitions = known["$defs"]
     for part in loc[:-1]:

@@ -7,7 +7,7 @@ by their leading bits and sorted a bucket at a time, so memory does not grow wit
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
@@ -53,7 +53,7 @@ def write_subset(run: Run, folder: str, target: str) -> Subset:
             first[1:] = found[1:] != found[:-1]
             found[first].tofile(bucket)
             written += int(first.sum())
-        header: Any = {"descr": DTYPE.descr, "fortran_order": False, "shape": (written,)}
+        header = {"descr": DTYPE.descr, "fortran_order": False, "shape": (written,)}
         write_array_header_1_0(file, header)
         for bucket in buckets:
             file.write(bucket.read_bytes())

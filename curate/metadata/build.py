@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -174,10 +173,20 @@ class _Builder:
             "licences": self._licences(),
         }
 
-    def _take(self, source: Source, candidates: Candidates, **limits: Any) -> float | None:
+    def _take(
+        self,
+        source: Source,
+        candidates: Candidates,
+        *,
+        threshold: float = -math.inf,
+        most: int | None = None,
+        share: float = 1.0,
+    ) -> float | None:
         tally = self.tallies[source] = Tally()
         before = len(self.selection.entries)
-        lowest = self.selection.take(candidates, tally=tally, **limits)
+        lowest = self.selection.take(
+            candidates, tally=tally, threshold=threshold, most=most, share=share
+        )
         self.taken[source] = self.selection.entries[before:]
         return lowest
 

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-Column: TypeAlias = pa.Array | pa.ChunkedArray
-"""A column of a table, or an array like it."""
+from curate.schema import Column
 
 Strings: TypeAlias = Column | Iterable[str | None]
 """What `string_array` takes."""

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.ops.strings import Column, replaced
+from curate.ops.strings import replaced
+from curate.schema import Column
 
 TRACKING = frozenset(
     {"fbclid", "gclid", "dclid", "msclkid", "yclid", "mc_cid", "mc_eid", "igshid", "ref_src"}

@@ -1,7 +1,6 @@
 """What a configuration asks for: which models, further scores and columns of embeddings."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from curate import files, schema
 from curate.config import Config, Download, FurtherScore, Model, Scorer
@@ -51,7 +50,7 @@ def clip_model(scorer: Scorer) -> ClipModel:
     return ClipModel(**scorer.model_dump(include=set(ClipModel.__dataclass_fields__)))
 
 
-def image_encoder(download: Download, **more: Any) -> ImageEncoder:
+def image_encoder(download: Download, **more: bool) -> ImageEncoder:
     """What makes the stored form of an image; `more` are fields that no setting of theirs gives."""
     given = download.model_dump(include=set(ImageEncoder.__dataclass_fields__))
     return ImageEncoder(**(given | {"image_size": download.stored_size} | more))

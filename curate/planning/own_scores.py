@@ -4,7 +4,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import get_args
 
 import pyarrow as pa
 
@@ -83,7 +83,7 @@ def own_spec(name: str, further: FurtherScore) -> ScoreSpec:
 
 
 def _declared(
-    found: Callable[..., Any], further: FurtherScore, name: str, *, called: str
+    found: Callable[..., object], further: FurtherScore, name: str, *, called: str
 ) -> pa.Schema:
     columns = getattr(found, "columns", None)
     if columns is None:
@@ -106,7 +106,7 @@ def _declared(
 
 
 def _check_options(
-    found: Callable[..., Any], options: Mapping[str, object], *, key: str, called: str
+    found: Callable[..., object], options: Mapping[str, object], *, key: str, called: str
 ) -> None:
     """That a class can be constructed, or a function called, with options of these names."""
     batch = () if inspect.isclass(found) else (_BATCH,)

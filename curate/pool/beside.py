@@ -12,9 +12,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from curate import files
-from curate.ops.strings import Column
 from curate.reasons import ErrorCode
-from curate.schema import POOL
+from curate.schema import POOL, Column
 
 
 def with_images(table: pa.Table, given: Column, *, path: str, folders: tuple[str, ...]) -> pa.Table:

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from curate.files.texts import encoding_of
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 PAGE_IMAGES = 10_000
 """Images of a page that are looked at, and captions of figures; further ones are not."""
@@ -188,17 +191,18 @@ def _is_nested(html: str) -> bool:
     return False
 
 
-def _figures(node: Any) -> Iterator[Any]:
+def _figures(node: "LexborNode") -> Iterator["LexborNode"]:
     """The figures around `node`, from the inside out."""
+    around = node.parent
     for _ in range(FIGURE_DEPTH):
-        node = node.parent
-        if node is None:
+        if around is None:
             return
-        if node.tag == "figure":
-            yield node
+        if around.tag == "figure":
+            yield around
+        around = around.parent
 
 
-def _figcaptions(tree: Any) -> dict[int, str]:
+def _figcaptions(tree: "LexborHTMLParser") -> dict[int, str]:
     """The text of the first caption in each figure, by the identifier of the figure's node."""
     captions: dict[int, str] = {}
     for caption in tree.css("figcaption")[:PAGE_IMAGES]:
@@ -208,19 +212,19 @@ def _figcaptions(tree: Any) -> dict[int, str]:
     return captions
 
 
-def _beginning(node: Any) -> str:
+def _beginning(node: "LexborNode") -> str:
     texts: list[str] = []
     chars = 0
     for one in islice(node.traverse(include_text=True), CAPTION_CHARS):
         if one.tag == "-text":
-            texts.append(one.text_content)
+            texts.append(one.text_content or "")
             chars += len(texts[-1])
             if chars >= CAPTION_CHARS:
                 break
     return " ".join(texts)[:CAPTION_CHARS]
 
 
-def wat_candidates(document: Any) -> list[Candidate]:
+def wat_candidates(document: object) -> list[Candidate]:
     """The images of a page, from the JSON of its WAT record; none where it was no page.
 
     Attributes stand there one a link, such as ``{"path": "IMG@/src", "url": …, "alt": …}``.
@@ -244,18 +248,15 @@ def wat_candidates(document: Any) -> list[Candidate]:
             url = image_url({attribute.lower(): value}, base)
             texts = ((name, _get(link, name)) for name in ("alt", "title"))
             if url is not None:
-                _add(found, url, [Text(name, text) for name, text in texts if _is_text(text)])
+                said = [Text(name, text) for name, text in texts if isinstance(text, str)]
+                _add(found, url, said)
     return _candidates(found)
 
 
-def _get(document: Any, *keys: str) -> Any:
+def _get(document: object, *keys: str) -> object:
     for key in keys:
         document = document.get(key) if isinstance(document, dict) else None
     return document
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def scalar(text: str) -> str:

@@ -5,7 +5,7 @@ gigabytes. Texts are read as dictionaries, whose expanded size is known before i
 """
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,8 +80,11 @@ def check_texts(file: IO[bytes], *, columns: list[str], groups: list[int] | None
         stored = sum(x.total_compressed_size for x in chunks)
         _check(sum(x.total_uncompressed_size for x in chunks), stored)
 
-        def batches(rows: int, number: int = number) -> Any:
-            return source.iter_batches(rows, row_groups=[number], columns=texts, use_threads=False)
+        def batches(rows: int, number: int = number) -> Iterator[pa.RecordBatch]:
+            found: Iterator[pa.RecordBatch] = source.iter_batches(
+                rows, row_groups=[number], columns=texts, use_threads=False
+            )
+            return found
 
         # A dictionary comes with the first row. What is not in it is as long as it is stored.
         first = next(batches(1), None) if texts else None
@@ -109,14 +112,14 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(is_one(kind) for is_one in of_bytes)
 
 
-def _longest(column: Any) -> int:
+def _longest(column: pa.Array) -> int:
     """The bytes of the longest text in a column's dictionary."""
     if not pa.types.is_dictionary(column.type):
         return 0
     return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
 
 
-def _length(column: Any) -> int:
+def _length(column: pa.Array) -> int:
     """The bytes of a column's texts, once they are expanded."""
     if not pa.types.is_dictionary(column.type):
         return int(pc.sum(pc.binary_length(column)).as_py() or 0)

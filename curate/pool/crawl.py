@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -30,6 +30,9 @@ from curate.pool.reader import Reader, Source
 from curate.pool.records import CONTENT_BYTES, LostRecords, Record, read_records
 from curate.pool.rows import PoolFormat, bad_rows, batched, pool_table
 from curate.schema import CANDIDATES
+
+if TYPE_CHECKING:
+    from warcio.statusandheaders import StatusAndHeaders
 
 _PACKAGES = ("warcio", "selectolax")
 _PAGES = 500  # a table
@@ -161,7 +164,7 @@ def _read_resource(record: Record) -> list[Candidate]:
     return _read_page(record, None, record.content)
 
 
-def _read_page(record: Record, http: Any, content: bytes) -> list[Candidate]:
+def _read_page(record: Record, http: "StatusAndHeaders | None", content: bytes) -> list[Candidate]:
     from warcio.recordloader import ArcWarcRecord
 
     headers = http or record.headers

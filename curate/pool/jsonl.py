@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,7 @@ JSON_LINES = _JsonLines()
 """Reads files of JSON objects, one a line."""
 
 
-def documents(first: bytes) -> list[dict[str, Any]]:
+def documents(first: bytes) -> list[dict[str, object]]:
     """The JSON objects among the first lines of a file."""
     lines = filter(bytes.strip, first.split(b"\n"))
     return [one for one in map(_loaded, lines) if isinstance(one, dict)]

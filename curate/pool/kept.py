@@ -5,16 +5,15 @@ becomes text; a number that is not finite is none, so it is null. A value that d
 type must not pass for a null: it is told apart here, and its row is dead.
 """
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate.ops.strings import Column
 from curate.pool.lines import json_text, marked
+from curate.schema import Column
 
 _NUMBERS = {"int64", "float32", "float64"}
 _NULLS = pa.array(["", "#N/A", "N/A", "n/a", "NA", "<NA>", "NULL", "null", "None", "NaN", "nan"])
@@ -61,7 +60,7 @@ def kind_of_values(values: Iterable[object]) -> str | None:
     return common({kind for kind in kinds if kind}, mixed="string")
 
 
-def kinds_of_documents(documents: list[dict[str, Any]]) -> dict[str, str | None]:
+def kinds_of_documents(documents: Sequence[Mapping[str, object]]) -> dict[str, str | None]:
     """What each key of some JSON objects is read as."""
     keys = dict.fromkeys(name for document in documents for name in document)
     return {name: kind_of_values(one.get(name) for one in documents) for name in keys}

@@ -9,7 +9,7 @@ import codecs
 import io
 import json
 import re
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import pyarrow as pa
 
@@ -57,7 +57,7 @@ class Utf8(io.RawIOBase):
     def __init__(self, file: IO[bytes], *, ending: bytes = b"") -> None:
         self._file = file
         self._ending = ending  # what follows its last byte
-        self._decoder: Any = None  # of what is not in UTF-8
+        self._decoder: codecs.IncrementalDecoder | None = None  # of what is not in UTF-8
         self._begun = self._ended = False
         self._rest = b""  # of a line that has not ended in what was read
         self._ready = b""
@@ -79,7 +79,9 @@ class Utf8(io.RawIOBase):
     def _lines(self, size: int) -> bytes:
         block = self._block(size)
         self._ended = not block
-        content = self._rest + (self._decoded(block) if self._decoder else block)
+        if self._decoder:
+            block = self._decoder.decode(block, final=not block).encode()
+        content = self._rest + block
         cut = content.rfind(b"\n") + 1
         if self._ended and not self.broken:
             cut = len(content)
@@ -103,10 +105,6 @@ class Utf8(io.RawIOBase):
         if codec != "utf-8":
             self._decoder = codecs.getincrementaldecoder(codec)(_MARKED)
         return block[mark:] or self._block(size) if block else block
-
-    def _decoded(self, block: bytes) -> bytes:
-        text: str = self._decoder.decode(block, final=not block)
-        return text.encode()
 
 
 def marked(content: bytes) -> bytes:

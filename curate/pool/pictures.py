@@ -163,7 +163,7 @@ def _filled(row: dict[str, Any], beside: list[str] | None, pool: PoolFormat) -> 
         return {**dict.fromkeys(POOL.names), "error": str(ErrorCode.BAD_ROW), "detail": detail}
 
 
-def _first_notes(paths: Iterable[str]) -> list[dict[str, Any]]:
+def _first_notes(paths: Iterable[str]) -> list[dict[str, object]]:
     """The first of the files that are ``.json`` and hold an object."""
     found = []
     for path in islice((x for x in paths if parted(x)[1] == "json"), LOOKED_AT):

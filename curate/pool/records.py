@@ -11,9 +11,12 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from curate.files.unpacking import Unpacked
+
+if TYPE_CHECKING:
+    from warcio.statusandheaders import StatusAndHeaders
 
 CONTENT_BYTES = 10_000_000
 """What is read of the content of a record, at most."""
@@ -35,7 +38,7 @@ class Record:
     """A record: warcio's headers, and the beginning of its content, empty where it is not wanted."""
 
     number: int  # in the file, from 1
-    headers: Any
+    headers: "StatusAndHeaders"
     content: bytes = b""
 
     @property
@@ -152,7 +155,7 @@ def _skip_blanks(source: _Source) -> bool:
     return False
 
 
-def _headers(source: _Source, number: int) -> Any:
+def _headers(source: _Source, number: int) -> "StatusAndHeaders":
     from warcio.exceptions import ArchiveLoadFailed
     from warcio.statusandheaders import StatusAndHeadersParser, StatusAndHeadersParserException
 

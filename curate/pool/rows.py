@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
 from textwrap import shorten
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,11 @@ from curate.errors import CurateError
 from curate.files.texts import TRIED
 from curate.formats import AUTO, KNOWN, named_format, sniffed_format
 from curate.ops.images.boxes import EXPECTED, read_boxes
-from curate.ops.strings import Column
 from curate.pool.beside import with_images
 from curate.pool.kept import as_text, misfit, read_kept
 from curate.pool.lines import NOT_UTF8, SHOWN, BadRow
 from curate.reasons import ErrorCode
-from curate.schema import BOXES, POOL, kept_columns
+from curate.schema import BOXES, POOL, Column, kept_columns
 
 T = TypeVar("T")
 
@@ -124,7 +123,7 @@ class PoolFormat:
             return ""
         return f", as in input.columns: {{url: {url}, caption: {caption}}}"
 
-    def normalise(self, table: pa.Table, *, path: str, **columns: Any) -> pa.Table:
+    def normalise(self, table: pa.Table, *, path: str, **columns: Column) -> pa.Table:
         """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""
         no_text = pa.nulls(len(table), pa.string())
         url = as_text(table[self.url]) if self.url in table.column_names else no_text

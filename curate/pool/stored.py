@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby, islice
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -108,7 +108,7 @@ WEBDATASET = _WebDataset()
 """Reads tars of images with texts of their names."""
 
 
-def _first_documents(path: str) -> list[dict[str, Any]]:
+def _first_documents(path: str) -> list[dict[str, object]]:
     """The ``.json`` of the first samples of a tar, those that are objects."""
     texts = []
     for sample in islice(read_samples(path), LOOKED_AT):
@@ -117,7 +117,7 @@ def _first_documents(path: str) -> list[dict[str, Any]]:
     return [one for text in texts for one in documents(text.replace("\n", " ").encode())]
 
 
-def sample_row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str, Any]:
+def sample_row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str, object]:
     """The columns of `schema.POOL` of a sample whose image is in `path`; and `kept`, as texts.
 
     Raises
@@ -149,14 +149,15 @@ def _text(sample: Sample, kind: Literal["text", "document"]) -> str | None:
         raise ValueError(f"its .{'txt' if kind == 'text' else 'json'}: {error}") from None
 
 
-def _boxes(document: dict[str, Any], key: str) -> Any:
+def _boxes(document: dict[str, object], key: str) -> list[list[float]] | None:
     found, bad = read_boxes(pa.array([json.dumps(document.get(key))]))
     if bad[0]:
         raise ValueError(f"{key}: not a list of {EXPECTED}")
-    return found[0].as_py()
+    boxes: list[list[float]] | None = found[0].as_py()
+    return boxes
 
 
-def _string(document: dict[str, Any], key: str) -> str | None:
+def _string(document: dict[str, object], key: str) -> str | None:
     value = document.get(key)
     if not isinstance(value, str):
         return None

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import altair as alt
 import vl_convert
+
+Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
 INK, GRID = "#475569", "#e2e8f0"
 KEPT, DROPPED, DEAD, BEFORE, MARK = "#3b82f6", "#f0a43c", "#dc4b4b", "#a9b6c8", "#e11d48"
@@ -48,7 +50,7 @@ def can_draw() -> bool:
     )
 
 
-def figure(name: str, title: str, note: str, chart: Any) -> Figure:
+def figure(name: str, title: str, note: str, chart: Chart) -> Figure:
     """Draw `chart`, with the look that all figures share."""
     fonts = "system-ui, -apple-system, Segoe UI, sans-serif"
     spec = (
@@ -80,10 +82,11 @@ def _inline(svg: str, *, name: str) -> str:
     return re.sub(r'(id="|url\(#|href="#)(?=[a-z])', rf"\g<1>{name}-", svg)
 
 
-def short_axis(**options: Any) -> alt.Axis:
+def short_axis(*, values: list[int] | None = None) -> alt.Axis:
     """An axis whose labels read 0, 500, 1k, 20k, 3M."""
     label = "format(datum.value, abs(datum.value) < 1000 ? '~r' : '~s')"
-    return alt.Axis(labelExpr=label, tickCount=5, **options)
+    ticks = alt.Undefined if values is None else values
+    return alt.Axis(labelExpr=label, tickCount=5, values=ticks)
 
 
 def rows(**columns: Sequence[object]) -> alt.InlineData:

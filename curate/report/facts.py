@@ -6,7 +6,6 @@ the rest because they alone differ between two runs of the same configuration.
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -137,7 +136,7 @@ class Facts:
         """Whether some of the pool's files hold images."""
         return any(format_of(one.format or "").brings_images for one in self.origin.inputs)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The facts as a JSON document."""
         document = asdict(self)
         del document["columns"]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
@@ -56,7 +55,7 @@ def _figures(facts: Facts) -> Iterator[Figure]:
         yield from sweeps.figures(facts.sweep, balance=facts.balance)
 
 
-def _funnel(facts: Facts) -> Any:
+def _funnel(facts: Facts) -> charts.Chart:
     stages = [stage.stage for stage in facts.funnel]
     parts = ("kept", "dropped", "dead")
     source = charts.rows(
@@ -85,7 +84,7 @@ def _funnel(facts: Facts) -> Any:
         .mark_text(align="left", dx=6, color=INK, fontSize=11)
         .encode(x=alt.X("rows:Q", scale=room), y=y, text="kept:N")
     )
-    return (bars + labels).properties(width=charts.WIDTH * 2, height=34 * len(stages))
+    return alt.layer(bars, labels).properties(width=charts.WIDTH * 2, height=34 * len(stages))
 
 
 def _labels(facts: Facts) -> list[str]:
@@ -170,7 +169,7 @@ def _ticks(edges: tuple[float, ...]) -> list[float]:
     return [round(i * step, max(0, -power)) for i in range(first, last + 1)]
 
 
-def _clusters(facts: Facts) -> Any:
+def _clusters(facts: Facts) -> charts.Chart:
     sizes = facts.duplicates.sizes if facts.duplicates else ()
     names = [
         f"{s.smallest:,}" if s.smallest == s.largest else f"{s.smallest} to {s.largest}"
@@ -185,13 +184,13 @@ def _clusters(facts: Facts) -> Any:
     labels = base.mark_text(color=INK, dy=-7, fontSize=11).encode(
         text=alt.Text("clusters:Q", format=",")
     )
-    return (bars + labels).properties(width=charts.WIDTH, height=charts.HEIGHT)
+    return alt.layer(bars, labels).properties(width=charts.WIDTH, height=charts.HEIGHT)
 
 
 _SIDES = charts.legend("before balancing", BEFORE, "after", KEPT)
 
 
-def _curves(x: list[int], before: list[int], after: list[int]) -> Any:
+def _curves(x: list[int], before: list[int], after: list[int]) -> alt.InlineData:
     n = len(x)
     return charts.rows(
         x=x * 2, y=before + after, side=["before balancing"] * n + ["after"] * n, i=[*range(n)] * 2
@@ -244,16 +243,16 @@ def _cumulative(one: LanguageBalance) -> Figure:
     return charts.figure(f"cumulative-{one.language}", "Matches from tail to head", note, chart)
 
 
-def _mark_t(one: LanguageBalance, *, y: bool) -> Any:
+def _mark_t(one: LanguageBalance, *, y: bool) -> charts.Chart:
     """A line at t: a count on the y axis, or the first head entry on the x axis."""
     source = charts.rows(at=[one.t if y else one.tail], label=[f"t = {one.t:,.4g}"])
     base = alt.Chart(source)
     line = base.mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5)
     if y:
         text = base.mark_text(color=MARK, align="right", dy=-7, x=charts.WIDTH, fontSize=11)
-        return line.encode(y="at:Q") + text.encode(y="at:Q", text="label:N")
+        return alt.layer(line.encode(y="at:Q"), text.encode(y="at:Q", text="label:N"))
     left = one.tail < 0.2 * (one.head + one.tail)  # where no label fits left of the line
     text = base.mark_text(
         color=MARK, align="left" if left else "right", dx=6 if left else -6, y=8, fontSize=11
     )
-    return line.encode(x="at:Q") + text.encode(x="at:Q", text="label:N")
+    return alt.layer(line.encode(x="at:Q"), text.encode(x="at:Q", text="label:N"))

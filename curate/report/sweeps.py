@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import altair as alt
 from rich.table import Table
@@ -55,23 +54,25 @@ def figures(found: Sweep, *, balance: Balance | None) -> Iterator[Figure]:
         )
 
 
-def pairs_chart(one: Curve, *, t: float | None = None) -> Any:
+def pairs_chart(one: Curve, *, t: float | None = None) -> charts.Chart:
     """Expected number of pairs kept, with a mark at `t`."""
     return _chart(one, "pairs", title="pairs kept", t=t)
 
 
-def concepts_chart(one: Curve, *, t: float | None = None) -> Any:
+def concepts_chart(one: Curve, *, t: float | None = None) -> charts.Chart:
     """Effective number of concepts, with a mark at `t` and at what it is before balancing."""
     before = alt.Chart(charts.rows(y=[one.concepts])).mark_rule(color=BEFORE, strokeDash=[5, 4])
-    return _chart(one, "concepts", title="concepts, effective", t=t) + before.encode(y="y:Q")
+    after = _chart(one, "concepts", title="concepts, effective", t=t)
+    both: charts.Chart = after + before.encode(y="y:Q")
+    return both
 
 
-def _chart(one: Curve, name: str, *, title: str, t: float | None) -> Any:
+def _chart(one: Curve, name: str, *, title: str, t: float | None) -> charts.Chart:
     source = charts.rows(
         t=[point.t for point in one.points], y=[getattr(point, name) for point in one.points]
     )
     log = alt.Scale(type="log", nice=False)
-    chart = (
+    chart: charts.Chart = (
         alt.Chart(source)
         .mark_line(strokeWidth=2, color=KEPT, point=alt.OverlayMarkDef(color=KEPT))
         .encode(
@@ -90,7 +91,8 @@ def _chart(one: Curve, name: str, *, title: str, t: float | None) -> Any:
     text = mark.mark_text(
         color=MARK, align="right" if right else "left", dx=-6 if right else 6, y=8, fontSize=11
     ).encode(text="label:N")
-    return chart + mark.mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5) + text
+    chart = chart + mark.mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5) + text
+    return chart
 
 
 def tables(found: Sweep) -> Iterator[Table]:

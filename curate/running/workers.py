@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import grpc
 from apache_beam.portability import python_urns
@@ -29,6 +29,9 @@ from curate import parent
 from curate.errors import CurateError
 from curate.files.stores import told_of_temporary
 from curate.machine import faults_named
+
+if TYPE_CHECKING:
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 
 START = 120.0
 """Seconds that a worker may take from its start until it has connected."""
@@ -95,7 +98,13 @@ def _reach_loopback() -> None:
 class _Worker(worker_handlers.GrpcWorkerHandler):
     """A worker in a process of its own, in the place of Beam's `SubprocessSdkWorkerHandler`."""
 
-    def __init__(self, command: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+    def __init__(
+        self,
+        command: bytes,
+        state: worker_handlers.StateServicer,
+        provision_info: "ExtendedProvisionInfo",
+        grpc_server: worker_handlers.GrpcServer,
+    ) -> None:
         super().__init__(state, provision_info, grpc_server)
         self._process: subprocess.Popen[bytes] | None = None
         self._work: list[str] = []  # what it says that it works on

@@ -15,7 +15,6 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import certifi
 import pycurl
@@ -114,10 +113,14 @@ Limit = Callable[[Answer], int]
 """How many bytes of the body are wanted, seeing status and headers; for 0 it is not waited for."""
 
 
+_Address = tuple[int, int, int, tuple[str, int] | tuple[str, int, int, int]]
+"""Family, kind and protocol of a socket, and the host and port that it is to reach."""
+
+
 class _Transfer:
     """A libcurl handle, used for one request after another."""
 
-    def __init__(self, options: Iterable[tuple[int, Any]], dialler: Dialler) -> None:
+    def __init__(self, options: Iterable[tuple[int, object]], dialler: Dialler) -> None:
         self.curl = pycurl.Curl()
         self._dialler = dialler
         for option, value in options:
@@ -153,7 +156,7 @@ class _Transfer:
         self.fault: BaseException | None = None
         self.answer: Answer | None = None
 
-    def _open(self, _purpose: int, address: Any) -> socket.socket | int:
+    def _open(self, _purpose: int, address: _Address) -> socket.socket | int:
         family, kind, protocol, (host, port, *_) = address
         if not self._proxy and not self._dialler.may_dial(host, port, url=self._url):
             self._forbidden.append(host)

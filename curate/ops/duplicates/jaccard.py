@@ -11,7 +11,8 @@ from curate.ops.duplicates.components import root_of
 from curate.ops.duplicates.minhash import end_of, shingles_of
 from curate.ops.hashing import xxh64
 from curate.ops.kernels import Rows, nb
-from curate.ops.strings import Column, Strings, buffers
+from curate.ops.strings import Strings, buffers
+from curate.schema import Column
 
 _U = np.uint64
 _APART = r"[^\p{L}\p{M}\p{N}]+"

@@ -9,14 +9,14 @@ threshold, it is computed again in double, so what is dropped does not depend on
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from curate.ops.scores.vectors import DOUBT, Vectors, exact_cosines, unit
-from curate.ops.strings import Column
+from curate.ops.scores.vectors import DOUBT, Stored, Vectors, exact_cosines, unit
+from curate.schema import Column
 
 Against = Literal["kept", "earlier"]
 WINDOW = 1 << 16
@@ -43,7 +43,7 @@ class Cluster:
         self._numbers = np.empty(0, np.int64)  # of the rows in `_seen`
         self._survivors = np.empty(0, np.int64)  # of every row so far
 
-    def add(self, vectors: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def add(self, vectors: Stored) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The next rows, (n, width) of any length: who stays in the place of each, by number.
 
         Rows are numbered from the cluster's first. A row that stays has its own number and a cosine

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate.ops.strings import Column
+from curate.schema import Column
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Verdict:
 
     survivor: NDArray[np.int64]  # (n,), the pair that each goes for; itself where it stays
     cluster: NDArray[np.int64]  # (n,), the pair that names its cluster
-    reason: NDArray[Any]  # (n,), None where it stays
+    reason: NDArray[np.object_]  # (n,), None where it stays
     size: NDArray[np.int64]  # (n,), pairs of its cluster
 
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate.ops.strings import Column
-from curate.schema import BOXES
+from curate.schema import BOXES, Column
 
 Box = Sequence[float]
 """left, top, right, bottom, as shares of the width and height."""

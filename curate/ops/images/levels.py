@@ -8,12 +8,14 @@ three channels, which Pillow scales; and whatever looks at a stored file looks a
 
 import io
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from cv2.typing import MatLike
+    from PIL.Image import Image as Picture
 
 UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError)
 """What Pillow raises on content that is no image, or half of one."""
@@ -51,7 +53,7 @@ def to_bytes(pixels: "MatLike") -> "MatLike":
     return found if found.dtype == np.uint8 else np.rint(found).astype(np.uint8)
 
 
-def trainer_view(content: bytes) -> Any:
+def trainer_view(content: bytes) -> "Picture | None":
     """The stored file `content` as a trainer sees it, an RGB image of Pillow's.
 
     Only sixteen bits and floats are scaled, not cut off. None where it cannot be decoded.
@@ -68,7 +70,7 @@ def trainer_view(content: bytes) -> Any:
         return None
 
 
-def trainer_pixels(content: bytes) -> Any:
+def trainer_pixels(content: bytes) -> NDArray[np.uint8] | None:
     """`trainer_view` as OpenCV has pictures: (height, width, 3) BGR uint8, or None."""
     image = trainer_view(content)
     return None if image is None else np.ascontiguousarray(np.asarray(image)[..., ::-1])

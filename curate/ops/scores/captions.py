@@ -10,23 +10,26 @@ parser is not public; here spaCy's dependency tree is read with these rules:
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.scores.batch import Batch
 
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Token
+
 _OBJECTS = frozenset({"NOUN", "PROPN"})
 _ATTRIBUTES = frozenset({"amod", "acl", "nummod", "acomp", "relcl"})
 _OF_VERB = frozenset({"nsubj", "nsubjpass", "dobj", "dative", "agent", "attr"})
 
 
-def count(doc: Any) -> tuple[int, int]:
+def count(doc: "Doc") -> tuple[int, int]:
     """The most relations on one object of a parsed caption, and its actions."""
     relations: dict[int, int] = {}
 
-    def relate(token: Any) -> None:
+    def relate(token: "Token") -> None:
         if token.pos_ in _OBJECTS:
             relations[token.i] = relations.get(token.i, 0) + 1
 

@@ -1,7 +1,6 @@
 """Spherical k-means over unit vectors, by faiss, of a sample that a whole pool gives."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,13 +8,13 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.ops.hashing import uniform
-from curate.ops.scores.vectors import Vectors, nearest, unit
-from curate.ops.strings import Column
+from curate.ops.scores.vectors import Stored, Vectors, nearest, unit
+from curate.schema import Column
 
 _ITERATIONS = 20
 
 
-def save_sample(url: str, uids: Column, stored: NDArray[Any], *, share: float, seed: int) -> None:
+def save_sample(url: str, uids: Column, stored: Stored, *, share: float, seed: int) -> None:
     """Write what one part gives to a sample: of its rows, (n, width), this share, as unit vectors.
 
     They are drawn by the uid, so a pair is in the sample whatever part it stands in. Rows without an
@@ -62,7 +61,7 @@ def find_centroids(sample: Vectors, *, clusters: int, seed: int) -> Vectors:
     return np.asarray(kmeans.centroids, np.float32).reshape(k, width)
 
 
-def holding(target: Any, centroids: Vectors, *, block: int = 1 << 16) -> NDArray[np.bool_]:
+def holding(target: Stored, centroids: Vectors, *, block: int = 1 << 16) -> NDArray[np.bool_]:
     """Which centroids are the nearest one of some row of `target`, shape (len(centroids),)."""
     held = np.zeros(len(centroids), np.bool_)
     for start in range(0, len(target), block):

@@ -11,11 +11,11 @@ import pickle
 import re
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.ops.images.levels import trainer_view
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image as Picture
 
 CPU_BATCH, GPU_BATCH = 16, 256
 
@@ -123,12 +127,29 @@ class ClipModel:
         return int(image.shape[1])
 
 
+class _Model(Protocol):
+    """What is used of a model of open_clip's."""
+
+    visual: "torch.nn.Module"
+
+    def encode_image(self, image: "torch.Tensor") -> "torch.Tensor": ...
+
+    def encode_text(self, text: "torch.Tensor") -> "torch.Tensor": ...
+
+    def eval(self) -> object: ...
+
+
+_Tower: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
+_Preprocess: TypeAlias = "Callable[[Picture], torch.Tensor]"
+_Tokenizer: TypeAlias = "Callable[[list[str]], torch.Tensor]"
+
+
 @dataclass(frozen=True)
 class Batch:
     """Pairs ready for a forward pass; rows from `n` on are blank."""
 
-    pixels: Any  # tensor, (batch, 3, height, width)
-    tokens: Any  # tensor, (batch, context)
+    pixels: "torch.Tensor"  # (batch, 3, height, width)
+    tokens: "torch.Tensor"  # (batch, context)
     n: int
 
 
@@ -160,29 +181,32 @@ class ClipScorer:
         self._format = torch.channels_last if on_gpu else torch.contiguous_format
         model.visual.to(memory_format=self._format)
         self._cast = self._choose(spec.precision)
-        self._encode = (model.encode_image, model.encode_text)
+        self._encode: tuple[_Tower, _Tower] = (model.encode_image, model.encode_text)
         if spec.compile:
             self._encode = (torch.compile(model.encode_image), torch.compile(model.encode_text))
         self._blank = self._preprocess(_black())
 
-    def _choose(self, precision: str) -> Any:
-        torch = self._torch
+    def _choose(self, precision: str) -> "torch.dtype | None":
+        import torch
+
         if precision == "auto":
             if self._device.type == "cpu":
                 return None
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        known: dict[str, torch.dtype | None]
+        known = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+        return known[precision]
 
-    def prepare(self, content: bytes) -> Any:
+    def prepare(self, content: bytes) -> "torch.Tensor | None":
         """The pixels of an image file as the model takes them; None where it cannot be decoded."""
         image = trainer_view(content)
         return None if image is None else self.transform(image)
 
-    def transform(self, image: Any) -> Any:
+    def transform(self, image: "Picture") -> "torch.Tensor":
         """The pixels of an RGB image of Pillow's as the model takes them."""
         return self._preprocess(image)
 
-    def collate(self, images: Sequence[Any], captions: Sequence[str]) -> Batch:
+    def collate(self, images: Sequence["torch.Tensor | None"], captions: Sequence[str]) -> Batch:
         """A batch of at most `batch_size` prepared images and their captions."""
         torch = self._torch
         missing = max(self.batch_size - len(images), 0)
@@ -233,7 +257,7 @@ class ClipScorer:
         scores, image, text = (np.concatenate(x)[: batch.n] for x in zip(*found, strict=True))
         return Embedded(scores, image, text)
 
-    def _forward(self, pixels: Any, tokens: Any) -> list[NDArray[np.float32]]:
+    def _forward(self, pixels: "torch.Tensor", tokens: "torch.Tensor") -> list[NDArray[np.float32]]:
         torch = self._torch
         encode_image, encode_text = self._encode
         pixels = pixels.to(self._device, non_blocking=True, memory_format=self._format)
@@ -249,7 +273,7 @@ class ClipScorer:
             return [x.cpu().numpy() for x in ((image * text).sum(dim=1), image, text)]
 
 
-def _open(spec: ClipModel, device: Any) -> tuple[Any, Any, Any]:
+def _open(spec: ClipModel, device: "torch.device") -> tuple[_Model, _Preprocess, _Tokenizer]:
     import open_clip
     from safetensors import SafetensorError
 
@@ -304,7 +328,7 @@ def _here(name: str) -> str:
     return files.local_copy(name) if "://" in name else name
 
 
-def _black() -> Any:
+def _black() -> "Picture":
     from PIL import Image
 
     return Image.new("RGB", (8, 8))

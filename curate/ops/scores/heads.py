@@ -9,7 +9,7 @@ import re
 import threading
 from functools import lru_cache
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +18,23 @@ from curate import files
 from curate.errors import CurateError
 from curate.ops.scores.batch import IMAGE_EMBEDDING, Batch
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_Layers: TypeAlias = "list[tuple[Tensor, Tensor | None]]"
+
 _loading = threading.Lock()
 
 
 class Head:
     """Layers, each a weight (out, in) and a bias (out,), with `activation` between them."""
 
-    def __init__(self, layers: list[tuple[Any, Any]], *, activation: str = "none") -> None:
+    def __init__(self, layers: _Layers, *, activation: str = "none") -> None:
         self._layers = layers
         self._activation = activation
         self.width = int(layers[0][0].shape[1])
 
-    def __call__(self, embeddings: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         """One value for each of the embeddings, shape (n, width); not a number for such a row.
 
         Row by row: how a product of several is summed up depends on how many they are.
@@ -41,7 +46,7 @@ class Head:
             rows = torch.split(torch.from_numpy(np.asarray(embeddings, np.float32)), 1)
             return np.asarray(torch.cat([self._of(row) for row in rows])[:, 0].numpy(), np.float32)
 
-    def _of(self, x: Any) -> Any:
+    def _of(self, x: "Tensor") -> "Tensor":
         import torch
 
         for i, (weight, bias) in enumerate(self._layers):
@@ -93,7 +98,7 @@ def _load(url: str, activation: str) -> Head:
     return Head(_layers(_tensors(url), url), activation=activation)
 
 
-def _tensors(url: str) -> dict[str, Any]:
+def _tensors(url: str) -> "dict[str, Tensor]":
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -104,7 +109,7 @@ def _tensors(url: str) -> dict[str, Any]:
     ending = PurePath(url).suffix
     try:
         if ending == ".npy":
-            found: Any = {"weight": torch.from_numpy(np.load(path, allow_pickle=False))}
+            found: object = {"weight": torch.from_numpy(np.load(path, allow_pickle=False))}
         elif ending == ".safetensors":
             found = load_file(path)
         else:
@@ -122,9 +127,9 @@ def _tensors(url: str) -> dict[str, Any]:
     return found
 
 
-def _layers(tensors: dict[str, Any], url: str) -> list[tuple[Any, Any]]:
+def _layers(tensors: "dict[str, Tensor]", url: str) -> _Layers:
     tensors = dict(tensors)
-    layers: list[tuple[Any, Any]] = []
+    layers: _Layers = []
     for name in sorted((x for x in tensors if x.split(".")[-1] == "weight"), key=_natural):
         weight = tensors.pop(name).float()
         weight = weight[None] if weight.ndim == 1 else weight

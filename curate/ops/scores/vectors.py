@@ -4,28 +4,30 @@ Vectors are unit vectors, or zero where a row has none; dot products are then co
 on one thread, as workers are the parallelism here, so a result is the same on any number of processors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from curate import files
 from curate.errors import CurateError
 from curate.files import listing
 from curate.ops.hashing import hash64
-from curate.ops.strings import Column
+from curate.schema import Column
 
 Vectors = NDArray[np.float32]
+Stored = NDArray[np.generic]
+"""Embeddings as files hold them, of any width and precision: shape (n, width)."""
 Norm = Literal["max", 2]
 _ROWS = 2048  # of a matrix of cosines at a time
 DOUBT = 1e-5
 """More than single precision errs by in a cosine: nearer calls than this are made in double."""
 
 
-def unit(vectors: Any) -> Vectors:
+def unit(vectors: ArrayLike) -> Vectors:
     """The rows scaled to length 1, shape (n, width); rows that are not finite or zero become zero."""
     rows = np.array(vectors, np.float32)
     rows[~np.isfinite(rows).all(axis=1)] = 0
@@ -35,7 +37,7 @@ def unit(vectors: Any) -> Vectors:
     return found
 
 
-def stored_vectors(content: Any, *, kind: str = "img") -> NDArray[Any]:
+def stored_vectors(content: Mapping[str, Stored], *, kind: str = "img") -> Stored:
     """The array called ``PREFIX_img`` (or ``PREFIX_txt``) of an open .npz, or its only matrix.
 
     >>> stored_vectors({"uid": np.array(["a"]), "b32_img": np.ones((1, 2))}).shape
@@ -46,8 +48,7 @@ def stored_vectors(content: Any, *, kind: str = "img") -> NDArray[Any]:
     matrices = [array for array in found if array.ndim == 2]
     if len(matrices) != 1:
         raise ValueError(f"expected one matrix among its arrays {', '.join(content)}")
-    matrix: NDArray[Any] = matrices[0]
-    return matrix
+    return matrices[0]
 
 
 def target_files(url: str) -> list[str]:
@@ -94,7 +95,7 @@ def read_target(url: str) -> NDArray[np.float16]:
     return np.concatenate(blocks)
 
 
-def check_width(target: Any, vectors: Any, *, where: str) -> None:
+def check_width(target: Stored, vectors: Stored, *, where: str) -> None:
     """Raise where a target set's embeddings cannot be compared with a pool's."""
     if target.shape[1] != vectors.shape[1]:
         raise CurateError(
@@ -103,7 +104,7 @@ def check_width(target: Any, vectors: Any, *, where: str) -> None:
         )
 
 
-def nearest(vectors: Vectors, targets: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def nearest(vectors: Vectors, targets: Stored) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The row of `targets` with the highest cosine to each unit vector, and that cosine, (n,) each.
 
     Of equal ones the first. What single precision leaves in doubt is decided in double, so that a
@@ -136,7 +137,7 @@ def nearest(vectors: Vectors, targets: Any) -> tuple[NDArray[np.int64], NDArray[
     return at, cosines
 
 
-def _nearest_in_double(vectors: Vectors, targets: Any) -> NDArray[np.int64]:
+def _nearest_in_double(vectors: Vectors, targets: Stored) -> NDArray[np.int64]:
     at = np.zeros(len(vectors), np.int64)
     best = np.full(len(vectors), -np.inf)
     equal = 1e-12
@@ -157,7 +158,7 @@ def exact_cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
     return found
 
 
-def norm_sim(vectors: Vectors, target: Any, *, norm: Norm) -> NDArray[np.float32]:
+def norm_sim(vectors: Vectors, target: Stored, *, norm: Norm) -> NDArray[np.float32]:
     """How near each row is to a target set, shape (n,): a norm of its cosines to all of it.
 
     ``max`` is the highest cosine, ``2`` the root of the sum of their squares (NormSim of
@@ -179,12 +180,12 @@ def norm_sim(vectors: Vectors, target: Any, *, norm: Norm) -> NDArray[np.float32
     return best.astype(np.float32)
 
 
-def _blocks(target: Any) -> Iterator[Vectors]:
+def _blocks(target: Stored) -> Iterator[Vectors]:
     for rows in _slices(len(target), size=8 * _ROWS):
         yield target[rows].astype(np.float32)
 
 
-def _unit_blocks(target: Any) -> Iterator[tuple[int, Vectors]]:
+def _unit_blocks(target: Stored) -> Iterator[tuple[int, Vectors]]:
     for rows in _slices(len(target), size=8 * _ROWS):
         yield rows.start, unit(target[rows])
 
@@ -219,11 +220,12 @@ def neg_clip_loss(image: Vectors, text: Vectors, *, tau: float) -> NDArray[np.fl
     return found
 
 
-def _log_sum(cosines: Vectors, tau: float) -> Any:
+def _log_sum(cosines: Vectors, tau: float) -> NDArray[np.float64]:
     """``tau log sum_j exp(s_j / tau)`` of each row."""
     highest = cosines.max(axis=1, keepdims=True)
     sums = np.exp((cosines - highest) / np.float32(tau)).sum(axis=1, dtype=np.float64)
-    return highest[:, 0] + tau * np.log(sums)
+    found: NDArray[np.float64] = highest[:, 0] + tau * np.log(sums)
+    return found
 
 
 def draw_batches(uids: Column, *, size: int, seed: int) -> list[NDArray[np.int64]]:

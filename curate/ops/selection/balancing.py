@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from curate.ops.kernels import Frozen, nb
-from curate.ops.strings import Column
+from curate.schema import Column
 
 Matches: TypeAlias = Column | Iterable[Sequence[int] | None]
 """The entry ids of each pair: a ListArray of int32, or lists of int."""

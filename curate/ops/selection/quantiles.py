@@ -8,7 +8,7 @@ at most 65,536 counts a group. The result does not depend on how the values were
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.config import Rule
-from curate.ops.strings import Column
+from curate.schema import Column
 
 DIGIT = 16
 """Bits a pass."""
@@ -77,9 +77,9 @@ def passes(kind: pa.DataType) -> int:
     return _width(_dtype(kind)) // DIGIT
 
 
-def _dtype(kind: pa.DataType) -> np.dtype[Any]:
+def _dtype(kind: pa.DataType) -> np.dtype[np.generic]:
     """NumPy's type of numbers in Arrow's; `to_pandas_dtype` imports pandas, which need not be here."""
-    values: NDArray[Any] = pa.array([], kind).to_numpy(zero_copy_only=False)
+    values: NDArray[np.generic] = pa.array([], kind).to_numpy(zero_copy_only=False)
     return values.dtype
 
 
@@ -101,7 +101,8 @@ def count_digits(
         left = _width(values.dtype) - DIGIT * (number + 1)
         if left < 0 or not len(values):
             continue
-        codes, names = np.zeros(len(values), np.int64), [None]
+        codes = np.zeros(len(values), np.int64)
+        names: list[str | None] = [None]
         if quantile.per is not None:
             codes, names = _groups(table[quantile.per].filter(pa.array(wanted)))
         bits = _ordered(values)
@@ -117,7 +118,7 @@ def count_digits(
     return found
 
 
-def _groups(column: Column) -> tuple[NDArray[np.int64], list[Any]]:
+def _groups(column: Column) -> tuple[NDArray[np.int64], list[str | None]]:
     texts = pc.cast(column, pa.string()).combine_chunks()
     coded = texts.dictionary_encode(null_encoding="encode")
     return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
@@ -192,12 +193,12 @@ def find_cuts(tables: Callable[[], Iterable[pa.Table]], quantiles: Iterable[Quan
     return cuts_of(searches, columns)
 
 
-def _width(kind: np.dtype[Any]) -> int:
+def _width(kind: np.dtype[np.generic]) -> int:
     narrow = np.float32 if kind.kind == "f" else np.int32
     return 32 if np.can_cast(kind, narrow) else 64
 
 
-def _ordered(values: NDArray[Any]) -> NDArray[np.uint64]:
+def _ordered(values: NDArray[np.generic]) -> NDArray[np.uint64]:
     """Unsigned integers in the order of `values`, which are floats or integers."""
     width = _width(values.dtype)
     sign = _U(1 << (width - 1))
@@ -208,7 +209,7 @@ def _ordered(values: NDArray[Any]) -> NDArray[np.uint64]:
     return bits ^ np.where(bits & sign, _U((1 << width) - 1), sign)
 
 
-def _value(bits: int, kind: np.dtype[Any]) -> float | int:
+def _value(bits: int, kind: np.dtype[np.generic]) -> float | int:
     """The value whose ordered bits these are."""
     width = _width(kind)
     sign = 1 << (width - 1)

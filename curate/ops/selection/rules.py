@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from curate.config import Rule
 from curate.ops.selection.quantiles import Cuts, Quantile
-from curate.ops.strings import Column
 from curate.ops.text.patterns import found_in
 from curate.ops.text.phrases import phrases_of
+from curate.schema import Column
 
 _NONE: Cuts = {}
 

@@ -11,7 +11,7 @@ from curate import files
 from curate.errors import CurateError
 from curate.files.stores import told
 from curate.ops.kernels import FrozenRows, Rows, nb
-from curate.ops.strings import Column
+from curate.schema import Column
 
 DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 _AT_ONCE = 1 << 20

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from curate.ops.hashing import xxh64
 from curate.ops.kernels import nb
-from curate.ops.strings import Column, buffers
+from curate.ops.strings import buffers
+from curate.schema import Column
 
 FEWEST = 5
 """Words that occur less often do not count, neither in a caption nor in the total."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.extras import install, require
-from curate.ops.strings import Column
 from curate.ops.text.classifier import load, predict
+from curate.schema import Column
 
 _SHIPPED = "shipped://curate/data/lid.176.ftz"
 _LABEL = "__label__"

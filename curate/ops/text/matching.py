@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.ops.strings import Column, Strings, buffers, string_array
+from curate.ops.strings import Strings, buffers, string_array
 from curate.ops.text.trie import group_rows, grown, match_rows
+from curate.schema import Column
 
 NO_SPACE_LANGUAGES = frozenset(
     {"bo", "dz", "ja", "km", "lo", "my", "ryu", "th", "wuu", "yue", "zh"}

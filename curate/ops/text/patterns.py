@@ -1,19 +1,18 @@
 """Regular expressions of RE2 in texts."""
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import CurateError
+from curate.schema import Column
 
 
-def found_in(texts: Any, pattern: str) -> Any:
+def found_in(texts: Column, pattern: str) -> Column:
     """Whether `pattern` is found anywhere in each text, shape (n,); null of a null."""
     return pc.match_substring_regex(texts, pattern)
 
 
-def first_of(texts: Any, pattern: str) -> Any:
+def first_of(texts: Column, pattern: str) -> Column:
     """What `pattern` matched first in each text; the whole text where it is found nowhere.
 
     >>> first_of(pa.array(["stock photo 12 of a fox", "a fox"]), "photo [0-9]+").to_pylist()

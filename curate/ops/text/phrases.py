@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.ops.text.lists import read_words
+from curate.schema import Column
 
 
 class Phrases:
@@ -41,7 +41,7 @@ class Phrases:
         self._ends = np.zeros(len(nodes) + 1, np.bool_)
         self._ends[whole] = True
 
-    def are_in(self, texts: Any) -> pa.Array:
+    def are_in(self, texts: Column) -> pa.Array:
         """Whether a phrase is in each text, shape (n,); null of a null."""
         if isinstance(texts, pa.ChunkedArray):
             texts = texts.combine_chunks()

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files, schema
-from curate.ops.scores.vectors import Vectors, stored_vectors, unit
+from curate.ops.scores.vectors import Stored, Vectors, stored_vectors, unit
 from curate.run.directory import SCORED, Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, TakePart, is_valid
@@ -28,7 +28,7 @@ def read_vectors(run: Run, index: int, *, kind: str = "img") -> Vectors:
     return unit(read_stored(run, index, kind=kind))
 
 
-def read_stored(run: Run, index: int, *, kind: str = "img") -> NDArray[np.floating]:
+def read_stored(run: Run, index: int, *, kind: str = "img") -> Stored:
     """The embeddings of a part's scored rows as they are stored; not finite where there is none."""
     with files.open_read(run.part(SCORED, index, "npz")) as file, np.load(file) as found:
         return stored_vectors(found, kind=kind)

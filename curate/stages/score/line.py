@@ -8,10 +8,13 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from curate.ops.ahead import ahead
 from curate.ops.scores.clip import Batch, ClipModel, ClipScorer, Embedded
+
+if TYPE_CHECKING:
+    import torch
 
 _EARLY = 2  # batches that are ready, and as many that are being decoded
 _PATIENCE = 0.1  # seconds between looks at whether the model still runs
@@ -40,7 +43,7 @@ class _Waiting:
     job: Job
     row: int
     caption: str
-    pixels: "Future[Any]"
+    pixels: "Future[torch.Tensor | None]"
 
 
 @dataclass
