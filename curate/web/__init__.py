@@ -1,1 +1,1 @@
-"""Asking the web for images: requests, hosts, redirects, and what owners say against it."""
+"""Fetching images from the web: requests, hosts, redirects, robots.txt and opt-outs."""

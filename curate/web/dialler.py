@@ -1,4 +1,4 @@
-"""Which addresses may be dialled: public ones, and those that a host was mapped to by the user."""
+"""The addresses that may be dialled: public ones, and those that `connect_to` maps a host to."""
 
 import ipaddress
 import re
@@ -10,12 +10,12 @@ _SPECIAL = tuple(
     ipaddress.ip_network(x)
     for x in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20", "5f00::/16")
 )
-"""Of IANA's special-purpose registries what Python 3.11 takes for global, in part or whole."""
+"""Special-purpose networks of IANA's registries that Python 3.11 takes for global, in part or whole."""
 _PORTED = re.compile(r":\d+$")
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address may be dialled: global and unicast, as is an IPv4 address within it."""
+    """Whether an IP address is global and unicast, and so is an IPv4 address embedded in it."""
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.is_site_local:
@@ -27,7 +27,7 @@ def is_public(address: str) -> bool:
 
 
 class Dialler:
-    """Says where to connect, and which addresses may be dialled for whom."""
+    """Maps hosts as `connect_to` says, and decides which addresses may be dialled for a URL."""
 
     def __init__(self, connect_to: dict[str, str]) -> None:
         self._mapped = {host.lower(): _address(target) for host, target in connect_to.items()}

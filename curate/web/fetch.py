@@ -1,10 +1,10 @@
 """The fetcher: many URLs at once, each ending in bytes or in a reason.
 
-How long a URL may take: `timeout` bounds an attempt, from the look-up of the name to the last byte
-and with all redirects; `retries` more follow a failure that may pass, each after a pause of at most
-30 s. So a URL ends within (retries + 1) * timeout + retries * 30 s, waiting for its turn at a busy
-host aside, and the host's robots.txt, which has attempts of its own and, once it came, is kept for a
-day from part to part. When a host is given up: `curate.web.hosts`.
+How long a URL may take: `timeout` bounds an attempt, from the DNS look-up to the last byte, all
+redirects included; after a transient failure `retries` more attempts follow, each after a pause of at
+most 30 s. So a URL ends within (retries + 1) * timeout + retries * 30 s. Not counted are the wait in
+the queue of a busy host, and the host's robots.txt, which has attempts of its own; once fetched, it is
+cached for a day, across parts. `curate.web.hosts` says when the requests to a failing host stop.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from curate.web.transport import Answer, FetchError, Limit, Transport, untrusted
 
 __all__ = ["FetchPolicy", "Fetched", "fetch", "request_url"]
 _SHARE = 8
-"""So many times the slots are given back until all are: a request by itself costs twice as much."""
+"""Slots are released an eighth of them at a time; one by one, a request costs twice as much."""
 _DRAIN = 1 << 16  # bytes of an error page that are read to keep the connection
 _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
@@ -40,13 +40,13 @@ _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.H
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 LISTED = "list: "
 ROBOTS_TXT = "robots.txt"
-"""How the detail of a row begins that a list, or the host's robots.txt, keeps back."""
+"""What the detail begins with of a URL that the opt-out list, or the host's robots.txt, forbids."""
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """How to fetch; the fields are those of `config.Download`."""
+    """How to fetch; the fields are those of `config.Download` with the same names."""
 
     timeout: float = 30.0
     retries: int = 2
@@ -66,22 +66,22 @@ class FetchPolicy:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of one URL: `content`, or the `reason` that there is none."""
+    """The outcome of one URL: `content`, or the `reason` why there is none."""
 
     index: int
     content: bytes = b""
     reason: DropReason | None = None
     detail: str = ""
-    redirects: tuple[str, ...] = ()  # the URLs that an answer came by, behind the one asked for
+    redirects: tuple[str, ...] = ()  # the URLs that were redirected to, in order
 
 
 def request_url(url: str, *, base: str = "") -> URL:
-    """What is asked for: spaces and other alphabets encoded, no credentials, no fragment.
+    """The URL of the request: percent-encoded, the host in IDNA; no credentials, no fragment.
 
     Raises
     ------
     FetchError
-        It is no http or https URL of a host.
+        Where `url` is no http or https URL with a host.
     """
     try:
         found = URL(urljoin(base, url.strip()))
@@ -116,7 +116,7 @@ class _Session:
         self.slots = asyncio.Semaphore(policy.concurrency)
         self.hosts: dict[str, Host] = {}
         self.rules: RobotsCache[RobotsRules] = RobotsCache()
-        # A robots.txt is for whom it was sent to, by whoever was asked.
+        # A server may send another robots.txt to another agent, and so may another server.
         self.asker = digest_of(policy.user_agent, policy.contact, policy.connect_to)
 
     def _new_host(self) -> Host:
@@ -124,12 +124,12 @@ class _Session:
         return Host(places=policy.per_host, rate=policy.per_host_rate, attempts=policy.retries + 1)
 
     def release(self, slots: int) -> None:
-        """Give back the slots of content that was used."""
+        """Release so many slots: the caller has used the content that they were for."""
         for _ in range(slots):
             self.slots.release()
 
     async def image(self, index: int, url: str, uid: str) -> Fetched:
-        """What comes of `url`; where that is content, a slot stays taken until it is released."""
+        """The outcome of `url`; if it is content, it holds a slot until `release`."""
         try:
             answer = await self._attempts(url, uid=uid, limit=self._wanted)
         except FetchError as error:
@@ -217,7 +217,7 @@ class _Session:
         raise FetchError(DropReason.REDIRECTS, detail)
 
     async def _check(self, target: URL, host: Host) -> None:
-        """Raise if the user's list or the host's robots.txt keeps `target` back."""
+        """Raise FetchError if the opt-out list or the host's robots.txt forbids `target`."""
         if self.opt_out_list and (entry := self.opt_out_list.entry(target)):
             raise FetchError(DropReason.OPTED_OUT, LISTED + entry)
         if not self.policy.robots:
@@ -239,7 +239,7 @@ class _Session:
             raise FetchError(DropReason.OPTED_OUT, ROBOTS_TXT)
 
     async def _read_robots(self, origin: str) -> RobotsRules:
-        """RFC 9309, section 2.3.1: without one all is permitted; while it cannot be had, nothing."""
+        """RFC 9309, section 2.3.1: a missing file permits everything, an unreachable one nothing."""
         key = f"{self.asker} {origin}"
         try:
             if (content := ROBOTS.get(key)) is None:
@@ -265,7 +265,7 @@ class _Session:
 
 
 def _fraction(uid: str, *, attempt: int) -> float:
-    """A number in [0, 1) that is another for each attempt of each uid, and always the same.
+    """A number in [0, 1), pseudo-random by uid and attempt: the jitter of a pause.
 
     >>> [round(_fraction("a", attempt=attempt), 3) for attempt in (0, 1)]
     [0.798, 0.253]
@@ -275,7 +275,7 @@ def _fraction(uid: str, *, attempt: int) -> float:
 
 
 def over(limit: int, what: str = "") -> str:
-    """The detail of what went beyond a limit.
+    """The detail of an outcome that exceeded a limit.
 
     >>> over(5, "http://a.example/"), over(1_000)
     ('over 5: http://a.example/', 'over 1000')
@@ -291,7 +291,7 @@ def _refusal(answer: Answer) -> FetchError:
 
 
 def _retry_after(answer: Answer) -> float:
-    """Seconds; a date counts from the answer's own date, so no clock need be right but the server's."""
+    """Seconds. A date is taken relative to the Date header, so only the server's clock matters."""
     value = answer.first("retry-after")
     if value.isascii() and value.isdigit():
         return float(value)
@@ -303,7 +303,7 @@ def _retry_after(answer: Answer) -> float:
 
 
 def _first(error: BaseException) -> BaseException:
-    """What went wrong first, out of the group that it ended."""
+    """The first error of a task group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -312,15 +312,15 @@ def _first(error: BaseException) -> BaseException:
 def fetch(
     urls: Sequence[str], *, uids: Sequence[str], policy: FetchPolicy, look_up: LookUp = look_up
 ) -> Iterator[Fetched]:
-    """Fetch all `urls`, yielding each as it ends, in whatever order that is.
+    """Fetch all `urls`; yields the outcome of each as it completes, in no particular order.
 
-    The requests run on a thread of their own while the caller works on what came. At most
+    The requests run on a thread of their own while the caller works on the outcomes. At most
     `policy.concurrency` bodies are in flight or wait for the caller, so memory is bounded.
 
     Raises
     ------
     CurateError, OSError, MemoryError
-        This machine cannot do it: no statement about any URL. Requests in flight are given up.
+        For a fault of this machine, which says nothing of any URL. Requests in flight are cancelled.
     """
     if not urls:
         return

@@ -1,10 +1,11 @@
-"""Whose turn it is at a host, and when one is given up.
+"""The rate limits of a host, its back-off, and the circuit breaker that opens when it keeps failing.
 
-Failures that say something of the host (no name, no connection, no answer in time, 429, a 503 with a
-Retry-After) are counted in rounds. A round is what was in flight together; after it the host rests,
-twice as long each time, or as long as a 429 asks for. When as many rounds in a row failed as a URL has
-attempts, and at least `ROUNDS`, the rest of the host's URLs fail at once for the same reason. So a part
-waits for a dead host about as long as for one URL of it, however many it has there.
+Failures of the host itself (no DNS entry, no connection, no answer in time, 429, a 503 with a
+Retry-After) are counted in rounds. A round is the requests that were in flight together; after a failed
+one the host is left alone for a while, twice as long each time, or as long as a 429 asks for. When as
+many rounds in a row failed as a URL has attempts, and at least `ROUNDS`, all further URLs of the host
+fail at once with the same reason. So a part waits for a dead host about as long as for one of its URLs,
+however many the part has.
 """
 
 import asyncio
@@ -16,20 +17,20 @@ from curate.reasons import TRANSIENT, DropReason
 from curate.web.transport import FetchError
 
 BACKOFF = 0.5
-"""Seconds before the first further attempt; each one after doubles."""
+"""Seconds before the second attempt; doubled for each one after."""
 LONGEST_WAIT = 30.0
-"""Seconds; a Retry-After of more is no invitation to this run."""
+"""Seconds; a URL whose Retry-After is longer is not tried again in this run."""
 ROUNDS = 3
 _HOST_FAILS = TRANSIENT - {DropReason.PROTOCOL, DropReason.HTTP_5XX}
 
 
 class Host:
-    """What is known of a host, and whose turn it is there."""
+    """The state of a host: its free places, its back-off, its robots.txt errors."""
 
     def __init__(self, *, places: int, rate: float | None, attempts: int) -> None:
         self._places = asyncio.Semaphore(places)
         self.asking = asyncio.Lock()  # for robots.txt
-        self.no_robots: dict[str, FetchError] = {}  # why it cannot be had, by origin
+        self.no_robots: dict[str, FetchError] = {}  # why robots.txt is unreachable, by origin
         self._closed: FetchError | None = None
         self._pace = 1 / rate if rate else 0.0
         self._rounds = max(ROUNDS, attempts)
@@ -38,7 +39,7 @@ class Host:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """A place at the host once it is free and rested; raises `FetchError` once it is given up."""
+        """Wait for a place and the end of the back-off; FetchError if the circuit breaker is open."""
         clock = asyncio.get_running_loop().time
         async with self._places:
             while not self._closed and (rest := self._rests_until - clock()) > 0:
@@ -49,11 +50,11 @@ class Host:
             yield
 
     def answered(self) -> None:
-        """Note that it lives."""
+        """Count an answer: the host is alive."""
         self._failed = 0
 
     def failed(self, error: FetchError, *, started: float) -> None:
-        """Note how a request ended that `started` at that time of the loop."""
+        """Count the failure of a request that `started` at this time of the event loop."""
         busy = error.reason is DropReason.HTTP_5XX and error.retry_after
         if not busy and error.reason not in _HOST_FAILS:
             self._failed = 0

@@ -1,7 +1,7 @@
-"""Look-ups of names on threads of our own, so that one which never ends keeps nobody else waiting.
+"""DNS look-ups on threads of our own, so that one which never ends does not delay the others.
 
-libcurl looks names up on twenty threads at most. As many names whose servers never answer hold all of
-them, and every other name then waits until its request is out of time.
+libcurl has at most twenty threads for look-ups. Twenty names whose servers never answer occupy all of
+them, and every other name waits until its request times out.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from functools import cache, lru_cache
 from curate.machine import FAULTS, LOOK_UPS_A_REQUEST, is_out_of_files
 
 LookUp = Callable[[str], Sequence[str]]
-"""The addresses of a name, the one to be tried first in front; raises as :func:`look_up` does."""
+"""The addresses of a name, in the order to try them; raises as :func:`look_up` does."""
 _SECONDS_KEPT = 300
 _ANSWERED_BY_LIBCURL = frozenset({"localhost", "onion"})  # RFC 6761, RFC 7686
 
 
 @lru_cache(1 << 12)
 def is_looked_up(host: str) -> bool:
-    """Whether `host` is a name that somebody has to be asked for.
+    """Whether `host` is a name for the resolver, not an address and not a reserved name.
 
     >>> list(map(is_looked_up, ["a.test", "127.1", "0x7f000001", "::1", "a.localhost."]))
     [True, False, False, False, False]
@@ -40,7 +40,7 @@ def is_looked_up(host: str) -> bool:
 
 @cache
 def _family() -> int:
-    """IPv4 alone where this machine makes no sockets for IPv6, as libcurl asks too."""
+    """The address family to ask for: IPv4 alone where this machine has no IPv6, as libcurl does."""
     try:
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
     except OSError as error:
@@ -51,14 +51,14 @@ def _family() -> int:
 
 
 def look_up(name: str) -> Sequence[str]:
-    """The addresses of `name` as the system's resolver gives them; it may take as long as that likes.
+    """The addresses of `name` by the system's resolver, without a limit of time.
 
     Raises
     ------
     socket.gaierror
-        It has none, or nobody says.
+        Where it has none, or no server answers.
     OSError, MemoryError
-        This machine cannot ask.
+        For a fault of this machine.
     """
     try:
         found = socket.getaddrinfo(name.encode(), None, _family(), socket.SOCK_STREAM)
@@ -76,11 +76,10 @@ def look_up(name: str) -> Sequence[str]:
 
 
 class Names:
-    """What names stand for; of one event loop, on which all but the look-ups themselves is done.
+    """A cache of addresses for one event loop; only the look-ups themselves run on other threads.
 
-    There are as many threads as look-ups at a time, those included that nobody waits for any more, up
-    to `LOOK_UPS_A_REQUEST` times `concurrency`. A name that is asked for again before its look-up has
-    ended shares that one.
+    There is a thread for each look-up that is pending, abandoned ones included, up to
+    `LOOK_UPS_A_REQUEST` times `concurrency` of them. Requests for the same name share a look-up.
     """
 
     def __init__(self, look_up: LookUp, *, concurrency: int) -> None:
@@ -89,18 +88,18 @@ class Names:
         self._threads = 0
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._pending: dict[str, asyncio.Future[str | Exception]] = {}
-        self._known: dict[str, tuple[float, str]] = {}  # until when, and what
+        self._known: dict[str, tuple[float, str]] = {}  # time of expiry, and addresses
         self._closed = False
 
     async def addresses(self, name: str, *, seconds: float) -> str:
-        """The addresses of `name` with commas between them, those of IPv6 in brackets.
+        """The addresses of `name`, separated by commas, those of IPv6 in brackets.
 
         Raises
         ------
         TimeoutError
-            They did not come within `seconds`.
+            Where the look-up takes longer than `seconds`.
         socket.gaierror, OSError, MemoryError
-            As the look-up says; OSError also where no further thread can be started.
+            As the look-up raises; OSError also where no thread can be started.
         """
         loop = asyncio.get_running_loop()
         if (known := self._known.get(name)) and loop.time() < known[0]:
@@ -115,7 +114,7 @@ class Names:
 
     def _begin(self, name: str, loop: asyncio.AbstractEventLoop) -> asyncio.Future[str | Exception]:
         if self._threads < min(len(self._pending) + 1, self._most):
-            # As a daemon, for an interpreter that ends does not wait for it.
+            # A daemon, so that the interpreter does not wait for it at exit.
             thread = threading.Thread(target=self._work, args=(loop,), daemon=True, name="names")
             try:
                 thread.start()
@@ -142,7 +141,7 @@ class Names:
         self._pending.pop(name).set_result(outcome)
 
     def close(self) -> None:
-        """Let the threads end, each as soon as its look-up does; nobody waits for that."""
+        """End each thread after its look-up; does not wait for them."""
         self._closed = True
         for _ in range(self._threads):
             self._queue.put(None)

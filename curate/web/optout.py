@@ -1,4 +1,4 @@
-"""What owners of images say against their use: headers, and lists; robots.txt: `ops.web.robots`."""
+"""Opt-outs of the owners of images: response headers, and lists; for robots.txt see `web.robots`."""
 
 import ipaddress
 import re
@@ -28,7 +28,7 @@ _VALUED = frozenset({"max-image-preview", "max-snippet", "max-video-preview", "u
 
 
 def wanted_directives(directives: Sequence[str]) -> set[str]:
-    """How the first of `directives` that an answer holds may be called."""
+    """`directives` in lower case, and ``none`` where noindex or nofollow is one of them."""
     wanted = {directive.lower() for directive in directives}
     return wanted if wanted.isdisjoint(_NONE) else wanted | {"none"}
 
@@ -36,8 +36,8 @@ def wanted_directives(directives: Sequence[str]) -> set[str]:
 def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -> str | None:
     """The first of `directives` in X-Robots-Tag header `values` that applies to `agent`, if any.
 
-    What follows a user agent and a colon applies to that agent alone, up to the next one. Some
-    directives have a colon and a value of their own. ``none`` stands for noindex and nofollow.
+    Directives after a user agent and a colon apply to that agent alone, up to the next one. Some
+    directives have a colon and a value of their own. ``none`` means noindex and nofollow.
     """
     wanted = wanted_directives(directives)
     for value in values:
@@ -54,7 +54,7 @@ def opted_out(values: Sequence[str], *, directives: Sequence[str], agent: str) -
 
 
 def reservation(answer: Answer, *, directives: Sequence[str]) -> str | None:
-    """The first of `directives` that the headers of `answer` hold: X-Robots-Tag or TDMRep's."""
+    """The first of `directives` in the headers of `answer`, X-Robots-Tag or tdm-reservation."""
     if answer.first(TDM_RESERVATION) == "1" and TDM_RESERVATION in map(str.lower, directives):
         return TDM_RESERVATION
     values = answer.all("x-robots-tag")
@@ -62,12 +62,12 @@ def reservation(answer: Answer, *, directives: Sequence[str]) -> str | None:
 
 
 class OptOutList:
-    """Hosts, each with its subdomains, and URLs: 8 bytes an entry, whatever its length.
+    """An opt-out list of hosts, each with its subdomains, and URLs; 8 bytes of memory an entry.
 
     Raises
     ------
     CurateError
-        A line is neither; `path` is the file that it names.
+        Where a line is neither; the message names `path` and the line.
     """
 
     def __init__(self, lines: pa.Array, *, path: str = "") -> None:
@@ -95,7 +95,7 @@ class OptOutList:
         return len(self._hashes)
 
     def __contains__(self, entry: str) -> bool:
-        """Whether the host or URL `entry`, spelt as by `self.entry`, is on it."""
+        """Whether the list has the host or URL `entry`, spelt as `self.entry` returns it."""
         found = hash64(pa.array([entry]))
         return bool(np.isin(found, self._hashes, assume_unique=True)[0])
 
@@ -132,7 +132,7 @@ def _host(text: str) -> str | None:
 
 
 def _requoted(urls: pa.Array) -> pa.Array:
-    """The same as requests spell them: what is not ASCII in percent-encoding."""
+    """The URLs as requests have them: percent-encoded where they are not ASCII."""
     plain = pc.match_substring_regex(urls, r"^[!-~]*$")
     if pc.all(plain).as_py():
         return urls
@@ -158,5 +158,5 @@ def _load(path: str, _digest: str) -> OptOutList:
 
 
 def read_list(path: str) -> OptOutList:
-    """The list in the file at `path`, one host or URL a line; a line that begins with # is none."""
+    """The list in the file at `path`: one host or URL a line; lines that begin with # are comments."""
     return _load(path, files.content_digest(path))

@@ -1,7 +1,7 @@
-"""What an earlier run found of a URL, under the settings of today, without asking for it again.
+"""The outcomes of an earlier run judged under today's settings, without a request.
 
-An image that stands may be one that is not to be stored any more; a refusal may rest on a setting
-that is another by now, and then the URL is to be asked for again.
+An image that was stored may have to be dropped under today's settings; where a refusal depends on a
+setting that has changed, the URL is to be fetched again.
 """
 
 import re
@@ -20,14 +20,14 @@ _NUMBERS = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Review:
-    """The settings that an outcome may rest on; rows are those of `schema.FETCHED`."""
+    """The settings that an outcome may depend on; rows have the columns of `schema.FETCHED`."""
 
     policy: FetchPolicy
     encoder: ImageEncoder
     opt_out_list: OptOutList | None = None
 
     def reopens(self, columns: Mapping[str, Any]) -> bool:
-        """Whether what a row was refused for is not refused any more."""
+        """Whether today's settings permit what a row was refused for."""
         reason, detail = columns["outcome"], columns.get("detail") or ""
         if detail.startswith(f"{ROBOTS_TXT}: "):
             return not self.policy.robots
@@ -54,10 +54,10 @@ class Review:
     def refusal(
         self, columns: Mapping[str, Any], *, url: str | None, size_of: str = "original_"
     ) -> Refusal | None:
-        """Why a row is refused today, whatever had become of it; None where that stands.
+        """Why today's settings refuse a row, whatever its outcome was; None where they do not.
 
-        `url` is None where the image was not fetched but came with the pool. The columns of its sides
-        are those whose names begin with `size_of`.
+        `url` is None where the image was not fetched but came with the pool. `size_of` is the prefix of
+        the columns ``width`` and ``height``.
         """
         hops = columns.get("redirects") or []
         if self.opt_out_list and url is not None:

@@ -1,4 +1,4 @@
-"""robots.txt: what its rules permit, and the files of many hosts kept from part to part."""
+"""robots.txt: what its rules permit, and a cache of the files of many hosts across parts."""
 
 import re
 import threading
@@ -16,7 +16,7 @@ T = TypeVar("T")
 ROBOTS_BYTES = 500 * 1024
 """How much of a robots.txt is read (RFC 9309, section 2.5)."""
 _DAY = 24 * 3600.0
-"""Seconds that a robots.txt holds (RFC 9309, section 2.4)."""
+"""Seconds that a robots.txt may be cached (RFC 9309, section 2.4)."""
 _ENTRY = 500
 """Bytes that an entry takes beside its content."""
 _LARGEST = 40_000_000
@@ -25,10 +25,10 @@ _AGENT_LINE = re.compile(r"\s*user[\s-]*agent[\s:]*", re.IGNORECASE)
 
 
 class RobotsRules:
-    """A robots.txt, as RFC 9309 has it; an empty one permits everything.
+    """The rules of a robots.txt (RFC 9309); an empty one permits everything.
 
-    All agents but those that this program heeds are one to the parser, which otherwise keeps each rule
-    for each of them: 5,000 agents with 5,000 rules in a file of 100 kB.
+    All user agents that are not this program's are renamed to one before parsing: the parser keeps each
+    rule once for each agent, and a file of 100 kB may have 5,000 agents with 5,000 rules.
 
     >>> rules = RobotsRules(b"User-agent: a\\nDisallow: /\\nUser-agent: *\\nDisallow: /x")
     >>> rules.permit(URL("http://a.example/y")), rules.permit(URL("http://a.example/x"))
@@ -55,7 +55,7 @@ def _for_us(line: str) -> str:
 
 
 class RobotsCache(Generic[T]):
-    """What is known of hosts' robots.txt, each for `seconds`; where room is needed the least used go.
+    """A least-recently-used cache of hosts' robots.txt; each entry expires after `seconds`.
 
     >>> cache = RobotsCache[bytes](max_bytes=2_000)
     >>> cache.put("http://a.example", b"User-agent: *", size=13)
@@ -73,7 +73,7 @@ class RobotsCache(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, origin: str) -> T | None:
-        """What was put there; None where it is too old or has gone."""
+        """The entry of an origin; None where there is none, or it has expired."""
         with self._lock:
             if not (entry := self._entries.get(origin)) or self._clock() - entry[0] > self._seconds:
                 return None
@@ -81,7 +81,7 @@ class RobotsCache(Generic[T]):
             return entry[2]
 
     def put(self, origin: str, known: T, *, size: int) -> None:
-        """Keep it as what is known at this time; it takes `size` bytes."""
+        """Store an entry of `size` bytes as of now; evicts the least recently used ones for room."""
         with self._lock:
             self._drop(origin)
             self._entries[origin] = self._clock(), _ENTRY + size, known
@@ -95,4 +95,4 @@ class RobotsCache(Generic[T]):
 
 
 ROBOTS = RobotsCache[bytes]()
-"""The contents that this process has read, for one part after the other."""
+"""The files that this process has fetched, for all its parts."""
