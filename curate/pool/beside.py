@@ -1,7 +1,7 @@
-"""Images that lie in files beside the pool's own, which a column of paths names.
+"""Images in files of their own, which a column of the pool names by path.
 
-A path is relative to the folder of the pool's file that names it, or whole, also as ``file://``. It
-leads out of that folder, by itself or through a link, only into a folder that was allowed.
+A path is relative to the folder of the pool's file that names it, or absolute, also as ``file://``. It
+may leave that folder, by itself or through a symbolic link, only for a folder that is allowed.
 """
 
 import os
@@ -17,10 +17,10 @@ from curate.schema import POOL, Column
 
 
 def with_images(table: pa.Table, given: Column, *, path: str, folders: tuple[str, ...]) -> pa.Table:
-    """A pool's `table` with the place of each image that the column `given` names.
+    """A pool's `table` with the file, offset and size of each image that the column `given` names.
 
-    Where there is no URL, ``file:///FOLDER/PATH`` stands for it, which is never fetched. A path that
-    leads nowhere, or out of the folders that are allowed, makes its row one that cannot be read.
+    A row without a URL gets ``file:///FOLDER/PATH``, which is never fetched. A row whose path does not
+    exist, or lies outside the allowed folders, becomes an unreadable row.
     """
     folder = path.rpartition("/")[0]
     roots = (folder, *folders)
@@ -50,7 +50,7 @@ def with_images(table: pa.Table, given: Column, *, path: str, folders: tuple[str
 
 
 def _place(name: str, *, folder: str, roots: tuple[str, ...]) -> tuple[str, int, int]:
-    """The file that `name` means, and where in it the image is; a ValueError where there is none."""
+    """The file, offset and size of the image called `name`; a ValueError where there is none."""
     whole = unquote(name.removeprefix("file://")) if name.startswith("file://") else name
     if "://" in whole and not any(whole.startswith(f"{root.rstrip('/')}/") for root in roots):
         raise ValueError(_OUTSIDE)

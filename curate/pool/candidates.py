@@ -1,7 +1,7 @@
-"""The images of a page that have a text: (image URL, texts), of its HTML or of Common Crawl's extract.
+"""The images of a web page that have a text, from its HTML or from Common Crawl's JSON extract of it.
 
 A page gives one candidate for each such image, with all its texts; :func:`choose` picks one. Pages are
-anybody's: what is read of one has bounds, and within them time grows with its length.
+not to be trusted: what is read of one is limited, and within the limits time grows with its length.
 """
 
 import codecs
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 PAGE_IMAGES = 10_000
-"""Images of a page that are looked at, and captions of figures; further ones are not."""
+"""Images of a page, and captions of figures, at most; further ones are ignored."""
 URL_CHARS = 4_096
-"""A longer URL leads to nothing."""
+"""Characters of a URL, at most; an image with a longer one is ignored."""
 NESTED = 5_000
-"""Elements that are open at once, going by the tags: the parser's time grows with their square."""
+"""Depth of nested elements, by the tags, at most: the parser's time grows with its square."""
 FIGURE_DEPTH = 64
 """Elements between a figure and its image or caption, at most."""
 CAPTION_CHARS = 2_000
-"""What is read of the caption of a figure."""
+"""Characters that are read of the caption of a figure."""
 SHORT = 5
-"""Characters up to which a text says little: `choose` prefers a longer one of another source."""
+"""Characters below which `choose` prefers a longer text of another source."""
 
 _SOURCES = ("alt", "figcaption", "title")
 _SRCSETS = ("data-srcset", "data-lazy-srcset", "srcset")
@@ -57,7 +57,7 @@ _LATIN = frozenset({"iso8859-1", "ascii"})
 
 
 class Text(NamedTuple):
-    """A text of an image and where on the page it stood: alt, figcaption or title."""
+    """A text of an image, and its source on the page: alt, figcaption or title."""
 
     source: str
     text: str
@@ -65,14 +65,14 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image on a page with all its texts, none of them empty, none twice."""
+    """An image on a page with all its texts, without empty ones and repeats."""
 
     url: str
     texts: tuple[Text, ...]
 
 
 def choose(texts: tuple[Text, ...]) -> str:
-    """The text that stands for the image.
+    """The text that becomes the caption of the image.
 
     The first of at least `SHORT` characters in the order alt, figcaption, title, and on the page
     within each; where all are shorter, the longest.
@@ -86,7 +86,7 @@ def choose(texts: tuple[Text, ...]) -> str:
 
 
 def resolve(url: str, base: str) -> str | None:
-    """`url` of a page joined to `base`; None where that leads to nothing on the web.
+    """The absolute URL of `url` on a page with this `base`; None where that is no http or https URL.
 
     >>> resolve("../a b.jpg#top", "http://x.example/en/page.html")
     'http://x.example/a b.jpg#top'
@@ -103,7 +103,7 @@ def resolve(url: str, base: str) -> str | None:
 
 
 def srcset(value: str) -> list[str]:
-    """The URLs of a `srcset`, largest first: by width, else by density; equals as they stand.
+    """The URLs of a `srcset`, largest first: by width, else by density; equal ones in order.
 
     >>> srcset("a.jpg 320w, b,c.jpg 1024w, d.jpg 640w")
     ['b,c.jpg', 'd.jpg', 'a.jpg']
@@ -127,9 +127,9 @@ def srcset(value: str) -> list[str]:
 
 
 def image_url(attributes: Mapping[str, str | None], base: str) -> str | None:
-    """The URL of an image element: the largest of its `srcset`, else what scripts load, else `src`.
+    """The URL of an image element: the largest of its `srcset`, else a lazy-loading one, else `src`.
 
-    Pages that load their images late have a placeholder in `src`, so that comes last.
+    Where images are loaded lazily, `src` is a placeholder, so it comes last.
     """
     urls = [url for name in _SRCSETS for url in srcset(attributes.get(name) or "")[:1]]
     urls += [url for name in _LAZY if (url := attributes.get(name))]
@@ -139,12 +139,12 @@ def image_url(attributes: Mapping[str, str | None], base: str) -> str | None:
 def page_candidates(html: str, *, page: str) -> list[Candidate]:
     """The images of a page, in the order of the page; `page` is its URL.
 
-    Time and memory grow with the length of the page, whatever it holds.
+    Time and memory are linear in the length of the page.
 
     Raises
     ------
     ValueError
-        More than `NESTED` elements are open at once.
+        Where elements are nested deeper than `NESTED`.
     """
     if _is_nested(html):
         raise ValueError(f"more than {NESTED:,} elements in each other")
@@ -227,7 +227,7 @@ def _beginning(node: "LexborNode") -> str:
 def wat_candidates(document: object) -> list[Candidate]:
     """The images of a page, from the JSON of its WAT record; none where it was no page.
 
-    Attributes stand there one a link, such as ``{"path": "IMG@/src", "url": …, "alt": …}``.
+    Links have one attribute each, such as ``{"path": "IMG@/src", "url": …, "alt": …}``.
     """
     envelope = _get(document, "Envelope")
     page = _get(envelope, "WARC-Header-Metadata", "WARC-Target-URI")
@@ -281,10 +281,9 @@ def _candidates(found: _Found) -> list[Candidate]:
 def decode_page(content: bytes, *, content_type: str) -> str:
     """The text of a page: by a byte order mark, else by a charset of its header or `meta`, else UTF-8.
 
-    A charset that the bytes contradict is passed over: where they do not fit it and fit the next one,
-    and where it is one of a byte a character, which fits anything, and they are UTF-8. If none fits,
-    what does not fit the first becomes U+FFFD. What calls itself Latin-1 is read as Windows-1252, as
-    all browsers do.
+    A declared charset is ignored where the bytes cannot be decoded by it but by the next one, and where
+    it is a single-byte charset, which decodes anything, but the bytes are valid UTF-8. If none decodes
+    them, the first is used with U+FFFD for errors. Latin-1 is read as Windows-1252, as browsers do.
     """
     marked, mark = encoding_of(content[:4])
     if mark:
@@ -302,7 +301,7 @@ def decode_page(content: bytes, *, content_type: str) -> str:
 
 
 def _codec(name: str, content: bytes) -> str | None:
-    """Python's codec of that name; None where there is none for text, or it cannot be that one."""
+    """Python's codec of that name; None where it has none for text, or the bytes rule it out."""
     try:
         codec = codecs.lookup(name).name
         b"\xe9a".decode(codec, errors="replace")
@@ -315,5 +314,5 @@ def _codec(name: str, content: bytes) -> str | None:
 
 @lru_cache(maxsize=256)
 def _has_no_gaps(codec: str) -> bool:
-    """Whether nearly any bytes fit: each that is not ASCII is a character of its own."""
+    """Whether the codec is a single-byte charset, which decodes nearly any bytes."""
     return len(bytes(range(128, 256)).decode(codec, errors="ignore")) > 90

@@ -1,7 +1,7 @@
-"""Columns of parquet files, read without giving a small file gigabytes of memory.
+"""Columns of parquet files, read with a limit on how far their texts expand in memory.
 
-Parquet stores a text that is repeated once, and packs on top of that, so kilobytes can stand for
-gigabytes. Texts are read as dictionaries, whose expanded size is known before it is taken.
+Parquet stores a repeated text once, and compresses on top of that, so kilobytes can expand to
+gigabytes. Texts are read as dictionaries, so their expanded size is known before it is allocated.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from curate.pool.reader import Reader, Source
 from curate.pool.rows import PoolFormat
 
 MOST = 1 << 28
-"""Bytes of texts from which on they are compared with what they are stored in."""
+"""Bytes of texts above which `RATIO` is checked."""
 RATIO = 1_000
-"""Times that texts may be longer than what they are stored in; real ones are up to a hundred times."""
+"""Bytes of texts for a stored byte, at most; in real pools it is up to a hundred."""
 
 _ROWS = 1 << 16  # at once
 
@@ -29,7 +29,7 @@ class _Parquet(Reader):
         return column_types(source.path)
 
     def row_groups(self, path: str, *, pool: PoolFormat) -> list[int] | None:
-        """After a check of the file's columns; those of images beside a file are not read alone."""
+        """Rows of each row group, after a check of the columns; None where the pool names images."""
         if pool.image:
             return None
         with files.open_read(path) as file:
@@ -62,12 +62,12 @@ def column_types(path: str) -> dict[str, str | None]:
 
 
 def check_texts(file: IO[bytes], *, columns: list[str], groups: list[int] | None = None) -> None:
-    """That the texts of a parquet file, or of some of its row `groups`, can be read into memory.
+    """Check that the texts of a parquet file, or of some of its row `groups`, fit into memory.
 
     Raises
     ------
     ValueError
-        They are over `MOST` bytes, and over `RATIO` times as long as what is stored.
+        Where they have over `MOST` bytes, and over `RATIO` times as many as are stored.
     """
     footer = pq.ParquetFile(file)
     kinds = {field.name: field.type for field in footer.schema_arrow}
@@ -86,7 +86,7 @@ def check_texts(file: IO[bytes], *, columns: list[str], groups: list[int] | None
             )
             return found
 
-        # A dictionary comes with the first row. What is not in it is as long as it is stored.
+        # The first row comes with the dictionary; texts outside of it are stored in full length.
         first = next(batches(1), None) if texts else None
         longest = sum(_longest(column) for column in first.columns) if first else 0
         if longest * group.num_rows > max(MOST, RATIO * stored):

@@ -1,4 +1,4 @@
-"""Crawls as pools: the records of WARC and WAT files, and the candidates of their pages.
+"""Crawls as pools: reads the records of WARC and WAT files and the candidates of their pages.
 
 A WARC file holds the pages themselves, a WAT file Common Crawl's JSON extract of them.
 """
@@ -41,7 +41,7 @@ _HTML = ("text/html", "application/xhtml+xml")
 
 @dataclass(frozen=True)
 class BrokenRecord:
-    """A record of a crawl that could not be understood."""
+    """A record of a crawl that could not be parsed."""
 
     number: int  # in the file, from 1
     page: str
@@ -57,7 +57,7 @@ class _Crawl(Reader):
         return {}
 
     def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
-        """Tables with a further column `texts`: all that could be a caption."""
+        """Tables with a further column `texts`: every candidate for the caption, with its source."""
         with files.open_read(source.path) as file:
             for pages in batched(read_crawl(file), size=_PAGES):
                 broken = [page for page in pages if isinstance(page, BrokenRecord)]
@@ -84,9 +84,9 @@ def _candidates(found: list[Candidate], bad: list[BadRow], path: str) -> pa.Tabl
 
 
 def read_crawl(file: IO[bytes]) -> Iterator[list[Candidate] | BrokenRecord]:
-    """The candidates of each page in a WARC or WAT file, packed or not, streaming.
+    """Stream the candidates of each page in a WARC or WAT file, compressed or not.
 
-    Pages are the responses of status 200 that are HTML, and the JSON extracts of such.
+    Pages are the HTML responses of status 200, and the JSON extracts of such.
 
     Raises
     ------

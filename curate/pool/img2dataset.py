@@ -1,6 +1,6 @@
-"""Output folders of img2dataset: shards of rows, and of images in a tar or folder beside them.
+"""Output folders of img2dataset: parquet shards, each with its images in a tar or a folder.
 
-What has no image there, as the failed rows, is fetched by its URL like any other pair.
+A row without an image, such as a failed one, is fetched by its URL like any other pair.
 """
 
 import os
@@ -22,15 +22,15 @@ from curate.reasons import SUCCESS
 from curate.schema import PLACES
 
 STATS = "_stats.json"
-"""What the name of the statistics of a shard ends in."""
+"""The ending of the statistics of a shard."""
 
 
 class _Img2dataset(Reader):
-    """The rows of a shard are in its parquet, its images in the tar or folder beside it.
+    """Reads the rows of a shard from its parquet, with the images of the tar or folder beside it.
 
-    Of several rows and images with one key the first row has the first image. Where their numbers
-    differ nobody can tell which belongs to which: these rows are fetched like those without an image,
-    and a bad row at the end tells of the images, as of those that have no row.
+    Rows and images with the same key are matched in order. Where there are more of one than of the
+    other, the match is ambiguous: the rows are fetched like those without an image, and a bad row at
+    the end reports the images, as it does those without a row.
     """
 
     def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
@@ -69,10 +69,10 @@ class _Img2dataset(Reader):
             yield pool.with_all(bad_rows([_unmatched(lost, asked, rows=asked.total())], path=path))
 
     def companions(self, paths: Sequence[str], *, asked: str) -> Companions:
-        """A parquet beside which statistics and images of its name stand is a shard.
+        """A parquet file is a shard if statistics and images of the same name are beside it.
 
-        These, and other accounts in JSON beside them, are no files of the pool themselves. A shard
-        that is asked for needs no statistics.
+        These, and other JSON files of img2dataset's beside them, are no files of the pool themselves.
+        Where the format is asked for by name, a shard needs no statistics.
         """
         is_asked = asked == "img2dataset"
         present = set(paths)
@@ -118,7 +118,7 @@ def _unmatched(lost: Mapping[str, Sized], asked: Counter[str | None], *, rows: i
 
 
 def _tar_places(path: str) -> dict[str, deque[Place]]:
-    """The images of a tar by their key, which has no folder here."""
+    """The places of a tar's images by key, without its folder."""
     places: dict[str, deque[Place]] = defaultdict(deque)
     for sample in read_samples(path, texts=False) if files.exists(path) else ():
         if sample.image is not None:

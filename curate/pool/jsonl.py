@@ -1,4 +1,4 @@
-"""JSON objects, one a line: by Arrow's reader, or line by line what it refuses."""
+"""JSON lines, by Arrow's reader; a block that it refuses is parsed line by line."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from curate.pool.lines import LONGEST_LINE, BadRow, Rows, Utf8, json_text, shown
 from curate.pool.reader import FIRST, Reader, Source
 from curate.pool.rows import PoolFormat
 
-_LOOKED_AT = 100_000  # lines, at most, for the first that holds an object with a key
+_LOOKED_AT = 100_000  # lines to look for the first object with a key, at most
 _BLANKS = np.frombuffer(b" \t\r", np.uint8)
 _NONE_KEPT: Mapping[str, pa.DataType] = MappingProxyType({})
 
@@ -55,7 +55,7 @@ def _loaded(line: bytes) -> object:
 
 
 def keys_of(file: IO[bytes], *, wanted: list[str], block_bytes: int) -> list[str]:
-    """The keys of the objects in the first block that holds a whole one, or until all `wanted`."""
+    """The keys of the objects in the first block that has a complete one; stops at all `wanted`."""
     source = Utf8(file)
     keys: dict[str, None] = {}
     rest, looked_at = b"", 0
@@ -89,15 +89,15 @@ def read_jsonl(
     block_bytes: int,
     kept: Mapping[str, pa.DataType] = _NONE_KEPT,
 ) -> Iterator[Rows]:
-    """Rows of a file of JSON objects, one a line; numbers and truth values become their text.
+    """Stream the rows of a JSON-lines file; numbers and booleans become texts.
 
-    Those of `columns` that are in `kept` may hold anything: they have the type that stands there, or
-    where a block has values of another, are texts, JSON of what is no text.
+    Those of `columns` that are in `kept` may have values of any type: a block of them has the type in
+    `kept`, or, where a value does not fit it, texts, with JSON for what is no text.
 
     Raises
     ------
     ValueError
-        A line is longer than `LONGEST_LINE`, or the file breaks off, after the rows up to there.
+        Where a line is longer than `LONGEST_LINE`, or the file is truncated, after the rows before.
     """
     source = Utf8(file)
     schema = pa.schema([(name, kept.get(name, pa.string())) for name in columns])
@@ -138,7 +138,7 @@ def _rows(lines: bytes, *, first: int, schema: pa.Schema, kept: Mapping[str, pa.
 
 
 def _objects(lines: bytes) -> int:
-    """The number of `lines` if each looks like one JSON object and no more, else 0.
+    """The number of `lines` if each seems to be exactly one JSON object, else 0.
 
     Arrow (25.0) takes two objects on a line for two rows, and a `null` outside of an object ends the
     process.
@@ -183,7 +183,7 @@ def _line_by_line(
 
 
 def _with_text(lines: bytes, *, first: int) -> Iterator[tuple[int, bytes]]:
-    """Those of `lines` that are not blank, with their numbers; there may be millions of blank ones."""
+    """The lines that are not blank, with their numbers; fast over millions of blank ones."""
     content = np.frombuffer(lines, np.uint8)
     text = (content != ord(" ")) & ((content < ord("\t")) | (content > ord("\r")))
     ends = np.append(np.flatnonzero(content == ord("\n")), len(content))

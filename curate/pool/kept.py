@@ -1,8 +1,8 @@
 """Columns of the pool that travel with its pairs: their types, and their values in these types.
 
-The types are those of `schema.Kind`. What is nested becomes JSON, what else is no number or truth value
-becomes text; a number that is not finite is none, so it is null. A value that does not fit its column's
-type must not pass for a null: it is told apart here, and its row is dead.
+The types are those of `schema.Kind`. Nested values become JSON; other values that are no numbers or
+booleans become texts; a number that is not finite becomes null. A value that does not fit its column's
+type is not taken for a null: its row is dead.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ _LONG = r"^[+-]?\d{16,}$"  # what a double cannot hold to the last digit
 
 
 def kind_of(kind: pa.DataType) -> str | None:
-    """What a column of an Arrow type is read as; None for one of nulls alone."""
+    """The kind that a column of an Arrow type is read as; None for a column of nulls."""
     if pa.types.is_dictionary(kind):
         return kind_of(kind.value_type)
     if pa.types.is_null(kind):
@@ -36,7 +36,7 @@ def kind_of(kind: pa.DataType) -> str | None:
 
 
 def kind_of_texts(column: Column) -> str | None:
-    """What a column of texts looks like: whole numbers, truth values, numbers, else text.
+    """The kind of a column of texts by its values: int64, bool, float64, else string.
 
     >>> kind_of_texts(pa.array(["0.5", "", "1"]))
     'float64'
@@ -55,13 +55,13 @@ def kind_of_texts(column: Column) -> str | None:
 
 
 def kind_of_values(values: Iterable[object]) -> str | None:
-    """What the values of a key in JSON are read as; text where they are of several kinds."""
+    """The kind that the values of a JSON key are read as; string where they are of several."""
     kinds = {_kind_of_value(value) for value in values}
     return common({kind for kind in kinds if kind}, mixed="string")
 
 
 def kinds_of_documents(documents: Sequence[Mapping[str, object]]) -> dict[str, str | None]:
-    """What each key of some JSON objects is read as."""
+    """The kind that each key of some JSON objects is read as."""
     keys = dict.fromkeys(name for document in documents for name in document)
     return {name: kind_of_values(one.get(name) for one in documents) for name in keys}
 
@@ -77,14 +77,14 @@ def _kind_of_value(value: object) -> str | None:
 
 
 def common(kinds: Collection[str], *, mixed: str) -> str | None:
-    """The kind that holds all of `kinds`; None where there is none to hold, `mixed` where none does."""
+    """The kind that holds all of `kinds`; `mixed` where none does, None where `kinds` is empty."""
     if len(kinds) < 2:
         return next(iter(kinds), None)
     return "float64" if _NUMBERS.issuperset(kinds) else mixed
 
 
 def read_kept(column: Column, kind: pa.DataType) -> tuple[Column, NDArray[np.bool_]]:
-    """`column` as an array of the type `kind`, and which of its rows hold what does not fit there."""
+    """`column` as an array of the type `kind`, and a mask of the rows whose value does not fit it."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     fine = np.zeros(len(column), np.bool_)
     if pa.types.is_null(column.type):
@@ -107,7 +107,7 @@ def _whole(column: Column) -> Column:
 
 
 def _without_nulls(column: Column) -> Column:
-    """Texts without white space around them, and null where they only say that there is no value."""
+    """Texts stripped of white space; null for the usual spellings of a missing value."""
     texts = pc.utf8_trim_whitespace(_whole(as_text(column)))
     return pc.if_else(pc.is_in(texts, _NULLS), pa.scalar(None, pa.string()), texts)
 
@@ -130,7 +130,7 @@ def _cast(column: Column, kind: pa.DataType) -> tuple[Column, NDArray[np.bool_]]
 
 
 def misfit(name: str, kind: pa.DataType) -> str:
-    """What is said of a value of the pool's column `name` that is not of its type."""
+    """The message about a value of the pool's column `name` that does not fit its type."""
     said = "true or false" if pa.types.is_boolean(kind) else f"a number ({_alias(kind)})"
     return f"{name} is not {said}; it can be kept as text: input.columns.keep: {{{name}: string}}"
 

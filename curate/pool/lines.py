@@ -1,8 +1,8 @@
-"""Rows of text files, good and bad, and text that is UTF-8 in any case.
+"""Rows of text files, good and bad, and a decoder whose output is always valid UTF-8.
 
-Arrow's readers take a block of good lines many times as fast as Python, but one bad line ends them.
-So what is not UTF-8 is marked before it gets there; `separated` sets rows with another number of
-fields aside, and `jsonl` reads a block that Arrow refuses again, line by line.
+Arrow's readers are many times as fast as Python, but a single bad line makes them fail. So bytes that
+are not UTF-8 are replaced by a mark before Arrow sees them; `separated` sets aside rows with another
+number of fields, and `jsonl` parses a block that Arrow refuses again, line by line.
 """
 
 import codecs
@@ -16,14 +16,14 @@ import pyarrow as pa
 from curate.files.texts import encoding_of
 
 NOT_UTF8 = "\ufdd0\uffff\ufdd1"
-"""Stands in a row for bytes that are not UTF-8; no text has these three noncharacters in a row."""
+"""The mark in place of bytes that are not UTF-8; no text has these three noncharacters in a row."""
 SHOWN = 500
-"""Characters of a bad row that are kept."""
+"""Characters of a bad row that are kept for the ledger."""
 LONGEST_LINE = 64 << 20
 """Bytes of a line, at most."""
 
 _HEAD = 4  # bytes that tell the encoding
-_MARKED = "curate.not_text"  # what Python's codecs know NOT_UTF8 by
+_MARKED = "curate.not_text"  # the name of the codecs' error handler that writes NOT_UTF8
 codecs.register_error(_MARKED, lambda error: (NOT_UTF8, error.end))  # type: ignore[attr-defined]
 
 
@@ -43,23 +43,23 @@ class Rows(NamedTuple):
 
 
 def shown(text: str) -> str:
-    """What is kept of the text of a bad row."""
+    """The text of a bad row as it is kept for the ledger."""
     return text.replace(NOT_UTF8, "\ufffd")[:SHOWN]
 
 
 class Utf8(io.RawIOBase):
-    """The lines of a file, whose bytes are UTF-8 in any case: others are read as `NOT_UTF8`.
+    """A file read as valid UTF-8, whole lines at a time; invalid bytes become `NOT_UTF8`.
 
-    Text in UTF-16 becomes UTF-8, and a byte order mark goes. A file that breaks off ends with its last
-    whole line, and `broken` says why.
+    UTF-16 is transcoded, and a byte order mark removed. A truncated file ends with its last complete
+    line, and `broken` is then the error.
     """
 
     def __init__(self, file: IO[bytes], *, ending: bytes = b"") -> None:
         self._file = file
-        self._ending = ending  # what follows its last byte
-        self._decoder: codecs.IncrementalDecoder | None = None  # of what is not in UTF-8
+        self._ending = ending  # appended to the file
+        self._decoder: codecs.IncrementalDecoder | None = None  # of another encoding than UTF-8
         self._begun = self._ended = False
-        self._rest = b""  # of a line that has not ended in what was read
+        self._rest = b""  # of the last line, which is not complete yet
         self._ready = b""
         self.broken: ValueError | None = None
 
@@ -68,7 +68,7 @@ class Utf8(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """`size` bytes, fewer only at the end; with no size any number, more than none."""
+        """`size` bytes, fewer only at the end; without a size at least one byte."""
         while len(self._ready) < max(size, 1) and not self._ended:
             self._ready += self._lines(size)
         if size < 0:
@@ -108,7 +108,7 @@ class Utf8(io.RawIOBase):
 
 
 def marked(content: bytes) -> bytes:
-    """`content` with `NOT_UTF8` in the places that are not UTF-8."""
+    """`content` with `NOT_UTF8` in place of bytes that are not UTF-8."""
     try:
         content.decode()
     except UnicodeDecodeError:
@@ -118,7 +118,7 @@ def marked(content: bytes) -> bytes:
 
 
 def _whole(content: bytes) -> int:
-    """The length of `content` without a character that is cut off at its end."""
+    """The length of `content` without an incomplete character at its end."""
     for back in range(1, min(4, len(content) + 1)):
         byte = content[-back]
         if byte >= 0xC0:
@@ -130,7 +130,7 @@ def _whole(content: bytes) -> int:
 
 
 def json_text(value: object) -> str | None:
-    """A text as it is, anything else as JSON; a ValueError where that is no Unicode."""
+    """A text as it is, anything else as JSON; a ValueError where that is not valid Unicode."""
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

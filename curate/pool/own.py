@@ -14,28 +14,28 @@ from curate.pool.reader import Reader, Source
 from curate.pool.rows import PoolFormat, UnreadableError, is_of_file
 
 KEY = "input.format"
-_ROWS = 10_000  # a table; theirs may have any number
+_ROWS = 10_000  # a table; those of the user's reader may have any number
 _WANTED = "record batches or tables of Arrow"
 
 
 @dataclass(frozen=True)
 class Own(Reader):
-    """Calls theirs with the path of a file, or the URL of one that is not on this machine.
+    """Calls the user's reader with the path of a file, or the URL of one on another machine.
 
-    It gives record batches, tables, or what else has Arrow's columns (`__arrow_c_stream__`, as data
-    frames do): one, or any number in turn. What it raises is a fault of the file, as with all readers;
-    where it gives something else, or no column of URLs or captions, a CurateError names it.
+    The reader returns or yields record batches, tables, or other objects with `__arrow_c_stream__`,
+    such as data frames. An exception that it raises counts as a fault of the file, as for all readers;
+    a result of another type, or without columns of URLs and captions, is a CurateError that names it.
     """
 
     called: str
 
     def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
-        """By the first rows that theirs gives."""
+        """By the first rows that the user's reader gives."""
         first = next(self._given(source.path), pa.table({}))
         return {field.name: kind_of(field.type) for field in first.schema}
 
     def tables(self, source: Source, *, pool: PoolFormat) -> Iterator[pa.Table]:
-        """Without URLs or captions of texts it is the reader that is at fault, and not the file."""
+        """The rows of a file; a CurateError of the reader where a column is missing or no text."""
         for table in self._gathered(source.path):
             try:
                 pool.check(source.path, table.column_names)
@@ -49,7 +49,7 @@ class Own(Reader):
             yield pool.normalise(table, path=source.path)
 
     def _gathered(self, path: str) -> Iterator[pa.Table]:
-        """What theirs gives, in tables of `_ROWS` rows; of fewer where columns change, or it ends."""
+        """The rows in tables of `_ROWS` rows, of fewer at the end or where the columns change."""
         held: list[pa.Table] = []
         rows = 0
         try:
@@ -82,7 +82,7 @@ class Own(Reader):
                 yield pa.table(batch)
         except (CurateError, MemoryError):
             raise
-        except (Exception, SystemExit) as error:  # it is theirs, and may raise anything
+        except (Exception, SystemExit) as error:  # users' code may raise anything
             told = f"{path}: cannot be read as {self.called}: {fault(error, of=read)}"
             if not is_of_file(error):
                 raise CurateError(told) from error
@@ -97,7 +97,7 @@ def _is_arrow(given: object) -> bool:
 
 
 def is_at_hand(form: str) -> bool:
-    """Whether files of a format can be read here: a reader of users' may be elsewhere."""
+    """Whether files of a format can be read on this machine: a user's reader may not be installed."""
     try:
         return bool(form in (AUTO, *FORMATS) or imported(form, key=KEY))
     except CurateError:
@@ -105,7 +105,7 @@ def is_at_hand(form: str) -> bool:
 
 
 def version_of_reader(form: str) -> str:
-    """The version of the reader that a format of users' is; empty for a format of curate's own.
+    """The version of a user's reader; empty for a format of curate's own.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Folders of pictures: beside each NAME.jpg its caption in NAME.txt, or its keys in NAME.json.
 
-When the pool is cut, names and sizes are all that is asked for, of millions of files; the texts are
-read with the part that they are in. Files belong together by their path without its last ending.
+When the pool is split into parts, only the names and sizes of files are read, as there may be millions;
+the texts are read with their part. Files belong together if their paths without the ending are equal.
 """
 
 import json
@@ -27,12 +27,12 @@ from curate.reasons import ErrorCode
 from curate.schema import POOL
 
 BESIDE = "beside/texts"
-"""The column of the paths of a picture's texts, yet to be read; no column of a pool is called so."""
+"""The column of the paths of a picture's texts, which are read later; no pool has such a name."""
 TEXTS = {"txt": "text", "json": "document"}
-"""What each ending of a text is in a sample."""
+"""The field of a `Sample` for each ending of a text."""
 
 _ROWS = 50_000  # a table
-_AT_ONCE = 16  # texts that are read at the same time: on a store each takes a round trip
+_AT_ONCE = 16  # texts that are read concurrently: on a store each takes a round trip
 
 
 def parted(path: str) -> tuple[str, str]:
@@ -58,7 +58,7 @@ def shared_folder(paths: Sequence[str]) -> str:
 
 
 def sizes_of(paths: Iterable[str]) -> dict[str, int]:
-    """Bytes of each of the files, asked for a folder at a time."""
+    """Bytes of each of the files, listed a folder at a time."""
     folders: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         folders[path.rpartition("/")[0]].append(path)
@@ -81,8 +81,8 @@ class _Pictures(Reader):
         """The pictures of a folder by name, without their texts.
 
         Tables of `schema.POOL` with the column `BESIDE`. A picture's URL is ``file:///NAME/KEY``,
-        never fetched. A picture without a text, a text without a picture and a further picture of the
-        same name are rows that cannot be read.
+        never fetched. A picture without a text, a text without a picture and a second picture of the
+        same name are unreadable rows.
         """
         sizes = sizes_of(path for path in source.members if parted(path)[1] in ENDINGS)
         groups: dict[str, list[str]] = defaultdict(list)
@@ -106,7 +106,7 @@ PICTURES = _Pictures()
 
 
 def _rows(key: str, paths: list[str], sizes: dict[str, int]) -> Iterator[dict[str, Any]]:
-    """The row of the files called `key`, and one for each that has no place in it."""
+    """The row of the files called `key`, and an unreadable one for each that does not fit in."""
     pictures = [path for path in paths if path in sizes]
     texts = [path for path in paths if path not in sizes]
     name = key.rpartition("/")[2]
@@ -126,10 +126,9 @@ def _rows(key: str, paths: list[str], sizes: dict[str, int]) -> Iterator[dict[st
 
 
 def with_texts(table: pa.Table, *, pool: PoolFormat) -> pa.Table:
-    """Rows of pictures with what their texts say, and the columns that `pool` keeps.
+    """Rows of pictures with captions and the columns that `pool` keeps, from their texts.
 
-    Other tables are given back as they are. A text that cannot be understood makes its row one that
-    cannot be read.
+    Other tables are returned as they are. A row whose text cannot be parsed becomes an unreadable row.
     """
     if BESIDE not in table.column_names:
         return table
@@ -164,7 +163,7 @@ def _filled(row: dict[str, Any], beside: list[str] | None, pool: PoolFormat) -> 
 
 
 def _first_notes(paths: Iterable[str]) -> list[dict[str, object]]:
-    """The first of the files that are ``.json`` and hold an object."""
+    """The JSON objects in the first ``.json`` files."""
     found = []
     for path in islice((x for x in paths if parted(x)[1] == "json"), LOOKED_AT):
         with suppress(ValueError, RecursionError):  # which its row tells

@@ -1,9 +1,8 @@
-"""The records of WARC and WAT files, one after the other.
+"""A reader of the records of WARC and WAT files that recovers from broken ones.
 
-Not read with warcio's iterator: to it a file that is cut off is a complete one, and a record whose
-Content-Length is wrong is the last one. What follows a record's content says whether its length is
-right: the next record, or nothing. Where it is wrong, the record ends where the next one begins, or the
-gzip member that it is in.
+warcio's iterator takes a truncated file for a complete one, and ends at a record whose Content-Length
+is wrong. Here the length is checked: after the content comes the next record, or nothing. Where the
+length is wrong, the record ends where the next one begins, or with the gzip member that it is in.
 """
 
 import io
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from warcio.statusandheaders import StatusAndHeaders
 
 CONTENT_BYTES = 10_000_000
-"""What is read of the content of a record, at most."""
+"""Bytes that are read of the content of a record, at most."""
 HEADER_BYTES = 1 << 20
-"""Bytes between two records, the second one's header included; with more the file is broken."""
+"""Bytes between two records with the header of the second, at most; else the file is broken."""
 
 _BLOCK = 1 << 16
 _START = b"WARC/"
@@ -35,7 +34,7 @@ _VERSIONS = ("WARC/1.1", "WARC/1.0", "WARC/0.17", "WARC/0.18")
 
 @dataclass(frozen=True)
 class Record:
-    """A record: warcio's headers, and the beginning of its content, empty where it is not wanted."""
+    """A record: warcio's headers, and the beginning of its content where that is wanted."""
 
     number: int  # in the file, from 1
     headers: "StatusAndHeaders"
@@ -53,14 +52,14 @@ class Record:
 
 @dataclass(frozen=True)
 class LostRecords:
-    """A place of the file that cannot be read; what follows it can."""
+    """A stretch of the file that is no record; reading continues after it."""
 
     number: int
     problem: str
 
 
 class _Source:
-    """The unpacked bytes of a file from `at` on, as far as they have been read."""
+    """A buffer over the unpacked bytes of a file, with the starts of its gzip members."""
 
     def __init__(self, file: Unpacked) -> None:
         self._file = file
@@ -71,7 +70,7 @@ class _Source:
         self.broken: ValueError | None = None  # why it has ended
 
     def fill(self, size: int) -> bool:
-        """Hold `size` bytes, if there are as many; whether there are."""
+        """Read until the buffer holds `size` bytes; False where the file ends before."""
         while len(self.held) < size and not self.ended:
             try:
                 block = self._file.piece(_BLOCK)
@@ -84,16 +83,16 @@ class _Source:
         return len(self.held) >= size
 
     def drop(self, size: int) -> None:
-        """Go on behind `size` of the bytes held."""
+        """Discard the first `size` bytes of the buffer."""
         del self.held[:size]
         self.dropped += size
         while self.members and self.members[0] < self.dropped:
             self.members.popleft()
 
     def member(self, size: int) -> int | None:
-        """Where among the next `size` bytes a member begins with a record; None where none does.
+        """The offset in the next `size` bytes of a member that begins with a record, or None.
 
-        Members that go on with a record are none, as in files that were packed in blocks.
+        In files that were compressed in blocks, members may begin inside a record; these do not count.
         """
         for place in self.members:
             at = place - self.dropped
@@ -103,19 +102,19 @@ class _Source:
         return None
 
     def cut_off(self, number: int) -> ValueError:
-        """What to raise where the file ends inside a record."""
+        """The error for a file that ends inside a record."""
         return self.broken or ValueError(f"the file ends inside record {number}")
 
 
 def read_records(
     file: Unpacked, *, wanted: Callable[[Record], bool]
 ) -> Iterator[Record | LostRecords]:
-    """The records of a file, with content where they are `wanted`, and the places that are none.
+    """The records of a file, with content where they are `wanted`, and the stretches that are none.
 
     Raises
     ------
     ValueError
-        Where the file is none of records, is broken or ends too early.
+        Where the file does not begin with a record, is broken or truncated.
     """
     source, number = _Source(file), 0
     while _skip_blanks(source):
@@ -142,7 +141,7 @@ def read_records(
 
 
 def _skip_blanks(source: _Source) -> bool:
-    """Go on to what is no line break, nor padding; whether there is any."""
+    """Skip line breaks and padding; False at the end of the file."""
     blanks = 0
     while source.fill(_LONGEST_START) or source.held:
         found = len(source.held) - len(source.held.lstrip(_BLANKS))
@@ -176,9 +175,9 @@ def _headers(source: _Source, number: int) -> "StatusAndHeaders":
 
 
 def _content(source: _Source, length: int, number: int, *, to_end: bool) -> bytes:
-    """The beginning of a record's content, and the source at what follows all of it.
+    """The beginning of a record's content; the source is then after all of it.
 
-    A record with a member of its own (`to_end`) has all that is in this, also in the last one.
+    A record with a gzip member of its own (`to_end`) extends to the end of that.
     """
     kept = min(length, CONTENT_BYTES)
     whole = source.fill(kept + _LONGEST_START)
@@ -209,7 +208,7 @@ def _up_to(source: _Source, end: int) -> bytes:
 
 
 def _ends(source: _Source, at: int) -> bool:
-    """Whether a content that ends at `at` is followed by the next record, a blank line or nothing."""
+    """Whether the next record, a blank line or nothing follows after a content that ends at `at`."""
     source.fill(at + _LOOKAHEAD)
     rest = bytes(source.held[at : at + _LOOKAHEAD])
     if rest.startswith(_BLANK_LINE) and at:  # unless it is the one behind a page's headers
@@ -219,7 +218,7 @@ def _ends(source: _Source, at: int) -> bool:
 
 
 def _shortened(source: _Source, number: int, *, to_end: bool) -> bytes:
-    """The content of a record that goes on over the end of the file by its length."""
+    """The content of a record whose length goes beyond the end of the file."""
     if found := _NEXT.search(source.held):
         return _up_to(source, found.end())
     if to_end and not source.broken:
@@ -228,7 +227,7 @@ def _shortened(source: _Source, number: int, *, to_end: bool) -> bytes:
 
 
 def _long(source: _Source, length: int, number: int) -> bytes:
-    """The beginning of a content that is not held as a whole."""
+    """The beginning of a content that is longer than `CONTENT_BYTES`."""
     content = _taken(source, CONTENT_BYTES)
     left = length - CONTENT_BYTES
     while left:
@@ -262,7 +261,7 @@ def _lengthened(source: _Source, length: int, *, to_end: bool) -> bytes:
 
 
 def _skip_to_next(source: _Source) -> None:
-    """Go on at the next record, or at the end."""
+    """Skip to the next record, or to the end of the file."""
     source.drop(1)
     while source.fill(_BLOCK) or source.held:
         end = source.member(len(source.held))

@@ -1,4 +1,4 @@
-"""The rows of a pool as tables of `schema.POOL`, those that cannot be read included."""
+"""The rows of a pool as tables of `schema.POOL`, unreadable ones included."""
 
 import re
 import tarfile
@@ -29,24 +29,24 @@ T = TypeVar("T")
 
 BROKEN = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, EOFError, LZMAError,
           zlib.error, ZstdError, tarfile.TarError, RecursionError)  # fmt: skip
-"""What readers raise on meeting a broken file."""
+"""The exceptions that readers raise for a broken file."""
 
 ENDLESS = 1_000_000
-"""Bytes from which on a text is none: a quote was opened and never closed, most likely."""
+"""Bytes of a text, at most; a longer one comes most likely of a quote that is never closed."""
 
 _USUAL_URL = ("url", "link", "image_url", "img_url")
 _USUAL_CAPTION = ("caption", "text", "alt", "alt_text", "title")
 
 
 def is_of_file(error: BaseException) -> bool:
-    """Whether what a reader raised is the file's fault, and not that of the disk or the network."""
+    """Whether a reader's exception is a fault of the file, and not of the disk or the network."""
     if isinstance(error, TimeoutError | ConnectionError):
         return False
     return not isinstance(error, OSError) or error.errno is None
 
 
 class UnreadableError(CurateError):
-    """A file of the pool cannot be read for what is in it; the others still can."""
+    """A file of the pool has content that cannot be read; the other files are not affected."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class PoolFormat:
     caption: str
     uid: str | None = None
     blur_boxes: str | None = None
-    keep: tuple[tuple[str, str], ...] = ()  # further columns that travel along, and their types
-    headless: bool = False  # csv and tsv have no header: columns are called by their places
-    image: str | None = None  # the column of the paths of images that are there already
-    image_folders: tuple[str, ...] = ()  # from which these may be read, beside that of their file
+    keep: tuple[tuple[str, str], ...] = ()  # further columns to keep, and their types
+    headless: bool = False  # csv and tsv have no header: columns are named by position
+    image: str | None = None  # the column of paths of images that need no download
+    image_folders: tuple[str, ...] = ()  # where these may be, beside the folder of the pool's file
 
     def of(self, path: str) -> str:
         """The format of the file at `path`."""
@@ -83,7 +83,7 @@ class PoolFormat:
 
     @property
     def kept(self) -> pa.Schema:
-        """The columns that travel along, as they are called and typed in a run."""
+        """The kept columns with their names and types in the run."""
         return kept_columns(dict(self.keep))
 
     @property
@@ -94,7 +94,7 @@ class PoolFormat:
         return found | ({self.blur_boxes: BOXES} if self.blur_boxes else {})
 
     def check(self, path: str, names: list[str]) -> None:
-        """Raise if the file at `path`, whose columns are `names`, lacks one that is wanted."""
+        """Raise UnreadableError if the file's columns, `names`, lack a wanted one or have it twice."""
         for key in ("url", "caption", "uid", "blur_boxes", "image"):
             column = getattr(self, key)
             if key == "url" and self.image and column not in names:
@@ -112,7 +112,7 @@ class PoolFormat:
                 raise UnreadableError(f"{path}: two columns are called {column!r}")
 
     def _meant(self, key: str, names: list[str]) -> str:
-        """The key of both columns, for a message, where those that pools usually have are there."""
+        """For a message: input.columns with the usual names of pools, where the file has them."""
         by_name = {name.lower(): name for name in reversed(names)}
 
         def found(own: str, usual: tuple[str, ...]) -> str | None:
@@ -124,7 +124,7 @@ class PoolFormat:
         return f", as in input.columns: {{url: {url}, caption: {caption}}}"
 
     def normalise(self, table: pa.Table, *, path: str, **columns: Column) -> pa.Table:
-        """Rows with the input's columns as a table of `schema.POOL`, with further `columns` of that."""
+        """Rows with the input's columns as a table of `schema.POOL`, which `columns` are added to."""
         no_text = pa.nulls(len(table), pa.string())
         url = as_text(table[self.url]) if self.url in table.column_names else no_text
         caption = as_text(table[self.caption])
@@ -151,7 +151,7 @@ class PoolFormat:
         return self.keeping(found, table, path=path)
 
     def keeping(self, found: pa.Table, table: pa.Table, *, path: str) -> pa.Table:
-        """`found` with the columns of `table`, row by row the same, that are kept; nulls for others."""
+        """`found` with the kept columns of `table`, which has the same rows; nulls for missing ones."""
         for (column, _), field in zip(self.keep, self.kept, strict=True):
             if column not in table.column_names:
                 found = found.append_column(field, pa.nulls(len(found), field.type))
@@ -172,13 +172,13 @@ class PoolFormat:
         return found
 
     def with_bad(self, good: pa.Table, bad: list[BadRow], *, path: str) -> pa.Table:
-        """Rows of the file at `path`, and those of it that cannot be read."""
+        """The good rows of the file at `path`, followed by its bad ones."""
         if not bad:
             return good
         return pa.concat_tables([good, self.with_all(bad_rows(bad, path=path))])
 
     def _boxes(self, table: pa.Table, *, path: str) -> tuple[pa.Array, NDArray[np.bool_]]:
-        """The boxes of each row, and which rows hold none but something else."""
+        """The boxes of each row, and a mask of the rows with an invalid value."""
         if self.blur_boxes is None:
             return pa.nulls(len(table), BOXES), np.zeros(len(table), np.bool_)
         column = table[self.blur_boxes]
@@ -191,7 +191,7 @@ class PoolFormat:
             ) from None
 
     def with_all(self, table: pa.Table) -> pa.Table:
-        """A pool's table with all the columns that are kept, those that it lacks as nulls."""
+        """A pool's table with all kept columns, missing ones as nulls."""
         for field in self.kept:
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
@@ -199,7 +199,7 @@ class PoolFormat:
 
 
 def _by_place(names: list[str]) -> str:
-    """What to set where the first row of a file is no header, for a message.
+    """For a message: the setting for a file whose first row is no header.
 
     >>> _by_place(["a red fox", "http://x.example/fox.jpg"])
     '; where the first row is no header, by their places: input.columns: {url: 2, caption: 1}'
@@ -217,7 +217,7 @@ def _listed(names: list[str]) -> str:
 
 
 def batched(things: Iterable[T], *, size: int) -> Iterator[list[T]]:
-    """Lists of `size` things each; where a broken file ends them, all up to there come first."""
+    """Lists of `size` things each; those before an error of a broken file come first."""
     held: list[T] = []
     try:
         for thing in things:
@@ -251,7 +251,7 @@ def bad_rows(rows: list[BadRow], *, path: str) -> pa.Table:
 
 
 def unreadable_rows(error: UnreadableError, *, rows: int = 1) -> pa.Table:
-    """What stands for `rows` rows of a file that cannot be read."""
+    """As many dead rows in place of the `rows` rows of a file that cannot be read."""
     return pool_table(
         url=pa.nulls(rows, pa.string()),
         error=[str(ErrorCode.UNREADABLE_FILE)] * rows,
@@ -260,7 +260,7 @@ def unreadable_rows(error: UnreadableError, *, rows: int = 1) -> pa.Table:
 
 
 def _flagged(table: pa.Table, bad: pa.Array, *, detail: str) -> pa.Table:
-    """`table` with an error in the `bad` rows, U+FFFD for the marks in their texts, and those cut."""
+    """`table` with an error in the `bad` rows, and their texts shortened, U+FFFD for the marks."""
     for name in ("url", "caption", "uid"):
         shown = pc.replace_substring(table[name], NOT_UTF8, "\ufffd")
         shown = pc.if_else(bad, pc.utf8_slice_codeunits(shown, 0, SHOWN), table[name])

@@ -1,8 +1,8 @@
-"""The samples of WebDataset tars: neighbours whose names agree up to the first dot.
+"""The samples of WebDataset tars: adjacent members whose names agree up to the first dot.
 
-That is the webdataset library's rule, with two differences: where an ending comes twice in a sample,
-which is an error there, another sample of the same key begins; and what follows the end of an archive,
-as in tars that `cat` joined, is read too.
+That is the webdataset library's rule, with two differences: an ending that repeats in a sample, an
+error there, begins another sample with the same key; and archives that were concatenated with `cat`
+are read to the end.
 """
 
 import re
@@ -17,9 +17,9 @@ from curate.files.unpacking import packing
 from curate.pool.rows import UnreadableError
 
 ENDINGS = frozenset(["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg"])
-"""Of the members and files that are images; what they really are is found out later."""
+"""The endings of images; their content is checked by the decoder."""
 TEXT_BYTES = 1 << 24
-"""Of a text, or of the header of a member, at most."""
+"""Bytes of a text, or of the header of a member, at most."""
 
 _KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)$")
 _SHOWN = 5  # endings in a message
@@ -29,7 +29,7 @@ _FARTHEST = 1 << 50  # no file is longer
 
 @dataclass
 class Sample:
-    """A sample of a tar: where its image lies, and its texts."""
+    """A sample of a tar: the place of its image, and its texts."""
 
     number: int
     key: str
@@ -42,7 +42,7 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """The key, and for all but the first sample with it a number behind a dot, which no key has."""
+        """The key; for a second sample with it, ``KEY.2``, which is no key, as keys have no dots."""
         return f"{self.key}.{self.nth}" if self.nth > 1 else self.key
 
     def check(self) -> None:
@@ -64,15 +64,15 @@ class Sample:
 
 
 def read_samples(path: str, *, texts: bool = True) -> Iterator[Sample]:
-    """The samples of the tar at `path`, in order; without their texts where these are not asked for.
+    """The samples of the tar at `path`, in order; `texts` says whether to read their texts.
 
     Raises
     ------
     tarfile.TarError, OSError, ValueError
-        Where the tar is broken or cut off, after the samples up to there, of which the last may lack
-        members and is left out; where it has members, but no sample.
+        Where the tar is broken or truncated, after the samples before; the last one may lack members
+        and is left out. Also where it has members, but no sample.
     UnreadableError
-        Where the tar is packed.
+        Where the tar is compressed.
     """
     sample: Sample | None = None
     seen: Counter[str] = Counter()
@@ -127,7 +127,7 @@ def _unlike_a_file(member: tarfile.TarInfo) -> str:
 
 
 class _Headers:
-    """A file of which `tarfile` reads no more at once than headers and texts may have."""
+    """A file for `tarfile` that limits each read to the size of a header or a text."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -145,13 +145,13 @@ class _Headers:
 
 
 def _members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The files and links of an archive, and of those that follow behind its end."""
+    """The files and links of an archive, and of those concatenated to it."""
     start: int | None = 0
     while start is not None:
         file.seek(start)
         with tarfile.open(fileobj=_Headers(file), mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
-                archive.members = []  # or it would remember them all
+                archive.members = []  # else tarfile keeps all of them in memory
                 if member.size < 0:
                     raise tarfile.ReadError(f"{member.name} has {member.size:,} bytes")
                 if member.isreg() or member.islnk() or member.issym():
@@ -165,7 +165,7 @@ def _members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo
 
 
 def _further(file: IO[bytes], end: int) -> int | None:
-    """Where another archive begins behind the empty blocks from `end` on; None where none does."""
+    """The offset of an archive after the empty blocks at `end`; None where there is none."""
     file.seek(end)
     at = end
     while block := file.read(1 << 20):

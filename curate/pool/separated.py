@@ -1,4 +1,4 @@
-"""Rows of csv, tsv and quoted-tsv files, by Arrow's reader; bad ones are set aside."""
+"""Rows of csv, tsv and quoted-tsv files, by Arrow's reader; bad rows are set aside."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from curate.pool.reader import FIRST, Reader, Source
 from curate.pool.rows import PoolFormat, UnreadableError
 
 _END = "\ufdd2\uffff\ufdd3"
-_LOOKED_AT = 100  # rows that say how many columns there are
+_LOOKED_AT = 100  # rows from which the number of columns is inferred
 _DELIMITERS = {"csv": ",", "tsv": "\t", "quoted-tsv": "\t"}
 
 
@@ -81,7 +81,7 @@ def header(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:
     Raises
     ------
     ValueError
-        The header is not UTF-8, or one of its names has over 131,072 characters.
+        Where the header is not UTF-8, or one of its names has over 131,072 characters.
     """
     try:
         names = next(_first_rows(file, kind=kind, block_bytes=block_bytes), [])
@@ -93,9 +93,9 @@ def header(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:
 
 
 def positions(file: IO[bytes], *, kind: str, block_bytes: int) -> list[str]:
-    """The columns of such a file without a header, by their places: "1" is the first.
+    """The columns of a file without a header, named by position from "1" on.
 
-    There are as many as most of its first rows have.
+    Their number is the most common one among the first rows.
     """
     rows = islice(_first_rows(file, kind=kind, block_bytes=block_bytes), _LOOKED_AT)
     counts: Counter[int] = Counter()
@@ -124,17 +124,17 @@ def read_separated(
     block_bytes: int,
     names: list[str] | None = None,
 ) -> Iterator[Rows]:
-    """Rows of a csv, tsv or quoted-tsv file; with `names` for its columns, it has no header.
+    """Stream the rows of a csv, tsv or quoted-tsv file; with `names` the file has no header.
 
-    In a tsv a quote is a character like any other, so fields hold neither tabs nor line breaks; the
-    other two quote as CSV does.
+    In a tsv a quote is an ordinary character, so fields have neither tabs nor line breaks; the other
+    two have the quotes of CSV.
 
     Raises
     ------
     ValueError
-        The file breaks off, or a quote is never closed, after the rows up to there. To Arrow the end
-        of the file closes it; so a row of our own is put behind the last, and is missing where a quote
-        swallowed it.
+        Where the file is truncated, or a quote is never closed, after the rows before. Arrow takes the
+        end of the file for the closing quote; so a sentinel row is appended to the file, and an open
+        quote is one that has swallowed it.
     """
     plain = kind == "tsv"
     bad: list[BadRow] = []

@@ -1,7 +1,7 @@
-"""WebDataset shards: pools that bring their images along.
+"""WebDataset shards as pools: the images are in the tars and need no download.
 
-A row says where the bytes of its image lie, so the download reads them there. What has no such place,
-as the failed rows of img2dataset, is fetched by its URL like any other pair.
+A row has the file, offset and size of its image, and the download stage reads it from there. A row
+without a place, such as a failed one of img2dataset, is fetched by its URL like any other pair.
 """
 
 import json
@@ -26,28 +26,28 @@ from curate.pool.samples import Sample, read_samples
 from curate.schema import POOL
 
 LOOKED_AT = 100
-"""Samples that say what is in the columns."""
+"""Samples from which the kinds of columns are inferred."""
 
 _ROWS = 2_000  # a table
 _SHA256 = re.compile("[0-9a-f]{64}")
 ORIGINAL = ("original_width", "original_height", "sha256")
-"""What img2dataset writes of the image that a stored one was made of."""
+"""The columns of img2dataset about the original of a stored image."""
 
 
 class Place(NamedTuple):
-    """Where the bytes of an image lie, and what the pool says of the image that it was made of."""
+    """The place of an image's bytes, and what the pool says of its original."""
 
     file: str
     offset: int
     size: int
-    original_width: int | None = None  # pixels; the others only beside both sides
+    original_width: int | None = None  # pixels; the hash only where both sides are known
     original_height: int | None = None
     sha256: str | None = None  # hex
 
     def made_of(self, width: object, height: object, sha256: object) -> "Place":
-        """This place with what img2dataset writes of the original.
+        """This place with img2dataset's columns about the original.
 
-        Without both of its sides nothing is known of it: a hash alone may be that of this very file.
+        They count only where both sides are given: a hash alone may be that of the stored file.
         """
         sides = [x for x in (width, height) if type(x) is int and 0 < x < 1 << 31]
         if len(sides) < 2:
@@ -60,7 +60,7 @@ class Place(NamedTuple):
 
 
 def read_places(places: Iterable[tuple[int, Place]]) -> Iterator[tuple[int, bytes]]:
-    """The bytes of images with the number that each was given, in order."""
+    """The bytes of the image at each place, with the number of the place, in order."""
     for path, group in groupby(places, key=lambda one: one[1].file):
         with files.open_read(path) as file:
             for number, (_, offset, size, *_) in group:
@@ -75,10 +75,10 @@ def read_places(places: Iterable[tuple[int, Place]]) -> Iterator[tuple[int, byte
 
 
 class _WebDataset(Reader):
-    """A sample's caption is the field of its ``.json`` that `pool` names, else its ``.txt``.
+    """Reads tars. The caption of a sample is in its ``.json``, as `pool` calls it, else its ``.txt``.
 
-    Its URL is that of its ``.json``, else ``file:///NAME/KEY``, which is never fetched; a further
-    sample with the same key has ``KEY.2`` there.
+    Its URL is that of its ``.json``, else ``file:///NAME/KEY``, which is never fetched; a second sample
+    with the same key has ``KEY.2`` there.
     """
 
     def kinds(self, source: Source, *, pool: PoolFormat) -> dict[str, str | None]:
@@ -105,11 +105,11 @@ class _WebDataset(Reader):
 
 
 WEBDATASET = _WebDataset()
-"""Reads tars of images with texts of their names."""
+"""Reads WebDataset shards."""
 
 
 def _first_documents(path: str) -> list[dict[str, object]]:
-    """The ``.json`` of the first samples of a tar, those that are objects."""
+    """The JSON objects of the first samples of a tar."""
     texts = []
     for sample in islice(read_samples(path), LOOKED_AT):
         with suppress(ValueError):  # which its row tells
@@ -118,12 +118,12 @@ def _first_documents(path: str) -> list[dict[str, object]]:
 
 
 def sample_row(sample: Sample, *, pool: PoolFormat, path: str, name: str) -> dict[str, object]:
-    """The columns of `schema.POOL` of a sample whose image is in `path`; and `kept`, as texts.
+    """The columns of `schema.POOL` of a sample in the tar `path`, and `kept`: those to keep, as texts.
 
     Raises
     ------
     ValueError, RecursionError
-        Where its members cannot be understood.
+        Where its members cannot be parsed.
     """
     sample.check()
     document = json.loads(_text(sample, "document") or "{}")
@@ -166,6 +166,6 @@ def _string(document: dict[str, object], key: str) -> str | None:
 
 
 def place_of(sample: Sample, path: str) -> Place:
-    """Where the image of a sample of the tar at `path` is."""
+    """The place of the image of a sample in the tar at `path`."""
     assert sample.image is not None
     return Place(path, *sample.image)

@@ -1,4 +1,4 @@
-"""Reading a pool: any of the formats as tables of `schema.POOL`; and entry lists."""
+"""Reads a pool's files of any format as tables of `schema.POOL`; and entry lists."""
 
 import pkgutil
 from collections.abc import Iterator, Sequence
@@ -22,18 +22,18 @@ from curate.pool.rows import BROKEN, PoolFormat, UnreadableError, is_of_file
 from curate.pool.samples import ENDINGS
 from curate.schema import POOL
 
-_LOOKED_AT = 100  # rows that say whether a column holds URLs
+_LOOKED_AT = 100  # rows from which it is inferred whether a column has URLs
 
 STAGED = PoolFormat(format="copy", url="url", caption="caption", uid="uid")
-"""The format of the copies that a run makes of files which cannot be read from the middle.
+"""The format of a run's own copies of files that cannot be read from the middle.
 
-With `keep` replaced by the pool's, it is that of copies with these columns.
+`keep` is then replaced by the pool's.
 """
 
 
 @contextmanager
 def _readable(path: str, kind: str) -> Iterator[None]:
-    """Turn what a reader says of a broken file into one line that names it."""
+    """Turn a reader's error for a broken file into an UnreadableError of one line that names it."""
     try:
         yield
     except BROKEN as error:
@@ -44,7 +44,7 @@ def _readable(path: str, kind: str) -> Iterator[None]:
 
 
 def reader_of(form: str) -> Reader:
-    """The reader of a format; that of users' is not imported before it is used."""
+    """The reader of a format; a user's reader is imported when it is used."""
     if form not in FORMATS:
         return Own(form)
     found: Reader = pkgutil.resolve_name(FORMATS[form].reader)
@@ -52,21 +52,21 @@ def reader_of(form: str) -> Reader:
 
 
 def row_groups(path: str, *, pool: PoolFormat) -> list[int] | None:
-    """Rows of each group of a file that can be read alone; None where it is read from its beginning."""
+    """Rows of each row group of a file; None where it can only be read from its beginning."""
     kind = pool.of(path)
     with _readable(path, kind):
         return reader_of(kind).row_groups(path, pool=pool)
 
 
 def check_urls(path: str, *, pool: PoolFormat) -> None:
-    """Raise a CurateError where the URLs at the beginning of a table are paths of pictures."""
+    """Raise a CurateError where the first URLs of a table are all paths of pictures."""
     only = replace(pool, caption=pool.url, uid=None, blur_boxes=None, keep=())
     try:
         if pool.image or not format_of(pool.of(path)).is_table:
             return
         first = next(read_batches(path, pool=only, block_bytes=FIRST), None)
     except UnreadableError:
-        return  # which is told where it is cut
+        return  # reported when the pool is split into parts
     found = first["url"].slice(0, _LOOKED_AT).drop_null().to_pylist() if first else []
     urls = [url for one in found if (url := one.strip())]
     if urls and all(map(_is_path, urls)):
@@ -78,7 +78,7 @@ def check_urls(path: str, *, pool: PoolFormat) -> None:
 
 
 def _is_path(url: str) -> bool:
-    """Whether what stands for a URL is the path of a picture.
+    """Whether the text in place of a URL is the path of a picture.
 
     >>> [_is_path(x) for x in ("file:///a", "a/b.JPG", "http://x.example/a.jpg", "none")]
     [True, True, False, False]
@@ -90,8 +90,8 @@ def _is_path(url: str) -> bool:
 def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Table:
     """Rows `start` to `start + rows` of a parquet file as a table of `schema.POOL`.
 
-    With the format of `STAGED` the file is a copy that has these columns, but for the texts of
-    pictures, which are read now as `pool` says. Columns that are kept follow.
+    With the format of `STAGED` the file is a copy with these columns, except for the texts of pictures,
+    which are read now. The columns to keep come last.
     """
     with _readable(path, "parquet"), files.open_read(path) as file:
         source = pq.ParquetFile(file)
@@ -122,15 +122,15 @@ def _present(wanted: list[str], names: list[str]) -> list[str]:
 def column_kinds(
     path: str, *, pool: PoolFormat, members: Sequence[str] = ()
 ) -> dict[str, str | None]:
-    """The columns of a file of the pool, and what each is read as; None where that cannot be told.
+    """The columns of a file of the pool, and the kind of each; None where it has no values.
 
-    What is not typed in the file is judged by its beginning; `members` are the files of a folder of
-    pictures.
+    Where the file has no types, kinds are inferred from its beginning; `members` are the files of a
+    folder of pictures.
 
     Raises
     ------
     UnreadableError
-        Where the file is none of its format.
+        Where the file is not of its format.
     """
     kind = pool.of(path)
     with _readable(path, kind):
@@ -145,16 +145,16 @@ def read_batches(
     members: Sequence[str] = (),
     block_bytes: int = 8 << 20,
 ) -> Iterator[pa.Table]:
-    """The whole file, a table of `schema.POOL` at a time, streaming.
+    """Stream a whole file as tables of `schema.POOL`.
 
-    Rows that cannot be read are among them, with their `error`. The tables of a crawl have a further
-    column `texts`; those of a folder of pictures, whose files are `members`, are those of
-    `read_pictures`. `name` stands for the path in what identifies images that have no URL.
+    Unreadable rows are among them, with their `error`. The tables of a crawl have a further column
+    `texts`; those of a folder of pictures, whose files are `members`, the column `pictures.BESIDE`.
+    `name` replaces the path in the URLs that images without one get.
 
     Raises
     ------
     UnreadableError
-        Where the rest of the file cannot be read, after the tables of what could.
+        Where the rest of the file cannot be read, after the tables before.
     """
     kind = pool.of(path)
     with _readable(path, kind):
@@ -163,31 +163,31 @@ def read_batches(
 
 
 class EntryList(NamedTuple):
-    """What to match captions with, and the concepts that the matches count for."""
+    """The entries to match captions with, and the concepts that their matches count for."""
 
     entries: list[str]
     concepts: list[str]
-    ids: list[int] | None  # the concept of each entry; None where each has one of its own
+    ids: list[int] | None  # the index of each entry's concept; None where entries are the concepts
 
 
 def read_entries(path: str) -> EntryList:
-    """The entry list at `path`, packed or not: one entry a line; blank lines and repeats are left out.
+    """The entry list at `path`, compressed or not: one entry a line, without blank lines and repeats.
 
-    A line may be ``entry<TAB>concept``: its entries are matched one by one and count as one concept,
-    once a caption. A line without a tab stands for the concept of its own name, so in ::
+    A line may be ``entry<TAB>concept``: the entries of a concept are matched separately and count as
+    one, once a caption. A line without a tab is its own concept, so in ::
 
         cat
         kitten<TAB>cat
         tomcat<TAB>cat
 
-    three entries count as `cat`. Concepts are numbered in the order in which they first appear. A JSON
-    array of texts, as in MetaCLIP's ``metadata.json``, has an entry a text.
+    three entries count as `cat`. Concepts are numbered in order of first appearance. A JSON array of
+    texts, such as MetaCLIP's ``metadata.json``, has one entry a text.
 
     Raises
     ------
     CurateError
-        Where the list is empty or not UTF-8, a line with a tab lacks one of its two columns or has
-        more, or one entry stands for two concepts.
+        Where the list is empty or not UTF-8, a line with a tab has not exactly two columns, or an entry
+        has two concepts.
     """
     lines, are_lines = read_items(path)
     if are_lines and any("\t" in line for line in lines):
@@ -215,7 +215,7 @@ def _concept_of_each(path: str, lines: list[str]) -> dict[str, str]:
         concept = concept if tab else entry
         if found.setdefault(entry, concept) != concept:
             raise CurateError(
-                f"{path}:{number}: {entry!r} stands for {found[entry]!r} already and cannot stand for"
+                f"{path}:{number}: {entry!r} counts as {found[entry]!r} already and cannot count as"
                 f" {concept!r} as well; leave one of the two out"
             )
     return found

@@ -359,9 +359,9 @@ def test_synonyms_share_a_concept(tmp_path: Path) -> None:
         ("a\nb\t\n", r":2: 'b\\t': expected an entry, or entry<TAB>concept"),
         ("\tb", r":1: '\\tb': expected an entry"), (" \tb", r":1: ' \\tb': expected an entry"),
         ("a\tb\tc", r":1: 'a\\tb\\tc': expected an entry"),
-        ("crane\tbird\n\ncrane\tmachine", ":3: 'crane' stands for 'bird' already and cannot stand"
+        ("crane\tbird\n\ncrane\tmachine", ":3: 'crane' counts as 'bird' already and cannot count"
          " for 'machine' as well"),
-        ("crane\tbird\ncrane", ":2: 'crane' stands for 'bird' already"),
+        ("crane\tbird\ncrane", ":2: 'crane' counts as 'bird' already"),
     ],
 )  # fmt: skip
 def test_a_concept_that_cannot_be_told(tmp_path: Path, content: str, message: str) -> None:
