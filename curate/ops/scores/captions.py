@@ -51,7 +51,7 @@ def count(doc: "Doc") -> tuple[int, int]:
 
 
 class Parser:
-    """A spaCy pipeline by its package's name; its counts of the captions asked for last are kept.
+    """A spaCy pipeline by its package's name; the counts of its last captions are cached.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def parser_of(package: str) -> Parser:
 
 
 class _Parsed:
-    """A count of each caption; those of a whole part at once, which two such scores then share."""
+    """A count of each caption; asked for a whole part at once, so that both counts share one pass."""
 
     reads = ()
     batch_size = 1_000_000

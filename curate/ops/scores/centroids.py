@@ -1,4 +1,4 @@
-"""Spherical k-means over unit vectors, by faiss, of a sample that a whole pool gives."""
+"""Spherical k-means over unit vectors, by faiss, on a sample of a whole pool."""
 
 from collections.abc import Iterable
 
@@ -15,10 +15,10 @@ _ITERATIONS = 20
 
 
 def save_sample(url: str, uids: Column, stored: Stored, *, share: float, seed: int) -> None:
-    """Write what one part gives to a sample: of its rows, (n, width), this share, as unit vectors.
+    """Write one part's share of a sample of its rows, (n, width), as unit vectors in fp16.
 
-    They are drawn by the uid, so a pair is in the sample whatever part it stands in. Rows without an
-    embedding are none of it.
+    Rows are drawn by a hash of the uid, so the sample does not depend on the parts. Rows without an
+    embedding are left out.
     """
     drawn = np.flatnonzero(uniform(uids, seed=seed) < share)
     vectors = unit(stored[drawn])
@@ -28,7 +28,7 @@ def save_sample(url: str, uids: Column, stored: Stored, *, share: float, seed: i
 
 
 def read_sample(urls: Iterable[str]) -> Vectors:
-    """The sample of all parts, by uid: the same for any cut of the pool into parts."""
+    """The sample of all parts, by uid: the same however the pool is split into parts."""
     names, vectors = [], []
     for url in urls:
         found = files.read_arrays(url)

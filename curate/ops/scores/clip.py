@@ -105,12 +105,12 @@ class ClipModel:
             return _load(self)
 
     def try_out(self) -> int:
-        """Load the model on the CPU, embed a blank pair and let go of it; its embeddings' length.
+        """Load the model on the CPU, embed a blank pair and unload it; the length of its embeddings.
 
         Raises
         ------
         CurateError
-            Where that cannot be done, with what to do about it.
+            Where that fails; the message says what to do.
         """
         with _loading:
             import torch
@@ -146,7 +146,7 @@ _Tokenizer: TypeAlias = "Callable[[list[str]], torch.Tensor]"
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs ready for a forward pass; rows from `n` on are blank."""
+    """Pairs prepared for a forward pass; rows from `n` on are blank."""
 
     pixels: "torch.Tensor"  # (batch, 3, height, width)
     tokens: "torch.Tensor"  # (batch, context)
@@ -155,7 +155,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the model made of a batch: `n` rows of each."""
+    """The embeddings and scores of a batch: `n` rows of each."""
 
     scores: NDArray[np.float32]  # cosine similarity, (n,), in [-1, 1]
     image: NDArray[np.float32]  # unit vectors, (n, width)
@@ -218,12 +218,12 @@ class ClipScorer:
         return Batch(stacked, tokens, len(images))
 
     def __call__(self, batch: Batch) -> Embedded:
-        """Run the model, in smaller batches from now on if the memory does not suffice.
+        """Run the model; on a lack of memory with smaller batches, which stay so from then on.
 
         Raises
         ------
         CurateError
-            Where not even one pair fits.
+            Where one pair alone does not fit.
         """
         while True:
             try:
@@ -245,7 +245,7 @@ class ClipScorer:
                 self._torch.cuda.empty_cache()
 
     def _in_steps(self, batch: Batch) -> Embedded:
-        """Steps of one shape: the last one goes over some rows again."""
+        """The model in steps of one shape: the last step overlaps the one before."""
         rows = len(batch.pixels)
         size = min(self.batch_size, rows)
         found = []
@@ -302,7 +302,7 @@ _DAMAGED = "it is no checkpoint, or a damaged one: fetch it again"
 
 
 def _reason(told: str, spec: ClipModel) -> str:
-    """What open_clip says of a model that it cannot load, in a line, and what to do about it."""
+    """open_clip's error for a model that it cannot load, as one line with the remedy."""
     first, *rest = (line.strip() for line in told.splitlines())
     if "zip archive" in first:
         return _DAMAGED
@@ -324,7 +324,7 @@ def _reason(told: str, spec: ClipModel) -> str:
 
 
 def _here(name: str) -> str:
-    """A name as it is; a URL as the path of a copy on this machine."""
+    """A name as it is; for a URL the path of a local copy."""
     return files.local_copy(name) if "://" in name else name
 
 

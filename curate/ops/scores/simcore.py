@@ -1,11 +1,11 @@
-"""SimCore: the images of a pool that lie nearest to a target set, taken round by round.
+"""SimCore: the coreset of a pool's images nearest to a target set, selected round by round.
 
 Source: Kim, Bae and Yun, Coreset Sampling from Open-Set for Fine-Grained Self-Supervised Learning
-(arXiv 2303.11101), section 3. The target set stands for itself as the k-means centroids X of its
-embeddings, and the coreset S is to make ``f(S) = mean over x in X of max over s in S of cos(x, s)``
-high. In each round every centroid takes the nearest of the images that were left when the round began,
-so one image may be taken by several. Of images equally near the one that comes first in the pool is
-taken.
+(arXiv 2303.11101), section 3. The target set is represented by the k-means centroids X of its
+embeddings, and the coreset S is to maximise
+``f(S) = mean over x in X of max over s in S of cos(x, s)``. In each round every centroid selects the
+nearest of the images that were left when the round began, so several may select the same one. Ties go
+to the image that comes first in the pool.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from curate.ops.scores.vectors import Vectors
 class Candidates:
     """The images nearest to each centroid, nearest first; shapes (centroids, n).
 
-    While no more than n images are to be taken, no centroid ever needs another one.
+    They suffice for a coreset of at most n images.
     """
 
     cosines: NDArray[np.float32]
@@ -28,7 +28,7 @@ class Candidates:
 
     @classmethod
     def none(cls, centroids: int) -> "Candidates":
-        """Of no images yet."""
+        """No images, yet."""
         shape = (centroids, 0)
         return cls(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
 
@@ -57,11 +57,11 @@ class Candidates:
 def rounds_of(
     candidates: Candidates, *, keep: int, tau: float | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The numbers of the images that are taken, ascending, and the round of each, from 1.
+    """The numbers of the selected images, ascending, and the round of each, from 1.
 
-    No more than `keep` are taken, of the last round those nearest to a centroid. With `tau` the rounds
-    end before the first whose mean cosine, over the centroids, is below `tau` times that of the first.
-    `candidates` hold `keep` images a centroid, or all of the pool.
+    At most `keep` are selected; of the last round those nearest to a centroid. With `tau` it ends
+    before the first round whose mean cosine over the centroids is below `tau` times that of round 1.
+    `candidates` has `keep` images a centroid, or all of the pool.
     """
     names, places = np.unique(candidates.numbers, return_inverse=True)
     places = places.reshape(candidates.numbers.shape)

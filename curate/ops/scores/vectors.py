@@ -1,7 +1,7 @@
-"""What is computed from stored embeddings: agreement among random others, likeness to a target set.
+"""Scores from stored embeddings: negCLIPLoss in random batches, similarity to a target set.
 
-Vectors are unit vectors, or zero where a row has none; dot products are then cosines. BLAS is kept
-on one thread, as workers are the parallelism here, so a result is the same on any number of processors.
+Vectors are unit vectors, or zero where a row has no embedding, so dot products are cosines. BLAS runs
+on one thread, since workers are the parallelism here; results do not depend on the processors.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ Stored = NDArray[np.generic]
 Norm = Literal["max", 2]
 _ROWS = 2048  # of a matrix of cosines at a time
 DOUBT = 1e-5
-"""More than single precision errs by in a cosine: nearer calls than this are made in double."""
+"""A bound on the error of a cosine in single precision; closer comparisons are made in double."""
 
 
 def unit(vectors: ArrayLike) -> Vectors:
@@ -96,7 +96,7 @@ def read_target(url: str) -> NDArray[np.float16]:
 
 
 def check_width(target: Stored, vectors: Stored, *, where: str) -> None:
-    """Raise where a target set's embeddings cannot be compared with a pool's."""
+    """Raise CurateError where the embeddings of target set and pool differ in width."""
     if target.shape[1] != vectors.shape[1]:
         raise CurateError(
             f"{where}: its embeddings are {target.shape[1]} wide and the pool's"
@@ -107,9 +107,9 @@ def check_width(target: Stored, vectors: Stored, *, where: str) -> None:
 def nearest(vectors: Vectors, targets: Stored) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The row of `targets` with the highest cosine to each unit vector, and that cosine, (n,) each.
 
-    Of equal ones the first. What single precision leaves in doubt is decided in double, so that a
-    row's result depends on the row and the targets alone, whatever other rows are asked for with it.
-    `targets`, of at least one row, may be in half precision and of any length.
+    Ties go to the first row. Comparisons within `DOUBT` are repeated in double precision, so that the
+    result of a row depends on the row and the targets alone, and not on the other rows of the call.
+    `targets` has at least one row, in any precision and of any length.
     """
     n = len(vectors)
     at = np.zeros(n, np.int64)
@@ -162,8 +162,8 @@ def norm_sim(vectors: Vectors, target: Stored, *, norm: Norm) -> NDArray[np.floa
     """How near each row is to a target set, shape (n,): a norm of its cosines to all of it.
 
     ``max`` is the highest cosine, ``2`` the root of the sum of their squares (NormSim of
-    arXiv 2405.19547, section 4). Memory does not grow with the target: the squares need but the sum
-    of its outer products.
+    arXiv 2405.19547, section 4). Memory does not grow with the target: for the squares the sum of its
+    outer products is enough.
     """
     best = np.full(len(vectors), -np.inf, np.float32)
     width = vectors.shape[1]
@@ -196,10 +196,10 @@ def _slices(n: int, *, size: int = _ROWS) -> Iterator[slice]:
 
 
 def neg_clip_loss(image: Vectors, text: Vectors, *, tau: float) -> NDArray[np.float32]:
-    """The cosine of each pair, less what the other pairs of the batch share with it, shape (n,).
+    """The cosine of each pair less a term for its similarity to the rest of the batch, shape (n,).
 
     ``s_ii - tau/2 (log sum_j exp(s_ij / tau) + log sum_j exp(s_ji / tau))``, at most 0
-    (arXiv 2405.19547, section 3). Takes memory for a few thousand rows of the matrix s at a time.
+    (arXiv 2405.19547, section 3). A few thousand rows of the matrix s are in memory at a time.
     """
     n = len(image)
     by_row = np.empty(n)
@@ -229,9 +229,9 @@ def _log_sum(cosines: Vectors, tau: float) -> NDArray[np.float64]:
 
 
 def draw_batches(uids: Column, *, size: int, seed: int) -> list[NDArray[np.int64]]:
-    """All rows in random batches of about `size` rows, by a permutation that depends on uids alone.
+    """All rows in random batches of about `size` rows; the permutation depends on the uids alone.
 
-    The batches' sizes differ by at most one; there are as many as makes them nearest to `size`.
+    Their sizes differ by at most one, and their number brings these nearest to `size`.
     """
     order = np.lexsort((np.asarray(uids.to_pylist(), "S"), hash64(uids, seed=seed)))
     count = max(round(len(order) / size), 1)
@@ -239,9 +239,9 @@ def draw_batches(uids: Column, *, size: int, seed: int) -> list[NDArray[np.int64
 
 
 def draw_blocks(rows: list[int], *, size: int, seed: int) -> list[list[int]]:
-    """Parts in random groups that hold about `size` rows together, or somewhat more.
+    """Parts in random groups of about `size` rows or somewhat more.
 
-    `rows` are the parts' numbers of rows; one group where all parts hold no more than that.
+    `rows` are the numbers of rows of the parts; one group if all have no more than `size` together.
     """
     order = np.random.default_rng(seed).permutation(len(rows)).tolist()
     total = sum(rows)
