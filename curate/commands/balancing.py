@@ -1,4 +1,4 @@
-"""`curate sweep` and `curate rebalance`: another t over what a run holds."""
+"""`curate sweep` and `curate rebalance`: a finished run balanced with another t."""
 
 import json
 import time
@@ -46,7 +46,7 @@ def rebalance(
 ) -> None:
     """Write the shards of another t, p or size from the matches and images of a run.
 
-    Nothing is downloaded or scored, and RUN stays as it is; the new run reads its parts from there.
+    Nothing is downloaded or scored. RUN is not changed, and the new run reads its parts from it.
     Options after -- go to Beam.
     """
     from curate.finished import rebalance as rebalancing
@@ -118,10 +118,10 @@ def _numbers(text: str | None, *, option: str) -> list[float]:
     try:
         return [float(x) for x in text.split(",")] if text is not None else []
     except ValueError:
-        raise CurateError(f"{option} {text}: expected numbers with commas between them") from None
+        raise CurateError(f"{option} {text}: expected numbers separated by commas") from None
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make these commands of `app`."""
+    """Add these commands to `app`."""
     app.command(context_settings=BEAM_OPTIONS)(rebalance)
     app.command()(sweep)

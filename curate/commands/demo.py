@@ -1,7 +1,7 @@
-"""The demo's web: a real HTTP server on a loopback port, with what real servers do.
+"""The demo's web server on a loopback port, with redirects, errors and opt-outs.
 
-The pool's URLs name ``pictures.example`` and ``gone.example``; `serve` gives the addresses that stand
-for them (`download.connect_to`), so the same URLs, and the same uids, are in every run.
+The pool's URLs have the hosts ``pictures.example`` and ``gone.example``; `serve` maps these to the
+server (`download.connect_to`), so URLs and uids are the same in every run.
 
     /images/NAME       the picture                /cut/NAME           the first half of its bytes
     /moved/NAME        302 to the picture         /mislabelled/NAME   a PDF called image/jpeg
@@ -73,7 +73,7 @@ class _Pictures(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the ledger says it."""
+        """No log: the ledger has the outcome of each request."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -81,7 +81,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away (Ctrl-C) is no news."""
+        """No traceback for a client that disconnects, as after Ctrl-C."""
 
 
 @contextmanager

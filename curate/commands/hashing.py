@@ -45,5 +45,5 @@ def hash_(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make this a command of `app`."""
+    """Add this command to `app`."""
     app.command(name="hash")(hash_)

@@ -93,8 +93,8 @@ def build(
 ) -> None:
     """Build an entry list from word lists, counts, titles or your own captions.
 
-    Sources stand for each other in the order numbers, list, wordnet, unigrams, bigrams, titles: an
-    entry counts for the first that offers it. For instance:
+    Sources are read in the order numbers, list, wordnet, unigrams, bigrams, titles; an entry counts for
+    the first that has it. For instance:
 
     curate metadata build --captions pairs/ --numbers --recipe v2 --language de --out de.txt
     """
@@ -147,7 +147,7 @@ def build(
 
 
 def _told(built: "Built", limits: Limits) -> Iterator[str]:
-    """What became of each source's candidates, and the first and the last that it gave."""
+    """Lines with the counts of each source's candidates, and its first and last entries."""
     thresholds = {
         Source.UNIGRAMS: f"--min-count {limits.min_count:,}",
         Source.BIGRAMS: f"--min-pmi {limits.min_pmi:.3g} or --min-bigram-count"

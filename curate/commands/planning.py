@@ -38,10 +38,10 @@ def plan(
     workers: Workers = None,
     set_: Set = None,
 ) -> None:
-    """Say what a run would have to fetch, and what balancing would leave at most; nothing is fetched.
+    """Tell how many pairs a run would fetch, and how many balancing would keep; nothing is fetched.
 
-    Runs the stages of text alone, and shows other values of t. A `curate run` with the same --out
-    then takes over what was prepared. Options after -- go to Beam.
+    Runs the text stages alone, and shows other values of t. A `curate run` with the same --out then
+    continues from there. Options after -- go to Beam.
     """
     from curate.finished.advice import advice
     from curate.planning.own_scores import check_own_scores, with_columns
@@ -88,7 +88,7 @@ def plan(
 
 
 def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
-    """The part of `config` that needs no image, and what that leaves out, in words."""
+    """`config` without all that needs images, and the names of what that leaves out."""
     if not config.download.enabled:
         return config, ()
     from curate.planning.rules import check_prefer
@@ -123,8 +123,8 @@ def _check_out(run: Run) -> None:
     url = run.path("config.yaml")
     if files.exists(url) and config_file.load(url).download.enabled:
         raise CurateError(
-            f"{run.root} holds a run with images, which a plan would undo in part; give another"
-            " --out. What another t would keep of it: curate sweep"
+            f"{run.root} is a run with images, part of which a plan would make stale; give another"
+            " --out. To see what another t would keep of it: curate sweep"
         )
 
 

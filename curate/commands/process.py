@@ -1,4 +1,4 @@
-"""What a command is to the system: its streams, the signals that stop it, its end."""
+"""The process of a command: its standard streams, signals and exit status."""
 
 import atexit
 import io
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _PATIENCE = 3.0
-"""Seconds in which a second Ctrl-C is taken for the first: what is open is being closed."""
+"""Seconds after the first Ctrl-C in which a second one is ignored, while files are closed."""
 _stopped: list[tuple[int, float]] = []  # the first signal that told this command to stop, and when
-_lost: list[OSError] = []  # what kept the output from being written
+_lost: list[OSError] = []  # errors in writing the output
 
 
 class _Output(io.FileIO):
-    """A stream that nobody has to read: what comes after its reader has gone is let go.
+    """A stream that discards output once its reader has closed the pipe.
 
-    A run goes on when the `head` that it was piped into has seen enough.
+    So a run that is piped into `head` continues when `head` exits.
     """
 
     def write(self, content: "Buffer") -> int:
@@ -31,13 +31,13 @@ class _Output(io.FileIO):
             return super().write(content)
         except BrokenPipeError:
             return memoryview(content).nbytes
-        except OSError as error:  # such as a full disk: said once, at the end
+        except OSError as error:  # such as a full disk: reported once, at exit
             _lost.append(error)
             return memoryview(content).nbytes
 
 
 def open_stream(descriptor: int) -> TextIO:
-    """A text stream that writes to `descriptor`, and what its encoding cannot say as escapes."""
+    """A text stream that writes to `descriptor`; escapes what its encoding lacks."""
     was = sys.stdout
     raw = io.BufferedWriter(_Output(descriptor, "w", closefd=False))
     return io.TextIOWrapper(
@@ -49,9 +49,9 @@ def open_stream(descriptor: int) -> TextIO:
 
 
 def fill_streams() -> None:
-    """Open the null device where the standard input, output or error is closed.
+    """Open the null device in place of a standard stream that is closed.
 
-    The next files to be opened would have their numbers, and get what is written to them.
+    Else the next file that is opened would get its descriptor, and with it the output.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -63,7 +63,7 @@ def fill_streams() -> None:
 
 
 def heed_signals() -> None:
-    """Stop as after Ctrl-C on all signals that ask for an end; those that are ignored stay so."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C; a signal that is ignored stays so."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
@@ -84,9 +84,10 @@ def status() -> int:
 
 
 def end(code: int) -> NoReturn:
-    """End this process with what it still has to say, and nothing else.
+    """Run the exit functions, flush the output and end this process at once.
 
-    Threads of libraries, and of a pipeline that was given up, would race with the interpreter's end.
+    Without a shutdown of the interpreter: threads of libraries, and of a pipeline that was abandoned,
+    would race with it.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on and when it ends."""
+"""The progress of a run on the terminal, and its summary."""
 
 import threading
 import time
@@ -43,7 +43,7 @@ class _Rate(ProgressColumn):
 
 
 def announce(console: Console, plan: Plan, standing: Standing) -> None:
-    """One line on how much is done already and how much is done again, if either is more than none."""
+    """Print the steps that have valid parts, and those whose parts are stale."""
     if line := in_words(plan.run, standing.damaged):
         console.print(line)
     if standing.is_fresh:
@@ -51,11 +51,11 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     total = len(plan.parts)
     done = [f"{x} {n}/{total}" for x, n in standing.valid.items() if n and ANNOTATED not in x]
     if done:
-        console.print(f"Going on: parts that stand and are skipped: {', '.join(done)}")
+        console.print(f"Resuming; parts that are done and skipped: {', '.join(done)}")
     looked = [x for x, n in standing.stale.items() if 0 < n == standing.taken_over.get(x)]
     redo = [x for x, n in standing.stale.items() if n and x not in looked]
     if redo:
-        console.print(f"Done again, because what they depend on changed: {', '.join(redo)}")
+        console.print(f"Stale (what they depend on changed), so done again: {', '.join(redo)}")
     if looked:
         console.print(
             "Looked through again, where what was found of the same pairs is taken over:"
@@ -66,7 +66,7 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
 
 
 def announce_retry(console: Console, plan: Plan, failed: dict[int, int]) -> None:
-    """One line on what is fetched again, where that was asked for; `failed` counts rows by part."""
+    """Print how many pairs --retry-failed fetches again; `failed` counts them by part."""
     if failed:
         n, parts = sum(failed.values()), len(failed)
         console.print(
@@ -75,7 +75,7 @@ def announce_retry(console: Console, plan: Plan, failed: dict[int, int]) -> None
     elif not plan.run.done(FETCHED):
         return
     elif plan.retry_failed == TRANSIENT:
-        console.print("Nothing to fetch again: no download failed for a reason that may pass")
+        console.print("Nothing to fetch again: no download failed for a transient reason")
     elif plan.retry_failed:
         console.print(f"Nothing to fetch again: no download failed as {_listed(plan.retry_failed)}")
 
@@ -85,7 +85,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) -> None:
-    """One line where changed settings could mend failures, which are not retried by themselves."""
+    """Print the failures that changed settings may mend, as these are not retried by themselves."""
     dropped = totals(plan.run, Stage.DOWNLOAD)["dropped"]
     changes = Download.changes()
     mended = frozenset[str]().union(*(changes[name].mends for name in changed))
@@ -93,8 +93,8 @@ def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) ->
     if left:
         keys = ", ".join(f"download.{name}" for name in changed)
         console.print(
-            f"{keys} changed: {_counted(sum(left.values()), 'pair')} that failed before stay as they"
-            f" are; to ask for them again: --retry {','.join(sorted(left))}"
+            f"{keys} changed: {_counted(sum(left.values()), 'pair')} that failed before are not retried"
+            f" by that; to fetch them again: --retry {','.join(sorted(left))}"
         )
 
 
@@ -102,10 +102,9 @@ def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) ->
 def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     """A bar a stage while the block runs: parts done, pairs a second, time left.
 
-    The bars follow the records in the run directory, so they are true on any runner, on a store those
-    of a sample where parts are many; in a local one the journals tell how far the parts are that are
-    being fetched or scored. Where nobody sees bars, in a file or a job's log, a line says the same
-    every half minute.
+    The bars read the records in the run directory, so they work with any runner; on a store those of a
+    sample where parts are many; in a local run directory also the journals, for the parts in work.
+    Where the output is no terminal, such as a file or a job's log, a line is printed every half minute.
     """
     folders = [x for x in plan.steps.folders if x in plan.digests]
     stop = threading.Event()
@@ -118,7 +117,7 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     )  # fmt: skip
     with Progress(
         *columns, console=console, transient=True, disable=bool(lines),
-        redirect_stderr=False,  # which is shut meanwhile: what threads of the engine say of an end
+        redirect_stderr=False,  # it is closed meanwhile to messages of the engine's threads
     ) as progress:  # fmt: skip
         tasks = {
             folder: progress.add_task(
@@ -149,14 +148,14 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
 
 
 class _Lines:
-    """What the bars say, as a line now and then."""
+    """The progress as lines, for output that is no terminal."""
 
     def __init__(self, console: Console, parts: int) -> None:
         self._console, self._parts = console, parts
         self._started = self._told = time.monotonic()
 
     def tell(self, tasks: Iterable[Task]) -> None:
-        """Print a line on the steps that are not done, if it is time for one."""
+        """Print a line about the unfinished steps, every `_QUIET` seconds."""
         now = time.monotonic()
         if now - self._told < _QUIET:
             return
@@ -238,7 +237,7 @@ def _work(counts: Totals, spent: float) -> float:
 
 
 def tried_again(console: Console, plan: Plan, standing: Standing) -> None:
-    """One line on what came of the pairs that were fetched again, if any were."""
+    """Print the outcome of the pairs that were fetched again, if any."""
     records = (plan.run.record(FETCHED, index) for index in standing.failed)
     figures = [record.figures for record in records if record]
     tried, came = (
@@ -258,7 +257,7 @@ def _counted(n: int, thing: str) -> str:
 def summary(
     console: Console, plan: Plan, *, standing: Standing, report: str, started: float
 ) -> None:
-    """The funnel, what is alarming in it, and where the shards and the report are."""
+    """Print the funnel, warnings about it, and the paths of the shards and the report."""
     run = plan.run
     state = run.state()
 
@@ -290,7 +289,7 @@ def summary(
 
 
 def tell_report(console: Console, report: str) -> None:
-    """Where the report is, and what it lacks."""
+    """Print the path of the report, and a warning if it lacks its figures."""
     console.print(f"report  {report}")
     if files.exists(report) and not files.exists(report.removesuffix("index.html") + "funnel.png"):
         console.print(Text.assemble(("warning ", "bold yellow"), UNDRAWN))

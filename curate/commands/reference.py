@@ -1,4 +1,4 @@
-"""What a user looks up: every key of a configuration, every column, reason and error.
+"""The reference for users: every key of a configuration, every column, reason and error.
 
 python -m curate.commands.reference > docs/reference.md
 """

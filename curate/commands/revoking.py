@@ -1,4 +1,4 @@
-"""`curate revoke` and `curate explain`: one pair, or a list of them, in a run that is done."""
+"""`curate revoke` and `curate explain`: a list of pairs, or one, in a finished run."""
 
 import json
 from dataclasses import asdict
@@ -22,15 +22,15 @@ def revoke(
         typer.Option(
             "--list",
             metavar="FILE",
-            help="Uids, URLs, hosts or hashes, one a line. Required, but to finish a revocation that"
-            " was interrupted.",
+            help="Uids, URLs, hosts or hashes, one a line. Not needed to finish a revocation that was"
+            " interrupted.",
         ),
     ] = None,
 ) -> None:
-    """Take the listed pairs out of a run: its parts, images, ledger, shards and report.
+    """Remove the listed pairs from a run: its parts, images, ledger, shards and report.
 
-    Only what holds a listed pair is written again. The ledger keeps the pair's uid and nothing else,
-    and RUN/revoked.parquet hashes of the list, so that going on with the run brings nothing back.
+    Only files with a listed pair are written again. The ledger keeps the uid of such a pair and nothing
+    else, and RUN/revoked.parquet hashes of the list, so that resuming the run does not bring them back.
     """
     from curate.commands.progress import tell_report
     from curate.report.write import write_report
@@ -54,7 +54,7 @@ def explain(
     pair: Annotated[str, typer.Argument(metavar="UID|URL", help="The pair, or all of a URL.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell the story of one pair: what each stage found, where it left the run and why."""
+    """Trace one pair through the run: its columns at each stage, and where it was dropped and why."""
     from curate.finished import explain as explaining
     from curate.run.borrowed import open_run, source_kept
 
@@ -80,6 +80,6 @@ def explain(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make these commands of `app`."""
+    """Add these commands to `app`."""
     app.command()(revoke)
     app.command()(explain)

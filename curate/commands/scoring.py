@@ -35,10 +35,10 @@ def score(
     ] = False,
     workers: Workers = None,
 ) -> None:
-    """Give the pairs of a run the score of a further model; nothing else is made again.
+    """Score the pairs of a run with a further model; nothing else is computed again.
 
-    The scores go to RUN/annotated/score/NAME, and the rest of RUN stays as it is. The next
-    `curate run` that names the model takes them over: it is printed. Options after -- go to Beam.
+    The scores go to RUN/annotated/score/NAME; the rest of RUN is not changed. A `curate run` with that
+    model in its configuration reuses them: the command is printed. Options after -- go to Beam.
     """
     from curate.commands import progress
     from curate.config import Scorer
@@ -69,5 +69,5 @@ def score(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make this a command of `app`."""
+    """Add this command to `app`."""
     app.command(context_settings=BEAM_OPTIONS)(score)

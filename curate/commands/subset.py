@@ -19,7 +19,7 @@ def subset(
 ) -> None:
     """Write the uids of a run's kept pairs as a DataComp subset file.
 
-    Each stands once, sorted, in an .npy file of dtype u8,u8: upper and lower half of the 128-bit uid.
+    They are unique and sorted, in an .npy file of dtype u8,u8: upper and lower half of the 128-bit uid.
     """
     from curate.config import file as config_file
     from curate.finished.subset import write_subset
@@ -50,5 +50,5 @@ def subset(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make this a command of `app`."""
+    """Add this command to `app`."""
     app.command()(subset)

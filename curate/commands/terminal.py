@@ -1,4 +1,4 @@
-"""What all commands share: options, consoles, errors as one line, and a plan from start to report."""
+"""Shared by all commands: options, consoles, errors as one line, and running a plan to its report."""
 
 import os
 import re
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from curate.run.directory import Run
 
 _TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that steer a terminal or turn the direction of the text; not tab and line feed."""
+"""Control characters, of terminals and of bidirectional text, except tab and line feed."""
 
 
 def shown(text: str) -> str:
-    """`text` with the characters that would steer a terminal as escapes, which JSON reads as well.
+    """`text` with control characters as escapes, which are valid in JSON, too.
 
     >>> print(shown("a\\x1b[2Jb"))
     a\\u001b[2Jb
@@ -42,7 +42,7 @@ def shown(text: str) -> str:
 
 
 class _Screen(Console):
-    """A console on which captions, URLs, paths and names appear as they are: nothing in them acts."""
+    """A console that prints captions, URLs and paths literally: no markup, no control characters."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, **settings)
@@ -77,17 +77,17 @@ Set = Annotated[
     ),
 ]
 BEAM_OPTIONS = {"allow_extra_args": True}
-"""Settings of a command that hands what follows ``--`` to Beam."""
+"""Settings of a command that passes options after ``--`` to Beam."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Show an error as one line; `--debug` shows where it came from. So with what stops the command."""
+    """Print an error, or an interruption, as one line; with `--debug` an error has its traceback."""
     try:
         with faults_named("this command"), told(to="read or write"):
             yield
     except KeyboardInterrupt:
-        error_console.print(f"stopped; what is done stays. Go on with: {this_command()}")
+        error_console.print(f"stopped; what is done is kept. Resume with: {this_command()}")
         raise typer.Exit(status()) from None
     except CurateError as error:
         from curate.run.mending import note_damage, remedy
@@ -105,9 +105,9 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def reporting(run: "Run") -> Iterator[None]:
-    """Keep out what changes a run's files or its report, while the block reads those and writes this.
+    """Lock the files of a run (shared) and its report, while the block reads those and writes this.
 
-    Otherwise a run that ends meanwhile might have its page replaced by one of its first half.
+    Else a report of a half-finished run could replace that of a run which ends meanwhile.
     """
     with ExitStack() as held:
         for root in filter(None, (run.source, run.root)):
@@ -117,7 +117,7 @@ def reporting(run: "Run") -> Iterator[None]:
 
 
 def tell_incomplete(run: "Run") -> None:
-    """One line where the numbers that a command prints leave out part of the run."""
+    """Print a warning if a run is incomplete, as the numbers of a command are then of a part of it."""
     from curate.run.damage import incomplete
 
     if told_of := incomplete(run):
@@ -130,12 +130,12 @@ def debugging() -> bool:
 
 
 def this_command() -> str:
-    """The command line as it was typed."""
+    """The command line as it was typed, without passwords."""
     return hidden(shlex.join(["curate", *sys.argv[1:]]))
 
 
 def with_engine(config: Config, *, workers: int | None, context: typer.Context) -> Config:
-    """`config` with the workers and, from what follows ``--``, the runner that were asked for."""
+    """`config` with `--workers`, and with the runner of the options after ``--``."""
     chosen: dict[str, object] = {}
     options = [*config.beam.options, *beam_options(context)]
     if workers is not None:
@@ -150,9 +150,9 @@ def with_engine(config: Config, *, workers: int | None, context: typer.Context) 
 
 
 def check_seen_by_workers(engine: Beam, named: Iterable[tuple[str, str]]) -> None:
-    """Raise where a run on Dataflow names a file of this machine, which its workers cannot see.
+    """Raise CurateError where a run on Dataflow has a local path, which its workers cannot read.
 
-    `named` are keys or options with their paths. Workers of other engines may share disks with this
+    `named` are keys or options with their paths. Workers of other runners may share a disk with this
     machine.
     """
     if engine.runner.rpartition(".")[2].lower() not in ("dataflow", "dataflowrunner"):
@@ -166,7 +166,7 @@ def check_seen_by_workers(engine: Beam, named: Iterable[tuple[str, str]]) -> Non
 
 
 def named_in(config: Config) -> list[tuple[str, str]]:
-    """The keys of `config` that name files which workers open, and the paths that they give."""
+    """The keys of `config` whose files workers read, with their paths."""
     named = [
         (one.key, one.path) for one in paths_in(config) if one.mark.travels and one.key != "out"
     ]
@@ -186,12 +186,12 @@ def over_workers(config: Config, options: list[str]) -> "Over":
 
 
 Force = Annotated[
-    bool, typer.Option("--force", help="Replace a finished set that stands there by another.")
+    bool, typer.Option("--force", help="Replace a finished set in that folder by another.")
 ]
 
 
 def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
-    """Let a finished set be replaced by another only with leave, which nobody but a person can give."""
+    """Ask on the terminal whether to replace a finished set; a CurateError if the answer is no."""
     from curate.planning.resume import replaced
     from curate.run.damage import find_damage
     from curate.run.mending import in_words
@@ -213,9 +213,9 @@ def run_plan(
     planned: "Plan", *, options: list[str], started: float, force: bool = False,
     remedy: str = "add --force to replace it; to keep it, move it away first or give another --out",
 ) -> None:  # fmt: skip
-    """Run and report. `started` is the monotonic clock's.
+    """Run a plan and write its report. `started` is a time of the monotonic clock.
 
-    Without `force` a finished set is not replaced by another; `remedy` says then what to do.
+    Without `force` a finished set is replaced only if a person agrees; `remedy` is for the error.
     """
     from curate.commands import progress
     from curate.planning.resume import Standing
@@ -240,7 +240,7 @@ def run_plan(
     if standing.idle:
         progress.tried_again(out_console, planned, standing)
         report = run.path(Stage.REPORT, "index.html")
-        out_console.print("Nothing to do: all of it stands")
+        out_console.print("Nothing to do: all is done already")
         progress.summary(out_console, planned, standing=standing, report=report, started=started)
         return
     from curate.finished.subset import write_subset

@@ -48,12 +48,12 @@ def shown(target: Console) -> list[str]:
     [
         ({"prepare": 0, "download/annotated": 0}, {}, []),
         ({"prepare": 2, "download/annotated": 2, "download": 1}, {},
-         ["Going on: parts that stand and are skipped: prepare 2/2, download 1/2"]),
+         ["Resuming; parts that are done and skipped: prepare 2/2, download 1/2"]),
         ({"prepare": 0, "download": 0}, {"download": 2},
-         ["Done again, because what they depend on changed: download"]),
+         ["Stale (what they depend on changed), so done again: download"]),
         ({"prepare": 2, "download": 0}, {"download": 2},
-         ["Going on: parts that stand and are skipped: prepare 2/2",
-          "Done again, because what they depend on changed: download"]),
+         ["Resuming; parts that are done and skipped: prepare 2/2",
+          "Stale (what they depend on changed), so done again: download"]),
     ],
 )  # fmt: skip
 def test_what_stands_is_announced(
@@ -100,7 +100,7 @@ def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
     announce_retry(target, plan, {})
     tried_again(target, plan, nothing)
     assert shown(target) == [
-        "Nothing to fetch again: no download failed for a reason that may pass"
+        "Nothing to fetch again: no download failed for a transient reason"
     ]
     target = console()
     announce_retry(target, replace(plan, retry_failed=frozenset({"dns"})), {})
@@ -321,8 +321,8 @@ def test_new_settings_that_may_mend_failures_are_told(tmp_path: Path) -> None:
     standing = replace(STANDING, valid={"prepare": 2}, changed=("connect_to", "timeout"))
     announce(target, plan, standing)
     assert shown(target)[1:] == [
-        "download.connect_to, download.timeout changed: 1,203 pairs that failed before stay as they"
-        " are; to ask for them again: --retry forbidden_address,timeout"
+        "download.connect_to, download.timeout changed: 1,203 pairs that failed before are not retried"
+        " by that; to fetch them again: --retry forbidden_address,timeout"
     ]
     target = console()
     announce(target, plan, replace(standing, changed=("contact",)))

@@ -228,7 +228,7 @@ def test_retry_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "Fetching again what failed: 12 pairs in 3 parts" in said
         assert "Of 12 pairs fetched again, 0 came and 12 failed again" in said
         assert hits == dict.fromkeys((f"/{i}" for i in range(7, PAIRS, 10)), 1)
-        assert "Nothing to do: all of it stands" in said
+        assert "Nothing to do: all is done already" in said
         assert output(tmp_path / "run") == before
         assert stamps(tmp_path / "run") == stood
         assert files.read_json(str(tmp_path / "run" / "run.json"))["retries"] == 0

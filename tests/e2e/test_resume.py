@@ -94,7 +94,7 @@ def test_a_changed_t_redoes_the_balance_alone_and_equals_a_run_with_that_t(
     }
     done = curate("demo", "--out", str(changed), *some_pairs, "--force", "--set", "balance.t=1")
     assert done.returncode == 0, done.stderr
-    assert "Done again, because what they depend on changed: balance" in done.stdout
+    assert "Stale (what they depend on changed), so done again: balance" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert read_json(changed / "records/balance/thresholds.json")["en"]["t"] == 1
     fewer = read_json(changed / "shards/manifest.json")["pairs"]

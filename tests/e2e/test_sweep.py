@@ -133,7 +133,7 @@ def cells(table: Table) -> list[str]:
 def test_a_list_that_is_none(swept: Path) -> None:
     done = CliRunner().invoke(app, ["sweep", str(swept), "--t", "1,two"])
     assert done.exit_code == 1
-    with pytest.raises(CurateError, match=r"--t 1,two: expected numbers with commas between them"):
+    with pytest.raises(CurateError, match=r"--t 1,two: expected numbers separated by commas"):
         _numbers("1,two", option="--t")
 
 

@@ -152,7 +152,7 @@ def test_a_command_that_is_told_to_end_is_stopped_as_by_ctrl_c(
     command.terminate()
     _, error = command.communicate(timeout=SOON)
     assert command.returncode == 128 + signal.SIGTERM
-    assert error.startswith("stopped; what is done stays. Go on with: ")
+    assert error.startswith("stopped; what is done is kept. Resume with: ")
     assert error.count("\n") == 1
     assert not any(map(lives, workers))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "interrupted"
@@ -190,11 +190,11 @@ class Terminal:
 def check_stopped(terminal: Terminal, out: Path) -> None:
     assert terminal.end() == 130
     said = terminal.said.decode()
-    assert "stopped; what is done stays. Go on with: " in said
+    assert "stopped; what is done is kept. Resume with: " in said
     assert "Traceback" not in said
     assert "CRITICAL" not in said
     assert "Aborted" not in said
-    assert said.rpartition("stopped; what is done stays")[2].count("\n") == 1
+    assert said.rpartition("stopped; what is done is kept")[2].count("\n") == 1
     if (out / "run.json").exists():
         assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
 
