@@ -7,12 +7,9 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from curate.parent import abandon
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 _PATIENCE = 3.0
 """Seconds after the first Ctrl-C in which a second one is ignored, while files are closed."""
@@ -26,14 +23,14 @@ class _Output(io.FileIO):
     So a run that is piped into `head` continues when `head` exits.
     """
 
-    def write(self, content: "Buffer") -> int:
+    def write(self, content: Any) -> int:
         try:
             return super().write(content)
         except BrokenPipeError:
-            return memoryview(content).nbytes
+            return len(content)
         except OSError as error:  # such as a full disk: reported once, at exit
             _lost.append(error)
-            return memoryview(content).nbytes
+            return len(content)
 
 
 def open_stream(descriptor: int) -> TextIO:

@@ -32,7 +32,7 @@ Scores of `score.also` and `scores` are columns too, under the names that they a
 def full_config() -> str:
     """Every key with its default and description, as YAML that loads as it is."""
     head = (
-        "# Every key of a configuration. What stands here is the default, so keep only what you"
+        "# Every key of a configuration. The values here are the defaults, so keep only what you"
         " change;\n# input.paths is the one key that has none. Keys behind # belong to a part that is"
         " off.\n\n"
     )

@@ -1,6 +1,6 @@
-"""The settings of a run: one frozen tree, checked before anything starts.
+"""The configuration of a run: one frozen tree of settings, validated before anything starts.
 
-A module a section, small ones here; what concerns several sections is checked here.
+Each section has a module; small ones, and the checks across sections, are here.
 """
 
 from typing import Annotated
@@ -64,24 +64,24 @@ class Shards(Model):
 
 
 class Beam(Model):
-    """The engine; nothing here changes the output."""
+    """The Beam runner; nothing here changes the output."""
 
     runner: str = Field(LOCAL_RUNNER, description="name of a Beam runner; this one is local")
     workers: Positive = Field(1, description="local worker processes")
     options: tuple[str, ...] = Field((), description="further Beam options, as on a command line")
     python_path: tuple[CodePath, ...] = Field(
         (),
-        description="folders that modules of your own are imported from, after Python's own path and"
-        " beside the folder of this file",
+        description="folders to import modules of your own from, after Python's own path; the folder of"
+        " this file is one of them",
     )
 
 
 class Config(Model):
-    """A whole run."""
+    """The configuration of a run."""
 
     input: Input
     out: PlacePath | None = Field(None, description="the run directory, any fsspec URL")
-    seed: int = Field(0, description="of the balancing's chance")
+    seed: int = Field(0, description="of the random sampling")
     part_rows: Positive = Field(
         10_000, le=1_000_000, description="pairs a part, the unit of work and of resume"
     )
@@ -120,8 +120,8 @@ class Config(Model):
         unsure = self.prepare.unsure
         if unsure and languages and unsure.language not in languages:
             raise ValueError(
-                f"prepare.unsure.language: {unsure.language!r} is none of those that are kept"
-                f" ({', '.join(languages)}); to drop such captions, a rule over language_score does"
+                f"prepare.unsure.language: {unsure.language!r} is not among the languages to keep"
+                f" ({', '.join(languages)}); to drop such captions, use a rule over language_score"
             )
         return self
 
@@ -145,7 +145,7 @@ class Config(Model):
     def _blurs(self) -> "Config":
         if self.input.columns.blur_boxes and self.download.disable_all_reencoding:
             raise ValueError(
-                "input.columns.blur_boxes: nothing is blurred with download.disable_all_reencoding"
+                "input.columns.blur_boxes: download.disable_all_reencoding leaves no image to blur"
             )
         return self
 
@@ -154,10 +154,10 @@ class Config(Model):
         kept = [kept_name(name) for name in self.input.columns.keep]
         for name in kept:
             if kept.count(name) > 1:
-                raise ValueError(f"input.columns.keep: {name!r} would stand there twice")
+                raise ValueError(f"input.columns.keep: {name!r} would be kept twice")
             if name in {**self.scores, **(self.score.also if self.score else {})}:
                 raise ValueError(
-                    f"input.columns.keep: {name!r} is the name of a score, too: rename the score"
+                    f"input.columns.keep: {name!r} is also the name of a score: rename the score"
                 )
         return self
 

@@ -1,4 +1,4 @@
-"""Settings of the balancing."""
+"""Settings of `balance`."""
 
 from pydantic import Field, model_validator
 
@@ -6,7 +6,7 @@ from curate.config.model import Fraction, Model, Positive
 
 
 class Wfpp(Model):
-    """Pruning by word frequency, which needs no metadata."""
+    """Pruning by word frequency (WFPP), which needs no metadata."""
 
     fraction: Fraction = Field(
         examples=[0.5], description="of the pairs to keep: those whose words are rarest"
@@ -15,15 +15,17 @@ class Wfpp(Model):
         1e-7,
         gt=0,
         lt=1,
-        description="share of all words up to which a word does not count as frequent",
+        description="relative frequency in all captions above which a word counts as frequent",
     )
 
 
 class Balance(Model):
     """MetaCLIP balancing by one of `t`, `p` and `size`, or `wfpp` in its place."""
 
-    t: float | None = Field(None, gt=0, description="pairs an entry before it is sampled down")
-    p: Fraction | None = Field(None, description="share of the matches that lies in the tail")
+    t: float | None = Field(
+        None, gt=0, description="matches of an entry above which it is sampled down"
+    )
+    p: Fraction | None = Field(None, description="share of the matches in the tail")
     size: Positive | None = Field(None, description="expected number of pairs to keep")
     wfpp: Wfpp | None = Field(None, description="prune pairs of frequent words, without metadata")
     reference: str = Field("en", description="the language whose t is given; its p goes to others")

@@ -19,7 +19,7 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 _MAKING = ("image_size", "resize_mode", "only_if_bigger", "upscale_interpolation",
            "downscale_interpolation", "encode_format", "encode_quality")  # fmt: skip
-"""Settings that say what a stored image is to be like."""
+"""Settings of how images are resized and encoded."""
 
 _PROXY = re.compile(
     r"https?://([^/@\s:]+(:[^/@\s]*)?@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?"
@@ -28,17 +28,17 @@ _PROXY = re.compile(
 
 @dataclass(frozen=True)
 class Change:
-    """What a change of a setting does to the rows that were fetched under another value.
+    """The effect of a changed setting on the rows that were fetched with its old value.
 
-    `stage`: the whole stage comes or goes. `fetch`: all images are fetched again. `judge`: each row is
-    judged anew, and only what cannot be judged is fetched again. `ask`: nothing, as it only says how to
-    ask; failures of kinds that it may mend are asked for again on request.
+    `stage`: the stage is added or removed. `fetch`: all images are fetched again. `judge`: stored rows
+    are judged again, and fetched again only where their columns do not suffice. `ask`: none, since it
+    only changes how requests are made; failures that it may mend are retried on request.
     """
 
     redoes: Literal["stage", "fetch", "judge", "ask"]
     mends: frozenset[DropReason] = frozenset()
-    if_set: bool = False  # left out of digests at its default: it is younger than runs that stand
-    lists: bool = False  # of files: digests have what is in these
+    if_set: bool = False  # at its default not in digests, for runs that are older than the setting
+    lists: bool = False  # names files, whose content is in the digests instead
 
 
 _FETCH, _JUDGE = Change("fetch"), Change("judge")
@@ -63,7 +63,7 @@ class Download(Model):
         True, description="false: text stages only, and no shards"
     )
     timeout: Annotated[float, _ask(DropReason.TIMEOUT)] = Field(
-        30.0, gt=0, description="seconds for one attempt, from the name's look-up to the last byte"
+        30.0, gt=0, description="seconds for one attempt, from the DNS look-up to the last byte"
     )
     retries: Annotated[int, _ask(*_CONNECTS, *_BUSY)] = Field(
         2, ge=0, description="further attempts after a transient failure"
@@ -78,18 +78,22 @@ class Download(Model):
     max_bytes: Annotated[Positive, _JUDGE] = Field(50_000_000, description="largest body, bytes")
     max_pixels: Annotated[Positive, _JUDGE] = Field(89_478_484, description="largest image, pixels")
     max_pixels_per_byte: Annotated[float, _JUDGE] = Field(
-        1_000, gt=0, description="over it, an image of more than 1,048,576 pixels is a bomb"
+        1_000,
+        gt=0,
+        description="an image over it, and over 1,048,576 pixels, is a decompression bomb",
     )
     decode_timeout: Annotated[float, _ask(DropReason.DECODER_HUNG)] = Field(
-        60.0, gt=0, description="seconds for one image, then it is hung"
+        60.0, gt=0, description="seconds for decoding one image; then its decoder counts as hung"
     )
     max_redirects: Annotated[int, _JUDGE] = Field(5, ge=0, description="followed for one URL")
     user_agent: Annotated[str, _WHO] = Field(
         "Mozilla/5.0 (compatible; curate/0.1; +https://pypi.org/project/curate-clip)",
-        description="what hosts see as the name of this program",
+        description="the User-Agent header",
     )
     contact: Annotated[str | None, _WHO] = Field(
-        None, pattern=r"^[!-'*-~]+$", description="mail or URL of who runs this, for the user agent"
+        None,
+        pattern=r"^[!-'*-~]+$",
+        description="your mail address or URL, added to the user agent",
     )
     opt_out: Annotated[tuple[str, ...], _JUDGE] = Field(
         ("noai", "noimageai", "noindex", "noimageindex", "tdm-reservation"),
@@ -97,20 +101,20 @@ class Download(Model):
     )
     opt_out_list: Annotated[FilePath | None, _LISTS] = Field(
         None,
-        description="file of hosts (with their subdomains) and URLs to leave alone, one a line",
+        description="file of hosts (with their subdomains) and URLs that are not fetched, one a line",
     )
     robots: Annotated[bool, _JUDGE] = Field(
-        True, description="ask only for what each host's robots.txt permits"
+        True, description="fetch only what each host's robots.txt permits"
     )
     connect_to: Annotated[dict[str, str], _WAY] = Field(
         default_factory=dict,
-        description="HOST: ADDRESS:PORT to dial in its place; the only way to a private address",
+        description="HOST: ADDRESS:PORT to connect to instead; the only way to a private address",
     )
     proxy: Annotated[str | None, _WAY] = Field(
         None,
         repr=False,
-        description="http://USER:PASSWORD@HOST:PORT, where there is no other way out; it then checks"
-        " which addresses are dialled. User and password are not written into the run",
+        description="http://USER:PASSWORD@HOST:PORT, if the web is reachable only by a proxy; it then"
+        " decides which addresses are allowed. User and password are not written into the run",
     )
     image_size: Annotated[Positive | None, _FETCH] = Field(
         None,
@@ -143,7 +147,8 @@ class Download(Model):
         False, description="store the file itself where nothing needs to change"
     )
     disable_all_reencoding: Annotated[bool, _FETCH] = Field(
-        False, description="store each file as it came, EXIF included; decoded for its hash alone"
+        False,
+        description="store each file as it was served, EXIF included; decoded only for its hash",
     )
     keep_exif: Annotated[bool, _FETCH] = Field(
         False, description="EXIF tags as JSON in the column `exif`"
@@ -156,8 +161,8 @@ class Download(Model):
     )
     faces: Annotated[Literal["find", "blur"] | None, Change("fetch", if_set=True)] = Field(
         None,
-        description="find: their boxes as the column `face_boxes`, their number as `faces`. blur: none"
-        " is stored sharp either. A face is found from a 64th of the image's longer side on",
+        description="find: adds their boxes as the column `face_boxes`, their number as `faces`. blur:"
+        " blurs them, too. The smallest face found is a 64th of the image's longer side",
     )
     perceptual_hash: Annotated[bool, _FETCH] = Field(
         True, description="compute the PDQ hash of each image"
@@ -166,17 +171,20 @@ class Download(Model):
         (), description="files of hashes (md5, sha256, PDQ) of images that must not be stored"
     )
     block_distance: Annotated[int, _LISTS] = Field(
-        31, ge=0, le=31, description="bits between the PDQ hashes of what counts as one picture"
+        31,
+        ge=0,
+        le=31,
+        description="bits between two PDQ hashes up to which images count as the same picture",
     )
 
     @classmethod
     def changes(cls) -> dict[str, Change]:
-        """What a change of each setting does."""
+        """The effect of a change of each setting."""
         marks = {name: field.metadata for name, field in cls.model_fields.items()}
         return {name: next(x for x in marks[name] if isinstance(x, Change)) for name in marks}
 
     def digested(self, redoes: Literal["fetch", "judge"]) -> dict[str, object]:
-        """The settings whose change does that, as digests have them; without those of lists."""
+        """The settings whose change has that effect, for digests; without those that name files."""
         fields = type(self).model_fields
         names = {
             name
@@ -188,12 +196,12 @@ class Download(Model):
 
     @property
     def stored_size(self) -> int:
-        """Pixels, of the side that resize_mode means, of images that are encoded."""
+        """Pixels of the side that resize_mode determines, for images that are encoded."""
         return self.image_size or 256
 
     @property
     def keeps(self) -> bool:
-        """Whether images that come with the pool stay as they are: nothing else is asked for."""
+        """Whether images that come with the pool are stored unchanged: `_MAKING` is at its defaults."""
         fields = type(self).model_fields
         return all(getattr(self, name) == fields[name].default for name in _MAKING)
 
@@ -212,7 +220,7 @@ class Download(Model):
     @classmethod
     def _one_line(cls, value: str) -> str:
         if not re.fullmatch("[ -~]+", value):
-            raise ValueError("one line of printable ASCII is what fits into a header")
+            raise ValueError("expected one line of printable ASCII, as a header needs")
         return value
 
     @field_validator("connect_to")
@@ -243,6 +251,6 @@ class Download(Model):
     def _decoded(self) -> "Download":
         if self.faces and self.disable_all_reencoding:
             raise ValueError(
-                "faces and disable_all_reencoding, which decodes nothing, exclude each other"
+                "faces needs decoded images, and disable_all_reencoding leaves them undecoded: drop one"
             )
         return self

@@ -1,4 +1,4 @@
-"""Settings of which pairs are too like others: duplicates, those of evaluation sets, meanings."""
+"""Settings of `dedup`, `decontaminate` and `semdedup`."""
 
 from typing import Annotated, Literal, get_args
 
@@ -13,13 +13,13 @@ _PRESETS = {"strict": ("url", "image", "caption")}
 
 
 class Dedup(Model):
-    """Which pairs are duplicates of each other, and what stays of a cluster of them.
+    """Which pairs are duplicates of each other, and which of a cluster survives.
 
-    Of a cluster the pair stays that is first by `prefer`, then the larger image, the longer caption,
-    the smaller uid.
+    The survivor of a cluster is the first pair by `prefer`, then by the larger image, the longer
+    caption, the smaller uid.
     """
 
-    enabled: bool = Field(True, description="false: duplicates stay")
+    enabled: bool = Field(True, description="false: duplicates are kept")
     policy: tuple[Policy, ...] = Field(
         ("pair",),
         min_length=1,
@@ -28,13 +28,13 @@ class Dedup(Model):
         " strict: url, image and caption",
     )
     url_keeps: Literal["one", "distinct_captions"] = Field(
-        "one", description="under `url`: one pair, or one of each of its captions"
+        "one", description="with `url`: keep one pair of a URL, or one for each of its captions"
     )
-    caption_keeps: Positive = Field(1, description="under `caption`: pairs of a cluster")
+    caption_keeps: Positive = Field(1, description="with `caption`: pairs to keep of a cluster")
     prefer: tuple[Annotated[str, Field(pattern=r"^-?[^-]")], ...] = Field(
         (),
-        description="columns of prepare and download, kept ones of the pool too, by which a pair"
-        " stays: the higher value, of -COLUMN the lower, null last; where these are equal, the larger"
+        description="columns of prepare and download, and kept ones of the pool, that decide which pair"
+        " survives: the higher value, with -COLUMN the lower, null last; ties go to the larger"
         " image, the longer caption, the smaller uid",
     )
     keep_captions: bool = Field(
@@ -50,9 +50,9 @@ class Dedup(Model):
         31,
         ge=0,
         le=31,
-        description="bits of 256 between the PDQ hashes of what counts as the same image, if both look"
-        " the same in small, with their colours (a quarter of it between the 64 of low frequencies for"
-        " images below 64 pixels); 0, or an image without a hash: only the same file",
+        description="bits of 256 between two PDQ hashes up to which images count as the same, if their"
+        " colour thumbnails agree, too (for images below 64 pixels a quarter of it, of the 64 bits of"
+        " low frequencies); 0, or an image without a hash: only the same file",
     )
 
     @field_validator(
@@ -80,7 +80,7 @@ class Dedup(Model):
         names = [name.removeprefix("-") for name in value]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"{name!r} stands there twice")
+                raise ValueError(f"{name!r} is listed twice")
         return value
 
     @field_validator("policy")
@@ -101,7 +101,8 @@ class Decontaminate(Model):
         31,
         ge=0,
         le=31,
-        description="bits between the PDQ hashes of what counts as one image; 0: only the same file",
+        description="bits between two PDQ hashes up to which images count as the same; 0: only the same"
+        " file",
     )
     captions: bool = Field(
         True, description="drop captions of the sets too, whatever their case and punctuation"
@@ -116,21 +117,21 @@ class Decontaminate(Model):
 
 
 class SemDedup(Model):
-    """Drops pairs whose image means what another's does (SemDeDup), of those that all rules keep.
+    """Drops semantic duplicates (SemDeDup) among the pairs that all rules keep.
 
-    By the embeddings of the first model. Inside a cluster of k-means the pair that is farthest from
-    the centroid comes first, then the smaller uid.
+    By the image embeddings of the first model. In a cluster of k-means the pair that is farthest from
+    the centroid comes first; ties go to the smaller uid.
     """
 
     epsilon: Fraction = Field(
         examples=[0.05],
-        description="images with a cosine over 1 - epsilon mean the same; what share that drops"
-        " depends on the model and on the pool: try it on a part",
+        description="images with a cosine over 1 - epsilon are semantic duplicates; the share that it"
+        " drops depends on the model and on the pool: try it on a sample",
     )
     against: Literal["kept", "earlier"] = Field(
         "kept",
-        description="kept: a pair is dropped for one that stays. earlier: also for one that was"
-        " dropped itself, as the code of the paper does it",
+        description="kept: a pair is compared with those that are kept. earlier: also with those that"
+        " were dropped, as in the code of the paper",
     )
     clusters: Positive | None = Field(
         None, description="of k-means; default: one for 8,800 pairs, as in the paper"

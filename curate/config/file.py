@@ -1,4 +1,4 @@
-"""Configurations as files: read from YAML with overrides, written, and what is wrong with them."""
+"""Configuration files: reads YAML with overrides, writes it, and explains errors with line numbers."""
 
 import difflib
 import json
@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from curate import files
 from curate.config import Config, paths
@@ -19,10 +18,10 @@ from curate.imported import folders_used, look_in
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without what surprises: 010 is no octal number, 10:00 and 2001-01-01 are texts."""
+    """YAML 1.1 without some surprises: 010 is no octal number, 10:00 and 2001-01-01 are strings."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A value that is not of the kind that its tag says is an error with a place."""
+        """Construct a value; an error that names the line where it does not fit its tag."""
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, KeyError, AttributeError):  # what PyYAML's constructors end in
@@ -52,7 +51,7 @@ _Loader.add_implicit_resolver(
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts into quotes what either this `_Loader` or another program would take for a number."""
+    """Quotes strings that this `_Loader` or another YAML parser would take for a number."""
 
 
 _Dumper.yaml_implicit_resolvers = {
@@ -62,13 +61,13 @@ _Dumper.yaml_implicit_resolvers = {
 
 
 def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
-    """The document in `text`, and where its parts stand; a key that is repeated is an error."""
+    """The document in `text`, and its node graph for line numbers; a repeated key is an error."""
     try:
         node = yaml.compose(text, Loader=_Loader)
         _check_keys(node)
         return yaml.load(text, Loader=_Loader), node
     except RecursionError:
-        raise yaml.MarkedYAMLError(problem="brackets stand in brackets too deeply") from None
+        raise yaml.MarkedYAMLError(problem="brackets are nested too deeply") from None
 
 
 def _check_keys(root: yaml.Node | None) -> None:
@@ -89,7 +88,7 @@ def _check_keys(root: yaml.Node | None) -> None:
                 continue
             if key.value in lines:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands in line {lines[key.value]} already",
+                    problem=f"the key {key.value!r} is in line {lines[key.value]} already",
                     problem_mark=key.start_mark,
                 )
             lines[key.value] = key.start_mark.line + 1
@@ -150,7 +149,7 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
 
 
 def absolute(config: Config) -> Config:
-    """The same with absolute paths, and with the folders that users' code was imported from."""
+    """The same with absolute paths, and with the folders of users' code in beam.python_path."""
     found = paths.absolute(config)
     code = tuple(dict.fromkeys((*found.beam.python_path, *folders_used())))
     beam = found.beam.model_copy(update={"python_path": code})
@@ -190,13 +189,13 @@ def _explain(
         if isinstance(first["input"], bool) and first["type"] == "string_type":
             message += ": YAML takes this word for a truth value, put it in quotes"
     more = error.error_count() - 1
-    message += _advice(loc, first, sources)
+    message += _advice(loc, first["msg"], first["type"], sources)
     tail = f" (and {more} more)" if more else ""
     return f"{place}: {key + ': ' if key else ''}{message}{tail}"
 
 
 def _assignment(loc: tuple[str, ...], sources: dict[tuple[str, ...], str]) -> str | None:
-    """The latest --set that gave what stands at `loc`, all around it or some of it."""
+    """The last --set whose key is `loc`, contains it, or is inside it."""
     for keys in reversed(sources):
         shared = min(len(keys), len(loc))
         if shared and keys[:shared] == loc[:shared]:
@@ -204,18 +203,20 @@ def _assignment(loc: tuple[str, ...], sources: dict[tuple[str, ...], str]) -> st
     return None
 
 
-def _advice(loc: list[int | str], error: ErrorDetails, sources: dict[tuple[str, ...], str]) -> str:
-    """What to write instead, where an assignment did not mean what it says."""
+def _advice(
+    loc: list[int | str], message: str, kind: str, sources: dict[tuple[str, ...], str]
+) -> str:
+    """The remedy for an assignment that YAML reads differently from what was meant."""
     at = tuple(map(str, loc))
     for keys, source in sources.items():
         inside, value = keys[len(at) :], source.partition("=")[2]
         if not inside or keys[: len(at)] != at:
             continue
-        if at == ("balance",) and "exactly one" in error["msg"]:
+        if at == ("balance",) and "exactly one" in message:
             return f"; in place of the file's: --set balance='{{{'.'.join(inside)}: {value}}}'"
-        if error["type"] == "string_type" and len(at) > 1:
+        if kind == "string_type" and len(at) > 1:
             key = ".".join((at[-1], *inside))
-            return f"; a key with dots goes into braces: --set {'.'.join(at[:-1])}='{{{key}: {value}}}'"
+            return f"; a key that has dots needs braces: --set {'.'.join(at[:-1])}='{{{key}: {value}}}'"
     return ""
 
 
@@ -274,7 +275,7 @@ def recipes() -> dict[str, Path]:
 
 
 def recipe_meant(name: str) -> str:
-    """What to say where `name` is no file, if it looks like the name of a recipe; else nothing."""
+    """A hint for a `name` that is no file but like the name of a recipe; else empty."""
     asked = name.removesuffix(".yaml")
     near = difflib.get_close_matches(asked, recipes(), n=1, cutoff=0.8)
     if not near:

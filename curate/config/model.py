@@ -1,4 +1,4 @@
-"""What all settings are made of: a frozen model, and the types of numbers that several have."""
+"""The base class of all settings, and types that several of them use."""
 
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -30,11 +30,11 @@ ImportName = Annotated[
     AfterValidator(_import_name),
     WithJsonSchema({"type": "string", "pattern": f"^{IMPORT_NAME}$"}),
 ]
-"""Users' code, by its module and what it is called there; see `curate.imported`."""
+"""A function or class of users', as MODULE:NAME; see `curate.imported`."""
 
 
 class Model(BaseModel):
-    """Frozen; an unknown key is an error. A default has its field's type, as it has once read back."""
+    """A frozen model; an unknown key is an error, and defaults are validated like values."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
@@ -51,7 +51,7 @@ class Model(BaseModel):
 
 
 def _kinds(annotation: object) -> set[object]:
-    """The types that an annotation consists of."""
+    """The types in an annotation."""
     if get_origin(annotation) is Literal:
         return set()
     inner = get_args(annotation)

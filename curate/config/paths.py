@@ -1,4 +1,4 @@
-"""The keys that name files: each is marked by its type, and one walk over the settings finds them."""
+"""The keys that name files: their types mark them, and one walk over the settings finds them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Settings = TypeVar("Settings", bound=Model)
 class NamesFiles:
     """The mark of a key whose values name files."""
 
-    several: bool = False  # folders, globs and ranges of names, too
-    or_name: bool = False  # where `is_file_name` says no, it is a name at open_clip or a hub
-    counts: bool = True  # must be there, and what depends on it depends on its content
-    travels: bool = True  # workers elsewhere open it, too
+    several: bool = False  # a folder, a glob or a range is allowed, too
+    or_name: bool = False  # may be a name at open_clip or a hub: see `is_file_name`
+    counts: bool = True  # must exist, and its content is part of digests
+    travels: bool = True  # is read by workers on other machines, too
 
 
 FilePath = Annotated[str, NamesFiles()]
@@ -25,27 +25,27 @@ FilePath = Annotated[str, NamesFiles()]
 FilesPath = Annotated[str, NamesFiles(several=True)]
 """A file, or several: a folder, a glob, a range of names."""
 FileOrName = Annotated[str, NamesFiles(or_name=True)]
-"""A file, or what open_clip or a hub knows by that name."""
+"""A file, or a name at open_clip or a hub."""
 PlacePath = Annotated[str, NamesFiles(counts=False)]
-"""The pool or the run: what is there is looked at by whoever cuts the one and opens the other."""
+"""The pool or the run directory, which have checks of their own."""
 CodePath = Annotated[str, NamesFiles(counts=False, travels=False)]
-"""A folder of users' code; workers elsewhere have it in their image or from Beam's setup file."""
+"""A folder of users' code; workers on other machines have it in their image or by Beam's setup file."""
 
 
 @dataclass(frozen=True)
 class Named:
     """A path in a configuration."""
 
-    key: str  # with the names of mappings, as in prepare.metadata.en
-    field: str  # the last name in the key that is one of a model's field
-    path: str  # as it is written
+    key: str  # the whole key, as in prepare.metadata.en
+    field: str  # the last field in the key, as in metadata
+    path: str  # as in the configuration
     mark: NamesFiles
 
 
 def mark_of(
     annotation: object, metadata: tuple[object, ...] | list[object] = ()
 ) -> NamesFiles | None:
-    """The mark anywhere in the type of a field."""
+    """The mark in the type of a field, at any depth."""
     inner = (*metadata, *getattr(annotation, "__metadata__", ()))
     found = [x for x in inner if isinstance(x, NamesFiles)]
     found += [x for one in get_args(annotation) if (x := mark_of(one))]
@@ -53,7 +53,7 @@ def mark_of(
 
 
 def with_paths(settings: Settings, change: Callable[[Named], str], *, under: str = "") -> Settings:
-    """`settings` with what `change` makes of each path in them; `under` is the key of their own."""
+    """`settings` with `change` applied to each path in them; `under` is the key of `settings`."""
 
     def of(value: object, key: str, field: str, mark: NamesFiles | None) -> object:
         if isinstance(value, Model):
@@ -90,7 +90,7 @@ def paths_in(settings: Model, *, under: str = "") -> tuple[Named, ...]:
 
 
 def absolute(settings: Settings) -> Settings:
-    """The same with absolute paths: workers, and who repeats the run, stand in other folders."""
+    """The same with absolute paths: workers, and later commands, have other working directories."""
     return with_paths(settings, lambda one: files.absolute(one.path))
 
 

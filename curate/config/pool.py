@@ -1,4 +1,4 @@
-"""Settings of what is read, and of the text stage."""
+"""Settings of `input` and `prepare`."""
 
 import difflib
 from typing import Annotated
@@ -12,7 +12,7 @@ from curate.imported import IMPORT_NAME, is_import_name
 from curate.schema import Kind
 
 Column = str | Annotated[int, Field(strict=True, ge=1)]
-"""A column by its name; or by its place from 1 on, in csv and tsv files without a header."""
+"""A column by name; or by position, from 1, in csv and tsv files without a header."""
 
 
 def _format_name(text: str) -> str:
@@ -30,11 +30,11 @@ FormatName = Annotated[
         {"type": "string", "anyOf": [{"enum": [AUTO, *FORMATS]}, {"pattern": f"^{IMPORT_NAME}$"}]}
     ),
 ]
-"""A format of a pool, by its name in `curate.formats`; or a reader of users'."""
+"""A format of `curate.formats` by name, or a user's reader as MODULE:NAME."""
 
 
 class Columns(Model):
-    """Names of the input's columns; or their places, where csv and tsv files have no header."""
+    """Names of the input's columns; or positions, for csv and tsv files without a header."""
 
     url: Column = Field(
         "url",
@@ -44,8 +44,8 @@ class Columns(Model):
     caption: Column = Field("caption", description="of the captions")
     uid: Column | None = Field(
         None,
-        description="128 bits as 32 hex digits; else from url + caption. Pairs that share one are kept"
-        " apart, but are sampled, subset and revoked together",
+        description="128 bits as 32 hex digits; default: a hash of url and caption. Pairs with the same"
+        " uid are separate rows, but are sampled, subset and revoked together",
     )
     blur_boxes: Column | None = Field(
         None,
@@ -54,18 +54,19 @@ class Columns(Model):
     )
     image: Column | None = Field(
         None,
-        description="paths of images that are there already, relative to the folder of the file that"
-        " names them, or whole, as also in file://; pairs without one are fetched by their URL",
+        description="paths of images that need no download, relative to the folder of the file that"
+        " names them, or absolute, also as file://; pairs without one are fetched by their URL",
     )
     keep: tuple[str, ...] | dict[str, Kind] = Field(
         (),
-        description="further columns that travel with each pair, for rules and the shards: names, or"
-        " names with types; default: as in the pool. One that curate has too becomes pool_NAME",
+        description="further columns to keep with each pair, for rules and the shards: names, or names"
+        " with types; default: the pool's types. One whose name is a column of curate's becomes"
+        " pool_NAME",
     )
 
     @property
     def by_place(self) -> bool:
-        """Whether columns are told by their places: csv and tsv files then have no header."""
+        """Whether columns are given by position: csv and tsv files then have no header."""
         return isinstance(self.url, int)
 
     @model_validator(mode="after")
@@ -76,14 +77,14 @@ class Columns(Model):
         if others:
             key, x = others[0], told[others[0]]
             raise ValueError(
-                f"{key} is {x!r} and url {self.url!r}: give all columns by name, or where files have no"
-                " header all by their places from 1 on, as in {url: 2, caption: 1}"
+                f"{key} is {x!r} and url {self.url!r}: give all columns by name, or, for files"
+                " without a header, all by position from 1, as in {url: 2, caption: 1}"
             )
         return self
 
     @property
     def kept(self) -> dict[str, Kind]:
-        """The further columns, once each has its type."""
+        """The columns to keep with their types, once these are known."""
         if not isinstance(self.keep, dict):
             if self.keep:
                 raise AssertionError("the pool has not been asked for the types of its columns")
@@ -99,21 +100,21 @@ class Input(Model):
         min_length=1,
         description="files, folders, globs or ranges as in shards/{00000..00010}.tar, read in this"
         " order, and by name within each; a file that several of them match is read once, at the first."
-        " In folders and for wildcards, names that begin with . or _ are left out, and files of no"
-        " known format; links are followed",
+        " Folders and wildcards leave out names that begin with . or _ and files of unknown formats;"
+        " symbolic links are followed",
     )
     format: FormatName = Field(
         AUTO,
         description=f"{', '.join((AUTO, *FORMATS))}, or a reader of your own, MODULE:NAME"
         " (docs/extending.md). auto: by each file's name, else its content. images: folders of"
-        " pictures with a .txt, the caption, or a .json, with the keys of columns, beside each; also"
-        " told by auto where there are no tables",
+        " pictures with a .txt, the caption, or a .json, with the keys of columns, beside each; auto"
+        " recognises them where there are no tables",
     )
     columns: Columns = Columns()
     image_folders: tuple[PlacePath, ...] = Field(
         (),
-        description="folders that images named in columns.image may be read from, beside that of the"
-        " file that names them; links and .. lead nowhere else",
+        description="folders that images named in columns.image may be in, beside the folder of the"
+        " file that names them; symbolic links and .. that lead elsewhere are refused",
     )
     max_dead_fraction: float = Field(
         0.1,
@@ -131,13 +132,13 @@ class Input(Model):
 
 
 class Unsure(Model):
-    """What the language of a caption is where the model is not sure of it."""
+    """The language of captions for which the model is unsure."""
 
     below: Fraction = Field(
-        examples=[0.5], description="the probability of the most likely one, language_score"
+        examples=[0.5], description="language_score, the probability of the most likely language"
     )
     language: str = Field(
-        examples=["en"], description="ISO code of the language that such captions count as"
+        examples=["en"], description="ISO code of the language that these captions count as"
     )
 
 
@@ -153,7 +154,7 @@ class Prepare(Model):
         " whose codes languages and metadata then name; needs the extra `languages`. Default: lid.176",
     )
     unsure: Unsure | None = Field(
-        None, description="keep captions in a language, though the model takes them for another"
+        None, description="let captions with a low language_score count as one language"
     )
     metadata: dict[str, FilePath] = Field(
         default_factory=dict,

@@ -9,14 +9,14 @@ from curate.config.paths import FilePath
 
 
 class Rule(Model):
-    """Keep the pairs whose `column` satisfies all the conditions given; a null satisfies none.
+    """Keeps the pairs whose `column` satisfies all given conditions; a null satisfies none.
 
     `any_of` and `all_of` hold further rules in place of a column, and need a `name`.
     """
 
     name: str = Field("", description="in the ledger; default: the column")
     column: str | None = Field(
-        None, description="what the rule is over; docs/reference.md lists them"
+        None, description="the column to judge; docs/reference.md lists them"
     )
     min: float | None = Field(None, description="lowest value to keep")
     max: float | None = Field(None, description="highest value to keep")
@@ -28,7 +28,8 @@ class Rule(Model):
         None, description="values not to keep"
     )
     same_as: str | None = Field(
-        None, description="keep where this other column has the same value, as a hash that was told"
+        None,
+        description="keep where this other column has the same value, such as a hash of the pool's",
     )
     matches: str | None = Field(
         None,
@@ -49,7 +50,7 @@ class Rule(Model):
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
     per: str | None = Field(
-        None, description="top_fraction of each group that has one value in this column"
+        None, description="take top_fraction of each group with the same value in this column"
     )
     any_of: tuple["Rule", ...] | None = Field(
         None, description="rules of which one has to hold, in place of a column"
@@ -74,7 +75,7 @@ class Rule(Model):
                 " contains_any, top_fraction (or any_of, all_of)"
             )
         if self.per is not None and self.top_fraction is None:
-            raise ValueError("`per` says of what groups top_fraction is, and there is none")
+            raise ValueError("`per` needs top_fraction, whose groups it names")
         for low, high, what in ((self.min, self.max, "min {} is over max {}"),
                                 (*(self.between or (None, None)), "between {} and {}")):  # fmt: skip
             if low is not None and high is not None and low > high:
@@ -85,7 +86,7 @@ class Rule(Model):
             for rule in rules or ():
                 if rule.name:
                     raise ValueError(
-                        f"{rule.name!r} stands in {key}: only the rule around it has a name"
+                        f"{rule.name!r} is inside {key}: only the outer rule has a name"
                     )
         return self
 
@@ -95,7 +96,7 @@ class Rule(Model):
         return self.name or self.column or ""
 
     def leaves(self) -> Iterator["Rule"]:
-        """The rules over a column that this one consists of, itself if it is one."""
+        """The rules over one column in this rule, or the rule itself."""
         if self.column is not None:
             yield self
         for rule in (*(self.any_of or ()), *(self.all_of or ())):
@@ -103,18 +104,18 @@ class Rule(Model):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the rule looks at, those of `per` and `same_as` included."""
+        """The columns that the rule reads, those of `per` and `same_as` included."""
         named = [name for leaf in self.leaves() for name in (leaf.column, leaf.same_as, leaf.per)]
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
     def of_text(self) -> dict[str, str]:
-        """The conditions over a text by their keys."""
+        """The conditions over texts, by key."""
         keys = {"matches": self.matches, "not_matches": self.not_matches,
                 "contains_any": self.contains_any}  # fmt: skip
         return {key: asked for key, asked in keys.items() if asked is not None}
 
     @property
     def has_quantile(self) -> bool:
-        """Whether the rule can only be applied once all pairs are known."""
+        """Whether the rule has a quantile, which depends on all pairs."""
         return any(leaf.top_fraction is not None for leaf in self.leaves())

@@ -1,4 +1,4 @@
-"""Settings of the scores: models of image and text, what is made of their embeddings, others."""
+"""Settings of `score` and `scores`: models, columns derived from their embeddings, other scores."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -10,7 +10,7 @@ from curate.schema import Kind
 
 
 class Scorer(Model):
-    """An open_clip model and how it is run."""
+    """An open_clip model, and how to run it."""
 
     model: FileOrName = Field(
         examples=["ViT-B-32"],
@@ -25,27 +25,30 @@ class Scorer(Model):
     )
     compile: bool = Field(False, description="run the model through torch.compile")
     embeddings: bool = Field(
-        False, description="store those of image and caption (fp16) as part-*.npz beside the scores"
+        False,
+        description="store the embeddings of image and caption (fp16) as part-*.npz beside the scores",
     )
 
 
 class Derived(Model):
-    """A column that is made of stored embeddings."""
+    """A column that is derived from stored embeddings."""
 
     gathers: ClassVar[bool] = True
-    """Whether it needs those of all parts."""
+    """Whether it needs the embeddings of all parts: a barrier."""
 
 
 class NegClipLoss(Derived):
-    """The column `neg_clip_loss`: the agreement of each pair beyond that of others in its batch."""
+    """The column `neg_clip_loss`: negCLIPLoss, the cosine normalised within random batches."""
 
-    batches: Positive = Field(10, description="times that batches are drawn; their mean counts")
+    batches: Positive = Field(
+        10, description="times that batches are drawn; the column is the mean"
+    )
     batch_size: Positive = Field(32_768, description="pairs a batch, about")
     temperature: float = Field(0.01, gt=0, description="tau of the contrastive loss")
 
 
 class NormSim(Derived):
-    """The column `norm_sim`: how near the image is to a target set."""
+    """The column `norm_sim`: NormSim, the similarity of the image to a target set."""
 
     gathers: ClassVar[bool] = False
 
@@ -60,34 +63,36 @@ class NormSim(Derived):
 
 
 class NearestTarget(Derived):
-    """The column `nearest_target`: whether the image lies in a cluster that a target set lies in."""
+    """The column `nearest_target`: whether its nearest centroid is that of a target image, too."""
 
     target: FilesPath = Field(
         examples=["target.npy"], description="image embeddings, as for norm_sim"
     )
     clusters: Positive = Field(100_000, description="centroids of the pool's images, at most")
     sample: Positive = Field(
-        4_000_000, description="images that the centroids are found from, about; held by one worker"
+        4_000_000,
+        description="images to compute the centroids from, about; in the memory of one worker",
     )
 
 
 class SimCore(Derived):
-    """The column `simcore`: the round in which the image was taken for a target set, null if never.
+    """The column `simcore`: the round in which SimCore selects the image for a target set, else null.
 
-    Each round takes the nearest image that is left to each centroid of the target set.
+    Each round selects the nearest remaining image of each centroid of the target set.
     """
 
     target: FilesPath = Field(
         examples=["target.npy"], description="image embeddings, as for norm_sim"
     )
     keep: Positive = Field(
-        examples=[100_000], description="images to take; one worker holds so many for each centroid"
+        examples=[100_000],
+        description="images to select; one worker has as many in memory for each centroid",
     )
     clusters: Positive = Field(100, description="centroids of the target set, at most")
     tau: Fraction | None = Field(
         None,
-        description="end before a round whose images are, on average, nearer by less than this share"
-        " of the first round's; the paper's is 0.95",
+        description="stop before a round whose mean cosine is below this share of the first round's;"
+        " 0.95 in the paper",
     )
 
 
@@ -108,12 +113,12 @@ class Score(Scorer):
 
     @property
     def scorers(self) -> dict[str, Scorer]:
-        """All models by the name of their column; this one comes last, under an empty name."""
+        """All models by the name of their column; the first one is last, with an empty name."""
         return {**self.also, "": self}
 
     @property
     def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget | SimCore]:
-        """What is made of the first model's embeddings, by the name of its column."""
+        """The columns to derive from the first model's embeddings, by name."""
         asked = {
             "neg_clip_loss": self.neg_clip_loss,
             "norm_sim": self.norm_sim,
@@ -126,12 +131,12 @@ class Score(Scorer):
     def _stored(self) -> "Score":
         for name in self.derived:
             if not self.embeddings:
-                raise ValueError(f"{name} is made of stored embeddings: set embeddings: true")
+                raise ValueError(f"{name} is derived from stored embeddings: set embeddings: true")
         return self
 
 
 class FurtherScore(Model):
-    """A score of a kind of its own."""
+    """A score by another method than a CLIP model."""
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
                   "nsfw", "head", "python"] = Field(
@@ -155,17 +160,17 @@ class FurtherScore(Model):
         None, description="class or function of kind python, as my_package.scores:Sharpness"
     )
     options: dict[str, JsonValue] = Field(
-        default_factory=dict, description="what `call` is given by name"
+        default_factory=dict, description="keyword arguments of `call`"
     )
     columns: dict[Annotated[str, Field(pattern=COLUMN_NAME)], Kind] | None = Field(
         None, description="columns of `call` and their types, where it declares none; default: one of"
         " float32, with the name of the score",
     )  # fmt: skip
     batch_size: Positive | None = Field(
-        None, description="pairs that `call` is given at once, at most; default: as it says, or 64"
+        None, description="pairs in one call, at most; default: the batch_size of `call`, or 64"
     )
     accelerator: bool = Field(
-        False, description="run `call` on workers such as the model has (score.accelerator)"
+        False, description="run `call` on accelerator workers, as the model (score.accelerator)"
     )
 
     @model_validator(mode="after")

@@ -99,9 +99,7 @@ def test_what_is_fetched_again_and_what_came_of_it(tmp_path: Path) -> None:
     target = console()
     announce_retry(target, plan, {})
     tried_again(target, plan, nothing)
-    assert shown(target) == [
-        "Nothing to fetch again: no download failed for a transient reason"
-    ]
+    assert shown(target) == ["Nothing to fetch again: no download failed for a transient reason"]
     target = console()
     announce_retry(target, replace(plan, retry_failed=frozenset({"dns"})), {})
     announce_retry(target, replace(plan, retry_failed=frozenset()), {})

@@ -218,7 +218,7 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + "select: [{column: a, min: 1, per: language}]\n",
-            "run.yaml:3: select.0: `per` says of what groups top_fraction is, and there is none",
+            "run.yaml:3: select.0: `per` needs top_fraction, whose groups it names",
         ),
         (
             MINIMAL + "select:\n  - name: a\n    any_of:\n      - {column: b, mim: 3}\n",
@@ -230,7 +230,7 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + "select:\n  - name: a\n    all_of: [{name: c, column: b, min: 3}]\n",
-            "run.yaml:4: select.0: 'c' stands in all_of: only the rule around it has a name",
+            "run.yaml:4: select.0: 'c' is inside all_of: only the outer rule has a name",
         ),
         (
             MINIMAL + "select:\n  - all_of: [{column: b, min: 3}]\n",
@@ -262,8 +262,8 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + "prepare: {languages: [de, fr], unsure: {below: 0.5, language: en}}\n",
-            "run.yaml: prepare.unsure.language: 'en' is none of those that are kept (de, fr); to drop"
-            " such captions, a rule over language_score does",
+            "run.yaml: prepare.unsure.language: 'en' is not among the languages to keep (de, fr); to"
+            " drop such captions, use a rule over language_score",
         ),
         (
             MINIMAL + "prepare: {languages: [en, fr], metadata: {en: x}}\n",
@@ -279,11 +279,11 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + "select: []\nseed: 1\nselect:\n  - {column: a, min: 1}\n",
-            "run.yaml:5: the key 'select' stands in line 3 already",
+            "run.yaml:5: the key 'select' is in line 3 already",
         ),
         (
             MINIMAL + "download: {timeout: 5,\n  timeout: 50}\n",
-            "run.yaml:4: the key 'timeout' stands in line 3 already",
+            "run.yaml:4: the key 'timeout' is in line 3 already",
         ),
         (
             MINIMAL + "select:\n  - {column: a, min: .nan}\n",
@@ -313,7 +313,7 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + 'download:\n  user_agent: "a\\r\\nX-Evil: 1"\n',
-            "run.yaml:4: download.user_agent: one line of printable ASCII is what fits into a header,"
+            "run.yaml:4: download.user_agent: expected one line of printable ASCII, as a header needs,"
             " not 'a\\r\\nX-Evil: 1'",
         ),
         (
@@ -492,11 +492,11 @@ def test_out_has_the_last_word(tmp_path: Path) -> None:
         ("balance.p=0.2", "--set balance.p=0.2: balance: give exactly one of t, p, size and wfpp;"
          " in place of the file's: --set balance='{p: 0.2}'"),
         ("download.connect_to.a.example=b:1", "--set download.connect_to.a.example=b:1:"
-         " download.connect_to.a: input should be a valid string; a key with dots goes into braces:"
+         " download.connect_to.a: input should be a valid string; a key that has dots needs braces:"
          " --set download.connect_to='{a.example: b:1}'"),
         ("seed={", "--set seed={: not YAML: expected the node content, but found '<stream end>'"),
         ("balance={t: 1, t: 2}",
-         "--set balance={t: 1, t: 2}: the key 't' stands in line 1 already"),
+         "--set balance={t: 1, t: 2}: the key 't' is in line 1 already"),
         ("balance.t=.inf",
          "--set balance.t=.inf: balance.t: input should be a finite number, not inf"),
         ("seed='", "--set seed=': not YAML: found unexpected end of stream"),

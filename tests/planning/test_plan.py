@@ -419,7 +419,7 @@ def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_pat
     with pytest.raises(CurateError, match=r"^score.norm_sim.target: .*target.npy: no .npy or .npz"):
         digests(tmp_path, score)
     with pytest.raises(
-        ValueError, match="neg_clip_loss is made of stored embeddings: set embeddings"
+        ValueError, match="neg_clip_loss is derived from stored embeddings: set embeddings"
     ):
         digests(tmp_path, score | {"score.embeddings": False})
 

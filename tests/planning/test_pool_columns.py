@@ -151,9 +151,9 @@ def test_what_cannot_be_kept_is_said_before_work_starts(
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"scores": {"license": {"kind": "profanity"}}}, "'license' is the name of a score, too"),
+        ({"scores": {"license": {"kind": "profanity"}}}, "'license' is also the name of a score"),
         ({"input": {"paths": "p", "columns": {"keep": ["width", "pool_width"]}}},
-         "'pool_width' would stand there twice"),
+         "'pool_width' would be kept twice"),
         ({"input": {"paths": "p", "columns": {"keep": {"id": "number"}}}}, "float64"),
     ],
 )  # fmt: skip
@@ -190,7 +190,7 @@ def test_a_value_of_another_type_makes_its_row_dead(tmp_path: Path, name: str) -
                          r" .*; a column of the pool has to be named in input.columns.keep"),
         (["faces"], "no column 'faces' in this run; columns of numbers"),
         (["matches"], "matches is no number"),
-        (["id", "-id"], "'id' stands there twice"),
+        (["id", "-id"], "'id' is listed twice"),
         (["--id"], "prefer.0"),
         ([""], "prefer.0"),
     ],

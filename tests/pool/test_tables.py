@@ -360,7 +360,7 @@ def test_synonyms_share_a_concept(tmp_path: Path) -> None:
         ("\tb", r":1: '\\tb': expected an entry"), (" \tb", r":1: ' \\tb': expected an entry"),
         ("a\tb\tc", r":1: 'a\\tb\\tc': expected an entry"),
         ("crane\tbird\n\ncrane\tmachine", ":3: 'crane' counts as 'bird' already and cannot count"
-         " for 'machine' as well"),
+         " as 'machine' as well"),
         ("crane\tbird\ncrane", ":2: 'crane' counts as 'bird' already"),
     ],
 )  # fmt: skip

@@ -128,7 +128,7 @@ def test_a_run_without_boxes_has_the_digests_and_columns_that_it_had(
     ("keys", "said"),
     [
         ({"faces": "blur"}, "faces and disable_all_reencoding, which decodes nothing, exclude"),
-        ({}, "input.columns.blur_boxes: nothing is blurred with download.disable_all_reencoding"),
+        ({}, "input.columns.blur_boxes: download.disable_all_reencoding leaves no image to blur"),
     ],
 )
 def test_nothing_is_stored_sharp_by_mistake(

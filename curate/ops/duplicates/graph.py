@@ -3,12 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-<<<<<<< HEAD
 from itertools import chain
 from typing import Any, Literal, NamedTuple
-=======
-from typing import Literal, NamedTuple
->>>>>>> 7b47e01 (Types in place of Any: charts, models, records, decoders; one name for a column)
 
 import numpy as np
 import pyarrow as pa
@@ -147,13 +143,8 @@ def keys_of(
         yield Keys(how, hashes.ravel(), np.repeat(rows[first], bands))
 
 
-<<<<<<< HEAD
 def _stored(how: Meeting, slots: int) -> np.dtype[Any]:
     return np.min_scalar_type(((1 << how.bits) - 1) // slots)
-=======
-def _stored(how: Meeting, partitions: int) -> np.dtype[np.generic]:
-    return np.min_scalar_type(((1 << how.bits) - 1) // partitions)
->>>>>>> 7b47e01 (Types in place of Any: charts, models, records, decoders; one name for a column)
 
 
 def slots_of(keys: Sequence[Keys], *, slots: int) -> Slots:
@@ -202,7 +193,6 @@ class Block(NamedTuple):
     content: bytes
 
 
-<<<<<<< HEAD
 def unpacked(
     blocks: Sequence[Block], *, how: Meeting, all_slots: int, slots: int
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
@@ -236,19 +226,6 @@ def _opened(block: Block, dtype: np.dtype[Any], slots: int) -> tuple[NDArray[Any
     rows = np.frombuffer(block.content, f"<u{width}", total, at)
     parts = np.arange(block.first, block.first + block.parts, dtype=np.int64) << _ROW_BITS
     return parts, counts, starts, hashes, rows
-=======
-def _unpacked(
-    packed: Iterable[Packed], *, how: Meeting, partitions: int
-) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-    """Hashes and nodes, the nodes ascending."""
-    dtype = _stored(how, partitions)
-    hashes, nodes = [np.empty(0, dtype)], [np.empty(0, np.int64)]
-    for part, some, content in sorted(packed, key=lambda keys: keys[0]):
-        hashes.append(np.frombuffer(some, dtype))
-        width = len(content) // len(hashes[-1])
-        nodes.append(node(part, np.frombuffer(content, f"<u{width}")))
-    return np.concatenate(hashes), np.concatenate(nodes)
->>>>>>> 7b47e01 (Types in place of Any: charts, models, records, decoders; one name for a column)
 
 
 def near_captions(rows: pa.Table, edges: NDArray[np.int64], rule: DedupRule) -> NDArray[np.int64]:
