@@ -127,7 +127,7 @@ def test_a_run_without_boxes_has_the_digests_and_columns_that_it_had(
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"faces": "blur"}, "faces and disable_all_reencoding, which decodes nothing, exclude"),
+        ({"faces": "blur"}, "disable_all_reencoding leaves them undecoded: drop one"),
         ({}, "input.columns.blur_boxes: download.disable_all_reencoding leaves no image to blur"),
     ],
 )
