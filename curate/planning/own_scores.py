@@ -126,7 +126,7 @@ def _check_options(
         raise CurateError(f"{key}: {called}: {error}{hint}") from None
 
 
-def _check_called(found: Callable[..., Any], *, called: str) -> None:
+def _check_called(found: Callable[..., object], *, called: str) -> None:
     """That the instances of a class can be called with a batch."""
     if not inspect.isclass(found):
         return
