@@ -27,7 +27,7 @@ from curate.stages.shards import counts_of
 if TYPE_CHECKING:
     import apache_beam as beam
 
-_OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged)Error: (.*)")
+_OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged|Absent)Error: (.*)")
 _FAILURES = (ErrorCode.SCORE_FAILED, ErrorCode.SCORE_NOT_FINITE)
 _GRACE = 5.0
 """Seconds that Beam may take to end after a worker was lost."""

@@ -71,7 +71,7 @@ def test_what_is_taken_over_is_told_apart(tmp_path: Path) -> None:
     standing = Standing({}, stale, clustered=False, taken_over=same)
     announce(target, planned(tmp_path), standing)
     assert shown(target) == [
-        "Done again, because what they depend on changed: download, score/annotated",
+        "Stale (what they depend on changed), so done again: download, score/annotated",
         "Looked through again, where what was found of the same pairs is taken over:"
         " download/annotated",
     ]

@@ -68,7 +68,9 @@ def drive(run: Run, transform: Any, parts: Sequence[Part], *, workers: int = 1) 
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         given = pipeline | "Given" >> beam.Create(parts, reshuffle=workers > 1)
         _ = given | "Tested" >> transform | "Written" >> beam.Map(partial(_note, folder))
-    found = (files.read_json(files.join(folder, name)) for name in files.names(folder))
+    found = [files.read_json(files.join(folder, name)) for name in files.names(folder)]
+    for part in found:
+        part["held"] = {name: files.Content(*held) for name, held in part["held"].items()}
     return sorted((Part(**part) for part in found), key=lambda p: p.index)
 
 

@@ -54,7 +54,7 @@ def test_the_message_on_a_header_that_is_none_offers_the_places(
     assert "input.columns: {url: 2, caption: 1}" in said
     rc, said = run(curate, tmp_path, "cc3m.tsv", "{url: 2, caption: text}")
     assert rc == 1
-    assert "all by their places from 1 on" in said
+    assert "all by position from 1" in said
     rc, said = run(curate, tmp_path, "cc3m.tsv", "{url: 3, caption: 1}")
     assert rc == 1
     assert "no column '3' among 1, 2" in said
