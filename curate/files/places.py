@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -129,19 +130,10 @@ _WRITTEN = (
 
 def stamps(folder: str) -> dict[str, str]:
     """What tells each file in `folder` from an earlier one of its name; empty where nothing does."""
-    fs, path = file_system(folder)
-    fs.invalidate_cache(path)
-    try:
-        with told(folder):
-            listed = fs.ls(path, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     found = {}
-    for one in listed:
-        if one["type"] == "file":
-            written = next((str(one[key]) for key in _WRITTEN if one.get(key)), "")
-            mark = f"{one['size']} {written} {one.get('ino', '')}".rstrip()
-            found[os.path.basename(one["name"])] = mark if written else ""
+    for name, one in _files_in(folder).items():
+        written = next((str(one[key]) for key in _WRITTEN if one.get(key)), "")
+        found[name] = f"{one['size']} {written} {one.get('ino', '')}".rstrip() if written else ""
     return found
 
 
@@ -157,27 +149,30 @@ def modified(url: str) -> str:
 
 def names(folder: str) -> list[str]:
     """Base names of the files in `folder`, sorted; none where it does not exist."""
-    fs, path = file_system(folder)
-    fs.invalidate_cache(path)
-    try:
-        with told(folder):
-            listed = fs.ls(path, detail=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(os.path.basename(f.rstrip("/")) for f in listed)
+    return sorted(os.path.basename(path.rstrip("/")) for path in _listed(folder, detail=False))
 
 
 def sizes(folder: str) -> dict[str, int]:
     """Bytes of each file in `folder`, by base name; none where it does not exist."""
+    return {name: int(one["size"]) for name, one in sorted(_files_in(folder).items())}
+
+
+def _files_in(folder: str) -> dict[str, dict[str, Any]]:
+    """What a listing of `folder` says of each file, by base name."""
+    listed = _listed(folder, detail=True)
+    return {os.path.basename(one["name"]): one for one in listed if one["type"] == "file"}
+
+
+def _listed(folder: str, *, detail: bool) -> list[Any]:
+    """A listing of `folder` as it is now; empty where it does not exist."""
     fs, path = file_system(folder)
     fs.invalidate_cache(path)
     try:
         with told(folder):
-            listed = fs.ls(path, detail=True)
+            found: list[Any] = fs.ls(path, detail=detail)
+            return found
     except (FileNotFoundError, NotADirectoryError):
-        return {}
-    found = [(os.path.basename(one["name"]), one) for one in listed if one["type"] == "file"]
-    return {name: int(one["size"]) for name, one in sorted(found, key=lambda pair: pair[0])}
+        return []
 
 
 def remove(url: str) -> None:
