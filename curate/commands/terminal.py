@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -249,11 +250,12 @@ def run_plan(
 
     with execute.recorded(planned):
         with progress.watch(out_console, planned, standing):
-            execute.execute(planned, standing, extra=options, debug=debugging())
+            took = execute.execute(planned, standing, extra=options, debug=debugging())
         if not config.download.enabled:
             kept = planned.steps.upstream(Stage.SHARDS)
             write_subset(run, kept, run.path(kept, SUBSET))
     report = write_report(run, config, steps=planned.steps)
-    execute.report_written(planned)
+    whole = took if standing.is_fresh else None
+    execute.report_written(planned, took=whole, seconds=time.monotonic() - started)
     progress.tried_again(out_console, planned, standing)
     progress.summary(out_console, planned, standing=standing, report=report, started=started)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from curate import files
+from curate.clock import spent
 from curate.config import LOCAL_RUNNER, Config
 from curate.errors import CurateError, DamagedError
 from curate.formats import AUTO, FORMATS, format_of
@@ -78,7 +79,8 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     found_pool = find_pool(config)
     if parts_digest(run) is None:  # else the pool was read before
         check_readers(found_pool)
-    contents = Contents.of(found_pool, before=known_contents(run), over=over)
+    with spent("contents"):
+        contents = Contents.of(found_pool, before=known_contents(run), over=over)
     inputs = find_inputs(found_pool, contents)
     reader = _reader_version(run, config)
     pool = pool_format(config)
@@ -98,7 +100,8 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     _check_out(run, input_digest, config)
     check_settled(run)
     blocked = check_block_lists(config)
-    found = cut(run, inputs, config, input_digest=input_digest, contents=contents, over=over)
+    with spent("cutting"):
+        found = cut(run, inputs, config, input_digest=input_digest, contents=contents, over=over)
     for one, rows in zip(inputs, found.rows, strict=True):
         one["rows"] = rows
         if reader:

@@ -4,6 +4,7 @@ One small step without Beam. It drops nothing, and a repeat writes the same file
 """
 
 from curate import files
+from curate.clock import spent
 from curate.config import Config
 from curate.planning.steps import Steps, steps_of
 from curate.report import page
@@ -37,7 +38,8 @@ def write_report(run: Run, config: Config, *, steps: Steps | None = None) -> str
         files.write_table(path(HOSTS), table)
     else:
         files.remove(path(HOSTS))
-    facts = collect(run, config, steps=steps, hosts=hosts)
+    with spent("facts"):
+        facts = collect(run, config, steps=steps, hosts=hosts)
     figures = draw(facts)
     pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
     name = run.root.rstrip("/").rsplit("/", 1)[-1]

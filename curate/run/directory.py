@@ -28,6 +28,8 @@ TRANSIENT_ROWS = "transient"
 """The figure of rows whose download failed for a reason that may have passed."""
 ALTERED = "altered"
 """The figure of rows whose outcome or detail is another after a retry."""
+ON_GPU = "on_gpu"
+"""The figure of rows that a model scored on a GPU."""
 SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"
@@ -79,8 +81,12 @@ class PartRecord:
     dropped: dict[str, int] = field(default_factory=dict)  # by reason
     dead: dict[str, int] = field(default_factory=dict)  # by error
     figures: dict[str, float] = field(default_factory=dict)  # what else the step counted
-    seconds: float = 0.0
+    seconds: float = 0.0  # of work, what was written included
     wrote: dict[str, files.Content] = field(default_factory=dict)  # that the step wrote, by name
+    ended: float = 0.0  # when, in seconds of the clock; 0 in records of earlier versions
+    first: bool = (
+        False  # whether its process did no part before, so that it loaded what the step needs
+    )
 
     def __post_init__(self) -> None:
         gone = sum(self.dropped.values()) + sum(self.dead.values())

@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -10,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from curate import files
+from curate.clock import SPENT
 from curate.config import LOCAL_RUNNER, Beam, Download
 from curate.config import file as config_file
 from curate.errors import CurateError, DamagedError
@@ -23,9 +25,11 @@ from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, Totals
 from curate.run.mending import taken_back
 from curate.schema import Stage
 from curate.stages.shards import counts_of
+from curate.stages.timing import Took, counted
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    from apache_beam.runners.runner import PipelineResult
 
 _OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged|Absent)Error: (.*)")
 _FAILURES = (ErrorCode.SCORE_FAILED, ErrorCode.SCORE_NOT_FINITE)
@@ -87,9 +91,16 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
     return standing
 
 
-def report_written(plan: Plan) -> None:
-    """Note that the report is that of this plan: repeated, it has nothing to do."""
-    plan.run.update(reported=_reported(plan))
+def report_written(plan: Plan, *, took: Took | None = None, seconds: float = 0.0) -> None:
+    """Note that the report is that of this plan: repeated, it has nothing to do.
+
+    What the command took is noted where it did the whole run: its graph, and `seconds` from its start.
+    """
+    told = {
+        "workers": plan.config.beam.workers, "cores": len(os.sched_getaffinity(0)),
+        "began": time.time() - seconds, "ended": time.time(), **SPENT, **took._asdict(),
+    } if took else None  # fmt: skip
+    plan.run.update(reported=_reported(plan), took=told)
 
 
 def _reported(plan: Plan) -> str:
@@ -180,14 +191,14 @@ def stage_totals(plan: Plan) -> dict[str, Totals]:
 
 def execute(
     plan: Plan, standing: Standing, *, extra: Sequence[str] = (), debug: bool = False
-) -> None:
+) -> Took:
     """Run the whole graph of `plan` to its end; see :func:`run_graph`."""
     from curate.flow import build
     from curate.running.trial import try_models
 
     try_models(plan, standing)
     graph = partial(build, plan=plan)
-    run_graph(plan, graph, extra=extra, debug=debug)
+    return run_graph(plan, graph, extra=extra, debug=debug)
 
 
 def run_graph(
@@ -196,7 +207,7 @@ def run_graph(
     *,
     extra: Sequence[str] = (),
     debug: bool = False,
-) -> None:
+) -> Took:
     """Run what `graph` adds to a pipeline to its end, on the engine of `plan`.
 
     Raises
@@ -206,10 +217,11 @@ def run_graph(
         write to stderr.
     """
     try:
-        run_pipeline(plan.config.beam, graph, extra=extra, debug=debug)
+        took = run_pipeline(plan.config.beam, graph, extra=extra, debug=debug)
     except CurateError as error:
         raise taken_back(plan.run, plan.digests, error) from error.__cause__
     check_dead(plan)
+    return took
 
 
 def run_pipeline(
@@ -218,12 +230,19 @@ def run_pipeline(
     *,
     extra: Sequence[str] = (),
     debug: bool = False,
-) -> None:
+) -> Took:
     """As :func:`run_graph`, of a pipeline that is of no plan."""
     import apache_beam as beam
 
     from curate.running.options import Options
     from curate.running.workers import watched
+
+    began = time.time()
+    results: list[PipelineResult] = []
+
+    def run() -> object:
+        results.append(pipeline.run())
+        return results[0].wait_until_finish()
 
     with nullcontext() if debug else _without_noise(), watched() as crew:
         try:
@@ -232,15 +251,15 @@ def run_pipeline(
             told = " ".join(line.strip() for line in str(refused).splitlines())
             raise CurateError(f"the options after --: {told}") from refused
         graph(pipeline)
-        state, error = _on_a_thread(
-            lambda: pipeline.run().wait_until_finish(), lost=lambda: crew.error is not None
-        )
+        state, error = _on_a_thread(run, lost=lambda: crew.error is not None)
     if crew.error and state is None:
         raise crew.error from error
     if error is not None:
         raise _in_one_line(error) from error
     if state is not None and str(state) != "DONE":
         raise CurateError(f"the {settings.runner} job ended in state {state}")
+    between = counted(results[0]) if settings.runner == LOCAL_RUNNER else {}
+    return Took((began, time.time()), between)
 
 
 def check_dead(plan: Plan) -> None:

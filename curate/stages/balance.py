@@ -28,6 +28,7 @@ from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages import wfpp
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
+from curate.stages.timing import timed
 
 Ts = dict[str, float]
 """t a language."""
@@ -58,6 +59,7 @@ class CountEntries(beam.DoFn):
     def __init__(self, run: Run, reads: str) -> None:
         self._run, self._reads = run, reads
 
+    @timed
     def process(self, part: Part) -> Iterator[Found]:
         """Count the matches of one part."""
         columns = ["language", "matches"]
@@ -137,6 +139,7 @@ class Sizes(beam.DoFn):
     def __init__(self, run: Run, reads: str, reference: str) -> None:
         self._run, self._reads, self._reference = run, reads, reference
 
+    @timed
     def process(
         self, part: Part, counts: Counts, grid: NDArray[np.float64]
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:

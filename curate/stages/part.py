@@ -31,6 +31,9 @@ from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part
 from curate.run.journal import Journal
 from curate.schema import Column, Stage
 
+_BEGUN: set[tuple[str, str]] = set()
+"""The steps, by folder and digest of their settings, of which this process has done a part."""
+
 
 @dataclass(frozen=True)
 class PartOutput:
@@ -218,7 +221,8 @@ def passed(step: PartStep, part: Part, record: PartRecord) -> Part:
 
 
 def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) -> PartRecord:
-    """Write what a step made of a part, the record last."""
+    """Write what a step made of a part, the record last; `seconds` are those of the work so far."""
+    started = time.monotonic()
     run = step.run
     gone = len(output.dropped) + len(output.dead)
     if step.annotates and gone:
@@ -231,15 +235,21 @@ def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) ->
         dropped=dict(sorted(Counter(output.dropped["reason"].to_pylist()).items())),
         dead=dict(sorted(Counter(output.dead["error"].to_pylist()).items())),
         figures=output.figures,
-        seconds=round(seconds, 3),
+        first=(step.folder, step.own) not in _BEGUN,
     )
+    _BEGUN.add((step.folder, step.own))
     held = dict(output.wrote)
     tables = {step.folder: output.kept}
     if not step.annotates:
         tables |= {f"dropped/{step.stage}": output.dropped, f"dead/{step.stage}": output.dead}
     for folder, table in reversed(tables.items()):
         held[part_name(folder, part.index)] = files.write_table(run.part(folder, part.index), table)
-    record = replace(record, wrote=dict(sorted(held.items())))
+    record = replace(
+        record,
+        wrote=dict(sorted(held.items())),
+        seconds=round(seconds + time.monotonic() - started, 3),
+        ended=round(time.time(), 3),
+    )
     run.write_record(step.folder, part.index, record)
     return record
 

@@ -24,6 +24,7 @@ from curate.ops.selection.quantiles import (
     passes,
 )
 from curate.run.directory import Part
+from curate.stages.timing import timed
 
 Counted = dict[Group, Digits]
 
@@ -34,6 +35,7 @@ class CountDigits(beam.DoFn):
     def __init__(self, quantiles: "Quantiles", number: int) -> None:
         self._quantiles, self._number = quantiles, number
 
+    @timed
     def process(self, part: Part, searches: Searches, *sides: Any) -> Iterator[Counted]:
         """Count one part; `sides` are what reading it takes."""
         asked = self._quantiles

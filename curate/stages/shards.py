@@ -28,6 +28,7 @@ from curate.run.revocations import rows_of
 from curate.run.tar import TarWriter
 from curate.schema import FRONT, OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.images import read_images
+from curate.stages.timing import timed
 
 _SHARD_DIGITS = 5
 _ENDINGS = {kind: ending for ending, kind in KINDS.items()}
@@ -299,6 +300,7 @@ def _with_status(table: pa.Table, keys: list[str]) -> pa.Table:
     return pa.table([*front.columns, *table.columns], schema=pa.schema([*FRONT, *table.schema]))
 
 
+@timed
 def _write(shard: Shard, *, step: ShardStep) -> ShardRecord:
     with at_work(f"shard {shard.name}"):
         return step.write(shard)

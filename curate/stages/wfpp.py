@@ -30,6 +30,7 @@ from curate.run.directory import Part, Run
 from curate.schema import WFPP, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
 from curate.stages.quantiles import FindCuts, Quantiles
+from curate.stages.timing import timed
 
 _FEW = 1 << 18
 
@@ -44,6 +45,7 @@ class CountWords(beam.DoFn):
     def __init__(self, run: Run, reads: str) -> None:
         self._run, self._reads = run, reads
 
+    @timed
     def process(self, part: Part) -> Iterator[WordCounts]:
         """Count the words of one part."""
         yield count_words(_captions(self._run, self._reads, part))

@@ -1,6 +1,7 @@
 """The sieve and the one DoFn: exact rows out, and nothing counted that is not written."""
 
 import re
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -148,7 +149,8 @@ def test_a_part_is_taken_through_a_step(run: Run) -> None:
     assert list(record.wrote) == [f"{name}/part-00000.parquet" for name in names]
     for name, held in record.wrote.items():
         assert held == files.content_of(files.read_bytes(run.path(name)))
-    assert replace(record, seconds=0, wrote={}) == PartRecord(
+    assert 0 < record.seconds < record.ended <= time.time()
+    assert replace(record, seconds=0, wrote={}, ended=0, first=False) == PartRecord(
         digest="d1", own="o1", rows=4, kept=1, dropped={"duplicate_url": 2}, dead={"null_url": 1},
         figures={"sides": 5.0},
     )  # fmt: skip

@@ -173,12 +173,12 @@ class ClipScorer:
         torch.set_num_threads(1)
         self._torch = torch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        on_gpu = self._device.type == "cuda"
-        self.batch_size = spec.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
+        self.on_gpu = self._device.type == "cuda"
+        self.batch_size = spec.batch_size or (GPU_BATCH if self.on_gpu else CPU_BATCH)
         self.out_of_memory = 0
         model, self._preprocess, self._tokenizer = _open(spec, self._device)
         model.eval()
-        self._format = torch.channels_last if on_gpu else torch.contiguous_format
+        self._format = torch.channels_last if self.on_gpu else torch.contiguous_format
         model.visual.to(memory_format=self._format)
         self._cast = self._choose(spec.precision)
         self._encode: tuple[_Tower, _Tower] = (model.encode_image, model.encode_text)

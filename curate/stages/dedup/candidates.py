@@ -21,6 +21,7 @@ from curate.stages.dedup.exchange import (
     edges_in,
 )
 from curate.stages.dedup.keys import CANDIDATES
+from curate.stages.timing import timed
 
 WANTED = "wanted"
 """The second output of `Want`."""
@@ -44,6 +45,7 @@ class Want(beam.DoFn):
     def __init__(self, spread: Spread) -> None:
         self._spread = spread
 
+    @timed
     def process(self, element: tuple[int, Iterable[Packed]]) -> Iterator[Any]:
         """Hand on the candidates of one group."""
         group, candidates = element
@@ -85,6 +87,7 @@ class Rows(beam.DoFn):
     def __init__(self, keyed: Keyed) -> None:
         self._keyed = keyed
 
+    @timed
     def process(
         self, element: tuple[int, Iterable[tuple[int, Policy, bytes]]], known: Known
     ) -> Iterator[tuple[int, Extent]]:
@@ -122,6 +125,7 @@ class Verify(beam.DoFn):
     def __init__(self, keyed: Keyed) -> None:
         self._keyed = keyed
 
+    @timed
     def process(
         self, element: tuple[int, dict[str, Iterable[Any]]]
     ) -> Iterator[tuple[Policy, bytes]]:

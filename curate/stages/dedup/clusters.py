@@ -32,6 +32,7 @@ from curate.stages.dedup.exchange import (
     edges_in,
 )
 from curate.stages.dedup.forests import Forests, merged
+from curate.stages.timing import timed
 
 REASONS: dict[Policy, DropReason] = {
     "url": DropReason.DUPLICATE_URL,
@@ -88,6 +89,7 @@ class _Pictures(beam.DoFn):
     def __init__(self, clustering: Clustering) -> None:
         self._clustering = clustering
 
+    @timed
     def process(self, element: tuple[int, bytes], known: Known) -> Iterator[tuple[int, bytes]]:
         part, content = element
         make = self._clustering
@@ -99,6 +101,7 @@ class _Pictures(beam.DoFn):
         yield from _grouped(pa.table(columns), found[:, 1], make)
 
 
+@timed
 def _copies(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Packed:
     """All images of a group of clusters -> the forest of those that are copies of one."""
     pictures = pa.concat_tables(map(as_table, keyed[1])).sort_by("row").combine_chunks()
@@ -127,6 +130,7 @@ class Copies(beam.PTransform):
         )
 
 
+@timed
 def _outline(found: list[Packed], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
     """The forests of the policies -> the outline of each part."""
     forests = dict(found)
@@ -141,6 +145,7 @@ class _Members(beam.DoFn):
     def __init__(self, clustering: Clustering) -> None:
         self._clustering = clustering
 
+    @timed
     def process(self, element: tuple[int, bytes], known: Known) -> Iterator[tuple[int, bytes]]:
         part, content = element
         make = self._clustering
@@ -179,6 +184,7 @@ def _pixels(table: pa.Table) -> pa.Array:
     return pc.multiply(width, height)
 
 
+@timed
 def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tuple[int, bytes]]:
     """All pairs of a group of clusters -> verdicts, by part."""
     pairs = pa.concat_tables(map(as_table, keyed[1])).sort_by("row").combine_chunks()
@@ -215,6 +221,7 @@ class _Write(beam.DoFn):
     def __init__(self, run: Run) -> None:
         self._run = run
 
+    @timed
     def process(
         self, element: tuple[int, dict[str, Iterable[Any]]]
     ) -> Iterator[tuple[str, files.Content]]:
@@ -289,6 +296,7 @@ def _is_of(forest: Packed, policy: Policy) -> bool:
     return forest[0] == policy
 
 
+@timed
 def say(
     written: list[tuple[str, files.Content]],
     found: list[Packed],

@@ -23,6 +23,7 @@ from curate.ops.duplicates.graph import Policy
 from curate.stages.dedup.candidates import WANTED, Rows, Verify, Want
 from curate.stages.dedup.exchange import Clustering, Keyed, edges_in
 from curate.stages.dedup.keys import CANDIDATES, Keys, Meet
+from curate.stages.timing import timed
 
 
 class _Merge(beam.CombineFn):
@@ -48,9 +49,11 @@ class _Merge(beam.CombineFn):
             return held
         return [components.merge(held)]
 
+    @timed
     def compact(self, held: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         return [components.merge(held)]
 
+    @timed
     def extract_output(self, held: list[NDArray[np.int64]]) -> bytes:
         return components.merge(held).tobytes()
 

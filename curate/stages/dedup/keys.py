@@ -10,6 +10,7 @@ from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import Meeting, Policy
 from curate.run.directory import Part
 from curate.stages.dedup.exchange import Extent, Keyed, Known, edges_in
+from curate.stages.timing import timed
 
 _MADE_OF: dict[Policy, frozenset[str]] = {
     "url": frozenset({"url", "caption"}),
@@ -30,6 +31,7 @@ class Keys(beam.DoFn):
     def __init__(self, keyed: Keyed) -> None:
         self._keyed = keyed
 
+    @timed
     def process(
         self, element: tuple[int, Iterable[tuple[int, bytes | None]]], known: Known
     ) -> Iterator[tuple[int, Extent]]:
@@ -73,6 +75,7 @@ class Meet(beam.DoFn):
     def __init__(self, keyed: Keyed) -> None:
         self._keyed = keyed
 
+    @timed
     def process(self, element: tuple[int, Iterable[Extent]]) -> Iterator[Any]:
         """Read what each group has in the run, for all policies."""
         number, extents = element

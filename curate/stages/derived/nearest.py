@@ -22,6 +22,7 @@ from curate.run.directory import Part
 from curate.run.scratch import HELD, SAMPLES
 from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart, given
+from curate.stages.timing import timed
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class DrawSample(beam.DoFn):
     def __init__(self, step: NearestTargetStep) -> None:
         self._step = step
 
+    @timed
     def process(self, part: Part, pool: Survey) -> Iterator[int]:
         """Nothing where all is done."""
         step = self._step
@@ -68,6 +70,7 @@ class DrawSample(beam.DoFn):
         yield part.index
 
 
+@timed
 def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
     """Find the centroids of all samples and those that hold a target; how many there are."""
     sample = read_sample(step.sample_file(index) for index in sorted(indices))

@@ -33,6 +33,7 @@ from curate.stages.derived.column import (
     read_stored,
 )
 from curate.stages.part import PartOutput, given
+from curate.stages.timing import timed
 
 BLOCK_ROWS = 1 << 17  # pairs whose embeddings a worker holds for neg_clip_loss, or four batches
 
@@ -82,6 +83,7 @@ class LossOfBlock(beam.DoFn):
     def __init__(self, step: NegClipLossStep) -> None:
         self._step = step
 
+    @timed
     def process(self, element: Block) -> Iterator[tuple[int, tuple[int, bytes]]]:
         """Hold the embeddings of these parts, and go through their batches."""
         time, indices = element

@@ -26,6 +26,7 @@ from curate.run.directory import Part
 from curate.run.scratch import CANDIDATES, CENTROIDS, TAKEN
 from curate.stages.derived.column import DerivedStep, Survey, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart, given
+from curate.stages.timing import timed
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def number_of(part: int, row: int = 0) -> int:
     return (part << 32) + row
 
 
+@timed
 def settle_target(pool: Survey, *, step: SimCoreStep) -> bool:
     """Whether there is anything to do; if so, write the target's centroids."""
     if pool.done:
@@ -77,6 +79,7 @@ class FindCandidates(beam.DoFn):
         self._parts: list[int] = []
         self._found: Candidates | None = None
 
+    @timed
     def process(self, part: Part, wanted: bool) -> None:
         """Hold the nearest of this part's images and of those before."""
         step = self._step
@@ -105,6 +108,7 @@ class FindCandidates(beam.DoFn):
         yield GlobalWindows.windowed_value(name)
 
 
+@timed
 def settle_rounds(names: list[str], wanted: bool, *, step: SimCoreStep) -> int:
     """Join the candidates of all bundles and go through the rounds; how many images were taken."""
     folder = step.run.path(step.folder, CANDIDATES)

@@ -41,6 +41,7 @@ from curate.stages.derived.column import DerivedStep, Survey, hand_out, read_sto
 from curate.stages.meanings.placed import PLACED, ClusterRows, write_placed
 from curate.stages.part import PartOutput, given
 from curate.stages.select import SelectScore, scores_step
+from curate.stages.timing import timed
 
 PAIRS_A_CLUSTER = 8_800
 """What SemDeDup's 50,000 clusters had of LAION's 440 million pairs."""
@@ -93,6 +94,7 @@ class FindRows(beam.DoFn):
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
+    @timed
     def process(self, part: Part, pool: Survey) -> Iterator[tuple[int, int]]:
         """The rows that the rules keep, of those that have an embedding."""
         step = self._step
@@ -122,6 +124,7 @@ class DrawSample(beam.DoFn):
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
+    @timed
     def process(self, found: tuple[int, int], counted: Counted) -> Iterator[int]:
         """Draw no more than the centroids need."""
         step, (index, _) = self._step, found
@@ -133,6 +136,7 @@ class DrawSample(beam.DoFn):
         yield index
 
 
+@timed
 def settle_centroids(indices: list[int], counted: Counted, *, step: SemanticStep) -> int:
     """Find the centroids of all samples; their number."""
     sample = read_sample(step.work(index, "npz") for index in sorted(indices))
@@ -151,6 +155,7 @@ class Place(beam.DoFn):
         self._step = step
         self._centroids: Vectors | None = None
 
+    @timed
     def process(self, found: tuple[int, int], _: int) -> Iterator[NDArray[np.int64]]:
         """Write the embeddings and what is known of each row, by cluster."""
         step, (index, _) = self._step, found
@@ -191,6 +196,7 @@ class Compare(beam.DoFn):
     def __init__(self, step: SemanticStep) -> None:
         self._step = step
 
+    @timed
     def process(self, group: tuple[int, int], counted: Counted) -> Iterator[Any]:
         """Read a run of rows at a time, and go through its clusters."""
         step = self._step

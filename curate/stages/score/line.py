@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from curate.ops.ahead import ahead
 from curate.ops.scores.clip import Batch, ClipModel, ClipScorer, Embedded
+from curate.run.directory import ON_GPU
 
 if TYPE_CHECKING:
     import torch
@@ -113,6 +114,8 @@ class Line:
             figures["load_seconds"] += loading
             figures["idle_seconds"] += max(came - asked - loading, 0.0)
             figures["model_seconds"] += ended - came
+            if ready.scorer.on_gpu:
+                figures[ON_GPU] = figures.get(ON_GPU, 0) + len(ready.rows)
             if more := ready.scorer.out_of_memory - halved:
                 figures["out_of_memory"] = figures.get("out_of_memory", 0) + more
             for job, n in Counter(one.job for one in ready.rows).items():

@@ -265,9 +265,9 @@ class TakeScores(beam.DoFn):
             job = self._open.popleft()
             job.close()
             output = job.output()
-            now = time.monotonic()
-            seconds, self._ended = now - max(job.started, self._ended), now
+            seconds = time.monotonic() - max(job.started, self._ended)
             record = commit(self._step, job.part, output, seconds=seconds)
+            self._ended = time.monotonic()
             self._step.tidy(job.part)
             yield passed(self._step, job.part, record)
 
