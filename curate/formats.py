@@ -13,6 +13,7 @@ from curate.files.unpacking import ENDINGS, Unpacked, open_unpacked
 
 _HEAD = 512  # bytes
 _ONE_DOCUMENT = 4 << 20  # bytes, at most
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,13 @@ def sniffed_format(path: str) -> str:
 
 def is_one_document(path: str) -> bool:
     """Whether a file that looks like JSON lines has a single one, as settings and accounts do."""
+    lines = 0
+    last, read = b"", 0
     with open_unpacked(path) as file:
-        lines = file.read(_ONE_DOCUMENT).split(b"\n")
-        return len([line for line in lines if line.strip()]) < 2 and not file.read(1)
+        while read < _ONE_DOCUMENT and (block := file.read(_BLOCK)):
+            *whole, last = (last + block).split(b"\n")
+            lines += sum(1 for line in whole if line.strip())
+            if lines + bool(last.strip()) > 1:
+                return False
+            read += len(block)
+        return read < _ONE_DOCUMENT or not file.read(1)

@@ -59,14 +59,15 @@ def plan(
         check_seen_by_workers(whole.beam, named_in(whole))
         if not whole.out:
             raise CurateError("no output folder: give --out RUN or the key `out`")
-        typed = with_columns(with_column_types(whole))
-        check_own_scores(typed, before_own(typed))
-        wanted, left_out = text_alone(typed)
         run = Run.to(whole.out)
         with locked(whole.out):
             _check_out(run)
+            over = over_workers(whole, beam_options(context))
+            typed = with_columns(with_column_types(whole, over=over))
+            check_own_scores(typed, before_own(typed))
+            wanted, left_out = text_alone(typed)
             run_plan(
-                make_plan(wanted, over=over_workers(wanted, beam_options(context))),
+                make_plan(wanted, over=over),
                 options=beam_options(context), started=started,
                 force=whole.download.enabled, remedy="give another --out",
             )  # fmt: skip

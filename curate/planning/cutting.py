@@ -17,7 +17,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError, DamagedError
 from curate.formats import FORMATS, format_of
-from curate.planning.inputs import Contents, Input, Known, find_pool, pool_format
+from curate.planning.inputs import Contents, Input, Known, Pool, pool_format
 from curate.planning.spreading import Over, here, is_much, waited_for
 from curate.pool.reader import FIRST
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
@@ -69,8 +69,8 @@ class Cutter:
 
 
 def cut(
-    run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str,
-    contents: Contents | None = None, over: Over = here,
+    run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str, pool: Pool,
+    contents: Contents, over: Over = here,
 ) -> Cut:  # fmt: skip
     """The parts as RUN/input/parts.json lists them; where that is missing or stale, split anew.
 
@@ -90,7 +90,7 @@ def cut(
         return found
     is_new = not files.exists(run.root)
     try:
-        found = _cut(run, inputs, config, over=over)
+        found = _cut(run, inputs, config, pool=pool, over=over)
         if not found.parts:
             form = inputs[0]["format"]
             how = "" if form in FORMATS else f" as {form} reads it"
@@ -99,9 +99,8 @@ def cut(
         files.remove(run.root if is_new else run.path("input"))
         raise
     paths = [one["path"] for one in inputs]
-    stored = {**asdict(found), "format": FORMAT, "digest": input_digest, "paths": paths}
-    if contents is not None:
-        stored["contents"] = contents.known
+    stored = {**asdict(found), "format": FORMAT, "digest": input_digest, "paths": paths,
+              "contents": contents.known}  # fmt: skip
     files.write_document(run.path("input", "parts.json"), stored)
     return found
 
@@ -205,23 +204,19 @@ def source_of(run: Run, part: Part) -> tuple[str, int]:
     return found["paths"][of_file], sum(before)
 
 
-def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, over: Over) -> Cut:
+def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, over: Over) -> Cut:
     cutter = Cutter(pool_format(config), config.part_rows)
     fraction = config.input.max_dead_fraction
-    listed: dict[str, list[str]] = {}
-    if any(format_of(one["format"]).is_folder for one in inputs):
-        listed = {
-            path: beside
-            for path, beside, form in find_pool(config).files
-            if format_of(form).is_folder
-        }
+    members = {
+        path: tuple(beside) for path, beside, form in pool.files if format_of(form).is_folder
+    }
     uncut = [
         Uncut(
             one["path"],
             one["name"],
             one["format"],
             run.path("input", f"file-{number:05d}"),
-            tuple(listed.get(one["path"], ())),
+            members.get(one["path"], ()),
         )
         for number, one in enumerate(inputs)
     ]

@@ -1,30 +1,21 @@
 """The pool's files: which they are, what belongs to each, and in which format it is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, NotRequired, TypedDict
 
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.files import listing
-from curate.formats import (
-    AUTO,
-    FORMATS,
-    KNOWN,
-    ending,
-    format_of,
-    is_one_document,
-    named_format,
-)
+from curate.formats import AUTO, FORMATS, KNOWN, format_of, named_format
+from curate.planning.sniffing import formats_of, told_formats
 from curate.planning.spreading import Over, here, waited_for
 from curate.pool.pictures import TEXTS, parted, shared_folder, sizes_of
-from curate.pool.rows import PoolFormat, UnreadableError
+from curate.pool.rows import PoolFormat
 from curate.pool.samples import ENDINGS
-from curate.pool.tables import column_kinds, reader_of
+from curate.pool.tables import reader_of
 
-_NEVER = ENDINGS | {"md", "html", "pdf", "yaml", "yml", "py", "sh", "crc", "lock", "metadata"}
-"""What no file of a pool is called, whatever its format is said to be."""
 _OF_PICTURES = ENDINGS | TEXTS.keys()
 
 
@@ -109,8 +100,13 @@ def find_pool(config: Config) -> Pool:
             placed.update(everything[x] for x in pictures)
         elif not listed.named:
             loose = [x.path for x in pooled if not x.companions and x.path not in captions]
-            others = captions | _no_data(loose, pool=form)
-            pooled = [one for one in pooled if one.path not in others]
+            formats = told_formats(loose, pool=form)
+            others = captions | set(loose).difference(formats)
+            pooled = [
+                one._replace(format=one.format or formats.get(one.path, ""))
+                for one in pooled
+                if one.path not in others
+            ]
         left_out = [
             _counted(len(links), name, links)
             for name, links in (("file of no known format", sorted(others)),
@@ -129,11 +125,9 @@ def find_pool(config: Config) -> Pool:
             if everything[one.path] not in found or one.companions:
                 found[everything[one.path]] = one
     images = {files.spelt(x) for one in found.values() for x in one.companions}
-    pool = [
-        one._replace(format=one.format or _format(one.path, form))
-        for spelt, one in found.items()
-        if spelt not in images
-    ]
+    pool = [one for spelt, one in found.items() if spelt not in images]
+    formats = formats_of([one.path for one in pool if not one.format], pool=form)
+    pool = [one._replace(format=one.format or formats[one.path]) for one in pool]
     return Pool((*pool, *(one for one in folders.values() if one.companions)), tuple(notes))
 
 
@@ -169,32 +163,9 @@ def _counted(n: int, what: str, paths: Sequence[str]) -> str:
     return f"{n:,} {first}{'s' * (n > 1)} {rest} ({names}{', …' * (n > 3)})"
 
 
-def _no_data(paths: list[str], *, pool: PoolFormat) -> set[str]:
-    """Those files of a folder that are no files of the pool.
-
-    Where a format is given, these are all that are not named so; or where none is, those whose
-    ending is never that of a pool. Else it is those whose format neither name nor content tells.
-    """
-    if pool.format == AUTO:
-        return {path for path in paths if not _is_told(path, pool)}
-    named = {path for path in paths if ending(path) in format_of(pool.format).endings}
-    wanted = named or {path for path in paths if ending(path) not in _NEVER}
-    return set(paths) - wanted
-
-
-def _is_told(path: str, pool: PoolFormat) -> bool:
-    if named_format(path):
-        return True
-    form = "" if ending(path) in ENDINGS else _format(path, pool)
-    if form != "jsonl" or not is_one_document(path):
-        return bool(form)
-    kinds = column_kinds(path, pool=replace(pool, format=form))
-    return pool.url in kinds or pool.caption in kinds
-
-
 def check_readers(pool: Pool) -> None:
     """Raise a CurateError with what to install, if a file of the pool cannot be read without it."""
-    for path, _, form in pool.files:
+    for form, path in {one.format: one.path for one in reversed(pool.files)}.items():
         reader_of(form).check_installed(f"input.paths: {path}: reading {form.upper()} files")
 
 
@@ -249,6 +220,13 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
     contents = contents or Contents.of(pool)
     found: list[Input] = []
     names = _names([path for path, _, _ in pool.files])
+    # Of images in a folder the sizes have to do: there may be millions of them.
+    folders = [
+        x
+        for _, beside, form in pool.files if not format_of(form).is_folder
+        for x in beside if not _is_tar(x)
+    ]  # fmt: skip
+    listed = dict(zip(folders, waited_for(files.sizes, folders), strict=True))
     for name, (path, companions, form) in zip(names, pool.files, strict=True):
         if format_of(form).is_folder:  # neither are these read here: there may be millions of them
             sizes = sizes_of(companions)
@@ -258,8 +236,7 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
             continue
         content = [path, *filter(_is_tar, companions)]
         digests = [contents.known[url].digest for url in content]
-        # Of images in a folder the sizes have to do: there may be millions of them.
-        digests += [files.digest_of(files.sizes(x)) for x in companions if not _is_tar(x)]
+        digests += [files.digest_of(listed[x]) for x in companions if not _is_tar(x)]
         found.append(
             {
                 "name": name, "path": path, "format": form,
@@ -282,13 +259,6 @@ def _names(paths: list[str]) -> list[str]:
 
 def _is_tar(path: str) -> bool:
     return path.endswith(".tar")
-
-
-def _format(path: str, pool: PoolFormat) -> str:
-    try:
-        return pool.of(path)
-    except UnreadableError:
-        return ""
 
 
 def _with_companions(paths: list[str], *, asked: str) -> list[PoolFile]:

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
 from curate import files
@@ -69,14 +70,15 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = _opened(config.out)
     damaged = damaged_documents(run)
-    config = with_columns(with_column_types(config))
+    pool_of = cache(partial(find_pool, config))
+    config = with_columns(with_column_types(config, pool=pool_of, over=over))
     steps = steps_of(config)
     if config.dedup.enabled:
         check_prefer(config.dedup.prefer, steps.added)
     if Stage.DOWNLOAD in steps.stages and config.beam.runner == LOCAL_RUNNER:
         allow_requests(config.download.concurrency)
     assets = check_assets(config) | check_own_scores(config, before_own(config))
-    found_pool = find_pool(config)
+    found_pool = pool_of()
     if parts_digest(run) is None:  # else the pool was read before
         check_readers(found_pool)
     with spent("contents"):
@@ -101,7 +103,10 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     check_settled(run)
     blocked = check_block_lists(config)
     with spent("cutting"):
-        found = cut(run, inputs, config, input_digest=input_digest, contents=contents, over=over)
+        found = cut(
+            run, inputs, config, input_digest=input_digest, pool=found_pool, contents=contents,
+            over=over,
+        )  # fmt: skip
     for one, rows in zip(inputs, found.rows, strict=True):
         one["rows"] = rows
         if reader:

@@ -1,28 +1,34 @@
 """The columns that a run is to keep of its pool: that they exist, and their types."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from curate import schema
 from curate.config import Config
 from curate.errors import CurateError
 from curate.formats import AUTO, FORMATS, format_of
 from curate.planning.asked import sized_by_pool
-from curate.planning.inputs import PoolFile, find_pool
-from curate.planning.spreading import waited_for
+from curate.planning.inputs import Pool, PoolFile, find_pool
+from curate.planning.spreading import MANY, Over, here, waited_for
 from curate.pool.kept import common
 from curate.pool.own import is_at_hand
+from curate.pool.reader import FIRST
 from curate.pool.rows import PoolFormat, UnreadableError
 from curate.pool.tables import column_kinds
 from curate.schema import Kind
 
 _KEY = "input.columns.keep"
+_WHAT = "columns of the pool's files"
 
 
-def with_column_types(config: Config) -> Config:
+def with_column_types(
+    config: Config, *, pool: Callable[[], Pool] | None = None, over: Over = here
+) -> Config:
     """`config` with a type for each column of the pool that is to be kept.
 
-    A column given with its type is looked for until a file has it; one without, in all files.
+    A column given with its type is looked for until a file has it; one without, in all files. Into
+    many files is looked `over` whoever has the time. `pool` finds the files.
 
     Raises
     ------
@@ -34,14 +40,15 @@ def with_column_types(config: Config) -> Config:
         more = [name for name in schema.SIDES if name not in wanted]
         typed = dict.fromkeys(more, "float64")
         named = {**wanted, **typed} if isinstance(wanted, dict) else (*wanted, *more)
-        return with_column_types(_keeping(config, named))
+        return with_column_types(_keeping(config, named), pool=pool, over=over)
     if not wanted:
         return config
     if isinstance(wanted, dict) and not is_at_hand(config.input.format):
         return config  # the run may have copies of the rows; splitting anew needs the file
     seen: dict[str, dict[str, str]] = {}  # of each column each kind, and the first file of it
     loose = False
-    for path, form, kinds in _kinds(config):
+    found = pool() if pool else find_pool(config)
+    for path, form, kinds in _kinds(config, found.files, over=over):
         loose |= format_of(form).loose
         for name, kind in kinds.items():
             seen.setdefault(name, {}).setdefault(kind or "", path)
@@ -66,25 +73,50 @@ def _keeping(config: Config, keep: Mapping[str, str] | tuple[str, ...]) -> Confi
     return config.model_copy(update={"input": config.input.model_copy(update={"columns": columns})})
 
 
-def _kinds(config: Config) -> Iterator[tuple[str, str, dict[str, str | None]]]:
-    def look(file: PoolFile) -> dict[str, str | None] | None:
-        pool = PoolFormat(
-            file.format or config.input.format,
-            url="",
-            caption="",
-            headless=config.input.columns.by_place,
-        )
+def _kinds(
+    config: Config, found: Sequence[PoolFile], *, over: Over
+) -> Iterator[tuple[str, str, dict[str, str | None]]]:
+    """Path, format, and the kind of each column of the pool's files, but for those of no format.
+
+    One after the other: who has seen enough of the first ones looks into no more.
+    """
+    look = _Look(config.input.format, config.input.columns.by_place)
+    at_once = config.input.format in (AUTO, *FORMATS)  # readers of users' are called one by one
+    few = found[:MANY]
+    looked = waited_for(look, few) if at_once else map(look, few)
+    yield from _known(few, looked)
+    rest = found[MANY:]
+    if rest:
+        footers = all(one.format == "parquet" for one in rest)
+        weight = FIRST * len(rest)
+        looked = waited_for(look, rest) if footers else over(look, rest, what=_WHAT, weight=weight)
+        yield from _known(rest, looked)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The kind of each column of a file, None where it cannot be read.
+
+    Whether the run can do without that file is found out when the pool is split into parts.
+    """
+
+    form: str
+    headless: bool
+
+    def __call__(self, file: PoolFile) -> dict[str, str | None] | None:
+        pool = PoolFormat(file.format or self.form, url="", caption="", headless=self.headless)
         try:
             return column_kinds(file.path, pool=pool, members=file.companions)
         except UnreadableError:
-            return None  # whether the run can do without it is found out when the pool is split
+            return None
 
-    found = find_pool(config).files
-    at_once = config.input.format in (AUTO, *FORMATS)  # readers of users' are called one by one
-    looked = waited_for(look, found) if at_once else map(look, found)
-    for file, kinds in zip(found, looked, strict=False):
-        if kinds is not None:
-            yield file.path, file.format, kinds
+
+def _known(
+    looked_at: Sequence[PoolFile], kinds: Iterable[dict[str, str | None] | None]
+) -> Iterator[tuple[str, str, dict[str, str | None]]]:
+    for file, found in zip(looked_at, kinds, strict=False):
+        if found is not None:
+            yield file.path, file.format, found
 
 
 def _unknown(name: str, known: list[str]) -> str:

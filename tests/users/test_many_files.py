@@ -3,7 +3,10 @@
 import json
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +14,12 @@ import pytest
 
 from curate import files
 from curate import imported as own_code
+from curate.config import Config
 from curate.files import content
 from curate.planning import cutting, spreading
+from curate.planning.plan import make_plan
+from tests import many
+from tests.store import PROTOCOL, CountedStore, counted_store
 from tests.users.runs import document, refused, well
 
 N, ROWS = 20, 3
@@ -100,6 +107,67 @@ def test_the_command_opens_none_of_many_files_whole(
         told.append((copies, parts))
     assert told[0] == told[1]
     assert len(told[0][1]["unreadable"]) == 1
+
+
+IN_A_STORE = [form for form in many.FORMS if form != "own"]  # that one knows no stores
+LOOKED_INTO = {"parquet": 2, "unnamed jsonl": 3}
+"""Requests for the footer of each file, or its beginning, which tells the format; none for others."""
+
+
+@pytest.mark.parametrize("form", IN_A_STORE)
+@pytest.mark.parametrize("keep", [[], ["caption"]], ids=["pairs", "a column"])
+def test_the_launcher_reads_few_of_many_files(tmp_path: Path, form: str, keep: list[str]) -> None:
+    """What it asks of a store, without what the workers ask, for a pool of each format."""
+    if keep and form in many.PAIRS_ALONE:
+        pytest.skip("it has no further columns")
+    given = many.lay(tmp_path, form, 2 * N)
+    sent: list[int] = []
+    with counted_store() as requests:
+        for path in (tmp_path / "pool").rglob("*.*"):
+            CountedStore.objects[f"b/{path.relative_to(tmp_path)}"] = path.read_bytes()
+
+        def over(work: Any, things: Any, **_: Any) -> Iterator[Any]:
+            sent.append(len(things))
+            before = requests.copy()
+            found = [work(one) for one in things]
+            requests.clear()
+            requests.update(before)
+            return iter(found)
+
+        columns = {**given.get("columns", {}), **({"keep": keep} if keep else {})}
+        settings = {"input": {**given, "paths": f"{PROTOCOL}://b/pool", "columns": columns},
+                    "part_rows": many.part_rows(form), "out": str(tmp_path / "run")}  # fmt: skip
+        plan = make_plan(Config.model_validate(settings), over=over)
+        assert sum(part.rows for part in plan.parts) == 2 * N * many.ROWS
+        read = Counter[str]()
+        for (kind, name), n in requests.items():
+            read[name] += n if kind in ("range", "read") else 0
+    of_each = LOOKED_INTO.get(form, 0) + (2 if keep and form in many.FOOTERS else 0)
+    over_that = {name: n for name, n in read.items() if n > of_each}
+    assert len(over_that) <= spreading.MANY, over_that
+    assert sum(over_that.values()) <= 4 * spreading.MANY
+    assert (max(sent, default=0) >= N) == (form not in ("parquet", "images"))
+
+
+def test_a_crawl_is_parsed_by_each_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "opened"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n\n\ndef note(event, given):\n"
+        "    if event == 'open' and str(given[0]).endswith('.wat.gz'):\n"
+        f"        line = os.open({str(log)!r}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\n"
+        "        os.write(line, f'{os.getpid()} {given[0]}\\n'.encode())\n"
+        "        os.close(line)\n\n\nsys.addaudithook(note)\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    many.lay(tmp_path, "wat", N)
+    path = configuration(tmp_path, tmp_path / "pool")
+    well("run", str(path), "--out", str(tmp_path / "run"), "--workers", "2")
+    assert len(urls(tmp_path / "run")) == N * many.ROWS
+    lines = [line.split() for line in log.read_text().splitlines()]
+    processes = {process for process, _ in lines[-N:]}  # before that it was for the digests
+    assert len(processes) == 2
+    assert str(os.getpid()) not in processes
+    assert sorted(name for _, name in lines[-N:]) == sorted(map(str, (tmp_path / "pool").iterdir()))
 
 
 def test_of_many_tables_that_are_read_where_they_stand_the_ends_will_do(
