@@ -122,13 +122,16 @@ def read_table(
         return pq.read_table(file, use_threads=False, **options)
 
 
-def write_table(url: str, table: pa.Table) -> Content:
-    """Write `table` to `url` as parquet, atomically."""
+def write_table(url: str, table: pa.Table, *, rows: int | None = None) -> Content:
+    """Write `table` to `url` as parquet, atomically.
+
+    With `rows` in groups of so many and with their least and greatest values, to be read in pieces.
+    """
     repetitive = [name for name in _REPETITIVE if name in table.schema.names]
     held = pa.BufferOutputStream()
     pq.write_table(
         table, held, compression="zstd", compression_level=1, use_dictionary=repetitive,
-        write_statistics=False,
+        write_statistics=rows is not None, row_group_size=rows,
     )  # fmt: skip
     return write_bytes(url, held.getvalue())
 

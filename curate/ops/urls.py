@@ -16,6 +16,7 @@ TRACKING = frozenset(
 WHITE_SPACE = " \t\n\f\r"
 """What the HTML standard calls white space: around a URL it is no part of it."""
 
+_HOST = r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#]*@)?(?P<host>\[[^\]/]*\]|[^/:?#]+)"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -64,3 +65,12 @@ def normalise_urls(urls: Column) -> pa.Array:
     if isinstance(urls, pa.ChunkedArray):
         urls = pa.concat_arrays(urls.chunks) if urls.num_chunks else pa.array([], urls.type)
     return replaced(urls, unlike=_NORMAL, by=normalise_url)
+
+
+def host_names(urls: Column) -> Column:
+    """The host of each URL in lower case, without port and credentials; null where there is none.
+
+    >>> host_names(pa.array(["http://me@Example.org:8080/a.jpg", "https://[::1]/", "a.jpg"]))[0]
+    <pyarrow.StringScalar: 'example.org'>
+    """
+    return pc.utf8_lower(pc.struct_field(pc.extract_regex(urls, _HOST), "host"))

@@ -1,20 +1,16 @@
 """How captions, languages and images are spread before and after: counts on fixed grids.
 
-Every value is counted on a fine grid, a part at a time, so memory does not grow with the pool; the
-bars of a histogram are unions of the grid's cells.
+What was counted of the parts is put on a fine grid, so memory does not grow with the pool; the bars of
+a histogram are unions of the grid's cells.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from curate import files
-from curate.run.directory import ANNOTATED, Run
-from curate.schema import Stage
+from curate.summaries.counting import ASPECT_CELLS, ASPECT_FROM, ASPECT_STEP
+from curate.summaries.tallies import Tallies, What
 
 BARS = 40
 """Most bars of a histogram."""
@@ -88,12 +84,12 @@ class Grid:
         self.before = np.zeros(cells, np.int64)
         self.after = np.zeros(cells, np.int64)
 
-    def add(self, column: pa.ChunkedArray, counts: NDArray[np.int64]) -> None:
-        """Count the finite values of `column` in `counts`, which is `before` or `after`."""
-        values = column.drop_null().to_numpy().astype(np.float64)
-        values = values[np.isfinite(values)]
+    def add(
+        self, values: NDArray[np.float64], pairs: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> None:
+        """Count finite values, each for so many pairs, in `counts`, which is `before` or `after`."""
         cells = np.floor((values - self.start) / self.step + 1e-6).astype(np.int64)
-        counts += np.bincount(np.clip(cells, 0, len(counts) - 1), minlength=len(counts))
+        np.add.at(counts, np.clip(cells, 0, len(counts) - 1), pairs)
 
     def spread(self) -> Spread:
         """Medians, and at most `BARS` bars that leave the highest hundredth to the last one."""
@@ -141,78 +137,46 @@ def _nice(width: int) -> int:
 
 
 def captions_and_languages(
-    run: Run, final: Stage, *, unwanted: dict[str, int]
+    prepared: Tallies, final: Tallies
 ) -> tuple[Captions, tuple[Language, ...]]:
-    """Caption lengths and languages after prepare and after `final`.
-
-    `unwanted` are the pairs that prepare dropped for their language, by language.
-    """
+    """Caption lengths and languages after prepare and after the final stage."""
     chars = Grid(start=0, step=1, cells=100_000)
     words = Grid(start=0, step=1, cells=20_000)
-    prepared, kept = Counter[str](), Counter[str]()
-    columns = ["language", "caption_chars", "caption_words"]
-    for table in run.tables(Stage.PREPARE, columns):
-        chars.add(table["caption_chars"], chars.before)
-        words.add(table["caption_words"], words.before)
-        prepared.update(_counts(table["language"]))
-    for table in run.tables(final, columns):
-        chars.add(table["caption_chars"], chars.after)
-        words.add(table["caption_words"], words.after)
-        kept.update(_counts(table["language"]))
-    found = {*prepared, *unwanted}
-    languages = [Language(n, unwanted.get(n, 0), prepared[n], kept[n]) for n in found]
+    for grid, what in ((chars, What.CHARS), (words, What.WORDS)):
+        grid.add(*prepared.values(what), grid.before)
+        grid.add(*final.values(what), grid.after)
+    unwanted, before = prepared.of_texts(What.UNWANTED), prepared.of_texts(What.LANGUAGE)
+    kept = final.of_texts(What.LANGUAGE)
+    found = {*before, *unwanted}
+    languages = [Language(name, unwanted[name], before[name], kept[name]) for name in found]
     languages.sort(key=lambda one: (-one.kept, -one.prepared, -one.unwanted, one.language))
     return Captions(chars.spread(), words.spread()), tuple(languages)
 
 
-def unwanted_languages(table: pa.Table) -> dict[str, int]:
-    """Rows of a ledger part that were dropped for their language, by language."""
-    rows = table.filter(pc.equal(table["reason"], "language"))
-    return _counts(rows["value"])
-
-
-UNKNOWN = "?"
-"""What stands for no language, of a caption in which the model finds no word."""
-
-
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return {row["values"] or UNKNOWN: row["counts"] for row in pc.value_counts(column).to_pylist()}
-
-
-def images(run: Run, final: Stage, *, has_faces: bool = False) -> Images:
+def images(fetched: Tallies, final: Tallies, *, has_faces: bool = False) -> Images:
     """Sizes, shapes and formats of the stored images and of those in the final set.
 
     `has_faces` says that the download looked for faces.
     """
     side = Grid(start=0, step=1, cells=65_536)
-    aspect = Grid(start=1.0, step=0.05, cells=2_000)
-    original_bytes = stored_bytes = 0
-    stored, kept = Counter[str](), Counter[str]()
-    columns = ["outcome", "smaller_side", "aspect", "image_bytes", "image_format", "tar_size"]
-    columns += ["faces"] if has_faces else []
-    with_faces = faces = 0
-    for table in run.tables(files.join(Stage.DOWNLOAD, ANNOTATED), columns):
-        rows = table.filter(pc.equal(table["outcome"], "success"))
-        side.add(rows["smaller_side"], side.before)
-        aspect.add(rows["aspect"], aspect.before)
-        stored.update(_counts(rows["image_format"]))
-        original_bytes += pc.sum(rows["image_bytes"]).as_py() or 0
-        stored_bytes += pc.sum(rows["tar_size"]).as_py() or 0
-        if has_faces:
-            with_faces += pc.sum(pc.greater(rows["faces"], 0)).as_py() or 0
-            faces += pc.sum(rows["faces"]).as_py() or 0
-    for table in run.tables(final, ["smaller_side", "aspect", "image_format"]):
-        side.add(table["smaller_side"], side.after)
-        aspect.add(table["aspect"], aspect.after)
-        kept.update(_counts(table["image_format"]))
+    aspect = Grid(start=ASPECT_FROM, step=ASPECT_STEP, cells=ASPECT_CELLS)
+    side.add(*fetched.values(What.STORED_SIDE), side.before)
+    side.add(*final.values(What.SIDE), side.after)
+    for of, what, counts in (
+        (fetched, What.STORED_ASPECT, aspect.before), (final, What.ASPECT, aspect.after),
+    ):  # fmt: skip
+        cells, pairs = of.values(what)
+        aspect.add(aspect.start + aspect.step * cells, pairs, counts)
+    stored, kept = fetched.of_texts(What.STORED_FORMAT), final.of_texts(What.FORMAT)
+    sums = fetched.of_texts(What.SUM)
     formats = sorted(stored, key=lambda name: (-stored[name], name))
     return Images(
         stored=int(side.before.sum()),
-        original_bytes=original_bytes,
-        stored_bytes=stored_bytes,
+        original_bytes=sums["image_bytes"],
+        stored_bytes=sums["tar_size"],
         smaller_side=side.spread(),
         aspect=aspect.spread(),
         formats=tuple(Format(name, stored[name], kept[name]) for name in formats),
-        with_faces=with_faces if has_faces else None,
-        faces=faces,
+        with_faces=sums["with_faces"] if has_faces else None,
+        faces=sums["faces"] if has_faces else 0,
     )

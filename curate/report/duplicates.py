@@ -13,14 +13,25 @@ from numpy.typing import NDArray
 from curate import files
 from curate.config import Config
 from curate.pool.tables import read_entries
-from curate.report.ledger import Example, Key, merged, rows_left, smallest
 from curate.report.wording import POLICIES, value
 from curate.run.directory import CLUSTERS as VERDICTS
 from curate.run.directory import PAIRS, PART_STAGES, Run
 from curate.schema import Stage
+from curate.summaries.counting import count_clusters, rows_left
+from curate.summaries.groups import parts_with
+from curate.summaries.tallies import (
+    Example,
+    First,
+    Key,
+    Tallies,
+    What,
+    merged,
+    occurrences,
+    smallest,
+)
 
-CLUSTERS = 6
-"""Clusters of duplicates shown."""
+PARTS = 64
+"""Parts that dropped pairs of these clusters are looked for in, at most."""
 
 MEMBERS = 5
 """Dropped pairs shown for each of them."""
@@ -90,14 +101,17 @@ class Duplicates:
     entries: tuple[EntrySkew, ...]  # those with most matches before
 
 
-def duplicates(run: Run, config: Config, *, pairs_in: int, dropped: int) -> Duplicates:
-    """What the dedup stage of a run saw; the two counts are those of its records."""
+def duplicates(
+    run: Run, config: Config, found: Tallies, *, pairs_in: int, dropped: int
+) -> Duplicates:
+    """What the dedup stage of a run saw and counted; the two numbers are those of its records."""
     looked_at, would = _verdict(run, pairs_in=pairs_in)
-    counts, top = _sizes(run, _shrunk(run) if looked_at != pairs_in else {})
+    shrunk = _shrunk(run) if looked_at != pairs_in else {}
+    counts, top = _resized(run, shrunk) if shrunk else _sizes(found)
     members = members_of(run, Stage.DEDUP, [survivor.uid for _, survivor in top])
     shown = [(survivor, *members[survivor.uid]) for _, survivor in top]
     told = _preferred(run, config, [pair for cluster in shown for pair in cluster])
-    before, after = (_matches(run, stage) for stage in (_upstream(run), Stage.DEDUP))
+    before, after = (_matches(found, what) for what in (What.MATCHES, What.MATCHES_LEFT))
     return Duplicates(
         pairs_in=pairs_in,
         dropped=dropped,
@@ -146,36 +160,37 @@ def _policies(config: Config, would: dict[str, int], *, pairs: int) -> tuple[Pol
     )
 
 
-def _sizes(run: Run, shrunk: dict[str, int]) -> tuple[NDArray[np.int64], list[tuple[int, Example]]]:
-    """Clusters of each size, counted at their first pairs, and the largest of them.
+Sizes = tuple[NDArray[np.int64], list[tuple[int, Example]]]
+"""Clusters of each size, from 0, and the largest of them: size and first pair."""
 
-    `shrunk` are the sizes of those that have lost pairs, which may be the first one.
+
+def _sizes(found: Tallies) -> Sizes:
+    """The clusters as they were counted."""
+    sizes, clusters = found.values(What.CLUSTERS)
+    counts = np.zeros(int(sizes[-1]) + 1 if len(sizes) else 2, np.int64)
+    counts[sizes.astype(np.int64)] = clusters
+    return counts, [(-int(rank), pair) for rank, pair in found.first.get((First.CLUSTER, ""), ())]
+
+
+def _resized(run: Run, shrunk: dict[str, int]) -> Sizes:
+    """The clusters by their sizes since some pairs were revoked, which may be the first ones.
+
+    `shrunk` are the sizes of those that have lost pairs.
     """
     unseen = set(shrunk)  # those without a first pair
-    counts = np.zeros(2, np.int64)
-    top: list[tuple[int, Example]] = []
+    tallies = Tallies()
     columns = ["uid", "url", "caption", "cluster", "cluster_size"]
     read = partial(run.rows, Stage.DEDUP, columns=columns)
     for index, table in run.each(run.done(Stage.DEDUP), read):
-        rows = table.filter(pc.equal(table["cluster"], table["uid"]))
-        if shrunk:
-            unseen -= set(rows["cluster"].to_pylist())
-            rows = _resized(rows, shrunk)
-        rows = rows.filter(pc.greater(rows["cluster_size"], 1))
-        more = np.bincount(rows["cluster_size"].to_numpy(), minlength=len(counts)).astype(np.int64)
-        more[: len(counts)] += counts
-        counts = more
-        keys = [("cluster_size", "descending"), ("uid", "ascending")]
-        first = rows.take(pc.sort_indices(rows, sort_keys=keys)[:CLUSTERS])
-        for row in first.to_pylist():
-            pair = Example(index, row["uid"], row["url"], row["caption"])
-            top.append((row["cluster_size"], pair))
-        top = sorted(top, key=lambda one: (-one[0], one[1].uid))[:CLUSTERS]
-    sizes = [shrunk[cluster] for cluster in unseen if shrunk[cluster] > 1]
-    if sizes:
-        counts = np.pad(counts, (0, max(0, max(sizes) + 1 - len(counts))))
-        counts += np.bincount(sizes, minlength=len(counts))
-    return counts, top
+        unseen -= set(table["cluster"].to_pylist())
+        place = pc.index_in(table["cluster"], pa.array(shrunk, pa.string())).combine_chunks()
+        sizes = pa.array(shrunk.values(), table["cluster_size"].type).take(place)
+        at = table.column_names.index("cluster_size")
+        sizes = pc.coalesce(sizes, table["cluster_size"])
+        count_clusters(tallies, table.set_column(at, "cluster_size", sizes), part=index)
+    left = [shrunk[cluster] for cluster in unseen if shrunk[cluster] > 1]
+    tallies.count(What.CLUSTERS, *occurrences(pa.array(left, pa.int64())))
+    return _sizes(tallies)
 
 
 def _shrunk(run: Run) -> dict[str, int]:
@@ -192,14 +207,6 @@ def _shrunk(run: Run) -> dict[str, int]:
         for row in lost:
             left[row["cluster"]] = left.get(row["cluster"], row["size"]) - 1
     return left
-
-
-def _resized(rows: pa.Table, left: dict[str, int]) -> pa.Table:
-    """First pairs of clusters with the sizes of those in `left` in the place of their own."""
-    place = pc.index_in(rows["cluster"], pa.array(left, pa.string())).combine_chunks()
-    sizes = pa.array(left.values(), rows["cluster_size"].type).take(place)
-    at = rows.column_names.index("cluster_size")
-    return rows.set_column(at, "cluster_size", pc.coalesce(sizes, rows["cluster_size"]))
 
 
 def _preferred(run: Run, config: Config, shown: Sequence[Example]) -> dict[Key, str]:
@@ -220,9 +227,13 @@ def _preferred(run: Run, config: Config, shown: Sequence[Example]) -> dict[Key, 
 def members_of(
     run: Run, stage: Stage, survivors: list[str], *, reason: str = ""
 ) -> dict[str, list[Example]]:
-    """Some of the pairs that `stage` dropped for each of `survivors`, and for `reason` if given."""
+    """Some of the pairs that `stage` dropped for each of `survivors`, and for `reason` if given.
+
+    Of a large pool those that are in the first `PARTS` parts with any.
+    """
     members: dict[str, list[Example]] = {uid: [] for uid in survivors}
-    for index, table in rows_left(run, stage, kind="dropped"):
+    parts = parts_with(run, stage, survivors)[:PARTS]
+    for index, table in run.each(parts, partial(rows_left, run, f"dropped/{stage}")):
         if reason:
             table = table.filter(pc.equal(table["reason"], reason))
         ours = table.filter(pc.is_in(table["value"], value_set=pa.array(survivors, pa.string())))
@@ -250,17 +261,13 @@ def size_classes(counts: Sequence[int]) -> tuple[SizeClass, ...]:
     return tuple(classes)
 
 
-def _matches(run: Run, stage: Stage) -> dict[str, NDArray[np.int64]]:
-    """The pairs that match each entry after `stage`, by language and entry id."""
+def _matches(found: Tallies, what: What) -> dict[str, NDArray[np.int64]]:
+    """The pairs that match each entry, by language and entry id."""
     counts: dict[str, NDArray[np.int64]] = {}
-    for table in run.tables(stage, ["language", "matches"]):
-        for language in pc.unique(table["language"]).drop_null().to_pylist():
-            rows = table["matches"].filter(pc.equal(table["language"], language))
-            ids = pc.list_flatten(rows).to_numpy()
-            had = counts.get(language, np.zeros(0, np.int64))
-            more = np.bincount(ids, minlength=len(had)).astype(np.int64)
-            more[: len(had)] += had
-            counts[language] = more
+    for language in found.groups(what):
+        entries, pairs = found.values(what, language)
+        counts[language] = np.zeros(int(entries[-1]) + 1 if len(entries) else 0, np.int64)
+        counts[language][entries.astype(np.int64)] = pairs
     return counts
 
 

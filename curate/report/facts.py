@@ -1,10 +1,9 @@
 """The numbers of a run: all that the page, the figures and the cards say, and nothing else.
 
-Facts are a function of the run's files, collected a part at a time; the seconds stand apart from
-the rest because they alone differ between two runs of the same configuration.
+Facts are a function of what the run's stages counted of its files; the seconds stand apart from the
+rest because they alone differ between two runs of the same configuration.
 """
 
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
@@ -25,12 +24,12 @@ from curate.report import (
     selection,
     sweeps,
 )
-from curate.report.hosts import Hosts
+from curate.report.hosts import Hosts, Tally, summary
 from curate.run.directory import PART_STAGES, Run, earlier, totals
 from curate.schema import Stage
-
-SHOWN = 12
-"""Kept pairs shown."""
+from curate.summaries.counting import Counting
+from curate.summaries.groups import whole
+from curate.summaries.tallies import Example, First, Tallies
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Facts:
     labels: tuple[labels.Labels, ...]
     balance: entries.Balance | None
     sweep: Sweep | None
-    examples: tuple[ledger.Example, ...]  # kept pairs
+    examples: tuple[Example, ...]  # kept pairs
     seconds: dict[str, float]  # of work, over all workers, by stage
     columns: pa.Schema  # of the parts after the last stage
 
@@ -150,27 +149,46 @@ def ran(run: Run, steps: Steps) -> list[Stage]:
     return [stage for stage in PART_STAGES if stage in steps.stages and run.done(stage)]
 
 
-def collect(
-    run: Run, config: Config, *, steps: Steps | None = None, hosts: Hosts | None = None
-) -> Facts:
-    """The facts of the run, read from its files a part at a time.
+@dataclass(frozen=True)
+class Counted:
+    """What the stages of a run counted; the hosts, which are many, by themselves."""
 
-    `steps` are those of `config`, and `hosts` what was counted, where they are known already.
-    """
+    stages: dict[Stage, Tallies]
+    hosts: pa.Table | None = None  # a row a host: `schema.HOSTS`
+    largest: Hosts | None = None
+
+
+def counted(run: Run, steps: Steps) -> Counted:
+    """What the stages that ran counted, read a group of parts at a time."""
+    hosts = Tally()
+    stages = {
+        stage: whole(run, Counting.of(steps, stage), hosts=hosts.add)
+        for stage in ran(run, steps) or [Stage.PREPARE]
+    }
+    if Stage.DOWNLOAD not in stages:
+        return Counted(stages)
+    table = hosts.table()
+    return Counted(stages, table, summary(hosts, table))
+
+
+def collect(
+    run: Run, config: Config, *, steps: Steps | None = None, found: Counted | None = None
+) -> Facts:
+    """The facts of the run; `steps` are those of `config`, `found` what `counted` gives."""
     steps = steps or steps_of(config)
-    stages = ran(run, steps) or [Stage.PREPARE]
+    found = found or counted(run, steps)
+    stages = list(found.stages)
     counts = {stage: totals(run, stage) for stage in stages}
     pool, final = counts[stages[0]]["rows"], stages[-1]
-    dropped, in_ledger = ledger.reasons(
-        run, {s: counts[s]["dropped"] for s in stages}, pool=pool, kind="dropped", config=config
+    (dropped, in_ledger), (dead, in_dead) = (
+        ledger.reasons(found.stages, reasons, pool=pool, kind=kind, config=config)
+        for kind, reasons in (
+            (First.DROPPED, {stage: one["dropped"] for stage, one in counts.items()}),
+            (First.DEAD, {stage: one["dead"] for stage, one in counts.items()}),
+        )
     )
-    dead, in_dead = ledger.reasons(
-        run, {s: counts[s]["dead"] for s in stages}, pool=pool, kind="dead", config=config
-    )
-    unwanted = Counter[str]()
-    for _, table in ledger.rows_left(run, Stage.PREPARE, kind="dropped"):
-        unwanted.update(distributions.unwanted_languages(table))
-    captions, languages = distributions.captions_and_languages(run, final, unwanted=unwanted)
+    last = found.stages[final]
+    captions, languages = distributions.captions_and_languages(found.stages[stages[0]], last)
     funnel = [
         StageFacts(
             stage=stage,
@@ -199,13 +217,16 @@ def collect(
         dead=dead,
         languages=languages,
         captions=captions,
-        images=distributions.images(run, final, has_faces=config.download.faces is not None)
+        images=distributions.images(
+            found.stages[Stage.DOWNLOAD], last, has_faces=config.download.faces is not None
+        )
         if Stage.DOWNLOAD in stages
         else None,
-        hosts=hosts,
+        hosts=found.largest,
         duplicates=duplicates.duplicates(
             run,
             config,
+            found.stages[Stage.DEDUP],
             pairs_in=counts[Stage.DEDUP]["rows"],
             dropped=sum(counts[Stage.DEDUP]["dropped"].values()),
         )
@@ -213,8 +234,10 @@ def collect(
         else None,
         meanings=meanings.meanings(run) if config.semdedup and Stage.SCORE in stages else None,
         rules=selection.rules(steps, counts),
-        scores=selection.scores(run, config, steps) if Stage.SCORE in stages else (),
-        labels=labels.labels(run, steps) if Stage.SCORE in stages else (),
+        scores=selection.scores(run, config, steps, found.stages[Stage.SCORE])
+        if Stage.SCORE in stages
+        else (),
+        labels=labels.labels(found.stages[Stage.SCORE], steps) if Stage.SCORE in stages else (),
         balance=entries.balance(
             run,
             pairs_in=counts[Stage.BALANCE]["rows"],
@@ -223,7 +246,7 @@ def collect(
         if has_balance
         else None,
         sweep=sweeps.stored(run, stages),
-        examples=ledger.kept_examples(run, final, n=SHOWN),
+        examples=last.examples(First.KEPT),
         seconds={str(stage): float(one["seconds"]) for stage, one in counts.items()},
         columns=schema.after(final, enabled=stages, added=steps.added),
     )

@@ -1,21 +1,19 @@
 """Which hosts gave their images and which have lost them: outcomes of the download by host.
 
-Parts are counted one at a time. At most `MOST` hosts are held: beyond that the smaller half is let go,
-and `Hosts.missed` says by how many pairs a count may then be too low. Totals are always exact.
+They are added a group of parts at a time. At most `MOST` hosts are held: beyond that the smaller half
+is let go, and `Hosts.missed` says by how many pairs a count may then be too low. Totals are exact.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import files, schema
+from curate import schema
 from curate.reasons import SUCCESS, TRANSIENT, DropReason
-from curate.run.directory import ANNOTATED, Run
-from curate.schema import Column, Stage
+from curate.summaries.tallies import BY_HOST, summed
 
 MOST = 1 << 18
 """Hosts held; with their outcomes about 200 MB."""
@@ -26,8 +24,6 @@ SHOWN = 20
 ROT = frozenset(reason for reason in DropReason if reason.row.gone)
 """Outcomes that say that the link is dead: the image is gone, or its host."""
 
-_HOST = r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#]*@)?(?P<host>\[[^\]/]*\]|[^/:?#]+)"
-_BY = ["host", "outcome"]
 _NONE = pa.table(
     {"host": pa.array([], pa.string()), "outcome": pa.array([], pa.string()),
      "pairs": pa.array([], pa.int64()), "bytes": pa.array([], pa.int64())}
@@ -58,15 +54,6 @@ class Hosts:
     top: tuple[Host, ...]
 
 
-def host_names(urls: Column) -> Column:
-    """The host of each URL in lower case, without port and credentials; null where there is none.
-
-    >>> host_names(pa.array(["http://me@Example.org:8080/a.jpg", "https://[::1]/", "a.jpg"]))[0]
-    <pyarrow.StringScalar: 'example.org'>
-    """
-    return pc.utf8_lower(pc.struct_field(pc.extract_regex(urls, _HOST), "host"))
-
-
 class Tally:
     """Counts by host and outcome that stay below a bound in memory."""
 
@@ -77,22 +64,17 @@ class Tally:
         self._counted = _NONE
         self._new: list[pa.Table] = []
 
-    def add(self, urls: Column, outcomes: Column, sizes: Column) -> None:
-        """Count one pair a row; `sizes` are bytes, or null."""
-        ones = pa.array(np.ones(len(urls), np.int64))
-        rows = pa.table(
-            [host_names(urls), outcomes, ones, pc.fill_null(sizes, 0)], [*_BY, "pairs", "bytes"]
-        )
-        rows = _summed(rows.filter(pc.is_valid(rows["host"])), _BY)
-        for row in _summed(rows, ["outcome"]).to_pylist():
+    def add(self, rows: pa.Table) -> None:
+        """Add pairs and bytes by host and outcome."""
+        for row in summed(rows, ["outcome"]).to_pylist():
             self.totals[row["outcome"]] += row["pairs"]
         self._new.append(rows)
         if sum(map(len, self._new)) > max(self._most, len(self._counted)):
             self._shrink()
 
     def _shrink(self) -> pa.Table:
-        counted = _summed(pa.concat_tables([self._counted, *self._new]), _BY)
-        hosts = _ranked(_summed(counted, ["host"]))
+        counted = summed(pa.concat_tables([self._counted, *self._new]), BY_HOST)
+        hosts = _ranked(summed(counted, ["host"]))
         if len(hosts) > self._most:
             kept = self._most // 2
             self.missed += hosts["pairs"][kept].as_py()
@@ -109,7 +91,7 @@ class Tally:
         for name, mask in (("fetched", success), ("rot", rot)):
             counted = counted.append_column(name, pc.if_else(mask, counted["pairs"], 0))
         names = ["pairs", "bytes", "fetched", "rot"]
-        hosts = _ranked(_summed(counted, ["host"], names))
+        hosts = _ranked(summed(counted, ["host"], names))
         failed = counted.filter(pc.invert(success))
         rank = pc.index_in(failed["host"], hosts["host"].combine_chunks())
         order = [("rank", "ascending"), ("pairs", "descending"), ("outcome", "ascending")]
@@ -124,29 +106,8 @@ class Tally:
         return pa.table(columns, schema=schema.HOSTS)
 
 
-def _summed(rows: pa.Table, by: list[str], names: Sequence[str] = ("pairs", "bytes")) -> pa.Table:
-    """The columns `names` of `rows`, added up for each value of `by`."""
-    sums = rows.group_by(by, use_threads=False).aggregate([(name, "sum") for name in names])
-    return sums.select([*by, *(f"{name}_sum" for name in names)]).rename_columns([*by, *names])
-
-
 def _ranked(hosts: pa.Table) -> pa.Table:
     return hosts.sort_by([("pairs", "descending"), ("host", "ascending")])
-
-
-def count(run: Run) -> Tally:
-    """Every pair that came into the download of `run`."""
-    tally = Tally()
-    folder = files.join(Stage.DOWNLOAD, ANNOTATED)
-    columns = ["outcome", "image_bytes"]
-
-    def read(index: int) -> tuple[pa.Table, pa.Table]:
-        urls = run.rows(Stage.PREPARE, index, columns=["url"])
-        return urls, run.rows(folder, index, columns=columns)
-
-    for _, (urls, found) in run.each(run.done(folder), read):
-        tally.add(urls["url"], *(found[name] for name in columns))
-    return tally
 
 
 def summary(tally: Tally, hosts: pa.Table) -> Hosts:

@@ -9,9 +9,9 @@ import yaml
 
 from curate import files, schema
 from curate.config import Config
-from curate.report.distributions import UNKNOWN
 from curate.report.facts import Facts
 from curate.schema import OF_PARTS, PARQUET_ALONE
+from curate.summaries.counting import UNKNOWN
 
 _TASKS = ["zero-shot-image-classification", "image-to-text", "text-to-image"]
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")

@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 from curate import files
 from curate.reasons import DropReason
 from curate.report.duplicates import Cluster, SizeClass, members_of, size_classes
-from curate.report.ledger import Example
 from curate.run.directory import SCORED, Run
 from curate.schema import GROUPS, SEMANTIC, Stage
+from curate.summaries.groups import parts_with
+from curate.summaries.tallies import Example
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def _pairs(run: Run, uids: list[str]) -> dict[str, Example]:
     wanted = pa.array(uids, pa.string())
     found: dict[str, Example] = {}
     read = partial(run.rows, Stage.SCORE, columns=["uid", "url", "caption"])
-    for index, table in run.each(run.done(Stage.SCORE), read) if uids else ():
+    parts = set(run.done(Stage.SCORE)).intersection(parts_with(run, Stage.PREPARE, uids))
+    for index, table in run.each(sorted(parts), read):
         for row in table.filter(pc.is_in(table["uid"], value_set=wanted)).to_pylist():
             found.setdefault(row["uid"], Example(index, row["uid"], row["url"], row["caption"]))
     return found

@@ -13,9 +13,9 @@ from curate.report import entries, sweeps
 from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
-from curate.report.ledger import Example, Key
 from curate.report.wording import STAGES, UNDRAWN, alarms, meaning, survivor_in_words
 from curate.run.directory import Counts
+from curate.summaries.tallies import Example, Key
 
 LANGUAGES = 40
 """Rows of a table of languages."""

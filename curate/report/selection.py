@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curate import files
 from curate.config import Config
 from curate.ops.selection.quantiles import Cuts, Quantile
 from curate.planning.steps import Steps
@@ -16,8 +15,10 @@ from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
 from curate.report.wording import conditions
 from curate.run.cuts import read_cuts
-from curate.run.directory import ANNOTATED, PART_STAGES, Beside, Run, Totals
-from curate.schema import Column, Stage
+from curate.run.directory import PART_STAGES, Run, Totals
+from curate.schema import Stage
+from curate.summaries.counting import by_language, group_of
+from curate.summaries.tallies import First, Tallies, What
 
 LANGUAGES = 6
 """Languages whose scores are shown by themselves."""
@@ -87,41 +88,24 @@ def rules(steps: Steps, counts: Mapping[Stage, Totals]) -> tuple[RuleFacts, ...]
     return tuple(found)
 
 
-def scores(run: Run, config: Config, steps: Steps) -> tuple[Scores, ...]:
-    """The scores of a run whose score stage ran; `steps` are those of `config`."""
+def scores(run: Run, config: Config, steps: Steps, scored: Tallies) -> tuple[Scores, ...]:
+    """The scores of a run whose score stage counted `scored`; `steps` are those of `config`."""
     added, derived = steps.added[Stage.SCORE], steps.beside(Stage.SCORE)
-    columns = [field.name for field in added if _is_number(field.type)]
-    before = files.join(Stage.SCORE, ANNOTATED)
+    columns = {field.name: field.type for field in added if _is_number(field.type)}
     ahead = PART_STAGES[: PART_STAGES.index(Stage.SCORE)]
     reads = next(stage for stage in reversed(ahead) if run.done(stage))
-    extents = _extents(run, before, columns, beside=derived)
-    wholes = {name: _grid(name, *extents[name]) for name in columns}
-    parts: dict[str, dict[str, Grid]] = {name: {} for name in columns}
-
-    def read(index: int) -> tuple[pa.Table, pa.Table]:
-        table = run.annotated(Stage.SCORE, index, ["uid", *columns], beside=derived)
-        return table, run.rows(reads, index, columns=["uid", "language"])
-
-    for _, (table, pairs) in run.each(run.done(before), read):
-        if not pairs["uid"].equals(table["uid"]):
-            continue  # a run that is not finished: these scores are of other pairs
-        _count(table, pairs["language"], wholes, parts, extents, side="before")
-    for table in run.tables(Stage.SCORE, [*columns, "language"]):
-        _count(table, table["language"], wholes, parts, extents, side="after")
     cuts = read_cuts(run, Stage.SCORE)
+    grids = {name: _grids(scored, name, kind) for name, kind in columns.items()}
     thresholds = {name: _thresholds(config, name, cuts, language=None) for name in columns}
-    languages = {name: _by_language(config, name, cuts, parts[name]) for name in columns}
+    languages = {name: _by_language(config, name, cuts, grids[name][1]) for name in columns}
     borders = {name: _borders(thresholds[name], languages[name]) for name in columns}
-    ends = {name: (Strip(name, "<="), Strip(name, ">=")) for name in columns}
-    strips = [strip for pair in ends.values() for strip in pair]
-    for name, found in borders.items():
-        strips += [strip for border in found for strip in _beside(name, *border)]
+    strips = [x for name, found in borders.items() for at in found for x in _beside(name, *at)]
     shown = show(run, strips, reads=reads, beside=derived)
     return tuple(
         Scores(
             column=name,
-            scored=int(wholes[name].before.sum()),
-            spread=wholes[name].spread(),
+            scored=int(whole.before.sum()),
+            spread=whole.spread(),
             thresholds=thresholds[name],
             languages=languages[name],
             sheets=tuple(
@@ -129,9 +113,9 @@ def scores(run: Run, config: Config, steps: Steps) -> tuple[Scores, ...]:
                       *(shown[strip] for strip in _beside(name, cut, language)))
                 for cut, language in borders[name]
             ),
-            ends=Ends(*(shown[strip] for strip in ends[name])),
+            ends=Ends(scored.examples(First.HIGHEST, name), scored.examples(First.LOWEST, name)),
         )
-        for name in columns
+        for name, (whole, _) in grids.items()
     )  # fmt: skip
 
 
@@ -159,52 +143,33 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _extents(
-    run: Run, folder: str, columns: list[str], *, beside: Beside
-) -> dict[str, tuple[float, float]]:
-    found = dict.fromkeys(columns, (math.inf, -math.inf))
-
-    def read(index: int) -> pa.Table:
-        return run.annotated(Stage.SCORE, index, columns, beside=beside)
-
-    for _, table in run.each(run.done(folder), read):
-        for name in columns:
-            finite = table[name].filter(pc.is_finite(table[name]))
-            ends = pc.min_max(finite).as_py()
-            if ends["min"] is not None:
-                low, high = found[name]
-                found[name] = (min(low, ends["min"]), max(high, ends["max"]))
-    return found
+def _grids(scored: Tallies, name: str, kind: pa.DataType) -> tuple[Grid, dict[str, Grid]]:
+    """The values of a score, of all captions and by their language."""
+    before = {x: scored.values(What.SCORED, of) for x, of in by_language(scored, name).items()}
+    found = [values for values, _ in before.values() if len(values)]
+    low = min((float(values[0]) for values in found), default=math.inf)
+    high = max((float(values[-1]) for values in found), default=-math.inf)
+    make = partial(_grid, name, low, high, whole=pa.types.is_integer(kind))
+    whole, grids = make(), {language: make() for language in before}
+    for language, grid in grids.items():
+        after = scored.values(What.SELECTED, group_of(name, language))
+        for one in (whole, grid):
+            one.add(*before[language], one.before)
+            one.add(*after, one.after)
+    return whole, grids
 
 
-def _grid(name: str, low: float, high: float) -> Grid:
+def _grid(name: str, low: float, high: float, *, whole: bool) -> Grid:
     """Cells of a round width over the values, at least 1 for whole numbers; one grid for cosines."""
     if name == "clip_score" or low > high:
         return Grid(start=-1.0, step=0.005, cells=_CELLS + 1)
     width = ((high - low) or abs(high) or 1.0) / _CELLS
     power = 10.0 ** math.floor(math.log10(width))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= width)
-    if isinstance(low, int):
+    if whole:
         step = max(1.0, step)
     start = math.floor(low / step) * step
     return Grid(start=start, step=step, cells=math.floor((high - start) / step) + 2)
-
-
-def _count(
-    table: pa.Table,
-    languages: Column,
-    wholes: dict[str, Grid],
-    parts: dict[str, dict[str, Grid]],
-    extents: dict[str, tuple[float, float]],
-    *,
-    side: str,
-) -> None:
-    for name, whole in wholes.items():
-        whole.add(table[name], getattr(whole, side))
-        for language in sorted(pc.unique(languages).to_pylist(), key=str):
-            grid = parts[name].setdefault(language or "unknown", _grid(name, *extents[name]))
-            rows = pc.equal(languages, language) if language else pc.is_null(languages)
-            grid.add(table[name].filter(rows), getattr(grid, side))
 
 
 def _by_language(

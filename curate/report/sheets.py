@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.report.ledger import Example
 from curate.run.directory import ANNOTATED, Beside, Run
 from curate.schema import Stage
+from curate.summaries.counting import NO_LANGUAGE, ends
+from curate.summaries.tallies import SHOWN, Example, First, Ranked
 
-SHOWN = 8
-"""Pairs of each row of a sheet."""
+PARTS = 64
+"""Parts whose pairs are looked at, at most: of a pool of more those that are evenly spread over it."""
 
 _Bound = Literal[">=", ">", "<=", "<"]
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
@@ -23,14 +24,11 @@ _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operato
 
 @dataclass(frozen=True)
 class Strip:
-    """Which pairs to show: the lowest values of a column that lie above a bound, or the highest below.
-
-    Without a value they are the lowest (``>=``) or the highest (``<=``) of all.
-    """
+    """Which pairs to show: those with the lowest values above a bound, or with the highest below."""
 
     column: str
     bound: _Bound
-    value: float | None = None
+    value: float
     language: str | None = None  # of the caption; None for all
 
     @property
@@ -71,11 +69,11 @@ def beside(
 def show(
     run: Run, strips: Sequence[Strip], *, reads: Stage, beside: Beside
 ) -> dict[Strip, tuple[Example, ...]]:
-    """The pairs of each strip, by value and then by uid; the same however the pool is split into parts.
+    """The pairs of each strip, by value and then by uid; of a large pool those of `PARTS` parts.
 
     `reads` is the stage whose rows the scores are of, `beside` the folders of further columns.
     """
-    found: dict[Strip, list[tuple[float, str, Example]]] = {strip: [] for strip in strips}
+    found: dict[Strip, list[Ranked]] = {strip: [] for strip in strips}
     columns = list(dict.fromkeys(strip.column for strip in strips))
 
     def read(index: int) -> tuple[pa.Table, pa.Table]:
@@ -83,37 +81,31 @@ def show(
         return table, run.rows(reads, index, columns=["uid", "url", "caption", "language"])
 
     folder = files.join(Stage.SCORE, ANNOTATED)
-    for index, (table, pairs) in run.each(run.done(folder), read) if strips else ():
+    parts = spread(run.done(folder), n=PARTS) if strips else []
+    for index, (table, pairs) in run.each(parts, read):
         if not pairs["uid"].equals(table["uid"]):
             continue  # a run that is not finished: these scores are of other pairs
         for strip, so_far in found.items():
             more = _nearest(pairs, table[strip.column], strip, part=index)
-            found[strip] = sorted([*so_far, *more], key=lambda one: one[:2])[:SHOWN]
-    return {strip: tuple(one[2] for one in rows) for strip, rows in found.items()}
+            nearest = sorted([*so_far, *more], key=lambda one: (one[0], one[1].uid))
+            found[strip] = nearest[: SHOWN[First.LOWEST]]
+    return {strip: tuple(pair for _, pair in rows) for strip, rows in found.items()}
 
 
-def _nearest(
-    pairs: pa.Table, column: pa.ChunkedArray, strip: Strip, *, part: int
-) -> list[tuple[float, str, Example]]:
+def spread(parts: Sequence[int], *, n: int) -> list[int]:
+    """At most `n` of some parts, evenly spread over them.
+
+    >>> spread(range(10), n=4), spread([3, 5], n=4)
+    ([0, 2, 5, 7], [3, 5])
+    """
+    return [parts[i * len(parts) // n] for i in range(n)] if len(parts) > n else [*parts]
+
+
+def _nearest(pairs: pa.Table, column: pa.ChunkedArray, strip: Strip, *, part: int) -> list[Ranked]:
     values = column.cast(pa.float64()).to_numpy()
-    inside = np.isfinite(values)
-    if strip.value is not None:
-        inside &= _COMPARE[strip.bound](values, strip.value)
+    inside = _COMPARE[strip.bound](values, strip.value)
     if strip.language is not None:
-        ours = pc.fill_null(pairs["language"], "unknown")
+        ours = pc.fill_null(pairs["language"], NO_LANGUAGE)
         inside &= np.asarray(pc.equal(ours, strip.language))
-    at = np.flatnonzero(inside)
-    rank = values[at] if strip.upward else -values[at]
-    if len(at) > SHOWN:  # ties at the last place are broken by uid
-        near = rank <= np.partition(rank, SHOWN - 1)[SHOWN - 1]
-        at, rank = at[near], rank[near]
-    rows = pairs.take(pa.array(at)).to_pylist()
-    found = [
-        (
-            float(r),
-            row["uid"],
-            Example(part, row["uid"], row["url"], row["caption"], value=f"{values[i]:.4g}"),
-        )
-        for i, r, row in zip(at, rank, rows, strict=True)
-    ]
-    return sorted(found, key=lambda one: one[:2])[:SHOWN]
+    rank = np.where(inside, values if strip.upward else -values, np.nan)
+    return ends(pairs, rank, values, n=SHOWN[First.LOWEST], part=part)

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from curate import files
 from curate.ops.hashing import pair_uids
 from curate.ops.images.levels import trainer_pixels
-from curate.report.ledger import Example, Key
 from curate.run.directory import ANNOTATED, Run
 from curate.schema import Column, Stage
+from curate.summaries.tallies import Example, Key
 
 SIDE = 96
 """Largest side, pixels."""

@@ -1,4 +1,4 @@
-"""report: the records, ledgers and parts of all stages -> the page, its numbers, figures and cards.
+"""report: the records of all stages and what they counted -> the page, its numbers, figures and cards.
 
 One small step without Beam. It drops nothing, and a repeat writes the same files.
 """
@@ -10,9 +10,8 @@ from curate.planning.steps import Steps, steps_of
 from curate.report import page
 from curate.report.cards import datacard
 from curate.report.croissant import croissant
-from curate.report.facts import collect, ran
+from curate.report.facts import collect, counted
 from curate.report.figures import draw
-from curate.report.hosts import count, summary
 from curate.report.thumbnails import thumbnails
 from curate.run.directory import CARD, Run
 from curate.schema import Stage
@@ -30,16 +29,14 @@ def write_report(run: Run, config: Config, *, steps: Steps | None = None) -> str
     def path(name: str) -> str:
         return run.path(Stage.REPORT, name)
 
-    hosts = None
-    if Stage.DOWNLOAD in ran(run, steps):
-        tally = count(run)
-        table = tally.table()
-        hosts = summary(tally, table)
-        files.write_table(path(HOSTS), table)
+    with spent("facts"):
+        found = counted(run, steps)
+    if found.hosts is not None:
+        files.write_table(path(HOSTS), found.hosts)
     else:
         files.remove(path(HOSTS))
     with spent("facts"):
-        facts = collect(run, config, steps=steps, hosts=hosts)
+        facts = collect(run, config, steps=steps, found=found)
     figures = draw(facts)
     pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
     name = run.root.rstrip("/").rsplit("/", 1)[-1]

@@ -25,6 +25,7 @@ RUN/
   clusters/part-00000.parquet      (dedup) who stays, for the pairs not alone
   entries/entries.parquet          (balance) each entry: count, probability, kept
   places/part-00000.parquet        (prepare) where the images lie that came with the pool
+  summaries/STAGE/                 what is counted of each 256 parts, and in which a uid or URL is
   subset/STAGE/uids.npy            (without images) the pairs of the last stage as a DataComp subset
   shards/00000.tar 00000.parquet 00000_stats.json manifest.json sizes.json README.md
   report/
@@ -59,6 +60,8 @@ _BESIDE = {
 """What a stage writes beside its parts, but its records."""
 _PLACES = re.compile(r"(part-\d+)\.places\.parquet$")
 _SUBSET = "uids.npy"
+SUMMARIES = "summaries"
+"""The folder, beside the parts of a stage, of what is counted of them; see `curate.summaries`."""
 
 
 def place(name: str, *, layout: int) -> str:
@@ -75,6 +78,8 @@ def place(name: str, *, layout: int) -> str:
         folder, rest = f"{ANNOTATED}/{stage}", rest.partition("/")[2]
     if rest.endswith(".json"):
         return f"records/{folder}/{rest}"
+    if rest.partition("/")[0] == SUMMARIES:
+        return f"{SUMMARIES}/{stage}{rest[len(SUMMARIES) :]}"
     if rest == _SUBSET:
         return f"subset/{stage}/{rest}"
     path = _PLACES.sub(r"places/\1.parquet", f"{folder}/{rest}".rstrip("/"))
@@ -91,7 +96,7 @@ def folders(stage: Stage, *, layout: int) -> list[str]:
         return found
     found += [f"{ANNOTATED}/{stage}", f"records/{stage}", f"records/{ANNOTATED}/{stage}"]
     beside = [x.partition("/")[0] for of, x in _BESIDE.items() if of.partition("/")[0] == stage]
-    return [*found, f"subset/{stage}", *beside]
+    return [*found, f"subset/{stage}", f"{SUMMARIES}/{stage}", *beside]
 
 
 def layout_of(state: dict[str, Any], *, root: str) -> int:

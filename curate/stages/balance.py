@@ -27,7 +27,7 @@ from curate.reasons import DropReason
 from curate.run.directory import Part, Run
 from curate.schema import Stage
 from curate.stages import wfpp
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
+from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 from curate.stages.timing import timed
 
 Ts = dict[str, float]
@@ -285,7 +285,7 @@ class Balance(beam.PTransform):
             once = parts.pipeline | "Once" >> beam.Create([None])
             ts = once | "Settle" >> beam.Map(lambda _, found: step.target.ts(found), counts)
         side = beam.pvalue.AsSingleton(ts)
-        sampled = parts | "Sample" >> beam.ParDo(TakePart(step), counts, side)
+        sampled = parts | "Sample" >> TakeParts(step, counts, side)
         kept = self._count(sampled, "Count kept", step.folder, sizes)
         _ = kept | "Entries" >> beam.Map(write_entries, counts, side, step=step)
         return sampled

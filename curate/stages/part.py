@@ -9,15 +9,17 @@ the same bytes to the same names, so both are safe.
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, TypedDict, TypeGuard
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.pvalue import TaggedOutput
 from numpy.typing import NDArray
 
 from curate import files, schema
@@ -30,6 +32,11 @@ from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
 from curate.run.journal import Journal
 from curate.schema import Column, Stage
+from curate.summaries.counting import Counting
+from curate.summaries.groups import PARTS, Group, identity, write
+
+COUNTED = "counted"
+"""The output of what is counted of parts."""
 
 _BEGUN: set[tuple[str, str]] = set()
 """The steps, by folder and digest of their settings, of which this process has done a part."""
@@ -46,13 +53,14 @@ class PartOutput:
     wrote: dict[str, files.Content] = field(
         default_factory=dict
     )  # written beside, by name in the run
+    seen: pa.Table | None = None  # the rows before any left, with the columns that are counted
 
 
 class Sieve:
     """A part's rows while a stage takes some out, each with its reason."""
 
     def __init__(self, table: pa.Table, *, stage: Stage) -> None:
-        self.table = table
+        self.table = self._seen = table
         self._stage = stage
         self._dropped: list[pa.Table] = []
         self._dead: list[pa.Table] = []
@@ -87,12 +95,13 @@ class Sieve:
         self.table = self.table.filter(pa.array(~mask))
 
     def output(self, *, columns: pa.Schema, figures: dict[str, float] | None = None) -> PartOutput:
-        """What is left, as the given columns, and what was taken out."""
+        """What is left, as the given columns, what was taken out, and what there was."""
         return PartOutput(
             kept=self.table.select(columns.names).cast(columns),
             dropped=pa.concat_tables([schema.LEDGER.empty_table(), *self._dropped]),
             dead=pa.concat_tables([schema.DEAD.empty_table(), *self._dead]),
             figures=figures or {},
+            seen=self._seen,
         )
 
 
@@ -120,6 +129,7 @@ class PartStep(ABC):
     reads: str  # the folder of the parts that come in
     digest: str
     own: str
+    counting: Counting | None = field(default=None, kw_only=True)  # None where it annotates
 
     @property
     def folder(self) -> str:
@@ -169,25 +179,31 @@ class Given(TypedDict):
     reads: str
     digest: str
     own: str
+    counting: Counting | None
 
 
 def given(plan: Plan, step: Step) -> Given:
     """What `plan` gives to the `PartStep` that does `step`."""
     digest = plan.digests[step.folder]
     reads = plan.steps.upstream(step.stage)
-    return Given(run=plan.run, reads=reads, digest=digest.chain, own=digest.own)
+    counting = None if step.kind.value.annotates else Counting.of(plan.steps, step.stage)
+    return Given(run=plan.run, reads=reads, digest=digest.chain, own=digest.own, counting=counting)
 
 
 class TakePart(beam.DoFn):
-    """Takes each part through a step, and yields it with the number of rows kept."""
+    """Takes each part through a step, and yields it with the number of rows kept.
+
+    What is counted of it goes to the output `COUNTED`, by the number of its group.
+    """
 
     def __init__(self, step: PartStep) -> None:
         self._step = step
 
-    def process(self, part: Part, *sides: Any) -> Iterator[Part]:
+    def process(self, part: Part, *sides: Any) -> Iterator[Part | TaggedOutput]:
         """Skip the part if it has a record of this digest; else run, write, record."""
         step = self._step
         record = step.run.record(step.folder, part.index)
+        counted = Group(left={part.index})
         if not is_valid(record, step):
             started = time.monotonic()
             what = f"{step.folder} of part {part.index}"
@@ -197,8 +213,67 @@ class TakePart(beam.DoFn):
                 part = replace(part, fresh=record is None)
                 output = step.process(part, *sides)
                 record = commit(step, part, output, seconds=time.monotonic() - started)
+                if step.counting:
+                    counted = count(step.counting, part, output)
                 step.tidy(part)
+        if step.counting:
+            counted.of = {part.index: identity(record)}
+            yield TaggedOutput(COUNTED, (part.index // PARTS, counted))
         yield passed(step, part, record)
+
+
+def count(counting: Counting, part: Part, output: PartOutput) -> Group:
+    """What is counted of a part that went through a step."""
+    tallies, places = counting.count(
+        part.index, seen=output.seen, kept=output.kept, dropped=output.dropped, dead=output.dead
+    )
+    return Group(tallies=tallies, places=places)
+
+
+class Merge(beam.CombineFn):
+    """Puts together what is counted of the parts of a group."""
+
+    def create_accumulator(self) -> Group:
+        """No parts."""
+        return Group()
+
+    def add_input(self, group: Group, found: Group) -> Group:
+        """Add parts."""
+        group.add(found)
+        return group
+
+    def merge_accumulators(self, groups: Iterable[Group]) -> Group:
+        """Put parts together."""
+        whole = Group()
+        for group in groups:
+            whole.add(group)
+        return whole
+
+    def compact(self, group: Group) -> Group:
+        """Count what was counted several times once, before it travels."""
+        group.tallies.compact()
+        return group
+
+    def extract_output(self, group: Group) -> Group:
+        """The parts themselves."""
+        return group
+
+
+class TakeParts(beam.PTransform):
+    """Takes parts through a step that drops pairs, and writes what is counted of each group of them."""
+
+    def __init__(self, step: PartStep, *sides: beam.pvalue.AsSideInput) -> None:
+        super().__init__()
+        self._step, self._sides = step, sides
+
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        """Parts through the step; beside them their counts, by group."""
+        take = beam.ParDo(TakePart(self._step), *self._sides).with_outputs(COUNTED, main="parts")
+        taken = parts | "Take" >> take
+        if counting := self._step.counting:
+            groups = taken[COUNTED] | "Merge" >> beam.CombinePerKey(Merge())
+            _ = groups | "Summary" >> beam.MapTuple(partial(write, self._step.run, counting))
+        return taken["parts"]
 
 
 def is_valid(record: PartRecord | None, step: PartStep) -> TypeGuard[PartRecord]:

@@ -41,7 +41,7 @@ from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import PLACES_FILE, Part, part_name
 from curate.run.revocations import Revocations, load_revocations
 from curate.schema import Column, Stage, kept_name
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
+from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 from curate.stages.select import apply_rules, stored_cuts
 
 _CONTROLS = "[\x01-\x1f\x7f\u0085\u2028\u2029]|\x00"
@@ -353,4 +353,4 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """Parts of the pool -> parts that are prepared; a map."""
-    return beam.ParDo(TakePart(step_of(plan, step)))
+    return TakeParts(step_of(plan, step))

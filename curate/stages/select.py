@@ -29,7 +29,7 @@ from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_rea
 from curate.run.cuts import read_cuts
 from curate.run.directory import ANNOTATED, SCORED, Beside, Part, Run
 from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Column, Stage
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text, given
+from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, as_text, given
 from curate.stages.score.measure import FAILED
 from curate.stages.unwanted import Evaluations
 
@@ -308,4 +308,4 @@ def scores_step(plan: Plan, step: Step) -> SelectScore:
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """Parts with annotated rows, and the cuts of the rules written -> parts of selected rows."""
     make = images_step if step.kind is Kind.SELECT_IMAGES else scores_step
-    return beam.ParDo(TakePart(make(plan, step)))
+    return TakeParts(make(plan, step))

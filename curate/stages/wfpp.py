@@ -28,7 +28,7 @@ from curate.planning.steps import Step
 from curate.reasons import DropReason
 from curate.run.directory import Part, Run
 from curate.schema import WFPP, Stage
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
+from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 from curate.stages.quantiles import FindCuts, Quantiles
 from curate.stages.timing import timed
 
@@ -132,7 +132,7 @@ class Wfpp(beam.PTransform):
             | "Quantiles" >> FindCuts(Quantiles((wanted,), WFPP, step.scores), weights)
             | "Cut" >> beam.Map(settle_cut, step=step)
         )
-        return parts | "Keep" >> beam.ParDo(TakePart(step), known, beam.pvalue.AsSingleton(cut))
+        return parts | "Keep" >> TakeParts(step, known, beam.pvalue.AsSingleton(cut))
 
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:

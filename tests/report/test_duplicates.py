@@ -5,8 +5,8 @@ from typing import Any
 
 from curate import files, schema
 from curate.config import Config
+from curate.planning.steps import steps_of
 from curate.report.duplicates import (
-    CLUSTERS,
     MEMBERS,
     Duplicates,
     EntrySkew,
@@ -15,6 +15,9 @@ from curate.report.duplicates import (
 )
 from curate.run.directory import Run
 from curate.schema import Stage
+from curate.summaries.counting import Counting
+from curate.summaries.groups import whole
+from curate.summaries.tallies import SHOWN, First
 from tests.stages.rundir import lay, table_of, uid_of
 
 ENABLED = [Stage.PREPARE, Stage.DEDUP]
@@ -38,6 +41,7 @@ def found_in(
 ) -> Duplicates:
     """Lay the run out, `gone` in the ledger of its last part, and read it."""
     run = Run(str(root / "run"))
+    before += [[] for _ in kept[len(before) :]]
     lay(run, "prepare", before, schema.PREPARE)
     lay(run, "dedup", kept, schema.after(Stage.DEDUP, enabled=ENABLED))
     files.write_table(run.ledger(Stage.DEDUP, len(kept) - 1), table_of(gone, schema.LEDGER))
@@ -52,7 +56,8 @@ def found_in(
          "prepare": {"metadata": {language: str(root / language) for language in LISTS}}}
     )  # fmt: skip
     pairs_in = sum(map(len, before))
-    return duplicates(run, config, pairs_in=pairs_in, dropped=pairs_in - sum(map(len, kept)))
+    found = whole(run, Counting.of(steps_of(config), Stage.DEDUP))
+    return duplicates(run, config, found, pairs_in=pairs_in, dropped=pairs_in - sum(map(len, kept)))
 
 
 def lost(number: int, survivor: int, reason: str = "duplicate_url") -> dict[str, Any]:
@@ -98,11 +103,13 @@ def test_a_cluster_is_counted_once_however_many_of_it_stay(tmp_path: Path) -> No
 
 
 def test_what_is_shown_is_bounded(tmp_path: Path) -> None:
-    kept = [[row(i, size=10 + i) for i in range(CLUSTERS + 3)]]
-    largest = CLUSTERS + 2
+    kept = [[row(i, size=10 + i) for i in range(SHOWN[First.CLUSTER] + 3)]]
+    largest = SHOWN[First.CLUSTER] + 2
     gone = [lost(100 + i, largest) for i in range(MEMBERS + 4)]
     found = found_in(tmp_path, kept, kept, gone)
-    assert [c.size for c in found.largest] == [10 + largest - i for i in range(CLUSTERS)]
+    assert [c.size for c in found.largest] == [
+        10 + largest - i for i in range(SHOWN[First.CLUSTER])
+    ]
     assert [e.uid for e in found.largest[0].dropped] == [uid_of(100 + i) for i in range(MEMBERS)]
 
 

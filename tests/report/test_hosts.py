@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from curate import files, schema
 from curate.config import Config
-from curate.report.hosts import SHOWN, Host, Tally, host_names, summary
+from curate.ops.urls import host_names
+from curate.report.hosts import SHOWN, Host, Tally, summary
 from curate.report.write import write_report
 from curate.run.directory import Run
 from curate.schema import Stage
+from curate.summaries.counting import by_host
 from tests.report.conftest import Fate, config, uid, write_run
 from tests.report.test_page import Page
 
@@ -34,7 +36,7 @@ def counted(rows: list[Row], *, size: int = 7, most: int = 1000) -> Tally:
     for start in range(0, len(rows), size):
         hosts, outcomes, sizes = zip(*rows[start : start + size], strict=True)
         urls = pa.array([f"http://{host}/{i}.jpg" for i, host in enumerate(hosts)])
-        tally.add(urls, pa.array(outcomes), pa.array(sizes, pa.int64()))
+        tally.add(by_host(urls, pa.array(outcomes), pa.array(sizes, pa.int64())))
     return tally
 
 

@@ -18,12 +18,13 @@ from curate.report import page
 from curate.report.distributions import Language
 from curate.report.facts import StageFacts, collect
 from curate.report.figures import draw
-from curate.report.ledger import Example, Reason
+from curate.report.ledger import Reason
 from curate.report.thumbnails import thumbnails
 from curate.report.wording import POLICIES, alarms
 from curate.report.write import write_report
 from curate.run.directory import Counts, Run
 from curate.schema import Stage
+from curate.summaries.tallies import Example
 
 
 class Page(HTMLParser):

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from curate import files, schema
 from curate.config import Config, Rule
 from curate.planning.steps import steps_of
-from curate.report.selection import LANGUAGES, RuleFacts, Threshold, _grid, rules, scores
+from curate.report.selection import LANGUAGES, RuleFacts, Scores, Threshold, _grid, rules, scores
 from curate.report.wording import conditions
 from curate.run.directory import PartRecord, Run, totals
 from curate.schema import Stage
+from curate.summaries.counting import Counting
+from curate.summaries.groups import whole
 from tests.stages.rundir import lay, uid_of
 
 RULES: list[dict[str, Any]] = [
@@ -28,6 +31,12 @@ def config(*rules: dict[str, Any]) -> Config:
     document = {"input": {"paths": ["p"]}, "score": {"model": "m"}, "select": list(rules),
                 "dedup": {"enabled": False}}  # fmt: skip
     return Config.model_validate(document)
+
+
+def scores_of(run: Run, asked: Config) -> tuple[Scores, ...]:
+    """The scores of a run that was laid out by hand."""
+    steps = steps_of(asked)
+    return scores(run, asked, steps, whole(run, Counting.of(steps, Stage.SCORE)))
 
 
 def test_the_table_of_rules_from_the_records(tmp_path: Path) -> None:
@@ -93,7 +102,7 @@ def test_scores_a_language_at_a_time(tmp_path: Path) -> None:
              "cut": 0.25, "pairs": 9},
         ],
     )  # fmt: skip
-    [found] = scores(run, config(*RULES), steps_of(config(*RULES)))
+    [found] = scores_of(run, config(*RULES))
     assert (found.column, found.scored) == ("clip_score", 5 + LANGUAGES)
     assert (sum(found.spread.histogram.before), sum(found.spread.histogram.after)) == (11, 3)
     everywhere = (Threshold("clip_score", 0.0, "above"), Threshold("clip_score", 0.5, "below"),
@@ -115,7 +124,7 @@ def test_one_language_is_not_shown_twice(tmp_path: Path) -> None:
     lay(run, "download", [rows], schema.after(Stage.DOWNLOAD, enabled=enabled))
     lay(run, "score/annotated", [rows], schema.SCORED)
     lay(run, "score", [[]], schema.after(Stage.SCORE, enabled=enabled))
-    [found] = scores(run, config(), steps_of(config()))
+    [found] = scores_of(run, config())
     assert (found.scored, found.languages, found.thresholds) == (1, (), ())
 
 
@@ -142,7 +151,7 @@ def test_columns_of_embeddings_are_shown_like_scores(tmp_path: Path) -> None:
         lay(run, f"score/annotated/{field.name}", [rows], columns)
     columns = schema.after(Stage.SCORE, enabled=Stage, added=steps_of(asked).added)
     lay(run, "score", [[rows[0], rows[3]]], columns)
-    found = {one.column: one for one in scores(run, asked, steps_of(asked))}
+    found = {one.column: one for one in scores_of(run, asked)}
     assert list(found) == ["clip_score", "norm_sim", "simcore"]
     assert [found[name].scored for name in ("norm_sim", "simcore")] == [3, 2]
     assert [one.value for one in found["norm_sim"].ends.highest] == ["0.75", "0.5", "0.25"]
@@ -155,10 +164,10 @@ def test_columns_of_embeddings_are_shown_like_scores(tmp_path: Path) -> None:
 
 def test_whole_numbers_have_a_bar_each() -> None:
     """Rounds of SimCore: 3 was never needed; a share has narrower bars."""
-    rounds = _grid("simcore", 1, 4)
-    rounds.add(pa.chunked_array([[1, 1, 2, 4, None]]), rounds.before)
+    rounds = _grid("simcore", 1, 4, whole=True)
+    rounds.add(np.array([1.0, 2, 4]), np.array([2, 1, 1]), rounds.before)
     shape = rounds.spread().histogram
     assert (shape.edges, shape.before) == ((1, 2, 3, 4, 5), (2, 1, 0, 1))
-    share = _grid("text_area", 0.0, 0.5)
-    share.add(pa.chunked_array([[0.0, 0.5]]), share.before)
+    share = _grid("text_area", 0.0, 0.5, whole=False)
+    share.add(np.array([0.0, 0.5]), np.array([1, 1]), share.before)
     assert len(share.spread().histogram.before) > 20

@@ -32,7 +32,7 @@ from curate.run.verdicts import document, vouched
 from curate.schema import Stage
 from curate.stages.dedup.clusters import REASONS, Clusters
 from curate.stages.dedup.exchange import Clustering, Spread
-from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, given
+from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Dedup(beam.PTransform):
         else:
             clustering = Clustering(step.run, step.reads, step.rule, self._spread)
             written = parts | "Cluster" >> Clusters(clustering, digest=step.digest)
-        return parts | "Drop" >> beam.ParDo(TakePart(step), beam.pvalue.AsSingleton(written))
+        return parts | "Drop" >> TakeParts(step, beam.pvalue.AsSingleton(written))
 
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:

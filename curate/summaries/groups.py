@@ -1,0 +1,149 @@
+"""What is counted of a stage, a group of parts at a time: written by the workers, folded by who asks.
+
+A group is `PARTS` parts that follow each other. What is counted of it stands in three tables, each with
+a digest of the records of its parts: so it counts while these records are what they were, and is
+otherwise counted again from the files.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import pyarrow as pa
+
+from curate import files
+from curate.errors import AbsentError, DamagedError
+from curate.run.directory import PartRecord, Run
+from curate.run.layout import SUMMARIES
+from curate.schema import Stage
+from curate.summaries import places
+from curate.summaries.counting import Counting
+from curate.summaries.places import Places, is_of, marked
+from curate.summaries.tallies import Tallies
+
+PARTS = 256
+"""Parts of a group."""
+
+Identities = dict[int, str]
+"""What the records of some parts say that they are, by part."""
+
+
+def identity(record: PartRecord) -> str:
+    """A digest of what a record says of its part's rows."""
+    held = [[name, *content] for name, content in record.wrote.items()]
+    return files.digest_of(record.digest, record.rows, record.dropped, record.dead, held)
+
+
+@dataclass
+class Group:
+    """What is counted of some parts of a group, and which of them are not counted yet."""
+
+    of: Identities = field(default_factory=dict)
+    tallies: Tallies = field(default_factory=Tallies)
+    places: Places = field(default_factory=Places)
+    left: set[int] = field(default_factory=set)
+
+    def add(self, other: "Group") -> None:
+        """Add other parts."""
+        self.of |= other.of
+        self.left |= other.left
+        self.tallies.add(other.tallies)
+        self.places.extend(other.places)
+
+    @property
+    def digest(self) -> str:
+        """That of the records of its parts."""
+        return digest_of(self.of)
+
+
+def digest_of(of: Identities) -> str:
+    """A digest of the records of the parts of a group."""
+    return files.digest_of(sorted(of.items()))
+
+
+def write(run: Run, counting: Counting, number: int, group: Group) -> None:
+    """Write what is counted of a group, where it does not stand; what is left is counted from files."""
+    if run.layout == 1 or (group.left and _stands(run, counting.stage, number, of=group.digest)):
+        return
+    for index in sorted(group.left):
+        tallies, found = counting.again(run, index)
+        group.tallies.add(tallies)
+        group.places.extend(found)
+    counts, pairs = group.tallies.tables()
+    stage, of = counting.stage, group.digest
+    files.write_table(_url(run, stage, number, "pairs"), marked(pairs, of=of))
+    places.write(_url(run, stage, number, "places"), group.places, of=of)
+    files.write_table(_url(run, stage, number, "counts"), marked(counts, of=of))  # the last
+
+
+def _url(run: Run, stage: Stage, number: int, name: str) -> str:
+    return run.path(stage, SUMMARIES, f"{number:05d}.{name}.parquet")
+
+
+def _stands(run: Run, stage: Stage, number: int, *, of: str) -> bool:
+    return _read(run, stage, number, of=of) is not None
+
+
+def _read(run: Run, stage: Stage, number: int, *, of: str) -> Tallies | None:
+    """What was counted of a group; None where it is not of its parts as they are."""
+    with suppress(AbsentError, DamagedError):
+        counts, pairs = (files.read_table(_url(run, stage, number, x)) for x in ("counts", "pairs"))
+        if is_of(counts.schema, of) and is_of(pairs.schema, of):
+            return Tallies.of_tables(counts, pairs)
+    return None
+
+
+def _groups(run: Run, stage: Stage) -> dict[int, Identities]:
+    """The groups of the parts of a stage that are done."""
+    found: dict[int, Identities] = {}
+    for index, record in run.records(stage):
+        found.setdefault(index // PARTS, {})[index] = identity(record)
+    return found
+
+
+def tallies(run: Run, counting: Counting) -> Iterator[Tallies]:
+    """What is counted of a stage, a group at a time, in order."""
+    stage, groups = counting.stage, _groups(run, counting.stage)
+    stored = run.each(groups, lambda x: _read(run, stage, x, of=digest_of(groups[x])))
+    for number, found in stored:
+        if found is None:
+            found = Tallies()
+            for _, (more, _) in run.each(groups[number], partial(counting.again, run)):
+                found.add(more)
+        yield found
+
+
+def whole(
+    run: Run, counting: Counting, *, hosts: Callable[[pa.Table], object] | None = None
+) -> Tallies:
+    """What is counted of all parts of a stage; its hosts, which are many, go to `hosts` by group."""
+    merged = Tallies()
+    for found in tallies(run, counting):
+        if found.hosts is not None and hosts:
+            hosts(found.hosts)
+        found.hosts = None
+        merged.add(found)
+    return merged
+
+
+def refresh(run: Run, counting: Counting) -> None:
+    """Write what is counted of the groups of which it does not stand."""
+    for number, of in _groups(run, counting.stage).items():
+        write(run, counting, number, Group(of=of, left=set(of)))
+
+
+def parts_with(run: Run, stage: Stage, texts: Sequence[str]) -> list[int]:
+    """The parts of a stage in which one of some texts may occur.
+
+    They are uids and URLs of the pairs that came into `prepare`; of another stage the uids of pairs
+    that others were dropped for.
+    """
+
+    def find(number: int) -> Iterable[int]:
+        url, of = _url(run, stage, number, "places"), digest_of(groups[number])
+        found = places.find(url, texts, of=of)
+        return groups[number] if found is None else found
+
+    groups = _groups(run, stage) if texts else {}
+    return [index for _, found in run.each(groups, find) for index in found]

@@ -1,0 +1,96 @@
+"""In which parts a uid, a URL or a survivor's uid occurs, by hashes of 32 bits.
+
+A hash that two texts share names a part too many, never one too few.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate import files
+from curate.errors import AbsentError, DamagedError
+from curate.ops.hashing import hash64
+from curate.schema import Column
+
+PLACES = pa.schema([("key", pa.uint32()), ("part", pa.int32())])
+"""A row a text and part, by `key`."""
+ROWS = 1 << 16
+"""Rows of a row group: what one look reads."""
+_OF = b"curate.of"
+
+
+@dataclass
+class Places:
+    """Texts of some parts, by their hash."""
+
+    keys: list[NDArray[np.uint32]] = field(default_factory=list)
+    parts: list[NDArray[np.int32]] = field(default_factory=list)
+
+    def add(self, column: Column, *, part: int) -> None:
+        """Texts of a part; null is none."""
+        texts = column.drop_null()
+        if len(texts):
+            keys = _keys(texts)
+            self.keys.append(keys)
+            self.parts.append(np.full(len(keys), part, np.int32))
+
+    def extend(self, other: "Places") -> None:
+        """Those of other parts."""
+        self.keys += other.keys
+        self.parts += other.parts
+
+    def table(self) -> pa.Table:
+        """All of them as rows of `PLACES`."""
+        keys = np.concatenate([np.zeros(0, np.uint32), *self.keys])
+        parts = np.concatenate([np.zeros(0, np.int32), *self.parts])
+        both = np.unique(keys.astype(np.uint64) << np.uint64(32) | parts.astype(np.uint64))
+        low = (both & np.uint64(0xFFFFFFFF)).astype(np.int32)
+        return pa.table([(both >> np.uint64(32)).astype(np.uint32), low], schema=PLACES)
+
+
+def _keys(texts: Column | Sequence[str]) -> NDArray[np.uint32]:
+    hashes: NDArray[np.uint32] = (hash64(texts) >> np.uint64(32)).astype(np.uint32)
+    return hashes
+
+
+def write(url: str, places: Places, *, of: str) -> None:
+    """Write the places of the parts that `of` stands for."""
+    files.write_table(url, marked(places.table(), of=of), rows=ROWS)
+
+
+def find(url: str, texts: Sequence[str], *, of: str) -> list[int] | None:
+    """The parts that hold one of some texts by the places at a URL, ascending.
+
+    None where there are none `of` the parts as they are. Only the row groups that may hold one are
+    read.
+    """
+    wanted = np.unique(_keys(texts))
+    with suppress(AbsentError, DamagedError, pa.ArrowInvalid), files.open_read(url) as file:
+        found = pq.ParquetFile(file)
+        if not is_of(found.schema_arrow, of):
+            return None
+        groups = [i for i in range(found.num_row_groups) if _may_hold(found, i, wanted)]
+        rows = found.read_row_groups(groups, use_threads=False)
+        ours = np.isin(rows["key"].to_numpy(), wanted)
+        return [int(x) for x in np.unique(rows["part"].to_numpy()[ours])]
+    return None
+
+
+def _may_hold(found: pq.ParquetFile, group: int, wanted: NDArray[np.uint32]) -> bool:
+    ends = found.metadata.row_group(group).column(0).statistics
+    return ends is None or bool(((wanted >= ends.min) & (wanted <= ends.max)).any())
+
+
+def marked(table: pa.Table, *, of: str) -> pa.Table:
+    """`table` with a note of what it is made of."""
+    return table.replace_schema_metadata({_OF: of})
+
+
+def is_of(schema: pa.Schema, of: str) -> bool:
+    """Whether a table has the note that `marked` gives it."""
+    return bool((schema.metadata or {}).get(_OF) == of.encode())
