@@ -191,35 +191,45 @@ def given(plan: Plan, step: Step) -> Given:
 
 
 class TakePart(beam.DoFn):
-    """Takes each part through a step, and yields it with the number of rows kept.
-
-    What is counted of it goes to the output `COUNTED`, by the number of its group.
-    """
+    """Takes each part through a step, and yields it with the number of rows kept."""
 
     def __init__(self, step: PartStep) -> None:
         self._step = step
 
-    def process(self, part: Part, *sides: Any) -> Iterator[Part | TaggedOutput]:
+    def process(self, part: Part, *sides: Any) -> Iterator[Part]:
         """Skip the part if it has a record of this digest; else run, write, record."""
-        step = self._step
-        record = step.run.record(step.folder, part.index)
-        counted = Group(left={part.index})
-        if not is_valid(record, step):
-            started = time.monotonic()
-            what = f"{step.folder} of part {part.index}"
-            with at_work(what), faults_named(what):
-                if record is not None:
-                    step.run.retract(step.folder, part.index, own=step.own)
-                part = replace(part, fresh=record is None)
-                output = step.process(part, *sides)
-                record = commit(step, part, output, seconds=time.monotonic() - started)
-                if step.counting:
-                    counted = count(step.counting, part, output)
-                step.tidy(part)
-        if step.counting:
-            counted.of = {part.index: identity(record)}
-            yield TaggedOutput(COUNTED, (part.index // PARTS, counted))
-        yield passed(step, part, record)
+        yield taken(self._step, part, *sides)[0]
+
+
+class CountPart(TakePart):
+    """The same; what is counted of the part goes to the output `COUNTED`, by its group's number."""
+
+    def process(self, part: Part, *sides: Any) -> Iterator[Any]:
+        """Skip the part if it has a record of this digest; else run, write, record and count."""
+        left, group = taken(self._step, part, *sides)
+        yield TaggedOutput(COUNTED, (part.index // PARTS, group))
+        yield left
+
+
+def taken(step: PartStep, part: Part, *sides: Any) -> tuple[Part, Group]:
+    """A part after a step, and what is counted of it; that of a part that was done stands in files."""
+    record = step.run.record(step.folder, part.index)
+    group = Group(left={part.index})
+    if not is_valid(record, step):
+        started = time.monotonic()
+        what = f"{step.folder} of part {part.index}"
+        with at_work(what), faults_named(what):
+            if record is not None:
+                step.run.retract(step.folder, part.index, own=step.own)
+            part = replace(part, fresh=record is None)
+            output = step.process(part, *sides)
+            record = commit(step, part, output, seconds=time.monotonic() - started)
+            if step.counting:
+                group = count(step.counting, part, output)
+            step.tidy(part)
+    if step.counting:
+        group.of = {part.index: identity(record)}
+    return passed(step, part, record), group
 
 
 def count(counting: Counting, part: Part, output: PartOutput) -> Group:
@@ -268,8 +278,8 @@ class TakeParts(beam.PTransform):
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Parts through the step; beside them their counts, by group."""
-        take = beam.ParDo(TakePart(self._step), *self._sides).with_outputs(COUNTED, main="parts")
-        taken = parts | "Take" >> take
+        take = beam.ParDo(CountPart(self._step), *self._sides).with_output_types(Part)
+        taken = parts | "Take" >> take.with_outputs(COUNTED, main="parts")
         if counting := self._step.counting:
             groups = taken[COUNTED] | "Merge" >> beam.CombinePerKey(Merge())
             _ = groups | "Summary" >> beam.MapTuple(partial(write, self._step.run, counting))
