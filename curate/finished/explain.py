@@ -1,12 +1,12 @@
 """The story of one pair: what each stage found, where it left, and what it rests on.
 
-A uid or URL is looked for in the columns of that name of all parts; where one holds it, the rest of
-that part is read. Several pairs may have it: each has a story of its own.
+A uid or URL is looked for in the parts that may hold it (`curate.summaries`); where one does, the rest
+of that part is read. Several pairs may have it: each has a story of its own.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -25,10 +25,11 @@ from curate.report.wording import explain as worded
 from curate.report.wording import survivor_in_words
 from curate.report.wording import value as in_words
 from curate.run.cuts import read_cuts
-from curate.run.directory import PART_STAGES, Run, step_of
+from curate.run.directory import MANIFEST, PART_STAGES, Run, step_of
 from curate.run.revocations import load_revocations
 from curate.schema import Column, Stage
 from curate.stages.shards import shard_rows
+from curate.summaries.groups import parts_with
 
 Row = dict[str, Any]
 
@@ -108,11 +109,7 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
             f"{run.root}: no pair with the {'URL' if is_url else 'uid'} {wanted}"
             + ("" if is_url else "; a uid has 32 hex digits, anything with :// is taken for a URL")
         )
-    return tuple(
-        _story(run, config, index, pair, [i for i, other in found if other == first and i < index])
-        for index, pair in found
-        if (first := replace(pair, nth=0))
-    )
+    return tuple(_story(run, config, index, pair) for index, pair in found)
 
 
 def _check_revoked(run: Run, wanted: str, *, is_url: bool) -> None:
@@ -137,7 +134,7 @@ def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, _Pair]]:
             found += table.filter(_is(table[column], value)).to_pylist()
         return found
 
-    for index, rows in run.each(run.done(Stage.PREPARE), read):
+    for index, rows in run.each(parts_with(run, Stage.PREPARE, [value]), read):
         seen: Counter[tuple[str | None, ...]] = Counter()
         for row in rows:
             same = row["uid"], row["url"], row["caption"]
@@ -166,8 +163,8 @@ def _annotated(run: Run, stage: Stage, index: int, before: Stage | None, row: in
     return found
 
 
-def _story(run: Run, config: Config, index: int, pair: _Pair, earlier: list[int]) -> Story:
-    """The story of a pair of the part `index`; `earlier` parts hold pairs like it."""
+def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
+    """The story of a pair of the part `index`."""
     chapters: list[Chapter] = []
     known = {"uid", "url", "caption"}
     at: int | None = None  # the pair's row in the part of the stage before, `last`
@@ -217,7 +214,7 @@ def _story(run: Run, config: Config, index: int, pair: _Pair, earlier: list[int]
             chapters.append(Chapter(stage, "dead", added, reason, value, why))
             break
     else:
-        if place := _shard(run, pair, earlier):
+        if place := _shard(run, index, at):
             chapters.append(Chapter(Stage.SHARDS, "written", place))
     return Story(pair.uid or "", pair.url, pair.caption, index, tuple(chapters))
 
@@ -251,7 +248,7 @@ def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> in
     held = run.state().get("files", {}).get(f"{Stage.BALANCE}/entries.parquet")
     content = files.Content(*held) if held else None
     rows = files.read_table(url, content=content, filters=filters).to_pylist()
-    ahead = [stage for stage in PART_STAGES if stage is not Stage.BALANCE and run.done(stage)]
+    ahead = [stage for stage in _stages(run, index) if stage is not Stage.BALANCE]
     if pair.nth >= len(pair.rows(run, ahead[-1], index)):
         return "; ".join(row["entry"] for row in rows)
     return "; ".join(
@@ -262,15 +259,14 @@ def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> in
 def _cluster(run: Run, stage: Stage, survivor: str) -> Iterator[Row]:
     """The pairs that a stage dropped for a survivor."""
     read = partial(run.rows, f"dropped/{stage}", filters=[("value", "=", survivor)])
-    for _, table in run.each(run.done(stage), read):
+    for _, table in run.each(parts_with(run, stage, [survivor]), read):
         yield from table.select(["uid", "url", "caption", "reason"]).to_pylist()
 
 
 def _survivors(run: Run, config: Config, stage: Stage, uid: str) -> Iterator[Row]:
     """The pair that a stage kept in the place of others; several where some have the same uid."""
-    for _, table in run.each(
-        run.done(stage), partial(run.rows, stage, filters=[("uid", "=", uid)])
-    ):
+    parts = [x for x in parts_with(run, Stage.PREPARE, [uid]) if run.record(stage, x)]
+    for _, table in run.each(parts, partial(run.rows, stage, filters=[("uid", "=", uid)])):
         for row in table.to_pylist():
             if stage is not Stage.DEDUP or row["cluster_size"] > 1:
                 told = {name: row[name] for name in ("uid", "url", "caption")}
@@ -280,18 +276,23 @@ def _survivors(run: Run, config: Config, stage: Stage, uid: str) -> Iterator[Row
                 yield told
 
 
-def _shard(run: Run, pair: _Pair, earlier: list[int]) -> Row | None:
-    """Shard and key of a pair."""
-    last = [stage for stage in PART_STAGES if run.done(stage)][-1]
-    nth = pair.nth + sum(len(pair.rows(run, last, index)) for index in earlier)
-    for name in files.names(run.path(Stage.SHARDS)):
-        if name.endswith(".parquet"):
-            table = shard_rows(run, name.removesuffix(".parquet"))
-            rows = pair.among(table)
-            if nth < len(rows):
-                key = table["key"][rows[nth]].as_py()
-                return {"shard": name.removesuffix(".parquet") + ".tar", "key": key}
-            nth -= len(rows)
+def _stages(run: Run, part: int) -> list[Stage]:
+    """The stages that a part is through."""
+    return [stage for stage in PART_STAGES if run.record(stage, part)]
+
+
+def _shard(run: Run, part: int, row: int | None) -> Row | None:
+    """Shard and key of a row of a part after the last stage; None while the set is not finished."""
+    manifest = run.path(Stage.SHARDS, MANIFEST)
+    if row is None or not files.exists(manifest):
+        return None
+    records = run.records(_stages(run, part)[-1])
+    row += sum(record.kept for index, record in records if index < part)
+    for shard in files.read_document(manifest)["shards"]:
+        if row < shard["pairs"]:
+            key = shard_rows(run, shard["name"])["key"][row].as_py()
+            return {"shard": f"{shard['name']}.tar", "key": key}
+        row -= shard["pairs"]
     return None
 
 

@@ -55,8 +55,8 @@ def _pairs(run: Run, uids: list[str]) -> dict[str, Example]:
     wanted = pa.array(uids, pa.string())
     found: dict[str, Example] = {}
     read = partial(run.rows, Stage.SCORE, columns=["uid", "url", "caption"])
-    parts = set(run.done(Stage.SCORE)).intersection(parts_with(run, Stage.PREPARE, uids))
-    for index, table in run.each(sorted(parts), read):
+    parts = [x for x in parts_with(run, Stage.PREPARE, uids) if run.record(Stage.SCORE, x)]
+    for index, table in run.each(parts, read):
         for row in table.filter(pc.is_in(table["uid"], value_set=wanted)).to_pylist():
             found.setdefault(row["uid"], Example(index, row["uid"], row["url"], row["caption"]))
     return found

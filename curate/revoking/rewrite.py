@@ -49,6 +49,8 @@ from curate.schema import Stage
 from curate.stages.balance import by_language
 from curate.stages.dedup.clusters import without_rows
 from curate.stages.prepare import clean, uids_of
+from curate.summaries.counting import Counting
+from curate.summaries.groups import refresh
 
 _STAGED = "revoking"
 
@@ -83,6 +85,9 @@ class Rewriter:
             self._entries()
             self._uids()
         self._put_clusters()
+        for stage in self.stages:
+            if self.run.makes(stage):
+                refresh(self.run, Counting.of(self.steps, stage))
         for name in files.names(self.run.path(Stage.REPORT)):
             if self.parts or name != SWEEP:  # that is of counts alone
                 files.remove(self.run.path(Stage.REPORT, name))

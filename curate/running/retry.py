@@ -20,6 +20,8 @@ from curate.run.cuts import cuts_stand
 from curate.run.directory import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.running.execute import recorded, run_graph
 from curate.schema import Stage
+from curate.summaries.counting import Counting
+from curate.summaries.groups import refresh
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -65,6 +67,7 @@ def retry(
     with recorded(plan):
         graph = partial(build_retry, plan=plan, indices=failed, images=images)
         run_graph(plan, graph, extra=extra, debug=debug)
+        refresh(run, Counting.of(plan.steps, Stage.DOWNLOAD))
     renewed = any(_images(run, int(index)) != before for index, before in images.items())
     run.update(retries=retries + renewed, retrying=None)
     records = [run.record(_FETCHED, int(index)) for index in images]

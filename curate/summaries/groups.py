@@ -24,6 +24,7 @@ from curate.summaries.tallies import Tallies
 
 PARTS = 256
 """Parts of a group."""
+_DIGITS = 5
 
 Identities = dict[int, str]
 """What the records of some parts say that they are, by part."""
@@ -78,7 +79,7 @@ def write(run: Run, counting: Counting, number: int, group: Group) -> None:
 
 
 def _url(run: Run, stage: Stage, number: int, name: str) -> str:
-    return run.path(stage, SUMMARIES, f"{number:05d}.{name}.parquet")
+    return run.path(stage, SUMMARIES, f"{number:0{_DIGITS}d}.{name}.parquet")
 
 
 def _stands(run: Run, stage: Stage, number: int, *, of: str) -> bool:
@@ -128,9 +129,16 @@ def whole(
 
 
 def refresh(run: Run, counting: Counting) -> None:
-    """Write what is counted of the groups of which it does not stand."""
-    for number, of in _groups(run, counting.stage).items():
-        write(run, counting, number, Group(of=of, left=set(of)))
+    """Make what is counted of a stage that of its parts as they are; of others nothing is left."""
+    groups = _groups(run, counting.stage)
+    for name in files.names(run.path(counting.stage, SUMMARIES)):
+        if not name[:_DIGITS].isdigit() or int(name[:_DIGITS]) not in groups:
+            files.remove(run.path(counting.stage, SUMMARIES, name))
+    stored = run.each(groups, lambda x: _read(run, counting.stage, x, of=digest_of(groups[x])))
+    for number, found in stored:
+        if found is None:
+            of = groups[number]
+            write(run, counting, number, Group(of=of, left=set(of)))
 
 
 def parts_with(run: Run, stage: Stage, texts: Sequence[str]) -> list[int]:
@@ -140,10 +148,21 @@ def parts_with(run: Run, stage: Stage, texts: Sequence[str]) -> list[int]:
     that others were dropped for.
     """
 
-    def find(number: int) -> Iterable[int]:
-        url, of = _url(run, stage, number, "places"), digest_of(groups[number])
-        found = places.find(url, texts, of=of)
-        return groups[number] if found is None else found
+    owner = run if run.makes(stage) else Run.to(str(run.source))
+    state = owner.state()
+    groups: dict[int, Identities | None] = {}
+    if state.get("state") == "complete":  # then what is counted is of its parts
+        groups = dict.fromkeys(range(-(-state["parts"] // PARTS)))
+    else:
+        groups |= _groups(run, stage)
 
-    groups = _groups(run, stage) if texts else {}
-    return [index for _, found in run.each(groups, find) for index in found]
+    def find(number: int) -> Iterable[int]:
+        of = groups[number]
+        url = _url(run, stage, number, "places")
+        found = places.find(url, texts, of=None if of is None else digest_of(of))
+        if found is not None:
+            return found
+        first = number * PARTS
+        return range(first, min(first + PARTS, state["parts"])) if of is None else of
+
+    return [index for _, found in run.each(groups if texts else (), find) for index in found]

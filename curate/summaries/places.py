@@ -63,16 +63,16 @@ def write(url: str, places: Places, *, of: str) -> None:
     files.write_table(url, marked(places.table(), of=of), rows=ROWS)
 
 
-def find(url: str, texts: Sequence[str], *, of: str) -> list[int] | None:
+def find(url: str, texts: Sequence[str], *, of: str | None) -> list[int] | None:
     """The parts that hold one of some texts by the places at a URL, ascending.
 
-    None where there are none `of` the parts as they are. Only the row groups that may hold one are
-    read.
+    None where there are none, or not `of` the parts that are meant, where that is given. Only the row
+    groups that may hold one are read.
     """
     wanted = np.unique(_keys(texts))
     with suppress(AbsentError, DamagedError, pa.ArrowInvalid), files.open_read(url) as file:
         found = pq.ParquetFile(file)
-        if not is_of(found.schema_arrow, of):
+        if of is not None and not is_of(found.schema_arrow, of):
             return None
         groups = [i for i in range(found.num_row_groups) if _may_hold(found, i, wanted)]
         rows = found.read_row_groups(groups, use_threads=False)
