@@ -33,7 +33,7 @@ from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part
 from curate.run.journal import Journal
 from curate.schema import Column, Stage
 from curate.summaries.counting import Counting
-from curate.summaries.groups import PARTS, Group, identity, write
+from curate.summaries.groups import Group, identity, number_of, write
 
 COUNTED = "counted"
 """The output of what is counted of parts."""
@@ -207,7 +207,7 @@ class CountPart(TakePart):
     def process(self, part: Part, *sides: Any) -> Iterator[Any]:
         """Skip the part if it has a record of this digest; else run, write, record and count."""
         left, group = taken(self._step, part, *sides)
-        yield TaggedOutput(COUNTED, (part.index // PARTS, group))
+        yield TaggedOutput(COUNTED, (number_of(part.index), group))
         yield left
 
 

@@ -30,6 +30,11 @@ Identities = dict[int, str]
 """What the records of some parts say that they are, by part."""
 
 
+def number_of(part: int) -> int:
+    """The number of the group of a part."""
+    return part // PARTS
+
+
 def identity(record: PartRecord) -> str:
     """A digest of what a record says of its part's rows."""
     held = [[name, *content] for name, content in record.wrote.items()]
@@ -99,7 +104,7 @@ def _groups(run: Run, stage: Stage) -> dict[int, Identities]:
     """The groups of the parts of a stage that are done."""
     found: dict[int, Identities] = {}
     for index, record in run.records(stage):
-        found.setdefault(index // PARTS, {})[index] = identity(record)
+        found.setdefault(number_of(index), {})[index] = identity(record)
     return found
 
 
@@ -152,7 +157,7 @@ def parts_with(run: Run, stage: Stage, texts: Sequence[str]) -> list[int]:
     state = owner.state()
     groups: dict[int, Identities | None] = {}
     if state.get("state") == "complete":  # then what is counted is of its parts
-        groups = dict.fromkeys(range(-(-state["parts"] // PARTS)))
+        groups = dict.fromkeys(range(number_of(state["parts"] - 1) + 1))
     else:
         groups |= _groups(run, stage)
 

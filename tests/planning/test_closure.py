@@ -12,6 +12,7 @@ from curate.reasons import FETCH_FAILURES, ROWS, TRANSIENT, DropReason, ErrorCod
 from curate.run import cuts, verdicts
 from curate.run.damage import OF_ALL_PARTS
 from curate.run.directory import CLUSTERS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
+from curate.run.layout import SUMMARIES
 from curate.run.scratch import scratch
 from curate.schema import Stage
 
@@ -74,6 +75,7 @@ def test_revocation_knows_the_folder_of_each_step_and_no_file_stands_in_another(
     of_parts |= {url for x in PART_STAGES for url in (run.ledger(x, 0), run.dead(x, 0))}
     of_parts |= {run.part(CLUSTERS, 0), run.part(Stage.PREPARE, 0, PLACES_FILE)}
     known = {url.rpartition("/")[0] for url in of_parts}
+    known |= {run.path(stage, SUMMARIES) for stage in PART_STAGES}  # `summaries.groups.refresh`
     alone = {run.path(name) for name in OF_ALL_PARTS}
     removed = tuple(f"{url}/" for stage in PART_STAGES for url in run.folders(stage))
     for path in map(str, filter(Path.is_file, whole.rglob("*"))):
@@ -89,7 +91,7 @@ def test_what_a_step_writes_beside_its_parts_is_scratch_or_read_later(whole: Pat
     seen = set()
     for url in (whole.parent / "written").read_text().splitlines():
         name = url.removeprefix(f"{whole}/")
-        if name == url or name.partition("/")[0] in OF_NO_STEP:
+        if name == url or name.partition("/")[0] in {*OF_NO_STEP, SUMMARIES}:
             continue
         within = [x for x in names if url == x or url.startswith(f"{x}/")]
         seen.update(within)
