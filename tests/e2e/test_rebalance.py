@@ -67,7 +67,7 @@ def test_the_shards_are_those_of_a_whole_run(
 def test_it_is_a_run_of_its_own_without_copies(rebalanced: Path, some_run: Path) -> None:
     assert sorted(path.name for path in rebalanced.iterdir()) == [
         "balance", "config.yaml", "dead", "dropped", "entries", "records", "report", "run.json",
-        "shards",
+        "shards", "summaries",
     ]  # fmt: skip
     assert [path.name for path in (rebalanced / "dropped").iterdir()] == ["balance"]
     state = read_json(rebalanced / "run.json")
