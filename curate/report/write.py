@@ -31,12 +31,11 @@ def write_report(run: Run, config: Config, *, steps: Steps | None = None) -> str
 
     with spent("facts"):
         found = counted(run, steps)
+        facts = collect(run, config, steps=steps, found=found)
     if found.hosts is not None:
         files.write_table(path(HOSTS), found.hosts)
     else:
         files.remove(path(HOSTS))
-    with spent("facts"):
-        facts = collect(run, config, steps=steps, found=found)
     figures = draw(facts)
     pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
     name = run.root.rstrip("/").rsplit("/", 1)[-1]

@@ -115,7 +115,7 @@ def test_a_byte_of_a_part_is_another(whole: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("dropped/dedup/part-00000.parquet", "report"), ("entries/entries.parquet", "report"),
+        ("entries/entries.parquet", "report"),
         ("records/balance/thresholds.json", "sweep"),
     ],
 )  # fmt: skip
