@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from curate import files
+from curate.commands.predicting import tell_prediction
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Out,
@@ -37,11 +38,38 @@ def plan(
     out: Out = None,
     workers: Workers = None,
     set_: Set = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Predict time, bytes and costs by what this run measured."
+        ),
+    ] = None,
+    pairs: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", help="With --like: pairs of the pool, as in 1e9; else its files tell."
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(help="With --like: GPUs that models run on. Default: 1, as in RUN."),
+    ] = None,
+    prices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --like: a YAML file of what things cost, such as"
+            " shipped://curate/data/prices.yaml, whose numbers are made up.",
+        ),
+    ] = None,
 ) -> None:
     """Tell how many pairs a run would fetch, and how many balancing would keep; nothing is fetched.
 
     Runs the text stages alone, and shows other values of t. A `curate run` with the same --out then
     continues from there. Options after -- go to Beam.
+
+    With --like RUN, a finished run of this configuration over a sample of the pool, nothing is run at
+    all: it tells what each stage will keep, how long it will take with --workers, and what it costs.
     """
     from curate.finished.advice import advice
     from curate.planning.own_scores import check_own_scores, with_columns
@@ -56,6 +84,14 @@ def plan(
             workers=workers,
             context=context,
         )
+        if like is not None:
+            tell_prediction(whole, like, pairs=pairs, gpus=gpus, prices=prices)
+            return
+        for option, value in (("pairs", pairs), ("gpus", gpus), ("prices", prices)):
+            if value is not None:
+                raise CurateError(
+                    f"--{option} {value}: needs --like RUN, a finished run to predict by"
+                )
         check_seen_by_workers(whole.beam, named_in(whole))
         if not whole.out:
             raise CurateError("no output folder: give --out RUN or the key `out`")

@@ -250,12 +250,12 @@ def run_plan(
 
     with execute.recorded(planned):
         with progress.watch(out_console, planned, standing):
-            took = execute.execute(planned, standing, extra=options, debug=debugging())
+            graph = execute.execute(planned, standing, extra=options, debug=debugging())
         if not config.download.enabled:
             kept = planned.steps.upstream(Stage.SHARDS)
             write_subset(run, kept, run.path(kept, SUBSET))
     report = write_report(run, config, steps=planned.steps)
-    whole = took if standing.is_fresh else None
-    execute.report_written(planned, took=whole, seconds=time.monotonic() - started)
+    whole = graph if standing.is_fresh and not run.source else None
+    execute.report_written(planned, graph=whole, seconds=time.monotonic() - started)
     progress.tried_again(out_console, planned, standing)
     progress.summary(out_console, planned, standing=standing, report=report, started=started)

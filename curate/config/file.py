@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from curate import files
-from curate.config import Config, paths
+from curate.config import Config, Model, paths
+from curate.config.prices import Prices
 from curate.errors import CurateError
 from curate.files.texts import read_text
 from curate.imported import folders_used, look_in
@@ -115,15 +116,7 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
 
     Errors name the key, the file and the line.
     """
-    text = read_text(path)
-    try:
-        document, node = _parsed(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise CurateError(f"{path}{line}: {_problem(error)}") from None
-    if not isinstance(document, dict):
-        raise CurateError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
+    document, node = _read(path)
     sources = {}
     for assignment in overrides:
         keys, value = parse_set(assignment)
@@ -148,6 +141,28 @@ def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) 
     return config
 
 
+def load_prices(path: str) -> Prices:
+    """The prices in the YAML file at `path`."""
+    document, node = _read(path)
+    try:
+        return Prices.model_validate(document)
+    except ValidationError as error:
+        raise CurateError(_explain(error, path=path, node=node, sources={}, of=Prices)) from None
+
+
+def _read(path: str) -> tuple[dict[str, Any], yaml.Node | None]:
+    """The mapping in the YAML file at `path`."""
+    try:
+        document, node = _parsed(read_text(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise CurateError(f"{path}{line}: {_problem(error)}") from None
+    if not isinstance(document, dict):
+        raise CurateError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
+    return document, node
+
+
 def absolute(config: Config) -> Config:
     """The same with absolute paths, and with the folders of users' code in beam.python_path."""
     found = paths.absolute(config)
@@ -168,6 +183,7 @@ def _explain(
     path: str,
     node: yaml.Node | None,
     sources: dict[tuple[str, ...], str],
+    of: type[Model] = Config,
 ) -> str:
     first = error.errors()[0]
     loc = [part for part in first["loc"] if part != "[key]"]
@@ -178,7 +194,7 @@ def _explain(
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key"
-        if near := _nearest(loc):
+        if near := _nearest(loc, of):
             message += f", did you mean {near!r}?"
     elif first["type"] == "missing":
         message = "this key is required"
@@ -235,9 +251,9 @@ def _line(node: yaml.Node | None, loc: list[int | str]) -> int:
     return line
 
 
-def _nearest(loc: list[int | str]) -> str | None:
-    known: Any = Config.model_json_schema()
-    definitions = known["$defs"]
+def _nearest(loc: list[int | str], of: type[Model]) -> str | None:
+    known: Any = of.model_json_schema()
+    definitions = known.get("$defs", {})
     for part in loc[:-1]:
         if isinstance(part, str):
             known = known.get("properties", {}).get(part) or _values(known)

@@ -44,6 +44,7 @@ from curate.files.places import resolve as resolve
 from curate.files.places import shipped as shipped
 from curate.files.places import size as size
 from curate.files.places import sizes as sizes
+from curate.files.places import sizes_below as sizes_below
 from curate.files.places import spelt as spelt
 from curate.files.places import stamp as stamp
 from curate.files.places import stamps as stamps

@@ -157,6 +157,14 @@ def sizes(folder: str) -> dict[str, int]:
     return {name: int(one["size"]) for name, one in sorted(_files_in(folder).items())}
 
 
+def sizes_below(folder: str) -> dict[str, int]:
+    """Bytes of each file anywhere in `folder`, by its name relative to that."""
+    with told(folder):
+        fs, path = file_system(folder)
+        found = fs.find(path, detail=True)
+        return {str(x).removeprefix(path).strip("/"): int(one["size"]) for x, one in found.items()}
+
+
 def _files_in(folder: str) -> dict[str, dict[str, Any]]:
     """What a listing of `folder` says of each file, by base name."""
     listed = _listed(folder, detail=True)

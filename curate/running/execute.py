@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from curate import files
-from curate.clock import SPENT
+from curate.clock import SPENT, Took
 from curate.config import LOCAL_RUNNER, Beam, Download
 from curate.config import file as config_file
 from curate.errors import CurateError, DamagedError
@@ -25,7 +25,7 @@ from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, Totals
 from curate.run.mending import taken_back
 from curate.schema import Stage
 from curate.stages.shards import counts_of
-from curate.stages.timing import Took, counted
+from curate.stages.timing import Graph, counted
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -91,16 +91,20 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
     return standing
 
 
-def report_written(plan: Plan, *, took: Took | None = None, seconds: float = 0.0) -> None:
+def report_written(plan: Plan, *, graph: Graph | None = None, seconds: float = 0.0) -> None:
     """Note that the report is that of this plan: repeated, it has nothing to do.
 
-    What the command took is noted where it did the whole run: its graph, and `seconds` from its start.
+    What the command took is noted where it did the whole run: its `graph`, and `seconds` in all.
     """
-    told = {
-        "workers": plan.config.beam.workers, "cores": len(os.sched_getaffinity(0)),
-        "began": time.time() - seconds, "ended": time.time(), **SPENT, **took._asdict(),
-    } if took else None  # fmt: skip
-    plan.run.update(reported=_reported(plan), took=told)
+    took: Took | None = None
+    if graph:
+        took = {
+            "workers": plan.config.beam.workers, "cores": len(os.sched_getaffinity(0)),
+            "began": time.time() - seconds, "graph": graph.times, "ended": time.time(),
+            "contents": SPENT["contents"], "cutting": SPENT["cutting"], "facts": SPENT["facts"],
+            "between": graph.between,
+        }  # fmt: skip
+    plan.run.update(reported=_reported(plan), took=took)
 
 
 def _reported(plan: Plan) -> str:
@@ -191,7 +195,7 @@ def stage_totals(plan: Plan) -> dict[str, Totals]:
 
 def execute(
     plan: Plan, standing: Standing, *, extra: Sequence[str] = (), debug: bool = False
-) -> Took:
+) -> Graph:
     """Run the whole graph of `plan` to its end; see :func:`run_graph`."""
     from curate.flow import build
     from curate.running.trial import try_models
@@ -207,7 +211,7 @@ def run_graph(
     *,
     extra: Sequence[str] = (),
     debug: bool = False,
-) -> Took:
+) -> Graph:
     """Run what `graph` adds to a pipeline to its end, on the engine of `plan`.
 
     Raises
@@ -230,7 +234,7 @@ def run_pipeline(
     *,
     extra: Sequence[str] = (),
     debug: bool = False,
-) -> Took:
+) -> Graph:
     """As :func:`run_graph`, of a pipeline that is of no plan."""
     import apache_beam as beam
 
@@ -259,7 +263,7 @@ def run_pipeline(
     if state is not None and str(state) != "DONE":
         raise CurateError(f"the {settings.runner} job ended in state {state}")
     between = counted(results[0]) if settings.runner == LOCAL_RUNNER else {}
-    return Took((began, time.time()), between)
+    return Graph((began, time.time()), between)
 
 
 def check_dead(plan: Plan) -> None:

@@ -17,10 +17,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Took(NamedTuple):
+class Graph(NamedTuple):
     """How long a graph took."""
 
-    graph: tuple[float, float]  # when it began and ended, in seconds of the clock
+    times: tuple[float, float]  # when it began and ended, in seconds of the clock
     between: dict[str, tuple[int, float, float]]
     """By the label of a transform: how often it worked, its seconds, the longest; of a local run."""
 

@@ -6,11 +6,18 @@ import pytest
 
 from curate.commands.demo import demo_config, serve
 from curate.files import shipped
+from curate.finished import predict
 from curate.planning.plan import make_plan
+from curate.planning.steps import steps_of
 from curate.running.execute import execute, prepare_run
 from tests.store import PROTOCOL, CountedStore, Request, counted_store
 from tests.users.runs import SMALL
 
+NO_SCORES = (
+    "score=null",
+    "balance.t=1",
+    "select=[{name: short_caption, column: caption_chars, min: 5}]",
+)
 FEW, MANY = 30, 10  # rows of a part: three parts of the pool, or nine
 Counted = tuple[Counter[Request], dict[str, bytes]]
 
@@ -23,10 +30,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Counted]:
     pool.write_text("\n".join(lines[i] for i in SMALL) + "\n")
     found = {}
     for rows in (FEW, MANY):
-        overrides = (
-            f"input.paths={pool}", f"part_rows={rows}", "shards.rows=100", "score=null", "balance.t=1",
-            "select=[{name: short_caption, column: caption_chars, min: 5}]",
-        )  # fmt: skip
+        overrides = (f"input.paths={pool}", f"part_rows={rows}", "shards.rows=100", *NO_SCORES)
         with serve() as addresses, counted_store() as requests:
             plan = make_plan(demo_config(addresses, out=f"{PROTOCOL}://b/run", overrides=overrides))
             standing = prepare_run(plan)
@@ -51,6 +55,17 @@ def test_a_part_costs_few_requests(counted: dict[int, Counted]) -> None:
     assert a_part["list"] == 0
     assert a_part["write"] <= 21
     assert sum(a_part.values()) <= 46, a_part
+
+
+def test_a_prediction_knows_what_a_part_costs(counted: dict[int, Counted]) -> None:
+    few, many = (by_kind(counted[rows][0]) for rows in (FEW, MANY))
+    parts = len(SMALL) // MANY - len(SMALL) // FEW
+    a_part = {kind: (many[kind] - few[kind]) / parts for kind in many}
+    written = a_part["write"] + a_part["remove"]
+    kinds = [step.kind for step in steps_of(demo_config({}, out="run", overrides=NO_SCORES))]
+    assert sum(predict.WRITES[kind] for kind in kinds) == pytest.approx(written, rel=0.1)
+    read = sum(a_part.values()) - written
+    assert sum(predict.READS[kind] for kind in kinds) == pytest.approx(read, rel=0.2)
 
 
 def test_no_table_or_record_is_asked_for_before_it_is_read(counted: dict[int, Counted]) -> None:
