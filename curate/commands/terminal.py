@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -181,9 +182,11 @@ def beam_options(context: typer.Context) -> list[str]:
 
 def over_workers(config: Config, options: list[str]) -> "Over":
     """What does much work before a run by its workers: see :mod:`curate.running.spread`."""
+    from curate.commands.counting import counted
     from curate.running.spread import by_workers
 
-    return by_workers(config, extra=options, debug=debugging(), tell=out_console.print)
+    watch = partial(counted, out_console)
+    return by_workers(config, extra=options, debug=debugging(), watch=watch)
 
 
 Force = Annotated[

@@ -8,6 +8,7 @@ with an error, which `prepare` counts as dead: so no pair is lost from the first
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,31 +16,29 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Config
-from curate.errors import CurateError, DamagedError
+from curate.errors import CurateError
 from curate.formats import FORMATS, format_of
-from curate.planning.inputs import Contents, Input, Known, Pool, pool_format
+from curate.planning.inputs import Contents, Input, Pool, pool_format
+from curate.planning.parts import (
+    FORMAT,
+    Cut,
+    are_whole,
+    cut_of,
+    name_of,
+    pool_digest,
+    read_parts,
+    write_parts,
+)
 from curate.planning.spreading import Over, here, is_much, waited_for
+from curate.pool.own import version_of_reader
 from curate.pool.reader import FIRST
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import check_urls, read_batches, row_groups
 from curate.reasons import ErrorCode
 from curate.run.directory import Part, Run
-
-FORMAT = 4
-"""Raised when the copies change shape, so that older ones are made again."""
+from curate.run.scratch import NOTES
 
 _AT_ONCE = 4  # parts in a row group that is read in place
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The parts of a pool, and what of it could not be read."""
-
-    parts: tuple[Part, ...]
-    rows: tuple[int, ...]  # of each input file
-    bad: tuple[str, ...] = ()  # the first row that cannot be read, in words
-    bad_rows: int = 0
-    unreadable: tuple[str, ...] = ()  # a message for each file that cannot, or not to its end
 
 
 class Uncut(NamedTuple):
@@ -67,6 +66,13 @@ class Cutter:
         """How a file is read."""
         return replace(self.pool, format=file.format or self.pool.format)
 
+    def key(self, file: Uncut, digest: str) -> str:
+        """What the cut of a file of this content depends on."""
+        form = self.of(file)
+        copies = file.copies.rpartition("/")[2]
+        return files.digest_of(FORMAT, asdict(form), version_of_reader(form.format), self.rows,
+                               file.path, file.name, copies, digest)  # fmt: skip
+
 
 def cut(
     run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str, pool: Pool,
@@ -84,9 +90,11 @@ def cut(
     """
     fraction = config.input.max_dead_fraction
     input_digest = pool_digest(input_digest, config)
-    found = _load(run, inputs, input_digest)
+    notes = run.path("input", NOTES)
+    found = read_parts(run, inputs, input_digest)
     if found is not None:
         _check_files(found.unreadable, files=len(inputs), fraction=fraction)
+        files.remove(notes)
         return found
     is_new = not files.exists(run.root)
     try:
@@ -96,112 +104,12 @@ def cut(
             how = "" if form in FORMATS else f" as {form} reads it"
             raise CurateError(f"input.paths: {inputs[0]['path']}: the input holds no rows{how}")
     except CurateError:
-        files.remove(run.root if is_new else run.path("input"))
+        if not files.exists(notes):  # what workers did stands for another try
+            files.remove(run.root if is_new else run.path("input"))
         raise
-    paths = [one["path"] for one in inputs]
-    stored = {**asdict(found), "format": FORMAT, "digest": input_digest, "paths": paths,
-              "contents": contents.known}  # fmt: skip
-    files.write_document(run.path("input", "parts.json"), stored)
+    write_parts(run, found, inputs, contents=contents, digest=input_digest)
+    files.remove(notes)
     return found
-
-
-def pool_digest(input_digest: str, config: Config) -> str:
-    """The digest of a pool's parts: of its files, and of the columns that travel with them."""
-    kept = config.input.columns.kept
-    return files.digest_of(input_digest, kept) if kept else input_digest
-
-
-def parts_digest(run: Run) -> str | None:
-    """The digest of a run's parts; None where it has none."""
-    url = run.path("input", "parts.json")
-    with suppress(DamagedError):
-        if files.exists(url):
-            return str(files.read_document(url).get("digest"))
-    return None
-
-
-def note_copies(run: Run, held: dict[str, files.Content]) -> None:
-    """Update in parts.json the content of the run's own copies of the pool, given by name."""
-    url = run.path("input", "parts.json")
-    found = files.read_document(url)
-    now = [
-        {**part, "copy": held.get(part["path"].rpartition("/")[2], part["copy"])}
-        if part.get("copy")
-        else part
-        for part in found["parts"]
-    ]
-    files.write_document(url, {**found, "parts": now})
-
-
-def _load(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | None:
-    url = run.path("input", "parts.json")
-    if not files.exists(url):
-        return None
-    try:
-        found = files.read_document(url)
-    except DamagedError:
-        return None  # split again
-    if found.pop("digest", None) != input_digest or found.pop("format", None) != FORMAT:
-        return None
-    cut_before = _of_document(
-        {x: found[x] for x in ("parts", "rows", "bad", "bad_rows", "unreadable")}
-    )
-    parts = tuple(_here(run, part) for part in cut_before.parts)
-    in_place = any(part.images or not part.staged for part in parts)
-    if in_place and found["paths"] != [one["path"] for one in inputs]:
-        return None  # the pool has moved
-    sizes = files.sizes(run.path("input"))
-    copies = ((part.path.rpartition("/")[2], part.copy) for part in parts if part.copy)
-    if any(sizes.get(name) != held.size for name, held in copies):
-        return None  # a copy is damaged
-    return replace(cut_before, parts=parts)
-
-
-def _of_document(found: dict[str, Any]) -> Cut:
-    parts = tuple(
-        Part(**{**part, "copy": files.Content(*part["copy"]) if part.get("copy") else None})
-        for part in found["parts"]
-    )
-    return Cut(
-        parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
-        tuple(found["unreadable"]),
-    )  # fmt: skip
-
-
-def known_contents(run: Run) -> dict[str, Known]:
-    """What was noted of the contents of the pool's files when the parts of a run were cut."""
-    url = run.path("input", "parts.json")
-    with suppress(DamagedError):
-        if files.exists(url):
-            known = files.read_document(url).get("contents", {})
-            return {path: Known(*one) for path, one in known.items()}
-    return {}
-
-
-def _here(run: Run, part: Part) -> Part:
-    """A part whose rows are copied into the run, with the path that the run has today."""
-    if not part.staged:
-        return part
-    url = run.path("input", part.path.rpartition("/")[2])
-    return replace(part, path=url)
-
-
-def source_of(run: Run, part: Part) -> tuple[str, int]:
-    """The file of the pool that a part is of, and how many of its rows come before the part."""
-    if not part.staged:
-        return part.path, part.start
-    found = files.read_document(run.path("input", "parts.json"))
-
-    def number(path: str) -> int:
-        return int(path.rpartition("/")[2].split("-")[1])
-
-    of_file = number(part.path)
-    before = (
-        one["rows"]
-        for one in found["parts"]
-        if one["index"] < part.index and one["staged"] and number(one["path"]) == of_file
-    )
-    return found["paths"][of_file], sum(before)
 
 
 def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, over: Over) -> Cut:
@@ -224,9 +132,16 @@ def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, ove
     found: list[Cut] = []
     parts: list[Part] = []
     unreadable: list[str] = []
+    older = files.sizes(run.path("input"))  # of a cut that was interrupted, or is stale
     weight = sum(one["bytes"] for one in inputs)
+    keys = [cutter.key(one, of["digest"]) for one, of in zip(uncut, inputs, strict=True)]
+
+    def stands(document: dict[str, Any]) -> bool:
+        return are_whole(cut_of(run, document), older)
+
+    over = partial(over, keys=keys, stands=stands)
     for document in _each(cutter, uncut, over=over, weight=weight, fraction=fraction):
-        of_file = _of_document(document)
+        of_file = cut_of(run, document)
         found.append(of_file)
         parts += [replace(part, index=len(parts) + k) for k, part in enumerate(of_file.parts)]
         unreadable += of_file.unreadable
@@ -235,6 +150,9 @@ def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, ove
     bad = [text for one in found for text in one.bad][:1]
     bad_rows = sum(one.bad_rows for one in found)
     check_rows(bad_rows, sum(rows), fraction=fraction, see="".join(bad))
+    for name in older.keys() - {name_of(part.path) for part in parts}:
+        if name.endswith(".parquet"):
+            files.remove_file(run.path("input", name))
     return Cut(tuple(parts), rows, tuple(bad), bad_rows, tuple(unreadable))
 
 

@@ -204,7 +204,10 @@ class Contents:
         local = [url for url in new if files.local_path(url) is not None]
         stored = [url for url in new if files.local_path(url) is None]  # a store knows the digest
         weight = sum(stamps[url][0] for url in local)
-        read = over(files.content_digest, local, what="digests of the pool's files", weight=weight)
+        read = over(
+            files.content_digest, local, what="digests of the pool's files", weight=weight,
+            keys=[files.digest_of("content", url, stamps[url]) for url in local],
+        )  # fmt: skip
         found = [*zip(local, read, strict=True)]
         found += zip(stored, waited_for(files.content_digest, stored), strict=True)
         return cls(

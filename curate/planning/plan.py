@@ -12,7 +12,7 @@ from curate.errors import CurateError, DamagedError
 from curate.formats import AUTO, FORMATS, format_of
 from curate.machine import allow_requests
 from curate.planning.assets import check_assets, check_block_lists
-from curate.planning.cutting import cut, known_contents, parts_digest, pool_digest
+from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain
 from curate.planning.inputs import (
     Contents,
@@ -23,6 +23,7 @@ from curate.planning.inputs import (
     pool_format,
 )
 from curate.planning.own_scores import check_own_scores, with_columns
+from curate.planning.parts import known_contents, parts_digest, pool_digest
 from curate.planning.pool_columns import with_column_types
 from curate.planning.rules import check_prefer
 from curate.planning.spreading import Over, here

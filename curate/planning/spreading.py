@@ -11,13 +11,23 @@ MUCH = 64 << 20
 """Bytes, likewise."""
 
 
+def anything(found: object) -> bool:
+    """Whether what was found of a thing is still true: it is."""
+    return True
+
+
 class Over(Protocol):
     """`work` of each of some things, in their order; both can be pickled."""
 
     def __call__(
-        self, work: Callable[[Any], Any], things: Sequence[Any], *, what: str, weight: int
-    ) -> Iterator[Any]:
-        """`weight` are the bytes that all of it reads, and `what` tells a person what is done."""
+        self, work: Callable[[Any], Any], things: Sequence[Any], *, what: str, weight: int,
+        keys: Sequence[str] = (), stands: Callable[[Any], bool] = anything,
+    ) -> Iterator[Any]:  # fmt: skip
+        """`weight` are the bytes that all of it reads, and `what` tells a person what is done.
+
+        A key says what is done and on what content: once work was interrupted, what was found of the
+        same key is taken over where it `stands`. Without keys nothing is.
+        """
 
 
 def is_much(things: Sequence[object], *, weight: int) -> bool:
@@ -26,8 +36,9 @@ def is_much(things: Sequence[object], *, weight: int) -> bool:
 
 
 def here(
-    work: Callable[[Any], Any], things: Sequence[Any], *, what: str, weight: int
-) -> Iterator[Any]:
+    work: Callable[[Any], Any], things: Sequence[Any], *, what: str, weight: int,
+    keys: Sequence[str] = (), stands: Callable[[Any], bool] = anything,
+) -> Iterator[Any]:  # fmt: skip
     """In this process, one after the other: what is wrong with the first is known at once."""
     return map(work, things)
 

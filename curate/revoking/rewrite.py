@@ -21,8 +21,8 @@ from curate.config import Config
 from curate.finished.subset import write_subset
 from curate.ops.selection import balancing
 from curate.ops.urls import stripped
-from curate.planning.cutting import note_copies
 from curate.planning.inputs import pool_format
+from curate.planning.parts import note_copies
 from curate.planning.steps import Steps
 from curate.pool.pictures import with_texts
 from curate.reasons import DropReason

@@ -16,6 +16,8 @@ CANDIDATES = "candidates"
 TAKEN = "taken.npz"
 CENTROIDS = "centroids.npy"
 HELD = "centroids.npz"
+NOTES = "found"
+"""The folder, in that of the pool's copies, of what workers found in its files until it is cut."""
 
 _SCRATCH = {
     str(Stage.DEDUP): (KEYS,),
@@ -36,6 +38,7 @@ def scratch(folder: str) -> tuple[str, ...]:
 
 def remove_scratch(run: Run) -> None:
     """Remove what steps that were stopped left in `run`, whether it goes on with them or not."""
+    files.remove(run.path("input", NOTES))
     for folder in _SCRATCH:
         if run.makes(Stage(folder.partition("/")[0])):
             for name in scratch(folder):

@@ -31,8 +31,9 @@ from curate.ops.text.lists import read_words
 from curate.ops.text.matching import Matcher, has_no_spaces
 from curate.ops.urls import stripped
 from curate.planning.asked import sized_by_pool
-from curate.planning.cutting import most_dead, source_of
+from curate.planning.cutting import most_dead
 from curate.planning.inputs import pool_format
+from curate.planning.parts import source_of
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows

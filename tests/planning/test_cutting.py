@@ -14,8 +14,9 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.planning.cutting import FORMAT, most_dead
+from curate.planning.cutting import most_dead
 from curate.planning.inputs import find_inputs, find_pool
+from curate.planning.parts import FORMAT
 from curate.planning.plan import Plan, make_plan
 from curate.planning.steps import Kind
 from curate.running.execute import check_dead

@@ -17,6 +17,7 @@ from curate import imported as own_code
 from curate.config import Config
 from curate.files import content
 from curate.planning import cutting, spreading
+from curate.planning.parts import Cut
 from curate.planning.plan import make_plan
 from tests import many
 from tests.store import PROTOCOL, CountedStore, counted_store
@@ -71,7 +72,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     cut, digest = cutting._cut_file, files.content_digest
 
-    def counted_cut(file: cutting.Uncut, **more: object) -> cutting.Cut:
+    def counted_cut(file: cutting.Uncut, **more: object) -> Cut:
         found.append(file.path)
         return cut(file, **more)  # type: ignore[arg-type]
 

@@ -1,0 +1,136 @@
+"""RUN/input/parts.json: the parts of a pool, and what is known of its files."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate import files
+from curate.config import Config
+from curate.errors import DamagedError
+from curate.planning.inputs import Contents, Input, Known
+from curate.run.directory import Part, Run
+
+FORMAT = 4
+"""Raised when the copies change shape, so that older ones are made again."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The parts of a pool, and what of it could not be read."""
+
+    parts: tuple[Part, ...]
+    rows: tuple[int, ...]  # of each input file
+    bad: tuple[str, ...] = ()  # the first row that cannot be read, in words
+    bad_rows: int = 0
+    unreadable: tuple[str, ...] = ()  # a message for each file that cannot, or not to its end
+
+
+def write_parts(
+    run: Run, found: Cut, inputs: tuple[Input, ...], *, contents: Contents, digest: str
+) -> None:
+    """Write parts.json, with the content of the pool's files."""
+    paths = [one["path"] for one in inputs]
+    stored = {**asdict(found), "format": FORMAT, "digest": digest, "paths": paths,
+              "contents": contents.known}  # fmt: skip
+    files.write_document(run.path("input", "parts.json"), stored)
+
+
+def pool_digest(input_digest: str, config: Config) -> str:
+    """The digest of a pool's parts: of its files, and of the columns that travel with them."""
+    kept = config.input.columns.kept
+    return files.digest_of(input_digest, kept) if kept else input_digest
+
+
+def parts_digest(run: Run) -> str | None:
+    """The digest of a run's parts; None where it has none."""
+    url = run.path("input", "parts.json")
+    with suppress(DamagedError):
+        if files.exists(url):
+            return str(files.read_document(url).get("digest"))
+    return None
+
+
+def note_copies(run: Run, held: dict[str, files.Content]) -> None:
+    """Update in parts.json the content of the run's own copies of the pool, given by name."""
+    url = run.path("input", "parts.json")
+    found = files.read_document(url)
+    now = [
+        {**part, "copy": held.get(name_of(part["path"]), part["copy"])}
+        if part.get("copy")
+        else part
+        for part in found["parts"]
+    ]
+    files.write_document(url, {**found, "parts": now})
+
+
+def read_parts(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | None:
+    """The parts that stand; None where they are none, or of another pool, or a copy is damaged."""
+    url = run.path("input", "parts.json")
+    if not files.exists(url):
+        return None
+    try:
+        found = files.read_document(url)
+    except DamagedError:
+        return None  # split again
+    if found.pop("digest", None) != input_digest or found.pop("format", None) != FORMAT:
+        return None
+    cut_before = cut_of(run, found)
+    in_place = any(part.images or not part.staged for part in cut_before.parts)
+    if in_place and found["paths"] != [one["path"] for one in inputs]:
+        return None  # the pool has moved
+    return cut_before if are_whole(cut_before, files.sizes(run.path("input"))) else None
+
+
+def are_whole(found: Cut, sizes: Mapping[str, int]) -> bool:
+    """Whether the copies of a cut have the sizes that were written, by what there is, by name."""
+    return all(sizes.get(name_of(x.path)) == x.copy.size for x in found.parts if x.copy)
+
+
+def cut_of(run: Run, found: dict[str, Any]) -> Cut:
+    """A `Cut` that was made a document; its copies have the path that the run has today."""
+    parts = tuple(
+        Part(**{
+            **part,
+            "path": run.path("input", name_of(part["path"])) if part["staged"] else part["path"],
+            "copy": files.Content(*part["copy"]) if part.get("copy") else None,
+        })
+        for part in found["parts"]
+    )  # fmt: skip
+    return Cut(
+        parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
+        tuple(found["unreadable"]),
+    )  # fmt: skip
+
+
+def known_contents(run: Run) -> dict[str, Known]:
+    """What was noted of the contents of the pool's files when the parts of a run were cut."""
+    url = run.path("input", "parts.json")
+    with suppress(DamagedError):
+        if files.exists(url):
+            known = files.read_document(url).get("contents", {})
+            return {path: Known(*one) for path, one in known.items()}
+    return {}
+
+
+def name_of(path: str) -> str:
+    """The name of a copy, from its path."""
+    return path.rpartition("/")[2]
+
+
+def source_of(run: Run, part: Part) -> tuple[str, int]:
+    """The file of the pool that a part is of, and how many of its rows come before the part."""
+    if not part.staged:
+        return part.path, part.start
+    found = files.read_document(run.path("input", "parts.json"))
+
+    def number(path: str) -> int:
+        return int(name_of(path).split("-")[1])
+
+    of_file = number(part.path)
+    before = (
+        one["rows"]
+        for one in found["parts"]
+        if one["index"] < part.index and one["staged"] and number(one["path"]) == of_file
+    )
+    return found["paths"][of_file], sum(before)
