@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from curate.config import Config
 from curate.config.file import dump
-from curate.report import entries, sweeps
+from curate.report import entries, sheets, sweeps
 from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
@@ -70,6 +70,7 @@ def render(
         ignore_case=config.prepare.ignore_case,
         caption_keeps=config.dedup.caption_keeps,
         survivor=survivor_in_words(config),
+        looked_at=sheets.PARTS,
         epsilon=config.semdedup.epsilon if config.semdedup else 0.0,
         stages=STAGES,
         ink=INK,
