@@ -161,6 +161,7 @@ def sizes_below(folder: str) -> dict[str, int]:
     """Bytes of each file anywhere in `folder`, by its name relative to that."""
     with told(folder):
         fs, path = file_system(folder)
+        fs.invalidate_cache(path)
         found = fs.find(path, detail=True)
         return {str(x).removeprefix(path).strip("/"): int(one["size"]) for x, one in found.items()}
 

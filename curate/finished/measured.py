@@ -16,7 +16,7 @@ from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.planning.steps import Step, Steps, steps_of
-from curate.run.directory import ON_GPU, PART_STAGES, PartRecord, Run
+from curate.run.directory import ON_GPU, PART_STAGES, REUSED, PartRecord, Run
 from curate.schema import Stage
 
 _FIRST = 0.3
@@ -94,24 +94,12 @@ class Sample:
             Where it is not complete, or has not all stages of its own.
         """
         state = run.state()
-        if run.source:
-            raise CurateError(
-                f"--like {run.root}: a rebalance measures no stage before balance; give the run that it"
-                f" was made from: --like {run.source}"
-            )
-        go_on = f"go on with it first: curate run {run.path('config.yaml')}"
-        if state.get("state") != "complete":
-            raise CurateError(f"--like {run.root}: its state is {state.get('state')}; {go_on}")
         config = config_file.load(run.path("config.yaml"))
         steps = steps_of(config)
         took: Took | None = state.get("took")
         workers = took["workers"] if took else config.beam.workers
         parts = int(state["parts"])
-        records = {folder: [x for _, x in run.records(folder)] for folder in steps.folders}
-        for folder, found in records.items():
-            if len(found) != parts:
-                done = f"of {parts:,} parts, {len(found):,} are done at {folder}"
-                raise CurateError(f"--like {run.root}: {done}; {go_on}")
+        records = _records(run, steps, parts=parts)
         inputs: dict[str, tuple[int, int]] = {}
         for one in state["inputs"]:
             rows, size = inputs.get(one["format"], (0, 0))
@@ -154,6 +142,30 @@ class Sample:
         return any(one.on_gpu for segment in self.segments for one in segment.steps)
 
 
+def _records(run: Run, steps: Steps, *, parts: int) -> dict[str, list[PartRecord]]:
+    """The records of each step; a CurateError where they do not tell what a whole run takes."""
+    if run.source:
+        raise CurateError(
+            f"--like {run.root}: a rebalance measures no stage before balance; give the run that it was"
+            f" made from: --like {run.source}"
+        )
+    go_on = f"go on with it first: curate run {run.path('config.yaml')}"
+    if (state := run.state().get("state")) != "complete":
+        raise CurateError(f"--like {run.root}: its state is {state}; {go_on}")
+    records = {folder: [x for _, x in run.records(folder)] for folder in steps.folders}
+    for folder, found in records.items():
+        if len(found) != parts:
+            done = f"of {parts:,} parts, {len(found):,} are done at {folder}"
+            raise CurateError(f"--like {run.root}: {done}; {go_on}")
+        worked = [one for one in found if one.rows]
+        if worked and all(one.figures.get(REUSED) for one in worked):
+            raise CurateError(
+                f"--like {run.root}: what {folder} takes is not known, since it took over what an"
+                " earlier configuration had found; make the sample run in a new --out"
+            )
+    return records
+
+
 def _told_apart(reading: float, *, whole: float) -> Work:
     """Seconds of the command's own process, in which it read what grows with the pool, and others."""
     growing = max(reading - _FIRST, 0.0)
@@ -161,15 +173,20 @@ def _told_apart(reading: float, *, whole: float) -> Work:
 
 
 def _done(step: Step, records: Collection[PartRecord]) -> Done:
-    """The seconds of a step, with those of the first part of each process told apart."""
-    first = [one for one in records if one.first]
-    others = [one for one in records if not one.first]
+    """The seconds of a step, with those of the first part of each process told apart.
+
+    Parts of which rows were taken over from an earlier configuration do not tell what they take.
+    """
+    told = [one for one in records if not one.figures.get(REUSED)]
+    first = [one for one in told if one.first]
+    others = [one for one in told if not one.first]
     rows = sum(one.rows for one in others)
     load = 0.0
     if first and rows:
         a_row = sum(one.seconds for one in others) / rows
         load = max(0.0, sum(x.seconds - a_row * x.rows for x in first) / len(first))
-    growing = sum(one.seconds for one in records) - load * len(first)
+    growing = sum(one.seconds for one in told) - load * len(first)
+    growing *= sum(one.rows for one in records) / (sum(one.rows for one in told) or 1)
     timed = [one for one in records if one.ended]
     return Done(
         step,

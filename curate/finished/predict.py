@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
+from curate.config import NegClipLoss
 from curate.config.prices import Prices
 from curate.finished.measured import Sample, Segment
 from curate.planning.steps import Kind
@@ -11,16 +12,18 @@ from curate.schema import Stage
 
 READS: Mapping[Kind, int] = {
     Kind.PREPARE: 4, Kind.FETCH: 3, Kind.CUTS: 3, Kind.SELECT_IMAGES: 3, Kind.DEDUP: 7, Kind.MEASURE: 4,
-    Kind.JOIN: 3, Kind.MODEL: 4, Kind.DERIVE: 4, Kind.MEANINGS: 6, Kind.SELECT_SCORES: 3,
+    Kind.JOIN: 3, Kind.MODEL: 4, Kind.DERIVE: 6, Kind.MEANINGS: 26, Kind.SELECT_SCORES: 3,
     Kind.BALANCE: 5, Kind.SHARDS: 3,
 }  # fmt: skip
 """Requests of a part at a step that read from a store; tests/users/test_requests.py counts them."""
 WRITES: Mapping[Kind, int] = {
     Kind.PREPARE: 4, Kind.FETCH: 3, Kind.CUTS: 0, Kind.SELECT_IMAGES: 4, Kind.DEDUP: 5, Kind.MEASURE: 2,
-    Kind.JOIN: 2, Kind.MODEL: 3, Kind.DERIVE: 2, Kind.MEANINGS: 3, Kind.SELECT_SCORES: 4,
+    Kind.JOIN: 2, Kind.MODEL: 3, Kind.DERIVE: 2, Kind.MEANINGS: 7, Kind.SELECT_SCORES: 4,
     Kind.BALANCE: 4, Kind.SHARDS: 0,
 }  # fmt: skip
 """Likewise those that write or remove."""
+READS_A_BATCH = 6
+"""Likewise those of a part for each of the batches that negCLIPLoss is the mean of."""
 OF_A_SHARD = 3
 """Files of a shard, each a request."""
 HOUR, GIGABYTE = 3600.0, 1e9
@@ -120,7 +123,10 @@ def predict(sample: Sample, asked: Asked, *, balanced: float | None = None) -> P
                                      on_gpu=before.on_gpu + one.on_gpu)  # fmt: skip
     for step in sample.steps:
         before = rows[step.stage]
-        rows[step.stage] = replace(before, reads=before.reads + READS[step.kind] * parts,
+        reads = READS[step.kind]
+        if isinstance(step.settings, NegClipLoss):
+            reads += READS_A_BATCH * step.settings.batches
+        rows[step.stage] = replace(before, reads=before.reads + reads * parts,
                                    writes=before.writes + WRITES[step.kind] * parts)  # fmt: skip
     if Stage.SHARDS in rows:
         more = OF_A_SHARD * ceil(last / asked.shard_rows)

@@ -28,6 +28,8 @@ TRANSIENT_ROWS = "transient"
 """The figure of rows whose download failed for a reason that may have passed."""
 ALTERED = "altered"
 """The figure of rows whose outcome or detail is another after a retry."""
+REUSED = "reused"
+"""The figure of rows that were not fetched or scored again, since they had been before."""
 ON_GPU = "on_gpu"
 """The figure of rows that a model scored on a GPU."""
 SCORED = files.join(Stage.SCORE, ANNOTATED)

@@ -34,7 +34,7 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.stored import Place, read_places
 from curate.reasons import SUCCESS, TRANSIENT, DropReason
-from curate.run.directory import ALTERED, PLACES_FILE, TRANSIENT_ROWS, Part, part_name
+from curate.run.directory import ALTERED, PLACES_FILE, REUSED, TRANSIENT_ROWS, Part, part_name
 from curate.run.journal import Columns, Journal
 from curate.run.tar import TarWriter, read_member
 from curate.schema import Stage
@@ -113,7 +113,7 @@ class FetchStep(PartStep):
                     journal.put(keys[row], columns | redirects, content)
             annotated, size = self._write_tar(part, keys, pairs, journal, old)
         figures = {
-            "reused": len(keys) - len(missing),
+            REUSED: len(keys) - len(missing),
             TRANSIENT_ROWS: sum(x in TRANSIENT for x in annotated["outcome"].to_pylist()),
             "stored_bytes": pc.sum(annotated["tar_size"]).as_py() or 0,
         }

@@ -1,14 +1,17 @@
 """What grows is told from what does not, in runs that are made up by the seconds they took."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.config import Config
 from curate.config.prices import Prices
-from curate.finished.measured import Work, _barrier, _done
-from curate.finished.predict import Asked, Prediction, Row
-from curate.planning.steps import Kind, Step
-from curate.run.directory import PartRecord
+from curate.finished.measured import Done, Sample, Segment, Stored, Work, _barrier, _done
+from curate.finished.predict import Asked, Prediction, Row, predict
+from curate.planning.steps import Kind, Step, steps_of
+from curate.run.directory import PART_STAGES, PartRecord
 from curate.schema import Stage
 
 STEP = Step(Kind.PREPARE, Stage.PREPARE)
@@ -33,6 +36,12 @@ def test_a_load_is_told_from_what_each_row_takes(
 def test_where_each_part_was_its_workers_first_all_of_it_grows() -> None:
     found = _done(STEP, [record(10, 3.0, first=True), record(10, 4.0, first=True)])
     assert found.work == Work(7.0, 0.0)
+
+
+def test_parts_that_took_rows_over_do_not_tell_what_rows_take() -> None:
+    fresh = [record(10, 3.0, first=True), record(10, 1.0, first=False)]
+    found = _done(STEP, [*fresh, replace(record(20, 0.1, first=False), figures={"reused": 7.0})])
+    assert found.work == Work(4.0, 2.0)
 
 
 @given(SECONDS, SECONDS, st.integers(1, 4), st.integers(1, 20))
@@ -69,3 +78,29 @@ def test_costs_are_hours_bytes_and_requests_times_their_prices() -> None:
     prices = Prices(worker_hour=1, gpu_hour=10, gigabyte_month=2, months=3, million_reads=1,
                     million_writes=5)  # fmt: skip
     assert found.costs(prices) == {"workers": 8.0, "GPUs": 20.0, "storage": 18.0, "requests": 7.0}
+
+
+def test_gpus_share_the_work_of_models_alone() -> None:
+    """One worker with a GPU took 100 s to score, and 50 s for all else, which two workers share."""
+    score = {"model": "ViT-B-32", "pretrained": "x"}
+    config = Config.model_validate({"input": {"paths": "x"}, "score": score})
+    steps = steps_of(config)
+    one = Segment(Stage.PREPARE, (), Work(0, 0), alone=0, wait=0, busy=1)
+    by = {step.folder: step for step in steps if step.has_parts}
+    done = [
+        Done(by["download"], Work(50, 0), began=1, ended=51, on_gpu=False),
+        Done(by["score/annotated"], Work(90, 10), began=51, ended=151, on_gpu=True),
+    ]
+    stages = [x for x in PART_STAGES if x in steps.stages]
+    sample = Sample(
+        config=config, steps=steps, rows=1000, parts=10, kept=dict.fromkeys(stages, (1000, 1000)),
+        segments=(replace(one, steps=tuple(done)),), workers=1, cores=2, start=Work(0, 5),
+        report=Work(0, 5), stored=dict.fromkeys(Stage, Stored(1, 1)),
+        ledger=0, copies=0, other=0, inputs={}, is_timed=True, has_loads=True,
+    )  # fmt: skip
+    asked = Asked(rows=10_000, part_rows=100, shard_rows=10, workers=2, gpus=3)
+    rows = {x.name: x for x in predict(sample, asked).rows}
+    assert rows["download"].wall == pytest.approx(500 / 2)
+    share = 100 / (3 * 34)  # of three GPUs, when 100 parts are shared out
+    assert rows["score"].wall == rows["score"].on_gpu == pytest.approx(10 + 900 / (3 * share))
+    assert predict(sample, asked).gpu_hours == pytest.approx(3 * rows["score"].wall / 3600)

@@ -36,7 +36,7 @@ from curate.planning.asked import measured, score_spec
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.reasons import ErrorCode
-from curate.run.directory import SCORED, Beside, Part, Run
+from curate.run.directory import REUSED, SCORED, Beside, Part, Run
 from curate.schema import ROW, Stage
 from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep, TakePart, given
@@ -85,7 +85,7 @@ class MeasureStep(PartStep):
         done = pa.table([table["uid"].combine_chunks(), scored], schema=pa.schema(_OF_ROWS))
         for column in found.schema:
             done = done.append_column(column, found[column.name])
-        return PartOutput(done, figures={"reused": float(len(at) - len(fresh))})
+        return PartOutput(done, figures={REUSED: float(len(at) - len(fresh))})
 
     def _rows(self, part: Part) -> pa.Table:
         """What the score reads of each row, but images and embeddings."""

@@ -35,7 +35,7 @@ from curate.parent import at_work
 from curate.planning.asked import clip_model, headed, measured, score_spec
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.directory import Part, part_name
+from curate.run.directory import REUSED, Part, part_name
 from curate.schema import Stage
 from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep, commit, given, is_valid, passed
@@ -97,12 +97,12 @@ class Job:
         self._undecodable = np.zeros(n, bool)
         self._vectors: dict[str, NDArray[np.float16]] = {}
         clocks = ("load_seconds", "model_seconds", "idle_seconds")
-        self.figures = {"reused": 0.0, **dict.fromkeys(clocks, 0.0)}
+        self.figures = {REUSED: 0.0, **dict.fromkeys(clocks, 0.0)}
         known = self._take_over()
         self._rows = np.flatnonzero(~known)
         self.missing = len(self._rows)
         self._table = table.take(pa.array(self._rows))
-        self.figures["reused"] = n - self.missing
+        self.figures[REUSED] = n - self.missing
         self._opened = ExitStack()
         self._opened.enter_context(at_work(f"{step.folder} of part {part.index}"))
         if self.missing:
