@@ -38,7 +38,8 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
     with told(url, to="write"):
         if renames:
             fs.makedirs(os.path.dirname(path), exist_ok=True)
-        file = fs.open(target, "wb")
+        opened = open if is_local(fs) else fs.open
+        file: IO[bytes] = opened(target, "wb")
         try:
             yield file
             if is_local(fs):

@@ -1,6 +1,7 @@
 """What a disk or a store refuses, as one line that names the path and the remedy."""
 
 import errno
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ _CLIENTS = frozenset(["adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "f
 _CREDENTIALS = "set them as the store's own tools take them (environment, profile or login)"
 _NO_BUCKET = re.compile(r"(?i)bucket does not exist|bucket not found|no such bucket|NoSuchBucket")
 _NO_TEMPORARY = "No usable temporary directory"  # as `tempfile` has it
+_ABSENT = os.strerror(errno.ENOENT)
 _REASONS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EEXIST: "a part of the path is a file, not a folder",
@@ -56,6 +58,8 @@ def _refusal(error: Exception, *, to: str, named: bool) -> str | None:
     """Why a store or a disk did not let something be done, and what helps; None for all else."""
     client = type(error).__module__.partition(".")[0] in _CLIENTS
     number = getattr(error, "errno", None)
+    if getattr(error, "strerror", None) == _ABSENT:
+        return None  # which is no refusal: who asks for what may not be there catches it
     said = shorten(str(error), width=200, placeholder=" …") or type(error).__name__
     if isinstance(error, PermissionError) or number in (errno.EACCES, errno.EPERM):
         if number is None:

@@ -158,6 +158,8 @@ def settle(plan: Plan) -> Standing:
                 taken_over[folder] = taken_over.get(folder, 0) + 1
             if record.digest == digest.chain:
                 run.retract(folder, index, own=digest.own)
+        if len(now) < everything and step.stage == folder:
+            _remove_dead(run, step.stage)
         valid[folder] = len(now)
         _remove_journals(run, folder, now)
         if folder == Stage.DEDUP:
@@ -214,6 +216,15 @@ def _remove_journals(run: Run, folder: str, done: set[int]) -> None:
     for name in files.names(run.path(folder)):
         if name.endswith(f".{JOURNAL}") and part_index(name) in done:
             files.remove(run.path(folder, name))
+
+
+def _remove_dead(run: Run, stage: Stage) -> None:
+    """Dead rows of parts that a run was killed in: when they are done again there may be none."""
+    names = files.names(run.path("dead", stage))
+    done = set(run.done(stage)) if names else ()
+    for name in names:
+        if part_index(name) not in done:
+            files.remove_file(run.path("dead", stage, name))
 
 
 def _remove_subsets(plan: Plan, *, stands: bool) -> None:

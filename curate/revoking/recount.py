@@ -36,7 +36,8 @@ def recount(
     figures = dict(record.figures)
     if folder == stage:
         dropped.update(files.read_table(run.ledger(stage, index))["reason"].to_pylist())
-        dead.update(files.read_table(run.dead(stage, index))["error"].to_pylist())
+        if files.exists(broken := run.dead(stage, index)):
+            dead.update(files.read_table(broken)["error"].to_pylist())
         figures |= _figures_of_rules(run, config, steps, stage=stage, index=index, kept=kept)
     if "matches" in figures:
         figures["matches"] = pc.sum(pc.list_value_length(kept["matches"])).as_py() or 0

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from typing import Any, TypedDict, TypeVar
@@ -156,7 +156,10 @@ class Run:
         return self.part(f"dropped/{stage}", index)
 
     def dead(self, stage: Stage, index: int) -> str:
-        """The URL of the rows of a part that `stage` could not handle."""
+        """The URL of the rows of a part that `stage` could not handle; there is none without any.
+
+        But the first part has one always, so that the folder opens as a table.
+        """
         return self.part(f"dead/{stage}", index)
 
     def record(self, folder: str, index: int) -> PartRecord | None:
@@ -168,7 +171,7 @@ class Run:
 
     def write_record(self, folder: str, index: int, record: PartRecord) -> None:
         """Mark a part done at a step; every other file of it must be written before."""
-        files.write_document(self.part(folder, index, "json"), asdict(record))
+        files.write_document(self.part(folder, index, "json"), vars(record))
 
     def rows(
         self, folder: str, part: int | Part, ending: str = "parquet", **options: Any
@@ -190,6 +193,8 @@ class Run:
             with suppress(DamagedError, AbsentError):  # or it was written again, as its record says
                 return files.read_table(url, content=held, **options)
         record = self.record(step_of(folder), index)
+        if record and not record.dead and folder.startswith("dead/"):
+            return schema.DEAD.empty_table().select(options.get("columns") or schema.DEAD.names)
         held = record.wrote.get(name) if record else None
         try:
             return files.read_table(url, content=held, **options)

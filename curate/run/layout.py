@@ -9,7 +9,8 @@ RUN/
      part-00000.parquet            rows kept after this stage, this stage's columns added
      part-00000.tar                (download only) the images
   dropped/STAGE/part-00000.parquet   every row that the stage dropped: reason and value
-  dead/STAGE/part-00000.parquet      every row that it could not handle
+  dead/STAGE/part-00000.parquet      every row that it could not handle; a part of none has no file
+                                   here, but the first always has one
   annotated/download/ annotated/score/
      part-00000.parquet            what was fetched or scored, every row that came in, before rules
      part-00000.journal/           (local runs) what was fetched of a part that is in work, or how

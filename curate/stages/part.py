@@ -328,7 +328,11 @@ def commit(step: PartStep, part: Part, output: PartOutput, *, seconds: float) ->
     if not step.annotates:
         tables |= {f"dropped/{step.stage}": output.dropped, f"dead/{step.stage}": output.dead}
     for folder, table in reversed(tables.items()):
-        held[part_name(folder, part.index)] = files.write_table(run.part(folder, part.index), table)
+        url = run.part(folder, part.index)
+        if len(table) or table is not output.dead or part.index == 0:
+            held[part_name(folder, part.index)] = files.write_table(url, table)
+        elif not part.fresh:
+            files.remove_file(url)  # of rows that were dead under other settings
     record = replace(
         record,
         wrote=dict(sorted(held.items())),

@@ -275,6 +275,15 @@ def _content(run: Run) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path(run.root).rglob("*") if path.is_file()}
 
 
+def test_dead_rows_that_a_killed_run_wrote_without_a_record_are_removed(tmp_path: Path) -> None:
+    run = finish(planned(tmp_path))
+    for index in (1, 2):
+        files.write_bytes(run.dead(Stage.SCORE, index), b"rows")
+    unrecord("score", 1)(run)
+    settle(planned(tmp_path))
+    assert files.names(run.path("dead", "score")) == ["part-00002.parquet"]
+
+
 def test_temporary_files_of_a_killed_run_are_swept(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     run = finish(plan)

@@ -104,7 +104,7 @@ def dead(run: Run, stage: Stage, parts: int) -> list[Gone]:
     """The records that a stage could not handle, over its `parts` parts."""
     found: list[Gone] = []
     for index in range(parts):
-        table = files.read_table(run.dead(stage, index))
+        table = run.rows(f"dead/{stage}", index)
         assert table.schema.equals(schema.DEAD)
         assert set(table["stage"].to_pylist()) <= {str(stage)}
         found += zip(*(table[x].to_pylist() for x in ("uid", "error", "detail")), strict=True)
@@ -118,7 +118,7 @@ def check_conserved(run: Run, stage: Stage, parts: Sequence[Part]) -> None:
         assert record is not None
         kept = files.read_table(run.part(stage, part.index))
         dropped = files.read_table(run.ledger(stage, part.index))
-        left = files.read_table(run.dead(stage, part.index))
+        left = run.rows(f"dead/{stage}", part.index)
         came = part.rows if stage is Stage.PREPARE else part.kept
         assert record.rows == came == len(kept) + len(dropped) + len(left)
         assert record.kept == len(kept)

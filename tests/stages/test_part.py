@@ -214,6 +214,18 @@ def test_rows_written_by_a_killed_step_do_not_pass_for_those_of_an_older_record(
     check_conserved(run, Stage.DEDUP, parts)
 
 
+def test_a_part_without_dead_rows_has_no_table_of_them_but_the_first(run: Run) -> None:
+    parts = lay(run, "prepare", [pairs(2), pairs(4, 10), pairs(6)], NUMBERED)
+    drive(run, take(step(run)), parts)
+    assert files.names(run.path("dead/dedup")) == ["part-00000.parquet", "part-00001.parquet"]
+    check_conserved(run, Stage.DEDUP, parts)
+    parts = lay(run, "prepare", [pairs(2), pairs(4), pairs(6)], NUMBERED)
+    drive(run, take(step(run, digest="d2")), parts)
+    assert files.names(run.path("dead/dedup")) == ["part-00000.parquet"]
+    assert dead(run, Stage.DEDUP, 3) == []
+    check_conserved(run, Stage.DEDUP, parts)
+
+
 def test_an_annotating_step_writes_beside_the_stage_and_may_drop_nothing(run: Run) -> None:
     parts = lay(run, "prepare", [pairs(2, 4)], NUMBERED)
     yielded = drive(run, take(step(run, kind=Annotate)), parts)
