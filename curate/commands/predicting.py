@@ -45,8 +45,7 @@ def tell_prediction(
     about = "" if pairs is not None else "about "
     out_console.print(
         f"{about}{rows:,} pairs, predicted by {run.root}: {sample.rows:,} pairs in"
-        f" {_counted(sample.parts, 'part')}, {_counted(sample.workers, 'worker')} on"
-        f" {_counted(sample.cores, 'core')}"
+        f" {_counted(sample.parts, 'part')}, {_crew(sample)}"
     )
     from curate.report.page import duration, size
 
@@ -100,9 +99,15 @@ def _notes(sample: "Sample", asked: "Asked", differ: list[str]) -> Iterator[str]
         yield "a larger pool has more duplicates in proportion, so less may be left after dedup"
     if asked.workers != sample.workers:
         yield (
-            f"each worker is taken to be as fast as {_counted(sample.workers, 'worker')} on"
-            f" {_counted(sample.cores, 'core')}: with as many cores, and a store and hosts that bear it"
+            f"each worker is taken to be as fast as those of that run, {_crew(sample)}: with as many"
+            " cores, and a store and hosts that bear it"
         )
+
+
+def _crew(sample: "Sample") -> str:
+    """The workers of a sample run."""
+    on = f" on {_counted(sample.cores, 'core')}" if sample.cores else ""
+    return f"{_counted(sample.workers, 'worker')}{on}"
 
 
 def _counted(n: int, thing: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from curate import files
+from curate import files, schema
 from curate.config import Config, Download
 from curate.config import file as config_file
 from curate.errors import CurateError
@@ -11,6 +11,7 @@ from curate.finished.measured import Sample
 from curate.finished.rebalance import open_source
 from curate.finished.sweep import sweep
 from curate.formats import format_of
+from curate.planning.asked import sized_by_pool
 from curate.planning.inputs import PoolFile, find_pool
 from curate.planning.spreading import waited_for
 from curate.planning.steps import steps_of
@@ -39,6 +40,7 @@ def differences(config: Config, run: Run, sample: Sample) -> list[str]:
     CurateError
         Where one of both has steps that the other has not.
     """
+    config = _typed(config, sample.config)
     wanted, had = (set(x.folders) for x in (steps_of(config), sample.steps))
     if wanted != had:
         told = [
@@ -59,12 +61,25 @@ def differences(config: Config, run: Run, sample: Sample) -> list[str]:
     ]
 
 
+def _typed(config: Config, planned: Config) -> Config:
+    """`config` with the types of columns that are found out when a run is planned, as in `planned`."""
+    asked, types = config.input.columns, planned.input.columns.kept
+    names = {*asked.keep, *(schema.SIDES if sized_by_pool(config) else ())}
+    keep = {name: types.get(name, "string") for name in sorted(names)}
+    columns = asked.model_copy(update={"keep": keep or asked.keep})
+    scores = {
+        name: one.model_copy(update={"columns": planned.scores[name].columns})
+        if name in planned.scores
+        else one
+        for name, one in config.scores.items()
+    }
+    told = {"input": config.input.model_copy(update={"columns": columns}), "scores": scores}
+    return config.model_copy(update=told)
+
+
 def _values(config: Config) -> Iterator[tuple[str, object]]:
     """The values of a configuration, by keys of up to two words."""
-    document: dict[str, Any] = config.model_dump(
-        mode="json", exclude={"scores": {"__all__": {"columns"}}}
-    )
-    document["input"]["columns"]["keep"] = sorted(config.input.columns.keep)
+    document: dict[str, Any] = config.model_dump(mode="json")
     for name, section in document.items():
         inside = section if isinstance(section, dict) else {"": section}
         yield from ((f"{name}.{key}".rstrip("."), value) for key, value in inside.items())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from curate import files
 from curate.clock import Took
-from curate.config import Config
+from curate.config import LOCAL_RUNNER, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.planning.steps import Step, Steps, steps_of
@@ -73,7 +73,7 @@ class Sample:
     kept: dict[Stage, tuple[int, int]]  # rows in and kept, of each stage with parts
     segments: tuple[Segment, ...]
     workers: int
-    cores: int  # of its machine
+    cores: int  # of its machine; 0 where that is not known
     start: Work  # from the start of the command to the first part
     report: Work  # from the last shard to the end of the command
     stored: dict[Stage, Stored]
@@ -97,15 +97,17 @@ class Sample:
         config = config_file.load(run.path("config.yaml"))
         steps = steps_of(config)
         took: Took | None = state.get("took")
-        workers = took["workers"] if took else config.beam.workers
         parts = int(state["parts"])
         records = _records(run, steps, parts=parts)
+        first = records[str(Stage.PREPARE)]
+        processes = sum(one.first for one in first)
+        is_local = config.beam.runner == LOCAL_RUNNER
+        workers = config.beam.workers if is_local else max(processes, 1)
         inputs: dict[str, tuple[int, int]] = {}
         for one in state["inputs"]:
             rows, size = inputs.get(one["format"], (0, 0))
             inputs[one["format"]] = rows + one.get("rows", 0), size + one["bytes"]
         segments = tuple(_segments(steps, records, took, workers=workers))
-        first = records[str(Stage.PREPARE)]
         began = segments[0].steps[0].began
         sizes = _sizes(run)
         return cls(
@@ -120,7 +122,7 @@ class Sample:
             },
             segments=segments,
             workers=workers,
-            cores=took["cores"] if took else workers,
+            cores=took["cores"] if took and is_local else 0,
             start=_told_apart(took["contents"] + took["cutting"], whole=began - took["began"])
             if took
             else Work(0.0, 0.0),
@@ -133,7 +135,7 @@ class Sample:
             other=sizes["other"],
             inputs=inputs,
             is_timed=took is not None,
-            has_loads=0 < sum(one.first for one in first) < parts,
+            has_loads=0 < processes < parts,
         )
 
     @property

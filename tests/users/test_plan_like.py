@@ -20,9 +20,9 @@ ROW = re.compile(r"  +")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of nine parts without a model."""
-    return small_run(
-        tmp_path_factory.mktemp("like"), "--set", "part_rows=10", "--set", "balance.t=3"
-    )
+    options = ("part_rows=10", "balance.t=3", "input.columns.keep=[caption]")
+    folder = tmp_path_factory.mktemp("like")
+    return small_run(folder, *(word for one in options for word in ("--set", one)))
 
 
 def predicted(run: Path, *options: str, config: Path | None = None) -> dict[str, list[str]]:
@@ -117,8 +117,11 @@ def test_what_it_takes_for_granted_is_said(run: Path, tmp_path: Path) -> None:
     config, like = str(run / "config.yaml"), ("--like", str(run))
     said = well("plan", config, *like, "--pairs", "1e9", "--workers", "50")
     assert "more duplicates" in said
-    assert "as fast as 1 worker on" in said
-    same = well("plan", config, *like, "--set", "download.connect_to={}", "--set", "seed=3")
+    assert "as fast as those of that run, 1 worker on" in said
+    untyped = ("--set", "input.columns.keep=[caption]")
+    same = well(
+        "plan", config, *like, "--set", "download.connect_to={}", "--set", "seed=3", *untyped
+    )
     assert "of other values" not in same
     said = well("plan", config, *like, "--set", "dedup.threshold=0.7")
     assert "predicted with them: dedup.threshold" in said
