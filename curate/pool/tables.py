@@ -1,8 +1,9 @@
 """Reads a pool's files of any format as tables of `schema.POOL`; and entry lists."""
 
+import io
 import pkgutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -87,13 +88,17 @@ def _is_path(url: str) -> bool:
     return scheme.lower() == "file" if colon else parted(url)[1] in ENDINGS
 
 
-def read_slice(path: str, *, start: int, rows: int, pool: PoolFormat) -> pa.Table:
+def read_slice(
+    path: str, *, start: int, rows: int, pool: PoolFormat, content: bytes | None = None
+) -> pa.Table:
     """Rows `start` to `start + rows` of a parquet file as a table of `schema.POOL`.
 
+    `content` is that of the file, where it was read already.
     With the format of `STAGED` the file is a copy with these columns, except for the texts of pictures,
     which are read now. The columns to keep come last.
     """
-    with _readable(path, "parquet"), files.open_read(path) as file:
+    held = files.open_read(path) if content is None else nullcontext(io.BytesIO(content))
+    with _readable(path, "parquet"), held as file:
         source = pq.ParquetFile(file)
         wanted: list[int] = []
         first = position = 0

@@ -193,10 +193,13 @@ class PrepareStep(PartStep):
     def incoming(self, part: Part) -> pa.Table:
         """The part's rows of the pool; if these cannot be read, as many rows with the error."""
         pool = replace(self.pool, format=STAGED.format) if part.staged else self.pool
-        if part.copy:
-            part.copy.check(part.path, files.read_bytes(part.path))
+        content = files.read_bytes(part.path) if part.copy else None
+        if part.copy and content is not None:
+            part.copy.check(part.path, content)
         try:
-            table = read_slice(part.path, start=part.start, rows=part.rows, pool=pool)
+            table = read_slice(
+                part.path, start=part.start, rows=part.rows, pool=pool, content=content
+            )
         except UnreadableError as error:
             if part.staged:
                 raise DamagedError(part.path, str(error).removeprefix(f"{part.path}: ")) from None

@@ -53,8 +53,8 @@ def test_a_part_costs_few_requests(counted: dict[int, Counted]) -> None:
     parts = len(SMALL) // MANY - len(SMALL) // FEW
     a_part = {kind: (many[kind] - few[kind]) / parts for kind in many}
     assert a_part["list"] == 0
-    assert a_part["write"] <= 21
-    assert sum(a_part.values()) <= 46, a_part
+    assert a_part["write"] <= 16
+    assert sum(a_part.values()) <= 37, a_part
 
 
 def test_a_prediction_knows_what_a_part_costs(counted: dict[int, Counted]) -> None:
