@@ -5,11 +5,11 @@ the middle and are copied under RUN/input, a file a part. What cannot be read is
 with an error, which `prepare` counts as dead: so no pair is lost from the first file on.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,38 +17,30 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.errors import CurateError
-from curate.formats import FORMATS, format_of
+from curate.formats import FORMATS
 from curate.planning.inputs import Contents, Input, Pool, pool_format
 from curate.planning.parts import (
     FORMAT,
     Cut,
     are_whole,
     cut_of,
+    document_of,
     name_of,
     pool_digest,
     read_parts,
     write_parts,
 )
-from curate.planning.spreading import Over, here, is_much, waited_for
+from curate.planning.spreading import Over, here, waited_for
+from curate.planning.uncut import Uncut, check_some, is_in_place, uncut_files
 from curate.pool.own import version_of_reader
-from curate.pool.reader import FIRST
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
-from curate.pool.tables import check_urls, read_batches, row_groups
+from curate.pool.tables import read_batches, row_groups
 from curate.reasons import ErrorCode
 from curate.run.directory import Part, Run
 from curate.run.scratch import NOTES
 
-_AT_ONCE = 4  # parts in a row group that is read in place
-
-
-class Uncut(NamedTuple):
-    """A file of the pool."""
-
-    path: str
-    name: str
-    format: str
-    copies: str  # what the names of its copies begin with
-    members: tuple[str, ...] = ()  # the files, where it is a folder
+WHAT = "reading the pool's files"
+"""What is done when files are cut."""
 
 
 @dataclass(frozen=True)
@@ -60,28 +52,39 @@ class Cutter:
 
     def __call__(self, file: Uncut) -> dict[str, Any]:
         """A `Cut`, as a document."""
-        return asdict(_cut_file(file, pool=self.of(file), size=self.rows))
+        return document_of(_cut_file(file, pool=file.read_as(self.pool), size=self.rows))
 
-    def of(self, file: Uncut) -> PoolFormat:
-        """How a file is read."""
-        return replace(self.pool, format=file.format or self.pool.format)
+    def in_place(self, file: Uncut) -> dict[str, Any] | None:
+        """The same of a file that is read where it stands, from its footer; None of any other."""
+        found = None
+        with suppress(UnreadableError):
+            found = _in_place(file, pool=file.read_as(self.pool), size=self.rows)
+        return document_of(found) if found else None
 
-    def key(self, file: Uncut, digest: str) -> str:
+    def key(self, file: Uncut, *content: object) -> str:
         """What the cut of a file of this content depends on."""
-        form = self.of(file)
-        copies = file.copies.rpartition("/")[2]
-        return files.digest_of(FORMAT, asdict(form), version_of_reader(form.format), self.rows,
-                               file.path, file.name, copies, digest)  # fmt: skip
+        name = name_of(file.copies)
+        return files.digest_of(self._settings, file.path, file.name, file.format, name, content)
+
+    @cached_property
+    def _settings(self) -> str:
+        version = version_of_reader(self.pool.format)
+        return files.digest_of(FORMAT, asdict(self.pool), version, self.rows)
+
+
+def cutter_of(config: Config) -> Cutter:
+    """What splits the files of the configured pool."""
+    return Cutter(pool_format(config), config.part_rows)
 
 
 def cut(
     run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str, pool: Pool,
-    contents: Contents, over: Over = here,
+    contents: Contents, over: Over = here, cuts: Mapping[str, dict[str, Any]] | None = None,
 ) -> Cut:  # fmt: skip
     """The parts as RUN/input/parts.json lists them; where that is missing or stale, split anew.
 
-    Each file is split by itself, `over` whoever does that. What is known of the `contents` of the
-    files is noted with the parts.
+    Each file is split by itself, `over` whoever does that, but for those of which the `cuts` are
+    there already, by path. What is known of the `contents` of the files is noted with the parts.
 
     Raises
     ------
@@ -98,7 +101,7 @@ def cut(
         return found
     is_new = not files.exists(run.root)
     try:
-        found = _cut(run, inputs, config, pool=pool, over=over)
+        found = _cut(run, inputs, config, pool=pool, over=over, cuts=cuts or {})
         if not found.parts:
             form = inputs[0]["format"]
             how = "" if form in FORMATS else f" as {form} reads it"
@@ -112,36 +115,35 @@ def cut(
     return found
 
 
-def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, over: Over) -> Cut:
-    cutter = Cutter(pool_format(config), config.part_rows)
+def _cut(
+    run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, over: Over,
+    cuts: Mapping[str, dict[str, Any]],
+) -> Cut:  # fmt: skip
     fraction = config.input.max_dead_fraction
-    members = {
-        path: tuple(beside) for path, beside, form in pool.files if format_of(form).is_folder
-    }
-    uncut = [
-        Uncut(
-            one["path"],
-            one["name"],
-            one["format"],
-            run.path("input", f"file-{number:05d}"),
-            members.get(one["path"], ()),
-        )
-        for number, one in enumerate(inputs)
-    ]
-    check_urls(uncut[0].path, pool=cutter.of(uncut[0]))  # the others are like it
     found: list[Cut] = []
     parts: list[Part] = []
     unreadable: list[str] = []
     older = files.sizes(run.path("input"))  # of a cut that was interrupted, or is stale
-    weight = sum(one["bytes"] for one in inputs)
-    keys = [cutter.key(one, of["digest"]) for one, of in zip(uncut, inputs, strict=True)]
+    digests = {one["path"]: one["digest"] for one in inputs}
+    cutter, whole = cutter_of(config), uncut_files(run, pool)
+    left = [one for one in whole if one.path not in cuts]
+    weight = sum(one["bytes"] for one in inputs if one["path"] not in cuts)
+    if left and check_some(
+        left, pool=cutter.pool, size=cutter.rows, weight=weight, fraction=fraction
+    ):
+        looked_at = zip(left, waited_for(cutter.in_place, left), strict=True)
+        cuts = {**cuts, **{one.path: document for one, document in looked_at if document}}
+        left = [one for one in left if one.path not in cuts]
 
     def stands(document: dict[str, Any]) -> bool:
         return are_whole(cut_of(run, document), older)
 
-    over = partial(over, keys=keys, stands=stands)
-    for document in _each(cutter, uncut, over=over, weight=weight, fraction=fraction):
-        of_file = cut_of(run, document)
+    made = over(
+        cutter, left, what=WHAT, weight=weight, stands=stands,
+        keys=[cutter.key(one, digests[one.path]) for one in left],
+    )  # fmt: skip
+    for one in whole:
+        of_file = cut_of(run, cuts[one.path] if one.path in cuts else next(made))
         found.append(of_file)
         parts += [replace(part, index=len(parts) + k) for k, part in enumerate(of_file.parts)]
         unreadable += of_file.unreadable
@@ -156,52 +158,13 @@ def _cut(run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, ove
     return Cut(tuple(parts), rows, tuple(bad), bad_rows, tuple(unreadable))
 
 
-def _each(
-    cutter: Cutter, uncut: list[Uncut], *, over: Over, weight: int, fraction: float
-) -> Iterator[dict[str, Any]]:
-    """The cut of each file, in their order."""
-    first = uncut[0]
-    if all(one.format == first.format for one in uncut):
-        with suppress(UnreadableError):
-            if _in_place(row_groups(first.path, pool=cutter.of(first)), cutter.rows):
-                return waited_for(cutter, uncut)  # of the others the footers will do as well
-    if is_much(uncut, weight=weight) and fraction < 1:
-        _check_some(cutter, uncut)
-    return over(cutter, uncut, what="reading the pool's files", weight=weight)
-
-
-def _check_some(cutter: Cutter, uncut: list[Uncut]) -> None:
-    """Raise where neither the first, nor a middle, nor the last of many files can be read."""
-    told: list[UnreadableError] = []
-    for one in (uncut[0], uncut[len(uncut) // 2], uncut[-1]):
-        rows = read_batches(
-            one.path, pool=cutter.of(one), name=one.name, members=one.members, block_bytes=FIRST
-        )
-        try:
-            next(rows, None)
-            return
-        except UnreadableError as error:
-            told.append(error)
-    raise CurateError(str(told[0]))
-
-
-def _in_place(groups: list[int] | None, size: int) -> bool:
-    """Whether parts of `size` rows are read from a file with such row groups as it is."""
-    return groups is not None and max(groups, default=0) <= _AT_ONCE * size
-
-
 def _cut_file(file: Uncut, *, pool: PoolFormat, size: int) -> Cut:
     """The parts of one file, with indices from 0."""
-    path = file.path
     unreadable: list[str] = []
     try:
-        groups = row_groups(path, pool=pool)
-        if groups is not None and _in_place(groups, size):
-            rows = sum(groups)
-            starts = range(0, rows, size)
-            in_place = [Part(k, path, x, min(size, rows - x)) for k, x in enumerate(starts)]
-            return Cut(tuple(in_place), (rows,))
-        whole = read_batches(path, pool=pool, name=file.name, members=file.members)
+        if in_place := _in_place(file, pool=pool, size=size):
+            return in_place
+        whole = read_batches(file.path, pool=pool, name=file.name, members=file.members)
         tables = _to_its_end(whole, unreadable)
     except UnreadableError as error:
         unreadable.append(str(error))
@@ -219,6 +182,18 @@ def _cut_file(file: Uncut, *, pool: PoolFormat, size: int) -> Cut:
         bad = bad or details[:1].to_pylist()
     rows = sum(part.rows for part in parts)
     return Cut(tuple(parts), (rows,), tuple(bad), bad_rows, tuple(unreadable))
+
+
+def _in_place(file: Uncut, *, pool: PoolFormat, size: int) -> Cut | None:
+    """The parts of a file that is read where it stands."""
+    groups = row_groups(file.path, pool=pool)
+    if groups is None or not is_in_place(groups, size):
+        return None
+    rows = sum(groups)
+    starts = range(0, rows, size)
+    return Cut(
+        tuple(Part(k, file.path, x, min(size, rows - x)) for k, x in enumerate(starts)), (rows,)
+    )
 
 
 def _to_its_end(tables: Iterator[pa.Table], unreadable: list[str]) -> Iterator[pa.Table]:

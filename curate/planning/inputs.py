@@ -222,7 +222,6 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
     """
     contents = contents or Contents.of(pool)
     found: list[Input] = []
-    names = _names([path for path, _, _ in pool.files])
     # Of images in a folder the sizes have to do: there may be millions of them.
     folders = [
         x
@@ -230,7 +229,7 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
         for x in beside if not _is_tar(x)
     ]  # fmt: skip
     listed = dict(zip(folders, waited_for(files.sizes, folders), strict=True))
-    for name, (path, companions, form) in zip(names, pool.files, strict=True):
+    for name, (path, companions, form) in zip(names_of(pool), pool.files, strict=True):
         if format_of(form).is_folder:  # neither are these read here: there may be millions of them
             sizes = sizes_of(companions)
             named = [[x.removeprefix(path), size] for x, size in sorted(sizes.items())]
@@ -250,7 +249,9 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
     return tuple(found)
 
 
-def _names(paths: list[str]) -> list[str]:
+def names_of(pool: Pool) -> list[str]:
+    """The paths of the files of a pool, without the folders that all share."""
+    paths = [path for path, _, _ in pool.files]
     folders = [path.rpartition("/")[0].split("/") for path in paths]
     shared = 0
     for names in zip(*folders, strict=False):

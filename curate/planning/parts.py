@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from curate import files
@@ -31,7 +31,7 @@ def write_parts(
 ) -> None:
     """Write parts.json, with the content of the pool's files."""
     paths = [one["path"] for one in inputs]
-    stored = {**asdict(found), "format": FORMAT, "digest": digest, "paths": paths,
+    stored = {**document_of(found), "format": FORMAT, "digest": digest, "paths": paths,
               "contents": contents.known}  # fmt: skip
     files.write_document(run.path("input", "parts.json"), stored)
 
@@ -85,6 +85,11 @@ def read_parts(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | 
 def are_whole(found: Cut, sizes: Mapping[str, int]) -> bool:
     """Whether the copies of a cut have the sizes that were written, by what there is, by name."""
     return all(sizes.get(name_of(x.path)) == x.copy.size for x in found.parts if x.copy)
+
+
+def document_of(found: Cut) -> dict[str, Any]:
+    """A `Cut` as a document."""
+    return {**vars(found), "parts": [vars(part) for part in found.parts]}
 
 
 def cut_of(run: Run, found: dict[str, Any]) -> Cut:

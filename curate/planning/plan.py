@@ -25,6 +25,7 @@ from curate.planning.inputs import (
 from curate.planning.own_scores import check_own_scores, with_columns
 from curate.planning.parts import known_contents, parts_digest, pool_digest
 from curate.planning.pool_columns import with_column_types
+from curate.planning.reading import Readings, read_once
 from curate.planning.rules import check_prefer
 from curate.planning.spreading import Over, here
 from curate.planning.steps import Steps, before_own, steps_of
@@ -82,8 +83,12 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     found_pool = pool_of()
     if parts_digest(run) is None:  # else the pool was read before
         check_readers(found_pool)
+    blocked = check_block_lists(config)
     with spent("contents"):
-        contents = Contents.of(found_pool, before=known_contents(run), over=over)
+        readings = Readings(known_contents(run), {})
+        if _is_new(run):
+            readings = read_once(run, found_pool, config, over=over)
+        contents = Contents.of(found_pool, before=readings.contents, over=over)
     inputs = find_inputs(found_pool, contents)
     reader = _reader_version(run, config)
     pool = pool_format(config)
@@ -102,11 +107,10 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     )
     _check_out(run, input_digest, config)
     check_settled(run)
-    blocked = check_block_lists(config)
     with spent("cutting"):
         found = cut(
             run, inputs, config, input_digest=input_digest, pool=found_pool, contents=contents,
-            over=over,
+            over=over, cuts=readings.cuts,
         )  # fmt: skip
     for one, rows in zip(inputs, found.rows, strict=True):
         one["rows"] = rows
@@ -115,6 +119,11 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     digests = chain(steps, config, assets, start=input_digest)
     return Plan(config, run, found.parts, steps, digests, inputs, input_digest, blocked=blocked,
                 notes=found_pool.notes, damaged=damaged)  # fmt: skip
+
+
+def _is_new(run: Run) -> bool:
+    """Whether nothing stands of the run but what it may have read of its pool."""
+    return not set(files.names(run.root)) - {"input", lock.NAME} and parts_digest(run) is None
 
 
 def _opened(out: str) -> Run:

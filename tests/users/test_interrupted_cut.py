@@ -55,7 +55,7 @@ class Pool:
     def noted(self) -> set[str]:
         """The files whose cut stands."""
         found = noted(str(self.run / "input/found")).values()
-        copies = [one["parts"][0]["path"] for one in found if isinstance(one, dict)]
+        copies = [document["parts"][0]["path"] for _, document in found]
         return {self.files[int(path.split("/file-")[1].split("-")[0])] for path in copies}
 
     def interrupted(

@@ -19,6 +19,7 @@ from curate.files import content
 from curate.planning import cutting, spreading
 from curate.planning.parts import Cut
 from curate.planning.plan import make_plan
+from curate.planning.uncut import Uncut
 from tests import many
 from tests.store import PROTOCOL, CountedStore, counted_store
 from tests.users.runs import document, refused, well
@@ -72,7 +73,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     cut, digest = cutting._cut_file, files.content_digest
 
-    def counted_cut(file: cutting.Uncut, **more: object) -> Cut:
+    def counted_cut(file: Uncut, **more: object) -> Cut:
         found.append(file.path)
         return cut(file, **more)  # type: ignore[arg-type]
 
@@ -165,10 +166,11 @@ def test_a_crawl_is_parsed_by_each_worker(tmp_path: Path, monkeypatch: pytest.Mo
     well("run", str(path), "--out", str(tmp_path / "run"), "--workers", "2")
     assert len(urls(tmp_path / "run")) == N * many.ROWS
     lines = [line.split() for line in log.read_text().splitlines()]
-    processes = {process for process, _ in lines[-N:]}  # before that it was for the digests
+    processes = {process for process, _ in lines}
     assert len(processes) == 2
     assert str(os.getpid()) not in processes
-    assert sorted(name for _, name in lines[-N:]) == sorted(map(str, (tmp_path / "pool").iterdir()))
+    opened = Counter(name for _, name in lines)  # to digest a file, and to parse it
+    assert opened == dict.fromkeys(map(str, (tmp_path / "pool").iterdir()), 2)
 
 
 def test_of_many_tables_that_are_read_where_they_stand_the_ends_will_do(
@@ -178,6 +180,23 @@ def test_of_many_tables_that_are_read_where_they_stand_the_ends_will_do(
     well("run", str(path), "--out", str(tmp_path / "run"))
     assert not list((tmp_path / "run/input").glob("*.parquet"))
     assert len(urls(tmp_path / "run")) == N * ROWS
+
+
+def test_tables_with_large_row_groups_among_others_are_read_by_the_workers(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    pool = lay(tmp_path, "parquet")
+    for k in range(1, N):
+        pq.write_table(
+            pa.Table.from_pylist([row(k, i) for i in range(9)]), pool / f"{k:03d}.parquet"
+        )
+    path = configuration(tmp_path, pool)
+    well("run", str(path), "--out", str(tmp_path / "run"), "--workers", "2")
+    assert opened == []
+    assert len(list((tmp_path / "run/input").glob("*.parquet"))) == (N - 1) * 5
+    assert urls(tmp_path / "run") == [
+        row(k, i)["url"] for k in range(N) for i in range(9 if k else ROWS)
+    ]
 
 
 def test_each_worker_reads_some_of_a_users_format(
