@@ -22,35 +22,32 @@ PLACES = pa.schema([("key", pa.uint32()), ("part", pa.int32())])
 ROWS = 1 << 16
 """Rows of a row group: what one look reads."""
 _OF = b"curate.of"
+_HALF = np.uint64(32)
 
 
 @dataclass
 class Places:
     """Texts of some parts, by their hash."""
 
-    keys: list[NDArray[np.uint32]] = field(default_factory=list)
-    parts: list[NDArray[np.int32]] = field(default_factory=list)
+    keys: list[tuple[int, NDArray[np.uint32]]] = field(default_factory=list)  # each of a part
 
     def add(self, column: Column, *, part: int) -> None:
         """Texts of a part; null is none."""
         texts = column.drop_null()
         if len(texts):
-            keys = _keys(texts)
-            self.keys.append(keys)
-            self.parts.append(np.full(len(keys), part, np.int32))
+            self.keys.append((part, np.unique(_keys(texts))))
 
     def extend(self, other: "Places") -> None:
         """Those of other parts."""
         self.keys += other.keys
-        self.parts += other.parts
 
     def table(self) -> pa.Table:
         """All of them as rows of `PLACES`."""
-        keys = np.concatenate([np.zeros(0, np.uint32), *self.keys])
-        parts = np.concatenate([np.zeros(0, np.int32), *self.parts])
-        both = np.unique(keys.astype(np.uint64) << np.uint64(32) | parts.astype(np.uint64))
-        low = (both & np.uint64(0xFFFFFFFF)).astype(np.int32)
-        return pa.table([(both >> np.uint64(32)).astype(np.uint32), low], schema=PLACES)
+        none = np.zeros(0, np.uint64)
+        rows = [keys.astype(np.uint64) << _HALF | np.uint64(part) for part, keys in self.keys]
+        both = np.unique(np.concatenate([none, *rows]))
+        keys = (both >> _HALF).astype(np.uint32)
+        return pa.table([keys, both.astype(np.uint32).astype(np.int32)], schema=PLACES)
 
 
 def _keys(texts: Column | Sequence[str]) -> NDArray[np.uint32]:
