@@ -10,6 +10,7 @@ in it: a revocation that was killed goes on where it stopped, and a repeat chang
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import file as config_file
-from curate.errors import CurateError
+from curate.errors import AbsentError, CurateError
 from curate.files.texts import read_utf8
 from curate.ops.selection.blocklists import hashes_of, lines_of
 from curate.ops.urls import host_of, normalise_url
@@ -161,12 +162,18 @@ def _resolve(run: Run, listed: Rows) -> tuple[dict[str, set[str]], tuple[str, ..
             found.setdefault(kind, set()).update(uids)
     seen = set()
     fetched = files.join(Stage.DOWNLOAD, ANNOTATED)
-    for index in indices_of(run, fetched):
-        if not files.exists(run.part(fetched, index)):
+    names = ["uid", *_HASHES.values()]
+
+    def read(index: int) -> pa.Table | None:
+        with suppress(AbsentError):
+            return files.read_table(run.part(fetched, index), columns=names)
+        return None
+
+    for _, table in run.each(indices_of(run, fetched), read):
+        if table is None:
             continue
-        table = files.read_table(run.part(fetched, index))
         seen |= {kind for kind, name in _HASHES.items() if table[name].null_count < len(table)}
-        columns = [table[name].to_pylist() for name in ("uid", *_HASHES.values())]
+        columns = [table[name].to_pylist() for name in names]
         for uid, md5, sha256, phash in zip(*columns, strict=True):
             if hit := wanted.images.find(md5=md5, sha256=sha256, pdq=phash):
                 found.setdefault(hit.kind, set()).add(uid)
@@ -181,9 +188,12 @@ def _captions(run: Run, uids: Rows) -> Rows:
     """What the survivors of clusters may keep of the pairs with these uids, where they were dropped."""
     wanted = pa.array([uid for _, uid in uids], pa.string())
     rows: Rows = set()
-    for index in indices_of(run, str(Stage.DEDUP)):
-        table = read_or_empty(run.ledger(Stage.DEDUP, index))
-        table = table.filter(pc.is_in(table["uid"], value_set=wanted))
+
+    def read(index: int) -> pa.Table:
+        return read_or_empty(run.ledger(Stage.DEDUP, index))
+
+    for _, ledger in run.each(indices_of(run, Stage.DEDUP), read):
+        table = ledger.filter(pc.is_in(ledger["uid"], value_set=wanted))
         pairs = zip(*(table[x].to_pylist() for x in ("value", "caption")), strict=True)
         rows |= {revocations.caption_row(cluster, caption) for cluster, caption in pairs}
     return rows
@@ -191,9 +201,13 @@ def _captions(run: Run, uids: Rows) -> Rows:
 
 def _pairs(run: Run, stage: Stage) -> Iterator[pa.Table]:
     """uid and url of every input pair of a stage, of all parts with files, done or not."""
-    for index in indices_of(run, str(stage)):
-        for url in (run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)):
-            table = read_or_empty(url)
+
+    def read(index: int) -> list[pa.Table]:
+        urls = run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)
+        return [read_or_empty(url) for url in urls]
+
+    for _, tables in run.each(indices_of(run, stage), read):
+        for table in tables:
             if "reason" in table.column_names:
                 table = table.filter(pc.not_equal(table["reason"], str(DropReason.REVOKED)))
             yield table.select(["uid", "url"])

@@ -8,6 +8,7 @@ all later parts and rebalanced runs hold, stay true.
 """
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from curate import files, schema
 from curate.config import Config
+from curate.errors import AbsentError
 from curate.finished.subset import write_subset
 from curate.ops.selection import balancing
 from curate.ops.urls import stripped
@@ -70,9 +72,13 @@ class Rewriter:
         """Everything but the report; the order makes a repeat after a stop do what is left."""
         self._remove_scratch()
         self._stage_clusters()
-        for index in indices_of(self.run, str(Stage.PREPARE)) if self.run.source is None else ():
-            self._part(Stage.PREPARE, str(Stage.PREPARE), index)
-        concerned = {i for i in indices_of(self.run, str(Stage.PREPARE)) if self._revoked_in(i)}
+        prepared = indices_of(self.run, str(Stage.PREPARE))
+        if self.run.source is None:
+            for index, holds in self.run.each(prepared, self._holds):
+                if holds:
+                    self._part(Stage.PREPARE, str(Stage.PREPARE), index)
+        revoked = self.run.each(prepared, self._revoked_in)
+        concerned = {index for index, has_some in revoked if has_some}
         for stage in self.stages:
             if stage is not Stage.PREPARE and self.run.makes(stage):
                 for folder in self.run.steps(stage, spare=True):
@@ -118,11 +124,23 @@ class Rewriter:
         """Those with parts, in flow order."""
         return [stage for stage in PART_STAGES if stage in self.steps.stages]
 
+    def _holds(self, index: int) -> bool:
+        """Whether a prepared part holds a pair that is revoked, or has held one."""
+        run, stage = self.run, Stage.PREPARE
+        urls = run.part(stage, index), run.ledger(stage, index), run.dead(stage, index)
+        return any(self._gone(url) for url in urls) or self._revoked_in(index)
+
+    def _gone(self, url: str) -> bool:
+        with suppress(AbsentError):
+            table = files.read_table(url, present={"uid", "url", "reason"})
+            return bool(self.revoked.gone(table).any())
+        return False
+
     def _revoked_in(self, index: int) -> bool:
-        if not files.exists(self.run.ledger(Stage.PREPARE, index)):
-            return False  # nothing was done to it yet
-        reasons = files.read_table(self.run.ledger(Stage.PREPARE, index), columns=["reason"])
-        return bool(pc.any(pc.equal(reasons["reason"], str(DropReason.REVOKED))).as_py())
+        with suppress(AbsentError):
+            reasons = files.read_table(self.run.ledger(Stage.PREPARE, index), columns=["reason"])
+            return bool(pc.any(pc.equal(reasons["reason"], str(DropReason.REVOKED))).as_py())
+        return False  # nothing was done to it yet
 
     def _without(self, url: str) -> pa.Table | None:
         """What is left of the table at `url`; None where it stays as it is."""
@@ -310,7 +328,9 @@ def indices_of(run: Run, folder: str) -> list[int]:
 
 def read_or_empty(url: str) -> pa.Table:
     """The rows of a part or a ledger; none where it was never written."""
-    return files.read_table(url) if files.exists(url) else schema.LEDGER.empty_table()
+    with suppress(AbsentError):
+        return files.read_table(url)
+    return schema.LEDGER.empty_table()
 
 
 def blank_members(url: str, *, uids: set[str]) -> None:

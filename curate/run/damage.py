@@ -5,12 +5,12 @@ before anything is done, a listing a folder; the CRC by whoever reads a table (`
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from curate import files
-from curate.errors import DamagedError
+from curate.errors import AbsentError, DamagedError
 from curate.run.cuts import FILE as CUTS
 from curate.run.cuts import read_cuts
 from curate.run.directory import MANIFEST, PART_STAGES, Run, part_name
@@ -103,13 +103,19 @@ def _short(run: Run, name: str) -> DamagedError:
 
 def check_content(run: Run) -> None:
     """Raise DamagedError for the first table of a part that is there and is not what was written."""
-    written = (record.wrote for folder in steps(run) for _, record in run.records(folder))
-    verdicts = (vouched(run),) if run.makes(Stage.DEDUP) else ()
-    for wrote in chain(written, verdicts):
+
+    def check_ones(wrote: dict[str, files.Content]) -> None:
         for name, held in wrote.items():
-            url = run.path(name)
-            if held.crc32 is not None and files.exists(url):
-                held.check(url, files.read_bytes(url))
+            if held.crc32 is not None:
+                with suppress(AbsentError):
+                    held.check(run.path(name), files.read_bytes(run.path(name)))
+
+    for folder in steps(run):
+        for _ in run.each((record.wrote for _, record in run.records(folder)), check_ones):
+            pass
+    if run.makes(Stage.DEDUP):
+        for _ in run.each(({name: held} for name, held in vouched(run).items()), check_ones):
+            pass
 
 
 def whole_files(run: Run) -> dict[str, files.Content]:

@@ -18,6 +18,7 @@ from curate.run.layout import ANNOTATED as ANNOTATED
 from curate.run.layout import LAYOUT, folders, layout_of, place
 from curate.schema import Stage
 
+Thing = TypeVar("Thing")
 Read = TypeVar("Read")
 _AT_ONCE = 32  # parts that are read from a store
 Beside = Mapping[str, pa.Schema]
@@ -238,16 +239,16 @@ class Run:
             yield table
 
     def each(
-        self, indices: Iterable[int], read: Callable[[int], Read]
-    ) -> Iterator[tuple[int, Read]]:
-        """The indices of parts, each with what `read` gives for it, in order.
+        self, things: Iterable[Thing], read: Callable[[Thing], Read]
+    ) -> Iterator[tuple[Thing, Read]]:
+        """Indices of parts, or what else is read of the run, each with what `read` gives, in order.
 
         In a store many are read at once, since most of that is waiting; `read` keeps no state.
         """
-        indices = list(indices)
+        things = list(things)
         is_near = files.local_path(self.root) is not None
-        read_ones = map(read, indices) if is_near else together(read, indices, threads=_AT_ONCE)
-        return zip(indices, read_ones, strict=True)
+        read_ones = map(read, things) if is_near else together(read, things, threads=_AT_ONCE)
+        return zip(things, read_ones, strict=True)
 
     def annotated(
         self, stage: Stage, part: int | Part, names: Collection[str] | None = None, *,
