@@ -1,6 +1,6 @@
 """The pool's files: which they are, what belongs to each, and in which format it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -194,7 +194,7 @@ class Contents:
             if not format_of(form).is_folder
             for url in (path, *filter(_is_tar, companions))
         ]
-        stamps = dict(zip(urls, waited_for(files.stamp, urls), strict=True))
+        stamps = dict(zip(urls, stamps_of(urls), strict=True))
         known = {
             url: one
             for url, one in (before or {}).items()
@@ -213,6 +213,12 @@ class Contents:
         return cls(
             known | {url: Known(stamps[url][0], stamps[url][1], digest) for url, digest in found}
         )
+
+
+def stamps_of(urls: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Bytes of each file and when it was written; on a store, that of many at once."""
+    near = all(files.local_path(url) is not None for url in urls)
+    return map(files.stamp, urls) if near else waited_for(files.stamp, urls)
 
 
 def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ...]:
@@ -251,14 +257,8 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
 
 def names_of(pool: Pool) -> list[str]:
     """The paths of the files of a pool, without the folders that all share."""
-    paths = [path for path, _, _ in pool.files]
-    folders = [path.rpartition("/")[0].split("/") for path in paths]
-    shared = 0
-    for names in zip(*folders, strict=False):
-        if len(set(names)) > 1:
-            break
-        shared += 1
-    return ["/".join(path.split("/")[shared:]) for path in paths]
+    shared = shared_folder([path for path, _, _ in pool.files]) + "/"
+    return [path.removeprefix(shared) for path, _, _ in pool.files]
 
 
 def _is_tar(path: str) -> bool:

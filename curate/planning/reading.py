@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from curate import files
 from curate.config import Config
 from curate.planning.cutting import WHAT, Cutter, cutter_of
-from curate.planning.inputs import Known, Pool
+from curate.planning.inputs import Known, Pool, stamps_of
 from curate.planning.parts import are_whole, cut_of
-from curate.planning.spreading import Over, is_much, waited_for
+from curate.planning.spreading import Over, is_much
 from curate.planning.uncut import Uncut, check_some, uncut_files
 from curate.run.directory import Run
 
@@ -50,7 +50,7 @@ def read_once(run: Run, pool: Pool, config: Config, *, over: Over) -> Readings:
         if not beside and files.local_path(path) is not None
     ]
     paths = [one.path for one in alone]
-    stamps = [*waited_for(files.stamp, paths)]
+    stamps = [*stamps_of(paths)]
     weight = sum(size for size, _ in stamps)
     fraction = config.input.max_dead_fraction
     if not is_much(alone, weight=weight) or check_some(
