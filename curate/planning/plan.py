@@ -35,6 +35,7 @@ from curate.run.borrowed import target_options
 from curate.run.damage import damaged_documents
 from curate.run.directory import Part, Run
 from curate.run.revocations import check_settled
+from curate.run.scratch import NOTES
 from curate.schema import Stage
 
 _LATER = ("blur_boxes", "headless", "image", "image_folders")
@@ -72,6 +73,7 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = _opened(config.out)
     damaged = damaged_documents(run)
+    _check_free(run, config)
     pool_of = cache(partial(find_pool, config))
     config = with_columns(with_column_types(config, pool=pool_of, over=over))
     steps = steps_of(config)
@@ -105,7 +107,7 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         }
         | {"format": reader or None},
     )
-    _check_out(run, input_digest, config)
+    _check_input(run, input_digest, config)
     check_settled(run)
     with spent("cutting"):
         found = cut(
@@ -175,16 +177,27 @@ def _reader_version(run: Run, config: Config) -> str:
         raise
 
 
-def _check_out(run: Run, input_digest: str, config: Config) -> None:
+def _check_free(run: Run, config: Config) -> None:
+    """Raise where the folder holds something else than a run of a pool."""
+    with suppress(DamagedError):  # told later
+        state = run.state()
+        if source := state.get("source"):
+            options = target_options(config.balance)
+            raise CurateError(
+                f"{run.root} is a rebalance of {source}, which has its pairs, images and scores; to"
+                f" balance again: curate rebalance {source} --out {run.root}{options}, for all else:"
+                f" curate run {files.join(source, 'config.yaml')}, and for a run of its own give"
+                " another --out"
+            )
+        if not state and parts_digest(run) is None and not _is_new(run):
+            raise CurateError(f"{run.root} is not empty and holds no run; give another --out")
+
+
+def _check_input(run: Run, input_digest: str, config: Config) -> None:
+    """Raise where the run is one over another input."""
     state = _state(run, input_digest, config)
-    if source := state.get("source"):
-        options = target_options(config.balance)
-        raise CurateError(
-            f"{run.root} is a rebalance of {source}, which has its pairs, images and scores; to balance"
-            f" again: curate rebalance {source} --out {run.root}{options}, for all else: curate run"
-            f" {files.join(source, 'config.yaml')}, and for a run of its own give another --out"
-        )
     if state and state.get("input_digest") != input_digest:
+        files.remove(run.path("input", NOTES))
         own = "" if config.input.format in (AUTO, *FORMATS) else "another version of its reader, "
         raise CurateError(
             f"{run.root} holds a run over another input (or {own}other part_rows or columns); give"

@@ -14,7 +14,12 @@ from curate.pool.rows import PoolFormat, UnreadableError
 from curate.pool.tables import check_urls, read_batches, row_groups
 from curate.run.directory import Run
 
-_AT_ONCE = 4  # parts in a row group that is read in place
+_AT_ONCE = 4
+"""Parts in a row group that is read in place; a larger one is copied.
+
+pyarrow (25) decodes a row group whole, also where the file has an index of its pages. Of 1,048,576
+captions a part of 10,000 takes 0.5 s so, and all 105 of them 50 s; copied once, 1.8 s and 0.01 s each.
+"""
 
 
 class Uncut(NamedTuple):

@@ -17,6 +17,8 @@ from curate.parent import at_work
 
 EVERY = 2.0
 """Seconds of work between two notes, at least."""
+SHARE = 0.02
+"""Of the work of a bundle so far, likewise: so a bundle of days makes hundreds of notes."""
 
 
 class Find(beam.DoFn):
@@ -30,7 +32,7 @@ class Find(beam.DoFn):
     def start_bundle(self) -> None:
         """Nothing is found yet."""
         self._found: dict[str, Any] = {}
-        self._noted = time.monotonic()
+        self._begun = self._noted = time.monotonic()
 
     def process(self, keyed: tuple[str, Any]) -> None:
         """Do the work on one thing."""
@@ -38,7 +40,8 @@ class Find(beam.DoFn):
         told = f"{self._what}, {named(thing)}"
         with at_work(told), faults_named(told):
             self._found[key] = self._work(thing)
-        if time.monotonic() - self._noted > EVERY:
+        now = time.monotonic()
+        if now - self._noted > max(EVERY, SHARE * (now - self._begun)):
             self._note()
 
     def finish_bundle(self) -> None:
@@ -49,7 +52,7 @@ class Find(beam.DoFn):
     def _note(self) -> None:
         name = f"{files.digest_of(sorted(self._found))}-{len(self._found)}.json"
         files.write_document(files.join(self._folder, name), self._found)
-        self.start_bundle()
+        self._found, self._noted = {}, time.monotonic()
 
 
 def named(thing: Any) -> str:

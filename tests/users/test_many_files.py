@@ -255,3 +255,22 @@ def test_a_pool_that_was_not_written_to_since_is_not_read_again(
     (pool / "001.csv").write_text((pool / "001.csv").read_text().replace("picture", "drawing"))
     assert "holds a run over another input" in refused(*command)
     assert document(tmp_path / "run/run.json")["input_digest"] == known
+
+
+def test_a_command_that_is_refused_leaves_nothing_that_workers_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreading, "MANY", 2)
+    pool, out = lay(tmp_path, "csv", n=3), tmp_path / "run"
+    command = ("run", str(configuration(tmp_path, pool)), "--out", str(out))
+    out.mkdir()
+    (out / "other").touch()
+    assert "is not empty and holds no run" in refused(*command)
+    assert [path.name for path in out.iterdir()] == ["other"]
+    (out / "other").unlink()
+    well(*command)
+    for path in pool.iterdir():
+        path.write_text(path.read_text().replace("picture", "drawing"))
+    before = sorted((out / "input").iterdir())
+    assert "holds a run over another input" in refused(*command)
+    assert sorted((out / "input").iterdir()) == before
