@@ -19,7 +19,7 @@ class Took(TypedDict):
     ended: float
     contents: float  # seconds: looking at the pool's files
     cutting: float  # splitting them into parts
-    facts: float  # reading the run for its report
+    facts: float  # reading the run for its report, and for its list of uids
     between: dict[str, tuple[int, float, float]]
     """By the label of a transform without records: how often it worked, its seconds, the longest; of a
     local run."""

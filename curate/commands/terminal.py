@@ -16,6 +16,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from curate import files
+from curate.clock import spent
 from curate.commands.process import fill_streams, open_stream, status
 from curate.config import Beam, Config
 from curate.config.paths import paths_in
@@ -256,7 +257,8 @@ def run_plan(
             graph = execute.execute(planned, standing, extra=options, debug=debugging())
         if not config.download.enabled:
             kept = planned.steps.upstream(Stage.SHARDS)
-            write_subset(run, kept, run.path(kept, SUBSET))
+            with spent("subset"):
+                write_subset(run, kept, run.path(kept, SUBSET))
     report = write_report(run, config, steps=planned.steps)
     whole = graph if standing.is_fresh and not run.source else None
     execute.report_written(planned, graph=whole, seconds=time.monotonic() - started)

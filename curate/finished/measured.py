@@ -97,19 +97,26 @@ class Sample:
         config = config_file.load(run.path("config.yaml"))
         steps = steps_of(config)
         took: Took | None = state.get("took")
-        parts = int(state["parts"])
+        parts = int(state.get("parts", 0))
         records = _records(run, steps, parts=parts)
         first = records[str(Stage.PREPARE)]
         processes = sum(one.first for one in first)
         is_local = config.beam.runner == LOCAL_RUNNER
-        workers = config.beam.workers if is_local else max(processes, 1)
+        workers = took["workers"] if took else config.beam.workers
+        workers = workers if is_local else max(processes, 1)
         inputs: dict[str, tuple[int, int]] = {}
         for one in state["inputs"]:
             rows, size = inputs.get(one["format"], (0, 0))
             inputs[one["format"]] = rows + one.get("rows", 0), size + one["bytes"]
         segments = tuple(_segments(steps, records, took, workers=workers))
-        began = segments[0].steps[0].began
         sizes = _sizes(run)
+        start = report = Work(0.0, 0.0)
+        if took:
+            begun = segments[0]
+            before = begun.barrier.load + begun.barrier.growing / workers + begun.alone
+            whole = begun.steps[0].began - took["began"] - before
+            start = _told_apart(took["contents"] + took["cutting"], whole=whole)
+            report = _told_apart(took["facts"], whole=took["ended"] - took["graph"][1])
         return cls(
             config=config,
             steps=steps,
@@ -123,12 +130,8 @@ class Sample:
             segments=segments,
             workers=workers,
             cores=took["cores"] if took and is_local else 0,
-            start=_told_apart(took["contents"] + took["cutting"], whole=began - took["began"])
-            if took
-            else Work(0.0, 0.0),
-            report=_told_apart(took["facts"], whole=took["ended"] - took["graph"][1])
-            if took
-            else Work(0.0, 0.0),
+            start=start,
+            report=report,
             stored={x: Stored(sizes[str(x)], sizes[f"{x}/"]) for x in Stage},
             ledger=sizes["dropped"],
             copies=sizes["input"],

@@ -101,8 +101,8 @@ def report_written(plan: Plan, *, graph: Graph | None = None, seconds: float = 0
         took = {
             "workers": plan.config.beam.workers, "cores": len(os.sched_getaffinity(0)),
             "began": time.time() - seconds, "graph": graph.times, "ended": time.time(),
-            "contents": SPENT["contents"], "cutting": SPENT["cutting"], "facts": SPENT["facts"],
-            "between": graph.between,
+            "contents": SPENT["contents"], "cutting": SPENT["cutting"],
+            "facts": SPENT["facts"] + SPENT.pop("subset", 0.0), "between": graph.between,
         }  # fmt: skip
     plan.run.update(reported=_reported(plan), took=took)
 
