@@ -28,6 +28,7 @@ from curate.planning.parts import (
     name_of,
     pool_digest,
     read_parts,
+    standing_cuts,
     write_parts,
 )
 from curate.planning.spreading import Over, here, waited_for
@@ -101,7 +102,9 @@ def cut(
         return found
     is_new = not files.exists(run.root)
     try:
-        found = _cut(run, inputs, config, pool=pool, over=over, cuts=cuts or {})
+        older = files.sizes(run.path("input"))  # copies of a cut that was interrupted, or is stale
+        stand = standing_cuts(run, inputs, input_digest, sizes=older) | dict(cuts or {})
+        found = _cut(run, inputs, config, pool=pool, over=over, cuts=stand, older=older)
         if not found.parts:
             form = inputs[0]["format"]
             how = "" if form in FORMATS else f" as {form} reads it"
@@ -117,13 +120,12 @@ def cut(
 
 def _cut(
     run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, over: Over,
-    cuts: Mapping[str, dict[str, Any]],
+    cuts: Mapping[str, dict[str, Any]], older: Mapping[str, int],
 ) -> Cut:  # fmt: skip
     fraction = config.input.max_dead_fraction
     found: list[Cut] = []
     parts: list[Part] = []
     unreadable: list[str] = []
-    older = files.sizes(run.path("input"))  # of a cut that was interrupted, or is stale
     digests = {one["path"]: one["digest"] for one in inputs}
     cutter, whole = cutter_of(config), uncut_files(run, pool)
     left = [one for one in whole if one.path not in cuts]

@@ -66,6 +66,34 @@ def note_copies(run: Run, held: dict[str, files.Content]) -> None:
 
 def read_parts(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | None:
     """The parts that stand; None where they are none, or of another pool, or a copy is damaged."""
+    found = _stored(run, inputs, input_digest)
+    whole = cut_of(run, found) if found else None
+    return whole if whole and are_whole(whole, files.sizes(run.path("input"))) else None
+
+
+def standing_cuts(
+    run: Run, inputs: tuple[Input, ...], input_digest: str, *, sizes: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """The cut of each file of the pool of which no copy is damaged, by path.
+
+    `sizes` are those of the copies. None where rows could not be read: it is not noted of which file.
+    """
+    found = _stored(run, inputs, input_digest)
+    if found is None or found["bad_rows"] or found["unreadable"]:
+        return {}
+    parts: dict[str, list[dict[str, Any]]] = {path: [] for path in found["paths"]}
+    for part in found["parts"]:
+        path = found["paths"][_file_of(part["path"])] if part["staged"] else part["path"]
+        parts[path].append({**part, "index": len(parts[path])})
+    documents = {
+        path: document_of(Cut((), (rows,))) | {"parts": parts[path]}
+        for path, rows in zip(found["paths"], found["rows"], strict=True)
+    }
+    return {path: one for path, one in documents.items() if are_whole(cut_of(run, one), sizes)}
+
+
+def _stored(run: Run, inputs: tuple[Input, ...], input_digest: str) -> dict[str, Any] | None:
+    """The content of parts.json; None where it is not of this pool."""
     url = run.path("input", "parts.json")
     if not files.exists(url):
         return None
@@ -73,13 +101,12 @@ def read_parts(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | 
         found = files.read_document(url)
     except DamagedError:
         return None  # split again
-    if found.pop("digest", None) != input_digest or found.pop("format", None) != FORMAT:
+    if found.get("digest") != input_digest or found.get("format") != FORMAT:
         return None
-    cut_before = cut_of(run, found)
-    in_place = any(part.images or not part.staged for part in cut_before.parts)
+    in_place = any(part["images"] or not part["staged"] for part in found["parts"])
     if in_place and found["paths"] != [one["path"] for one in inputs]:
         return None  # the pool has moved
-    return cut_before if are_whole(cut_before, files.sizes(run.path("input"))) else None
+    return found
 
 
 def are_whole(found: Cut, sizes: Mapping[str, int]) -> bool:
@@ -123,19 +150,21 @@ def name_of(path: str) -> str:
     return path.rpartition("/")[2]
 
 
+def _file_of(path: str) -> int:
+    """The number of the file in the pool that a copy is of."""
+    return int(name_of(path).split("-")[1])
+
+
 def source_of(run: Run, part: Part) -> tuple[str, int]:
     """The file of the pool that a part is of, and how many of its rows come before the part."""
     if not part.staged:
         return part.path, part.start
     found = files.read_document(run.path("input", "parts.json"))
 
-    def number(path: str) -> int:
-        return int(name_of(path).split("-")[1])
-
-    of_file = number(part.path)
+    of_file = _file_of(part.path)
     before = (
         one["rows"]
         for one in found["parts"]
-        if one["index"] < part.index and one["staged"] and number(one["path"]) == of_file
+        if one["index"] < part.index and one["staged"] and _file_of(one["path"]) == of_file
     )
     return found["paths"][of_file], sum(before)

@@ -50,7 +50,7 @@ def _take_back_file(run: Run, url: str, folders: Iterable[str]) -> bool:
     name = url.rpartition("/")[2]
     where = run.path("input")
     if url.startswith(f"{where}/"):
-        files.remove(files.join(where, "parts.json"))
+        files.remove(url)  # a copy: of its file the parts are cut again
         return True
     if url.startswith(f"{run.path(Stage.SHARDS)}/"):
         for ending in (".tar", ".parquet"):

@@ -248,6 +248,12 @@ def test_a_pool_that_was_not_written_to_since_is_not_read_again(
     opened.clear()
     well(*command)
     assert opened == []
+    copies = {path.name: path.read_bytes() for path in (tmp_path / "run/input").glob("*.parquet")}
+    (tmp_path / "run/input/file-00001-00001.parquet").write_bytes(b"damaged")
+    well(*command)
+    assert opened == [str(pool / "001.csv")]
+    assert copies == {x.name: x.read_bytes() for x in (tmp_path / "run/input").glob("*.parquet")}
+    opened.clear()
     os.utime(pool / "001.csv")
     well(*command)
     assert opened == [str(pool / "001.csv")]
@@ -274,3 +280,20 @@ def test_a_command_that_is_refused_leaves_nothing_that_workers_found(
     before = sorted((out / "input").iterdir())
     assert "holds a run over another input" in refused(*command)
     assert sorted((out / "input").iterdir()) == before
+
+
+def test_a_copy_that_is_found_damaged_is_made_again_alone(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    pool = lay(tmp_path, "csv", n=3)
+    command = ("run", str(configuration(tmp_path, pool)), "--out", str(tmp_path / "run"))
+    well(*command)
+    copy = tmp_path / "run/input/file-00001-00000.parquet"
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    opened.clear()
+    other = ("--set", "select=[{column: caption_chars, min: 2}]", "--force")
+    assert f"{copy}" in refused(*command, *other)
+    well(*command, *other)
+    assert opened == [str(pool / "001.csv")]
+    assert copy.read_bytes() == whole
