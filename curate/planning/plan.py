@@ -73,7 +73,6 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = _opened(config.out)
     damaged = damaged_documents(run)
-    _check_free(run, config)
     pool_of = cache(partial(find_pool, config))
     config = with_columns(with_column_types(config, pool=pool_of, over=over))
     steps = steps_of(config)
@@ -83,6 +82,7 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         allow_requests(config.download.concurrency)
     assets = check_assets(config) | check_own_scores(config, before_own(config))
     found_pool = pool_of()
+    _check_free(run, config)
     if parts_digest(run) is None:  # else the pool was read before
         check_readers(found_pool)
     blocked = check_block_lists(config)
