@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
+from curate.ops.distinct import distinct
 from curate.ops.hashing import hash64
 from curate.schema import Column
 
@@ -35,7 +36,7 @@ class Places:
         """Texts of a part; null is none."""
         texts = column.drop_null()
         if len(texts):
-            self.keys.append((part, np.unique(_keys(texts))))
+            self.keys.append((part, distinct(_keys(texts))))
 
     def extend(self, other: "Places") -> None:
         """Those of other parts."""
@@ -45,7 +46,7 @@ class Places:
         """All of them as rows of `PLACES`."""
         none = np.zeros(0, np.uint64)
         rows = [keys.astype(np.uint64) << _HALF | np.uint64(part) for part, keys in self.keys]
-        both = np.unique(np.concatenate([none, *rows]))
+        both = distinct(np.concatenate([none, *rows]))
         keys = (both >> _HALF).astype(np.uint32)
         return pa.table([keys, both.astype(np.uint32).astype(np.int32)], schema=PLACES)
 
@@ -66,7 +67,7 @@ def find(url: str, texts: Sequence[str], *, of: str | None) -> list[int] | None:
     None where there are none, or not `of` the parts that are meant, where that is given. Only the row
     groups that may hold one are read.
     """
-    wanted = np.unique(_keys(texts))
+    wanted = distinct(_keys(texts))
     with suppress(AbsentError, DamagedError, pa.ArrowInvalid), files.open_read(url) as file:
         found = pq.ParquetFile(file)
         if of is not None and not is_of(found.schema_arrow, of):
@@ -74,7 +75,7 @@ def find(url: str, texts: Sequence[str], *, of: str | None) -> list[int] | None:
         groups = [i for i in range(found.num_row_groups) if _may_hold(found, i, wanted)]
         rows = found.read_row_groups(groups, use_threads=False)
         ours = np.isin(rows["key"].to_numpy(), wanted)
-        return [int(x) for x in np.unique(rows["part"].to_numpy()[ours])]
+        return [int(x) for x in distinct(rows["part"].to_numpy()[ours])]
     return None
 
 

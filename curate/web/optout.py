@@ -14,6 +14,7 @@ from yarl import URL
 from curate import files
 from curate.errors import CurateError
 from curate.files.texts import read_utf8
+from curate.ops.distinct import distinct
 from curate.ops.hashing import hash64
 from curate.ops.strings import replaced
 from curate.ops.urls import normalise_url, normalise_urls
@@ -89,7 +90,7 @@ class OptOutList:
                     f"{path}:{numbers[at]}: {str(lines[at])[:100]!r}: expected a host, such as"
                     " example.org, which its subdomains belong to, or a URL that begins with http:// or https://"
                 )
-        self._hashes: NDArray[np.uint64] = np.unique(np.concatenate([hash64(hosts), hash64(urls)]))
+        self._hashes: NDArray[np.uint64] = distinct(np.concatenate([hash64(hosts), hash64(urls)]))
 
     def __len__(self) -> int:
         return len(self._hashes)

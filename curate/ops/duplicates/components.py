@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from curate.ops.distinct import distinct
 from curate.ops.kernels import Rows, nb
 
 _ALL_PAIRS = 64
@@ -24,7 +25,7 @@ def no_edges() -> NDArray[np.int64]:
 
 def forest(edges: NDArray[np.int64]) -> NDArray[np.int64]:
     """The forest of the components that `edges`, (k, 2), connect."""
-    nodes = np.unique(edges)
+    nodes = distinct(edges)
     if not len(nodes):
         return no_edges()
     n = len(nodes)
@@ -44,7 +45,7 @@ def merge(forests: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 def members(trees: NDArray[np.int64]) -> NDArray[np.int64]:
     """Each node of a forest, the roots too, and its root; ascending, shape (m, 2)."""
-    roots = np.unique(trees[:, 1])
+    roots = distinct(trees[:, 1])
     every = np.concatenate([trees, np.stack([roots, roots], axis=1)])
     return every[np.argsort(every[:, 0], kind="stable")]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import Policy
 from curate.stages.dedup.exchange import (
@@ -36,7 +37,7 @@ def _compared(policy: Policy) -> list[str]:
 def nodes_of(policy: Policy, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
     """All rows among candidates, ascending."""
     buckets = policy == "image"
-    return np.unique(np.where(candidates < 0, ~candidates, candidates) if buckets else candidates)
+    return distinct(np.where(candidates < 0, ~candidates, candidates) if buckets else candidates)
 
 
 class Want(beam.DoFn):
@@ -57,7 +58,7 @@ class Want(beam.DoFn):
             for found in self._together(policy, contents):
                 yield group, (policy, found.tobytes())
                 nodes.append(nodes_of(policy, found))
-            wanted = np.unique(np.concatenate(nodes))
+            wanted = distinct(np.concatenate(nodes))
             homes = graph.part_of(wanted) // self._spread.parts
             for home in np.unique(homes).tolist():
                 rows = group, policy, wanted[homes == home].tobytes()
@@ -140,7 +141,7 @@ class Verify(beam.DoFn):
             if policy not in packed:
                 continue
             rows = pa.concat_tables(as_table(x[k]) for x in contents if x[k])
-            every = np.unique(np.concatenate([nodes_of(policy, one) for one in packed[policy]]))
+            every = distinct(np.concatenate([nodes_of(policy, one) for one in packed[policy]]))
             for candidates in packed[policy]:
                 nodes = nodes_of(policy, candidates)
                 here = rows.take(pa.array(np.searchsorted(every, nodes)))

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
+from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph, survivors
 from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.reasons import DropReason
@@ -173,7 +174,7 @@ def _grouped(
 ) -> Iterator[tuple[int, bytes]]:
     """Pairs by the group of their cluster's root."""
     groups = graph.part_of(roots) % make.spread.rows
-    for group in np.unique(groups).tolist():
+    for group in distinct(groups).tolist():
         yield group, as_bytes(pairs.filter(pa.array(groups == group)))
 
 

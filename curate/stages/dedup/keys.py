@@ -6,6 +6,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
+from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import Meeting, Policy
 from curate.run.directory import Part
@@ -102,6 +103,6 @@ class Meet(beam.DoFn):
                 )
                 earliest = found[:, 0]
             groups = graph.part_of(earliest) % spread.rows
-            for group in np.unique(groups).tolist():
+            for group in distinct(groups).tolist():
                 packed = policy, found[groups == group].tobytes()
                 yield beam.pvalue.TaggedOutput(CANDIDATES, (group, packed))
