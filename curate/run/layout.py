@@ -4,7 +4,8 @@ RUN/
   run.json  config.yaml
   .lock                            (local runs) while a command is at work here
   revoked.parquet                  hashes of what was revoked from the run, where something was
-  input/                           pool files that had to be cut into parts first, and parts.json
+  input/                           pool files that had to be cut into parts first, and parts.json;
+                                   found/: what is known of them until all are cut
   prepare/ download/ dedup/ score/ balance/
      part-00000.parquet            rows kept after this stage, this stage's columns added
      part-00000.tar                (download only) the images
