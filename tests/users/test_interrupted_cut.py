@@ -7,17 +7,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from curate import files
 from curate import imported as own_code
+from curate.errors import CurateError
+from curate.planning import cutting
+from curate.planning.parts import Cut
+from curate.planning.uncut import Uncut
+from curate.running import noting
 from curate.running.noting import noted
 from tests import many
-from tests.users.runs import document, well
+from tests.store import PROTOCOL, CountedStore, counted_store
+from tests.users.runs import document, refused, well
 
 N = 40
 READER = """
@@ -112,3 +120,32 @@ def test_what_was_read_before_an_interruption_is_not_read_again(
     assert names == {"parts.json", *(f"file-{k:05d}-00000.parquet" for k in range(N))}
     assert len(document(pool.run / "input/parts.json")["contents"]) == N
     assert not files.exists(str(pool.run / "input/found"))
+
+
+def test_what_was_read_stands_in_a_store_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, last = 20, 12
+    given = many.lay(tmp_path, "csv", few)
+    config = tmp_path / "my.yaml"
+    config.write_text(json.dumps({"input": given, "download": {"enabled": False}}))
+    command = ("plan", str(config), "--out", f"{PROTOCOL}://b/run")
+    read: list[str] = []
+    cut_file = cutting._cut_file
+
+    def broken(file: Uncut, **more: Any) -> Cut:
+        read.append(file.path)
+        if len(read) == last:
+            raise CurateError("the disk is full")
+        return cut_file(file, **more)
+
+    monkeypatch.setattr(cutting, "_cut_file", broken)
+    monkeypatch.setattr(noting, "EVERY", 0.0)
+    monkeypatch.setattr(noting, "SHARE", 0.0)
+    with counted_store():
+        assert "the disk is full" in refused(*command)
+        well(*command)
+        names = [name for name in CountedStore.objects if name.startswith("b/run/input/")]
+    assert len(read) == few + 1
+    assert Counter(read).most_common(1) == [(read[last - 1], 2)]
+    assert len(names) == few + 1
