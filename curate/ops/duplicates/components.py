@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from curate.ops.distinct import distinct
 from curate.ops.kernels import Rows, nb
@@ -28,6 +26,10 @@ def forest(edges: NDArray[np.int64]) -> NDArray[np.int64]:
     nodes = distinct(edges)
     if not len(nodes):
         return no_edges()
+    # Each process would take a tenth of its start for it, in runs without duplicates as well.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     n = len(nodes)
     left, right = (np.searchsorted(nodes, side).astype(np.int32) for side in edges.T)
     graph = coo_array((np.ones(len(edges), np.bool_), (left, right)), shape=(n, n))
