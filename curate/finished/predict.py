@@ -11,9 +11,9 @@ from curate.planning.steps import Kind
 from curate.schema import Stage
 
 READS: Mapping[Kind, int] = {
-    Kind.PREPARE: 2, Kind.FETCH: 3, Kind.CUTS: 3, Kind.SELECT_IMAGES: 3, Kind.DEDUP: 7, Kind.MEASURE: 4,
-    Kind.JOIN: 3, Kind.MODEL: 4, Kind.DERIVE: 6, Kind.MEANINGS: 26, Kind.SELECT_SCORES: 3,
-    Kind.BALANCE: 5, Kind.SHARDS: 3,
+    Kind.PREPARE: 2, Kind.FETCH: 3, Kind.CUTS: 3, Kind.SELECT_IMAGES: 3, Kind.DEDUP: 6, Kind.MEASURE: 4,
+    Kind.JOIN: 3, Kind.MODEL: 4, Kind.DERIVE: 6, Kind.MEANINGS: 26, Kind.SELECT_SCORES: 4,
+    Kind.BALANCE: 4, Kind.SHARDS: 3,
 }  # fmt: skip
 """Requests of a part at a step that read from a store; tests/users/test_requests.py counts them."""
 WRITES: Mapping[Kind, int] = {
