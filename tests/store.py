@@ -4,6 +4,7 @@ It is to fsspec what s3fs and gcsfs are: a file that is opened asks for its size
 becomes visible whole when it is closed; folders are what names have in common. Nothing is cached.
 """
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,8 @@ class CountedStore(AbstractFileSystem):
                 first, *more = name[len(path) + 1 :].split("/")
                 one = f"{path}/{first}"
                 kind = "directory" if more else "file"
-                found[one] = {"name": one, "size": 0 if more else len(content), "type": kind}
+                told = {} if more else {"ETag": f"{zlib.crc32(content):x}"}
+                found[one] = {"name": one, "size": 0 if more else len(content), "type": kind, **told}
         if not found and path not in self.objects:
             raise FileNotFoundError(path)
         return [*found.values()] if detail else [*found]

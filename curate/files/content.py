@@ -16,7 +16,8 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from curate.errors import AbsentError, CurateError, DamagedError
-from curate.files.places import file_system, is_local, names, resolve, size
+from curate.files.folders import changed, names
+from curate.files.places import file_system, is_local, resolve, size
 from curate.files.stores import told, told_of_temporary
 
 TEMPORARY = ".tmp"
@@ -60,6 +61,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         elif renames:
             fs.cp_file(target, path)  # mv would take brackets in a name for a pattern
             fs.rm_file(target)
+        changed(fs, path)
 
 
 def _sync(folder: str) -> None:
@@ -104,7 +106,9 @@ def temporaries(folder: str) -> list[str]:
     fs, path = file_system(folder)
     if not isinstance(fs, LocalFileSystem | MemoryFileSystem):
         return []
-    found = (str(name).removeprefix(f"{path}/") for name in fs.find(path))
+    walked = ((root, names) for root, _, names in os.walk(path))
+    each = fs.find(path) if not is_local(fs) else (f"{x}/{y}" for x, ys in walked for y in ys)
+    found = (str(name).removeprefix(f"{path}/") for name in each)
     return sorted(name for name in found if _TEMPORARY_NAME.search(name))
 
 
@@ -126,6 +130,7 @@ def scratch(folder: str) -> Iterator[tuple[IO[bytes], list[IO[bytes]]]]:
             opened.enter_context(open(f"{path}/{name}", "rb")) for name in names(folder)
         ]
         fs.makedirs(path, exist_ok=True)
+        changed(fs, path)
         name = f"{len(earlier):05d}-{secrets.token_hex(4)}"
         yield opened.enter_context(open(f"{path}/{name}", "x+b")), earlier
 
@@ -136,6 +141,7 @@ def end_scratch(folder: str) -> None:
     if is_local(fs) and os.path.isdir(path):
         with told(folder, to="remove"):
             shutil.rmtree(path)
+        changed(fs, path)
 
 
 @contextmanager

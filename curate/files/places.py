@@ -1,11 +1,9 @@
 """Files and folders at fsspec URLs: their names, what stands there, what the project ships."""
 
 import os
-from contextlib import suppress
 from datetime import UTC
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -124,28 +122,6 @@ def stamp(url: str) -> tuple[int, int]:
         return found.st_size, found.st_mtime_ns
 
 
-_WRITTEN = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "LastModified",
-    "updated",
-    "last_modified",
-    "mtime",
-    "created",
-)
-"""What the listings of stores and disks say of a file that is another once it was written again."""
-
-
-def stamps(folder: str) -> dict[str, str]:
-    """What tells each file in `folder` from an earlier one of its name; empty where nothing does."""
-    found = {}
-    for name, one in _files_in(folder).items():
-        written = next((str(one[key]) for key in _WRITTEN if one.get(key)), "")
-        found[name] = f"{one['size']} {written} {one.get('ino', '')}".rstrip() if written else ""
-    return found
-
-
 def modified(url: str) -> str:
     """When the file at `url` was last written, to the minute; "of unknown age" where none can tell."""
     with told(url):
@@ -154,58 +130,6 @@ def modified(url: str) -> str:
             return f"{fs.modified(path).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         except (NotImplementedError, AttributeError):
             return "of unknown age"
-
-
-def names(folder: str) -> list[str]:
-    """Base names of the files in `folder`, sorted; none where it does not exist."""
-    return sorted(os.path.basename(path.rstrip("/")) for path in _listed(folder, detail=False))
-
-
-def sizes(folder: str) -> dict[str, int]:
-    """Bytes of each file in `folder`, by base name; none where it does not exist."""
-    return {name: int(one["size"]) for name, one in sorted(_files_in(folder).items())}
-
-
-def sizes_below(folder: str) -> dict[str, int]:
-    """Bytes of each file anywhere in `folder`, by its name relative to that."""
-    with told(folder):
-        fs, path = file_system(folder)
-        fs.invalidate_cache(path)
-        found = fs.find(path, detail=True)
-        return {str(x).removeprefix(path).strip("/"): int(one["size"]) for x, one in found.items()}
-
-
-def _files_in(folder: str) -> dict[str, dict[str, Any]]:
-    """What a listing of `folder` says of each file, by base name."""
-    listed = _listed(folder, detail=True)
-    return {os.path.basename(one["name"]): one for one in listed if one["type"] == "file"}
-
-
-def _listed(folder: str, *, detail: bool) -> list[Any]:
-    """A listing of `folder` as it is now; empty where it does not exist."""
-    fs, path = file_system(folder)
-    fs.invalidate_cache(path)
-    try:
-        with told(folder):
-            found: list[Any] = fs.ls(path, detail=detail)
-            return found
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def remove(url: str) -> None:
-    """Remove the file or folder at `url`, if there is one."""
-    with told(url, to="remove"):
-        fs, path = file_system(url)
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
-
-
-def remove_file(url: str) -> None:
-    """Remove the file at `url`, if there is one, in one request to its store."""
-    with told(url, to="remove"), suppress(FileNotFoundError):
-        fs, path = file_system(url)
-        fs.rm_file(path)
 
 
 def is_local(fs: AbstractFileSystem) -> bool:

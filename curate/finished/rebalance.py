@@ -62,8 +62,8 @@ def open_source(url: str) -> Source:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")
     steps = steps_of(config)
     reads = steps.upstream(Stage.BALANCE)
-    records = dict(run.records(reads))
-    digests = {record.digest for record in records.values()}
+    records = run.record_table(reads)
+    digests = records["digest"].unique().to_pylist()
     if len(records) != state["parts"] or len(digests) != 1:
         raise CurateError(
             f"{url}: of {state['parts']} parts, {len(records)} are done after {reads} under"
@@ -72,13 +72,14 @@ def open_source(url: str) -> Source:
     assets = check_texts(config, steps)
     alone = chain(steps, config, assets, start="", only=lambda step: step.stage is Stage.PREPARE)
     prepare = alone[Stage.PREPARE]
-    if any(record.own != prepare.own for _, record in run.records(Stage.PREPARE)):
+    if {*run.record_table(Stage.PREPARE)["own"].to_pylist()} - {prepare.own}:
         raise CurateError(
             f"{url}: a file has changed since its captions were prepared; it is one of"
             f" {', '.join(assets)}"
         )
-    parts = [Part(i, run.part(reads, i), 0, record.kept) for i, record in records.items()]
-    return Source(run, config, tuple(parts), reads, run.content(digests.pop()))
+    counts = zip(records["part"].to_pylist(), records["kept"].to_pylist(), strict=True)
+    parts = tuple(Part(index, run.part(reads, index), 0, kept) for index, kept in counts)
+    return Source(run, config, parts, reads, run.content(digests[0]))
 
 
 def target(*, t: float | None, p: float | None, size: int | None, reference: str) -> Balance:

@@ -72,6 +72,7 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     if not config.out:
         raise CurateError("no output folder: give --out RUN or the key `out`")
     run = _opened(config.out)
+    run.list_ahead()
     damaged = damaged_documents(run)
     pool_of = cache(partial(find_pool, config))
     config = with_columns(with_column_types(config, pool=pool_of, over=over))

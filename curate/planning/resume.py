@@ -6,15 +6,21 @@ behind a barrier (dedup, a quantile, balance, shards) the step before must be va
 What took long and would only be removed (images, scores, embeddings) is never removed: that is refused.
 """
 
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError, DamagedError
 from curate.planning.plan import Plan
 from curate.run import borrowed
 from curate.run.cuts import FILE as CUTS
-from curate.run.damage import find_damage
+from curate.run.damage import damaged_parts, damaged_tables
 from curate.run.directory import (
     ANNOTATED,
     CARD,
@@ -92,17 +98,18 @@ def _replaced_subset(plan: Plan) -> str | None:
         url = run.path(stage, SUBSET)
         if not run.makes(stage) or not files.exists(url):
             continue
-        records = list(run.records(stage))
-        if stage != last or {one.digest for _, one in records} != {plan.digests[last].chain}:
-            held = f"{sum(one.kept for _, one in records):,} pairs, {files.modified(url)}"
+        records = run.record_table(stage)
+        digests = records["digest"].unique().to_pylist()
+        if stage != last or digests != [plan.digests[last].chain]:
+            held = f"{sum(records['kept'].to_pylist()):,} pairs, {files.modified(url)}"
             return _told(plan, url, held, because=[])
     return None
 
 
 def _told(plan: Plan, where: str, held: str, *, because: list[str]) -> str:
     for folder, digest in plan.digests.items():
-        first = next(plan.run.records(folder), None)
-        if first is None or first[1].digest != digest.chain:
+        first = plan.run.record_table(folder)["digest"][:1].to_pylist()
+        if first != [digest.chain]:
             because = because or [folder.split("/")[0]]
     why = because[0] if because else "the configuration"
     return f"{where} holds a finished set ({held}), which this replaces, as {why} has changed"
@@ -128,13 +135,14 @@ def settle(plan: Plan) -> Standing:
     _retract_spare(plan)
     valid: dict[str, int] = {}
     stale: dict[str, int] = {}
-    before = {part.index for part in plan.parts}
-    everything = len(before)
-    clustered = False
     taken_over: dict[str, int] = {}
     spent: dict[str, float] = {}
-    damage = find_damage(run, [x for x in plan.digests if x != Stage.SHARDS])
-    take_back_tables(run, damage.tables)
+    before = np.array([part.index for part in plan.parts])
+    everything = len(before)
+    clustered = False
+    tables = damaged_tables(run)
+    take_back_tables(run, tables)
+    damaged = [*plan.damaged, *tables]
     for step in plan.steps:
         folder = step.folder
         if not step.has_parts or folder not in plan.digests:
@@ -143,35 +151,40 @@ def settle(plan: Plan) -> Standing:
         whole = len(before) == everything
         if not whole:
             files.remove(run.path(folder, CUTS))
-        now = set()
-        short = damage.parts.get(folder, {})
-        for index, record in run.records(folder):
-            if index in short:
-                take_back(run, folder, index, short[index])
-                continue
-            if record.digest == digest.chain and index in before and (whole or not step.gathers):
-                now.add(index)
-                spent[step.stage] = spent.get(step.stage, 0.0) + record.seconds
-                continue
-            stale[folder] = stale.get(folder, 0) + 1
-            if step.kind.value.takes_over and record.own == digest.own:
-                taken_over[folder] = taken_over.get(folder, 0) + 1
-            if record.digest == digest.chain:
-                run.retract(folder, index, own=digest.own)
-        if len(now) < everything and step.stage == folder:
+        if run.makes(step.stage):
+            run.index_records(folder)
+        records = run.record_table(folder)
+        short = damaged_parts(run, folder, records) if run.makes(step.stage) else {}
+        damaged += [name for names in short.values() for name in names]
+        parts = records["part"].to_numpy()
+        is_whole = ~np.isin(parts, [*short])
+        for index in parts[~is_whole].tolist():
+            take_back(run, folder, index, short[index])
+        is_same = np.asarray(pc.equal(records["digest"], digest.chain))
+        stands = is_whole & is_same & np.isin(parts, before) & (whole or not step.gathers)
+        left = is_whole & ~stands
+        seconds = float(records["seconds"].to_numpy()[stands].sum())
+        spent[step.stage] = spent.get(step.stage, 0.0) + seconds
+        if left.any():
+            stale[folder] = int(left.sum())
+        if step.kind.value.takes_over:
+            is_own = np.asarray(pc.equal(records["own"], digest.own))
+            taken_over[folder] = int((left & is_own).sum())
+        retract = partial(run.retract, folder, own=digest.own)
+        deque(run.each(parts[left & is_same].tolist(), retract), maxlen=0)
+        before = parts[stands]
+        if len(before) < everything and step.stage == folder:
             _remove_dead(run, step.stage)
-        valid[folder] = len(now)
-        _remove_journals(run, folder, now)
+        valid[folder] = len(before)
+        _remove_journals(run, folder, before)
         if folder == Stage.DEDUP:
-            clustered = whole and verdicts_stand(run, before, digest=digest.chain)
+            clustered = whole and verdicts_stand(run, before.tolist(), digest=digest.chain)
             if not clustered:
                 files.remove(run.path(VERDICTS))
-        before = now
     _remove_subsets(plan, stands=len(before) == everything)
     if Stage.SHARDS in plan.steps.stages:
         _settle_shards(plan, whole=len(before) == everything)
-    damaged = (*plan.damaged, *damage.names)
-    return Standing(valid, stale, clustered, parts=everything, damaged=damaged,
+    return Standing(valid, stale, clustered, parts=everything, damaged=tuple(damaged),
                     taken_over=taken_over, spent=spent)  # fmt: skip
 
 
@@ -211,7 +224,7 @@ def _check_nothing_is_lost(plan: Plan) -> None:
             )
 
 
-def _remove_journals(run: Run, folder: str, done: set[int]) -> None:
+def _remove_journals(run: Run, folder: str, done: NDArray[np.int64]) -> None:
     """The journals of parts that are done: a run was killed before it removed them."""
     for name in files.names(run.path(folder)):
         if name.endswith(f".{JOURNAL}") and part_index(name) in done:
@@ -245,6 +258,8 @@ def _retract_spare(plan: Plan) -> None:
     run = plan.run
     for stage in PART_STAGES:
         for folder in run.steps(stage, spare=True) if run.makes(stage) else ():
-            for index, record in run.records(folder) if folder not in plan.steps.folders else ():
+            if folder in plan.steps.folders:
+                continue
+            for index, record in run.records(folder):
                 if record.digest:
                     run.retract(folder, index, own=record.own)

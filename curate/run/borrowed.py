@@ -29,15 +29,16 @@ def borrowed_by(run: Run) -> Borrowed | None:
     retries = source.state().get("retries", 0)
     found = {}
     for stage in (stage for stage in PART_STAGES if stage in BORROWED):
-        records = list(source.records(stage))
-        if not records and not source.done(stage):
+        records = source.record_table(stage)
+        if not len(records) and not source.done(stage):
             continue
         sizes = files.sizes(source.path(stage)).items()
         written = [
             n for name, n in sizes if name.endswith(".parquet") and part_index(name) is not None
         ]
-        led = files.digest_of(sorted({one.digest for _, one in records}), retries)
-        holds = files.digest_of([[i, one.rows, one.kept] for i, one in records], written)
+        led = files.digest_of(sorted(records["digest"].unique().to_pylist()), retries)
+        counts = zip(*(records[x].to_pylist() for x in ("part", "rows", "kept")), strict=True)
+        holds = files.digest_of([*counts], written)
         found[str(stage)] = [led, holds]
     return found
 

@@ -9,6 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from curate import files
 from curate.errors import AbsentError, DamagedError
 from curate.run.cuts import FILE as CUTS
@@ -18,6 +22,9 @@ from curate.run.layout import ANNOTATED
 from curate.run.verdicts import NAME as VERDICTS
 from curate.run.verdicts import short_tables, vouched
 from curate.schema import Stage
+
+_NUMBER = r"part-\d+\."
+_FIRST = "part-00000."
 
 OF_CUTS = tuple(files.join(stage, CUTS) for stage in PART_STAGES)
 OF_ALL_PARTS = (
@@ -42,12 +49,16 @@ class Damage:
 def find_damage(run: Run, folders: Iterable[str]) -> Damage:
     """What is damaged of the files that the steps of these folders wrote to the run itself."""
     own = [folder for folder in folders if run.makes(stage_of(folder))]
-    parts = {folder: short_files(run, folder) for folder in own}
-    for folder, found in parts.items():
-        known = {index for index, _ in run.records(folder)}
-        for index in set(run.done(folder)) - known:
-            found.setdefault(index, []).append(part_name(folder, index, "json"))
+    parts = {folder: damaged_parts(run, folder, run.record_table(folder)) for folder in own}
     return Damage(tuple(damaged_tables(run)), parts)
+
+
+def damaged_parts(run: Run, folder: str, records: pa.Table) -> dict[int, list[str]]:
+    """The names of damaged files of a step, whose records are `records`, by part."""
+    found = _short_files(run, records)
+    for index in sorted({*run.done(folder)}.difference(records["part"].to_pylist())):
+        found.setdefault(index, []).append(part_name(folder, index, "json"))
+    return found
 
 
 def stage_of(folder: str) -> Stage:
@@ -75,24 +86,35 @@ def damaged_documents(run: Run) -> tuple[str, ...]:
     return tuple(found)
 
 
-def short_files(run: Run, folder: str) -> dict[int, list[str]]:
-    """The names of files whose size is not what the record of their part at a step says, by part."""
-    sizes: dict[str, dict[str, int]] = {}
-    found: dict[int, list[str]] = {}
-    for index, record in run.records(folder):
-        for name, held in record.wrote.items():
-            where, _, base = run.path(name).rpartition("/")
-            if where not in sizes:
-                sizes[where] = files.sizes(where)
-            if sizes[where].get(base) != held.size:
-                found.setdefault(index, []).append(name)
-    return found
+def _short_files(run: Run, records: pa.Table) -> dict[int, list[str]]:
+    """The names of files whose size is not what the records of a step say, by part."""
+    wrote = records["wrote"].combine_chunks()
+    names, sizes = (wrote.flatten().field(x) for x in ("name", "size"))
+    numbers = pc.fill_null(
+        pc.struct_field(pc.extract_regex(names, f"(?P<number>{_NUMBER})"), "number"), ""
+    )
+    kinds = pc.replace_substring_regex(names, _NUMBER, _FIRST)
+    is_short = np.zeros(len(names), np.bool_)
+    for kind in kinds.unique().to_pylist():
+        rows = pc.equal(kinds, kind)
+        where, _, base = run.path(kind).rpartition("/")
+        begin, _, end = base.partition(_FIRST)
+        stands = files.listed(where)
+        called = pc.binary_join_element_wise(begin, numbers.filter(rows), end, "")
+        found = stands["size"].take(pc.index_in(called, value_set=stands["name"]))
+        is_short[np.asarray(rows)] = pc.fill_null(pc.not_equal(found, sizes.filter(rows)), True)
+    at = pa.array(np.flatnonzero(is_short))
+    parts = records["part"].take(pc.list_parent_indices(wrote).take(at))
+    short: dict[int, list[str]] = {}
+    for part, name in zip(parts.to_pylist(), names.take(at).to_pylist(), strict=True):
+        short.setdefault(part, []).append(name)
+    return short
 
 
 def check_sizes(run: Run, *folders: str) -> None:
     """Raise DamagedError for the first file of these steps that is gone or of another size."""
     for folder in folders:
-        for names in short_files(run, folder).values():
+        for names in _short_files(run, run.record_table(folder)).values():
             raise _short(run, names[0])
 
 
@@ -165,6 +187,7 @@ def check(run: Run) -> None:
 
     Sizes are looked at. Of a run that is complete no record may be missing.
     """
+    run.list_ahead()
     if run.source:
         check(Run.to(run.source))
     check_sizes(run, *steps(run))
@@ -185,12 +208,10 @@ def check_records(run: Run) -> None:
         gathers = stage in (Stage.DOWNLOAD, Stage.SCORE)
         folders = (files.join(stage, ANNOTATED), stage) if gathers else (stage,)
         for folder in folders if run.makes(Stage(stage)) else ():
-            done = set(run.done(folder))
-            known = {index for index, _ in run.records(folder)}
-            for index in range(state["parts"]):
-                if index not in known:
-                    why = "it cannot be read" if index in done else "it is gone"
-                    raise DamagedError(run.part(folder, index, "json"), why)
+            known = run.record_table(folder)["part"]
+            for index in np.setdiff1d(np.arange(state["parts"]), known)[:1].tolist():
+                why = "it cannot be read" if index in run.done(folder) else "it is gone"
+                raise DamagedError(run.part(folder, index, "json"), why)
 
 
 def _check_shards(run: Run) -> None:

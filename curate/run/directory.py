@@ -1,6 +1,5 @@
 """The run directory: where everything is, what is done, and what an interrupted run has left."""
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,11 @@ import pyarrow as pa
 from curate import files, schema
 from curate.errors import AbsentError, CurateError, DamagedError
 from curate.ops.ahead import together
-from curate.run import index as record_index
+from curate.run import records as record_files
 from curate.run.layout import ANNOTATED as ANNOTATED
 from curate.run.layout import LAYOUT, folders, layout_of, place
+from curate.run.records import PartRecord as PartRecord
+from curate.run.records import part_index as part_index
 from curate.schema import Stage
 
 Thing = TypeVar("Thing")
@@ -51,9 +52,6 @@ PAIRS = "pairs"
 """The key of clusters.json that says how many pairs came in, where some were revoked since."""
 
 
-_PART = re.compile(r"part-(\d{5,})\.")
-
-
 @dataclass(frozen=True)
 class Part:
     """Consecutive rows of one input file: the element that travels through Beam."""
@@ -71,32 +69,6 @@ class Part:
     )  # whether the step at work has no record of it
     held: dict[str, files.Content] = field(default_factory=dict, compare=False)
     """The content of the tables that the next steps read, by name, as far as it is known."""
-
-
-@dataclass(frozen=True)
-class PartRecord:
-    """What became of a part at a step: the content of its JSON."""
-
-    digest: str  # of everything that the part's content depends on
-    own: str  # of the step's own settings alone: rows made under the same ones can be reused
-    rows: int  # rows that came in
-    kept: int
-    dropped: dict[str, int] = field(default_factory=dict)  # by reason
-    dead: dict[str, int] = field(default_factory=dict)  # by error
-    figures: dict[str, float] = field(default_factory=dict)  # what else the step counted
-    seconds: float = 0.0  # of work, what was written included
-    wrote: dict[str, files.Content] = field(default_factory=dict)  # that the step wrote, by name
-    ended: float = 0.0  # when, in seconds of the clock; 0 in records of earlier versions
-    first: bool = (
-        False  # whether its process did no part before, so that it loaded what the step needs
-    )
-
-    def __post_init__(self) -> None:
-        gone = sum(self.dropped.values()) + sum(self.dead.values())
-        if self.rows != self.kept + gone:
-            raise AssertionError(
-                f"pairs are lost: {self.rows} in, {self.kept} kept, {gone} dropped or dead"
-            )
 
 
 @dataclass(frozen=True)
@@ -165,10 +137,7 @@ class Run:
 
     def record(self, folder: str, index: int) -> PartRecord | None:
         """The record of a part at a step, if the part was done."""
-        try:
-            return _record_of(files.read_document(self.part(folder, index, "json")))
-        except (CurateError, FileNotFoundError):
-            return None  # damaged: done again
+        return record_files.read(self.part(folder, index, "json"))
 
     def write_record(self, folder: str, index: int, record: PartRecord) -> None:
         """Mark a part done at a step; every other file of it must be written before."""
@@ -216,19 +185,21 @@ class Run:
 
     def done(self, folder: str) -> list[int]:
         """Indices of the parts that have a record at a step, ascending."""
-        records = (name for name in files.names(self._records(folder)) if name.endswith(".json"))
-        return sorted({index for name in records if (index := part_index(name)) is not None})
+        found: list[int] = record_files.parts_in(self._records(folder)).to_pylist()
+        return found
+
+    def record_table(self, folder: str) -> pa.Table:
+        """The records of the parts done at a step, of the schema `records.TABLE`, ascending."""
+        return record_files.table(self._records(folder))
 
     def records(self, folder: str) -> Iterator[tuple[int, PartRecord]]:
         """Index and record of each part done at a step, ascending."""
-        for index, found in record_index.documents(self._records(folder), number=part_index):
-            if found is not None and (record := _record_of(found)):
-                yield index, record
+        return record_files.each(self._records(folder))
 
     def index_records(self, folder: str) -> None:
         """Put the records of a step into one file, of which `records` reads what is still true."""
         if self.layout > 1:
-            record_index.write(self._records(folder), number=part_index)
+            record_files.write_index(self._records(folder))
 
     def _records(self, folder: str) -> str:
         return self.part(folder, 0, "json").rpartition("/")[0]
@@ -333,19 +304,19 @@ class Run:
         retries = Run(self.source or self.root).state().get("retries")
         return files.digest_of(digest, retries) if retries else digest
 
+    def list_ahead(self) -> None:
+        """List the folders in which its steps have left files, side by side."""
+        with suppress(DamagedError):
+            steps = self.state().get("steps", ())
+            own = (x for stage in PART_STAGES if self.makes(stage) for x in self.folders(stage))
+            of_steps = (x for step in steps for x in (self.path(step), self._records(step)))
+            others = (self.path(x) for x in ("input", Stage.SHARDS, Stage.REPORT))
+            files.list_ahead([*of_steps, *own, *others] if steps else [])
+
     def sweep(self) -> None:
         """Remove the temporary files that a killed command left; no other may be at work here."""
         for name in files.temporaries(self.root):
             files.remove(files.join(self.root, name))
-
-
-def _record_of(document: dict[str, Any]) -> PartRecord | None:
-    """What a record says; None where another version wrote it, so that its part is done again."""
-    try:
-        held = {x: files.Content(*y) for x, y in document.pop("wrote", {}).items()}
-        return PartRecord(**document, wrote=held)
-    except (TypeError, AttributeError, AssertionError):
-        return None
 
 
 def earlier(run: Run, stage: Stage) -> int:
@@ -356,7 +327,7 @@ def earlier(run: Run, stage: Stage) -> int:
     digest = run.state().get("digests", {}).get(stage)
     if digest is None or not run.makes(stage):
         return 0
-    return sum(record.digest != digest for _, record in run.records(stage))
+    return sum(one != digest for one in run.record_table(stage)["digest"].to_pylist())
 
 
 def part_name(folder: str, index: int, ending: str = "parquet") -> str:
@@ -375,18 +346,6 @@ def step_of(folder: str) -> str:
     ('score', 'score')
     """
     return folder.removeprefix("dropped/").removeprefix("dead/")
-
-
-def part_index(name: str) -> int | None:
-    """The index of the part that a file or folder of this name belongs to; None for any other name.
-
-    Numbers have five digits or, from part 100,000 on, more: names in their order are not in order.
-
-    >>> part_index("part-100000.places.parquet"), part_index("clusters.json")
-    (100000, None)
-    """
-    found = _PART.match(name)
-    return int(found[1]) if found else None
 
 
 class Counts(TypedDict):

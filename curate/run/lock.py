@@ -32,13 +32,20 @@ os.register_at_fork(after_in_child=_forget)
 def locked(url: str, *, shared: bool = False) -> Iterator[None]:
     """Keep other commands out of the run directory at `url` while the block runs.
 
-    Where `shared`, only those that change it: any number may read it at once.
+    Where `shared`, only those that change it: any number may read it at once. As nobody else changes
+    it, its folders are listed once.
 
     Raises
     ------
     CurateError
         Where another command is at work there, or no file can be made there.
     """
+    with _locked(url, shared=shared), files.listings_kept(files.absolute(url)):
+        yield
+
+
+@contextmanager
+def _locked(url: str, *, shared: bool) -> Iterator[None]:
     root = files.local_path(files.absolute(url))
     if root is None:
         yield

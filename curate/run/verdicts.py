@@ -25,8 +25,11 @@ def document(run: Run) -> dict[str, Any] | None:
 
 def vouched(run: Run) -> dict[str, files.Content]:
     """The content of each table of verdicts by name, as far as clusters.json lists it."""
-    held = (document(run) or {}).get(WROTE, {})
-    return {name: files.Content(*content) for name, content in held.items()}
+    return _vouched(document(run) or {})
+
+
+def _vouched(found: dict[str, Any]) -> dict[str, files.Content]:
+    return {name: files.Content(*content) for name, content in found.get(WROTE, {}).items()}
 
 
 def vouch(run: Run, held: dict[str, files.Content]) -> None:
@@ -38,7 +41,10 @@ def vouch(run: Run, held: dict[str, files.Content]) -> None:
 def short_tables(run: Run) -> list[str]:
     """The names of the tables that are recorded and are gone or of another size."""
     held = vouched(run)
-    sizes = files.sizes(run.path(CLUSTERS)) if held else {}
+    return _short(held, files.sizes(run.path(CLUSTERS))) if held else []
+
+
+def _short(held: dict[str, files.Content], sizes: dict[str, int]) -> list[str]:
     return [name for name, x in held.items() if sizes.get(name.rpartition("/")[2]) != x.size]
 
 
@@ -46,11 +52,11 @@ def verdicts_stand(run: Run, parts: Iterable[int], *, digest: str) -> bool:
     """Whether the verdicts on these parts are of `digest`, and every table is whole."""
     with suppress(DamagedError):
         found = document(run)
-        if found is None or found.get("digest") != digest or short_tables(run):
+        if found is None or found.get("digest") != digest:
             return False
-        sizes, held = files.sizes(run.path(CLUSTERS)), vouched(run)
+        held, sizes = _vouched(found), files.sizes(run.path(CLUSTERS))
         urls = (run.part(CLUSTERS, x) for x in parts if part_name(CLUSTERS, x) not in held)
-        return all(
+        return not _short(held, sizes) and all(
             files.ends_as_parquet(url, size=sizes.get(url.rpartition("/")[2], 0)) for url in urls
         )
     return False

@@ -20,7 +20,7 @@ from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.reasons import ErrorCode
 from curate.run import borrowed, revocations
-from curate.run.damage import damaged_tables, short_shard, whole_files
+from curate.run.damage import short_shard, whole_files
 from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, Totals, totals, versions
 from curate.run.mending import taken_back
 from curate.schema import Stage
@@ -67,8 +67,6 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         changed=_new_ways_to_ask(plan, standing),
         idle=before.get("reported") == _reported(plan) and _is_complete(plan, standing),
     )
-    if standing.idle:
-        _index_records(plan)  # else once it has ended
     files.write_bytes(
         run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
     )
@@ -118,13 +116,11 @@ def _is_complete(plan: Plan, standing: Standing) -> bool:
     """Whether every part, every shard and the report are done and valid under the plan."""
     run = plan.run
     stages = [stage for stage in plan.steps.stages if stage in PART_STAGES and run.makes(stage)]
-    if not all(standing.skips(stage) for stage in stages):
+    if not all(standing.skips(stage) for stage in stages) or standing.damaged != plan.damaged:
         return False
     if Stage.DEDUP in stages and not standing.clustered:
         return False
     if not all(files.sizes(run.path(Stage.REPORT)).get(x) for x in ("index.html", "report.json")):
-        return False
-    if damaged_tables(run):
         return False
     if Stage.SHARDS not in plan.steps.stages:
         return True
@@ -175,15 +171,11 @@ def recorded(plan: Plan) -> Iterator[None]:
         state = "interrupted"
         raise
     finally:
-        _index_records(plan)
+        for step in plan.steps:
+            if step.has_parts and plan.run.makes(step.stage):
+                plan.run.index_records(step.folder)
         held = whole_files(plan.run) if state == "complete" else {}
         plan.run.update(state=state, stages=stage_totals(plan), files=held)
-
-
-def _index_records(plan: Plan) -> None:
-    for step in plan.steps:
-        if step.has_parts and plan.run.makes(step.stage):
-            plan.run.index_records(step.folder)
 
 
 def stage_totals(plan: Plan) -> dict[str, Totals]:
@@ -248,7 +240,8 @@ def run_pipeline(
         results.append(pipeline.run())
         return results[0].wait_until_finish()
 
-    with nullcontext() if debug else _without_noise(), watched() as crew:
+    quiet = nullcontext() if debug else _without_noise()
+    with files.listings_anew(), quiet, watched() as crew:
         try:
             pipeline = beam.Pipeline(options=Options(beam_flags(settings, extra)))
         except ValueError as refused:

@@ -1,16 +1,24 @@
 """What the launcher does for a run of many parts in a store that takes 20 ms for each operation.
 
-The run is made up: a real part of twenty captions and what was written for it, again and again.
+The run is made up: a real part of twenty pictures, and all that was written for it, again and again.
+Each command is a process of its own. Told are its seconds, operations and peak memory, and how the
+seconds grow with the parts: for t ~ parts ** exponent, 1.0 is in proportion.
+
+`CURATE_BENCH_PARTS` are other numbers of parts, as in 1000,100000, which takes a quarter of an hour.
 """
 
 import json
+import math
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,10 +26,14 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from curate import files
+from curate.files import shipped
+from curate.run.directory import Run
 from tests.users.runs import curate, document, well
 
 LATENCY = 0.02
-SIZES = (int(os.environ.get("CURATE_BENCH_PARTS", "2000")),)
+SIZES = tuple(int(n) for n in os.environ.get("CURATE_BENCH_PARTS", "500,5000").split(","))
+_PAGE = 1000  # names that a store lists in one request
+_LINKS = 50_000  # of one file, fewer than file systems allow
 
 
 class Slow(fsspec.AbstractFileSystem):  # type: ignore[misc, unused-ignore]
@@ -45,8 +57,12 @@ class Slow(fsspec.AbstractFileSystem):  # type: ignore[misc, unused-ignore]
         time.sleep(LATENCY * times)
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
-        found = self._local.ls(self._strip_protocol(path), detail=True)
-        self._wait("list", times=1 + len(found) // 1000)
+        try:
+            found = [*_entries(self._strip_protocol(path))]
+        except FileNotFoundError:
+            self._wait("list")
+            raise
+        self._wait("list", times=1 + len(found) // _PAGE)
         return found if detail else [one["name"] for one in found]
 
     def info(self, path: str, **options: Any) -> Any:
@@ -92,65 +108,136 @@ class Slow(fsspec.AbstractFileSystem):  # type: ignore[misc, unused-ignore]
         os.makedirs(self._strip_protocol(path), exist_ok=True)
 
 
+def _entries(folder: str) -> Iterator[dict[str, Any]]:
+    with os.scandir(folder) as found:
+        for one in found:
+            of, kind = one.stat(), "directory" if one.is_dir() else "file"
+            told = {"mtime": of.st_mtime, "ino": of.st_ino}
+            yield {"name": one.path, "size": of.st_size, "type": kind, **told}
+
+
 def made_up(folder: Path, parts: int) -> Path:
-    """A finished run of captions, of so many parts."""
+    """A finished run of so many parts, and as many shards, in `folder`: its configuration."""
     fsspec.register_implementation("slow", Slow, clobber=True)
-    rows = [
-        {"url": f"http://x.example/{i}.jpg", "caption": f"a red fox {i} in the snow"}
-        for i in range(20)
-    ]
-    pool, run = folder / "pool.jsonl", folder / "run"
-    pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pool, run = folder / "pool", folder / "run"
+    pool.mkdir()
+    pictures = sorted(shipped("pipelines/demo/pool/images").rglob("*.jpg"))[40:60]
+    rows = []
+    for i, picture in enumerate(pictures):
+        shutil.copy(picture, pool / f"{i}.jpg")
+        rows.append(
+            {"image": f"{i}.jpg", "caption": f"a red fox {i} in the snow, and {10 * i} more"}
+        )
+    (pool / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "list.txt").write_text("fox\nsnow\n")
-    settings = {"input": {"paths": str(pool)}, "part_rows": 20, "download": {"enabled": False},
-                "prepare": {"metadata": {"en": str(folder / "list.txt")}, "languages": ["en"]},
-                "balance": {"t": 100}}  # fmt: skip
+    settings = {
+        "input": {"paths": str(pool), "columns": {"image": "image", "caption": "caption"}},
+        "part_rows": 20, "shards": {"rows": 20},
+        "prepare": {"metadata": {"en": str(folder / "list.txt")}, "languages": ["en"]},
+        "balance": {"t": 100},
+    }  # fmt: skip
     path = folder / "my.yaml"
     path.write_text(json.dumps(settings))
     well("run", str(path), "--out", f"slow://{run}")
-    for first in [x for x in run.rglob("part-00000.*") if "records" not in x.parts]:
-        for k in range(1, parts):
-            os.link(first, first.with_name(first.name.replace("00000", f"{k:05d}")))
-    for first in list((run / "records").rglob("part-00000.json")):
-        found = document(first)
-        text = json.dumps(found)
-        for k in range(1, parts):
-            copy = json.loads(text.replace("part-00000", f"part-{k:05d}"))
-            _write(first.with_name(f"part-{k:05d}.json"), copy)
-    copies = run / "input"
-    (copy,) = copies.glob("*.parquet")
-    parts_json = document(copies / "parts.json")
-    (part,) = parts_json["parts"]
-    parts_json["parts"] = []
-    for k in range(parts):
-        name = copy.name.replace("-00000.parquet", f"-{k:05d}.parquet")
-        if k:
-            os.link(copy, copies / name)
-        path_ = part["path"].replace(copy.name, name)
-        parts_json["parts"].append({**part, "index": k, "path": path_})
-    parts_json["rows"] = [20 * parts]
-    _write(copies / "parts.json", parts_json)
-    clusters = run / "records/dedup/clusters.json"
-    if clusters.exists():
-        found = document(clusters)
-        wrote = found.get("wrote", {})
-        for name, held in list(wrote.items()):
-            for k in range(1, parts):
-                wrote[name.replace("part-00000", f"part-{k:05d}")] = held
-        _write(clusters, found)
+    for first in [*run.rglob("*-00000.*"), *run.glob("shards/00000*")]:
+        if first.is_file():
+            _again(first, parts)
+    _document(run / "input/parts.json", _more_parts, parts)
+    _document(run / "records/dedup/clusters.json", _more_tables, parts)
+    _document(run / "shards/manifest.json", _more_shards, parts)
+    sizes = document(run / "shards/sizes.json")
+    (tar,) = sizes
+    files.write_json(
+        str(run / "shards/sizes.json"), {_named(tar, k): sizes[tar] for k in range(parts)}
+    )
     state = document(run / "run.json")
     state["parts"] = parts
-    state["files"]["dedup/clusters.json"] = files.content_of(clusters.read_bytes())
-    _write(run / "run.json", state)
+    for name in state["files"]:
+        if name == "dedup/clusters.json":
+            written = run / "records/dedup/clusters.json"
+            state["files"][name] = files.content_of(written.read_bytes())
+    files.write_document(str(run / "run.json"), state)
+    for step in state["steps"]:
+        Run.to(str(run)).index_records(step)
     return path
 
 
-def _write(path: Path, found: dict[str, Any]) -> None:
+def _named(name: str, k: int) -> str:
+    """The name of part or shard `k` in place of that of the first."""
+    return name.replace("00000", f"{k:05d}") if "file-" not in name else _copy(name, k)
+
+
+def _copy(name: str, k: int) -> str:
+    return name.replace("-00000.parquet", f"-{k:05d}.parquet")
+
+
+def _again(first: Path, parts: int) -> None:
+    """Files like the first for all further parts; in those of text their numbers are their own."""
+    if first.suffix == ".json" and first.parent.parent.name != "run":
+        text = json.dumps({x: y for x, y in document(first).items() if x != files.CHECK})
+        for k in range(1, parts):
+            first.with_name(_named(first.name, k)).write_text(_named(text, k))
+        return
+    held = first
+    for k in range(1, parts):
+        new = first.with_name(_named(first.name, k))
+        if k % _LINKS:
+            os.link(held, new)
+        else:
+            held = Path(shutil.copy(first, new))
+
+
+def _document(path: Path, more: Any, parts: int) -> None:
+    found = document(path)
+    more(found, parts)
     files.write_document(str(path), found)
 
 
+def _more_parts(found: dict[str, Any], parts: int) -> None:
+    (part,) = found["parts"]
+    found["parts"] = [{**part, "index": k, "path": _copy(part["path"], k)} for k in range(parts)]
+    found["rows"] = [part["rows"] * parts]
+
+
+def _more_tables(found: dict[str, Any], parts: int) -> None:
+    wrote = found["wrote"]
+    found["wrote"] = {_named(x, k): y for x, y in wrote.items() for k in range(parts)}
+
+
+def _more_shards(found: dict[str, Any], parts: int) -> None:
+    (shard,) = found["shards"]
+    found["shards"] = [{**shard, "name": _named(shard["name"], k)} for k in range(parts)]
+    found["pairs"], found["bytes"] = found["pairs"] * parts, found["bytes"] * parts
+
+
+def one(*command: str) -> None:
+    """Run a command in this process and print what it took, as a line of JSON."""
+    fsspec.register_implementation("slow", Slow, clobber=True)
+    started, spent = time.monotonic(), time.process_time()
+    done = curate(*command)
+    took = {
+        "rc": done.returncode, "seconds": time.monotonic() - started,
+        "processor": time.process_time() - spent, "operations": Slow.counts,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "said": done.stderr[-500:] if done.returncode else done.stdout,
+    }  # fmt: skip
+    print(json.dumps(took))
+
+
+def _alone(command: tuple[str, ...]) -> dict[str, Any]:
+    code = "import sys; from tests.bench.many_parts import one; one(*sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def main() -> None:
-    """Nothing to do, report, sweep, explain: seconds, operations, and the launcher's memory."""
+    """Nothing to do, twice, rebalance, report, sweep, explain; and what grew, by command."""
+    grown: dict[str, list[tuple[int, float]]] = {}
     for parts in SIZES:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -159,24 +246,28 @@ def main() -> None:
             print(f"  made up in {time.monotonic() - started:.1f} s", flush=True)
             run = f"slow://{folder / 'run'}"
             uid = _uid(folder / "run")
-            for command in (
-                ("run", str(path), "--out", run, "--force"),
-                ("run", str(path), "--out", run),
-                ("report", run), ("sweep", run, "--t", "5,20"), ("explain", run, uid),
-            ):  # fmt: skip
-                Slow.counts.clear()
-                started = time.monotonic()
-                done = curate(*command)
-                took = time.monotonic() - started
-                told = ", ".join(f"{n:,} {x}" for x, n in sorted(Slow.counts.items()))
+            for name, command in {
+                "first": ("run", str(path), "--out", run, "--force"),
+                "run": ("run", str(path), "--out", run),
+                "report": ("report", run),
+                "sweep": ("sweep", run, "--t", "5,20"),
+                "explain": ("explain", run, uid),
+            }.items():
+                if name not in os.environ.get("CURATE_BENCH_COMMANDS", name):
+                    continue
+                found = _alone(command)
+                told = ", ".join(f"{n:,} {x}" for x, n in sorted(found["operations"].items()))
                 print(
-                    f"  {parts:,} parts, {command[0]:8} {took:7.1f} s; {told}; exit {done.returncode}"
+                    f"  {parts:,} parts, {name:8} {found['seconds']:7.1f} s, of these"
+                    f" {found['processor']:.1f} of the processor; {told}; {found['peak']:.2f} GB",
+                    flush=True,
                 )
-                if done.returncode:
-                    print(done.stderr[-500:])
-            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-            print(f"  peak memory {most:.2f} GB")
-            shutil.rmtree(folder / "run")
+                if found["rc"]:
+                    print(found["said"])
+                grown.setdefault(name, []).append((parts, found["seconds"]))
+    for name, ((few, quick), *_, (many, long)) in grown.items() if len(SIZES) > 1 else ():
+        exponent = math.log(long / quick) / math.log(many / few)
+        print(f"  {name}: seconds ~ parts ** {exponent:.2f} from {few:,} to {many:,} parts")
 
 
 def _uid(run: Path) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import files
-from curate.run import index
+from curate.run import records
 from curate.run.directory import PartRecord, Run
 from curate.schema import Stage
 
@@ -20,13 +20,13 @@ RECORD = PartRecord("digest", "own", 10, 7, {"language": 3}, wrote={"a": files.C
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the records that are read one by one."""
     found: list[str] = []
-    read = index._read
+    read = records.read
 
     def counted(url: str) -> object:
         found.append(url.rpartition("/")[2])
         return read(url)
 
-    monkeypatch.setattr(index, "_read", counted)
+    monkeypatch.setattr(records, "read", counted)
     return found
 
 
@@ -41,7 +41,7 @@ def run_of(root: str, numbers: list[int]) -> Run:
 def test_records_are_read_once_and_those_that_changed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str], root: str
 ) -> None:
-    monkeypatch.setattr(index, "WORTH", 3)
+    monkeypatch.setattr(records, "WORTH", 3)
     run = run_of(root.replace("LOCAL", str(tmp_path / "run")), [2, 100_000, 99_999, 7])
     before = list(run.records(Stage.PREPARE))
     assert [number for number, _ in before] == [2, 7, 99_999, 100_000]
@@ -69,10 +69,10 @@ def test_records_are_read_once_and_those_that_changed_again(
 def test_without_an_index_that_can_be_read_the_records_themselves_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    monkeypatch.setattr(index, "WORTH", 1)
+    monkeypatch.setattr(records, "WORTH", 1)
     run = run_of(str(tmp_path), [0, 1])
     run.index_records(Stage.PREPARE)
-    found = tmp_path / "records/prepare" / index.NAME
+    found = tmp_path / "records/prepare" / records.INDEX
     assert found.exists()
     found.write_bytes(content)
     assert dict(run.records(Stage.PREPARE)) == {0: RECORD, 1: RECORD}
@@ -81,7 +81,7 @@ def test_without_an_index_that_can_be_read_the_records_themselves_are(
 def test_a_damaged_record_is_none_though_others_are_indexed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "WORTH", 1)
+    monkeypatch.setattr(records, "WORTH", 1)
     run = run_of(str(tmp_path), [0, 1, 2])
     run.index_records(Stage.PREPARE)
     (tmp_path / "records/prepare/part-00001.json").write_text('{"digest": "x"')
@@ -90,9 +90,9 @@ def test_a_damaged_record_is_none_though_others_are_indexed(
 
 
 def test_few_records_have_none(tmp_path: Path) -> None:
-    run = run_of(str(tmp_path), list(range(index.WORTH - 1)))
+    run = run_of(str(tmp_path), list(range(records.WORTH - 1)))
     run.index_records(Stage.PREPARE)
-    assert index.NAME not in os.listdir(tmp_path / "records/prepare")
+    assert records.INDEX not in os.listdir(tmp_path / "records/prepare")
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), max_size=30))
@@ -100,7 +100,7 @@ def test_any_changes_between_two_indices(changes: list[tuple[int, int]]) -> None
     """Against a dictionary: records are written (0, 1), removed (2), or all of them indexed (3)."""
     run = Run.to("memory://changes")
     expected: dict[int, PartRecord] = {}
-    worth, index.WORTH = index.WORTH, 1
+    worth, records.WORTH = records.WORTH, 1
     try:
         for number, what in changes:
             if what == 3:
@@ -114,13 +114,13 @@ def test_any_changes_between_two_indices(changes: list[tuple[int, int]]) -> None
                 expected[number] = record
         assert dict(run.records(Stage.PREPARE)) == dict(sorted(expected.items()))
     finally:
-        index.WORTH = worth
+        records.WORTH = worth
         files.remove(run.root)
 
 
 def test_the_index_is_of_plain_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "WORTH", 1)
+    monkeypatch.setattr(records, "WORTH", 1)
     run = run_of(str(tmp_path), [0])
     run.index_records(Stage.PREPARE)
-    (row,) = files.read_table(str(tmp_path / "records/prepare" / index.NAME)).to_pylist()
+    (row,) = files.read_table(str(tmp_path / "records/prepare" / records.INDEX)).to_pylist()
     assert json.loads(row["record"])["kept"] == 7
