@@ -71,7 +71,12 @@ class CountedStore(AbstractFileSystem):
                 one = f"{path}/{first}"
                 kind = "directory" if more else "file"
                 told = {} if more else {"ETag": f"{zlib.crc32(content):x}"}
-                found[one] = {"name": one, "size": 0 if more else len(content), "type": kind, **told}
+                found[one] = {
+                    "name": one,
+                    "size": 0 if more else len(content),
+                    "type": kind,
+                    **told,
+                }
         if not found and path not in self.objects:
             raise FileNotFoundError(path)
         return [*found.values()] if detail else [*found]

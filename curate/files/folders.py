@@ -224,11 +224,22 @@ def remove(url: str) -> None:
     """Remove the file or folder at `url`, if there is one."""
     with told(url, to="remove"):
         fs, path = file_system(url)
-        if fs.exists(path):
+        if not _is_known_absent(fs, path) and fs.exists(path):
             try:
                 fs.rm(path, recursive=True)
             finally:
                 changed(fs, path)
+
+
+def _is_known_absent(fs: AbstractFileSystem, path: str) -> bool:
+    """Whether listings of a store that are kept show that nothing stands at `path`."""
+    if is_local(fs):
+        return False  # where a folder may be empty
+    folder, _, name = _key(fs, path).rpartition("/")
+    inside, beside = (_kept.get(one)[0] for one in (f"{folder}/{name}", folder))
+    if inside is not None:
+        return len(inside) == 0
+    return beside is not None and name not in beside["name"].to_pylist()
 
 
 def remove_file(url: str) -> None:
