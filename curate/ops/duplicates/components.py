@@ -21,12 +21,16 @@ def no_edges() -> NDArray[np.int64]:
     return np.empty((0, 2), np.int64)
 
 
+def load() -> None:
+    """Import what `forest` needs: each process would take a tenth of its start for it."""
+    import scipy.sparse.csgraph  # noqa: F401
+
+
 def forest(edges: NDArray[np.int64]) -> NDArray[np.int64]:
     """The forest of the components that `edges`, (k, 2), connect."""
     nodes = distinct(edges)
     if not len(nodes):
         return no_edges()
-    # Each process would take a tenth of its start for it, in runs without duplicates as well.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
