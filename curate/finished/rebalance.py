@@ -4,8 +4,10 @@ The new run is a run directory of its own without the folders of the stages befo
 digests go on from those in the source's records, so its shards are those of a whole run.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from curate import files
@@ -18,7 +20,7 @@ from curate.planning.plan import Plan
 from curate.planning.steps import steps_of
 from curate.run import borrowed, lock
 from curate.run.damage import check
-from curate.run.directory import Part, Run
+from curate.run.directory import Part, Run, part_name
 from curate.run.revocations import check_settled
 from curate.schema import Stage
 
@@ -77,9 +79,17 @@ def open_source(url: str) -> Source:
             f"{url}: a file has changed since its captions were prepared; it is one of"
             f" {', '.join(assets)}"
         )
-    counts = zip(records["part"].to_pylist(), records["kept"].to_pylist(), strict=True)
-    parts = tuple(Part(index, run.part(reads, index), 0, kept) for index, kept in counts)
-    return Source(run, config, parts, reads, run.content(digests[0]))
+    return Source(run, config, (*_parts(run, reads, records),), reads, run.content(digests[0]))
+
+
+def _parts(run: Run, reads: str, records: pa.Table) -> Iterator[Part]:
+    """The parts of these records, each with the content of its table."""
+    columns = (records[x].to_pylist() for x in ("part", "kept", "wrote"))
+    for index, kept, wrote in zip(*columns, strict=True):
+        name = part_name(reads, index)
+        own = (x for x in wrote if x["name"] == name)
+        held = {x["name"]: files.Content(x["size"], x["crc32"]) for x in own}
+        yield Part(index, run.part(reads, index), 0, kept, kept=kept, held=held)
 
 
 def target(*, t: float | None, p: float | None, size: int | None, reference: str) -> Balance:

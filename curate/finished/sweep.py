@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
-from curate.errors import CurateError
+from curate.errors import AbsentError, CurateError, DamagedError
 from curate.finished.rebalance import Source
 from curate.ops.selection import balancing
 from curate.ops.selection.sweeping import Curve, Expectation, Point, Sweep, curve, default_ts, total
@@ -15,10 +18,20 @@ from curate.pool.tables import read_entries
 from curate.report.sweeps import SWEEP
 from curate.run.directory import Run
 from curate.schema import Stage
-from curate.stages.balance import CountEntries, Counts, Sizes, SumCounts, by_language, carry
+from curate.stages.balance import (
+    Counts,
+    LanguageCounts,
+    Sizes,
+    SumCounts,
+    by_language,
+    carry,
+    counted,
+)
 
 MEMORY = 512_000_000
 """Bytes for the arrays of one pass; values of t that do not fit take further passes."""
+TOGETHER = 64
+"""Parts whose rows are looked at together: each of a few rows would cost as much as one of many."""
 
 
 def sweep(
@@ -54,19 +67,52 @@ def sweep(
 
 
 def _count(source: Source) -> Counts:
-    sums = SumCounts(
-        {
-            language: len(read_entries(files.absolute(path)).concepts)
-            for language, path in source.config.prepare.metadata.items()
-        }
-    )
-    counter = CountEntries(source.run, source.reads)
+    sizes = {
+        language: len(read_entries(files.absolute(path)).concepts)
+        for language, path in source.config.prepare.metadata.items()
+    }
+    if found := _stored(source, sizes):
+        return found
+    sums = SumCounts(sizes)
     counts = sums.create_accumulator()
-    parts = {part.index: part for part in source.parts}
-    for _, of_part in source.run.each(parts, lambda x: [*counter.process(parts[x])]):
-        for found in of_part:
-            counts = sums.add_input(counts, found)
+    for table in _tables(source):
+        counts = sums.add_input(counts, counted(table))
     return counts
+
+
+def _stored(source: Source, sizes: dict[str, int]) -> Counts | None:
+    """What the run's own balance counted; None where it has none, or pairs were revoked since."""
+    balance = source.config.balance
+    if balance is None or balance.wfpp:
+        return None
+    entries, thresholds = (
+        source.run.path(Stage.BALANCE, x) for x in ("entries.parquet", "thresholds.json")
+    )
+    try:
+        table = files.read_table(entries, columns=["language", "count"])
+        told = files.read_json(thresholds)
+    except (AbsentError, DamagedError):
+        return None
+    found = {}
+    for language, n in sizes.items():
+        counts = table["count"].filter(pc.equal(table["language"], language)).to_numpy()
+        if len(counts) != n or "pairs" not in told.get(language, ()):
+            return None
+        found[language] = LanguageCounts(told[language]["pairs"], counts)
+    is_whole = sum(one.pairs for one in found.values()) == sum(x.rows for x in source.parts)
+    return found if is_whole else None
+
+
+def _tables(source: Source) -> Iterator[pa.Table]:
+    """The languages and matches of all pairs, those of some parts together."""
+    parts = {part.index: part for part in source.parts}
+
+    def read(index: int) -> pa.Table:
+        return source.run.rows(source.reads, parts[index], columns=["language", "matches"])
+
+    each = (table for _, table in source.run.each(parts, read))
+    while tables := list(islice(each, TOGETHER)):
+        yield pa.concat_tables(tables)
 
 
 def _ts_of(
@@ -103,7 +149,7 @@ def _curves(source: Source, counts: Counts, *, ts: Sequence[float], reference: s
             language: Expectation(found.counts, ts=[t[language] for t in pass_])
             for language, found in counts.items()
         }
-        for table in source.run.tables(source.reads, ["language", "matches"]):
+        for table in _tables(source):
             for language, rows in by_language(table):
                 expected[language].add(table["matches"].take(rows))
         for language, one in expected.items():

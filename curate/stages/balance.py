@@ -63,13 +63,17 @@ class CountEntries(beam.DoFn):
     def process(self, part: Part) -> Iterator[Found]:
         """Count the matches of one part."""
         columns = ["language", "matches"]
-        table = self._run.rows(self._reads, part, columns=columns)
-        found: Found = {}
-        for language, rows in by_language(table):
-            ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
-            entries, counts = np.unique(ids, return_counts=True)
-            found[language] = len(rows), entries, counts
-        yield found
+        yield counted(self._run.rows(self._reads, part, columns=columns))
+
+
+def counted(table: pa.Table) -> Found:
+    """What some rows match."""
+    found: Found = {}
+    for language, rows in by_language(table):
+        ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
+        entries, counts = np.unique(ids, return_counts=True)
+        found[language] = len(rows), entries, counts
+    return found
 
 
 class SumCounts(beam.CombineFn):

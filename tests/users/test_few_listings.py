@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.finished import sweep
 from curate.run import records
 from tests.store import PROTOCOL, CountedStore, Request, counted_store
 from tests.users.runs import curate, well
@@ -44,6 +45,10 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Coun
                     said = well(*command)
                     found[parts][command[0]] = requests.copy()
                     assert command[0] != "run" or "Nothing to do" in said
+                stored = well("sweep", RUN, "--t", "2,5", "--json")
+                with pytest.MonkeyPatch.context() as uncounted:
+                    uncounted.setattr(sweep, "_stored", lambda *_: None)
+                    assert well("sweep", RUN, "--t", "2,5", "--json") == stored
         yield found
 
 
@@ -69,6 +74,16 @@ def test_a_sweep_lists_a_folder_once_or_twice(counted: dict[int, Counted]) -> No
     few, many = (of_kind(counted[parts]["sweep"], "list") for parts in (FEW, MANY))
     assert sum(many.values()) <= sum(few.values()) + 2
     assert max(many.values()) <= 3
+
+
+def test_a_sweep_reads_a_part_once(counted: dict[int, Counted]) -> None:
+    for parts, commands in counted.items():
+        read = {
+            path: n for path, n in of_kind(commands["sweep"], "read").items() if "/part-" in path
+        }
+        swept = {path: n for path, n in read.items() if path.startswith("b/run/dedup/part-")}
+        assert list(swept.values()) == [1] * parts
+        assert [path for path in read if "/records/" in path] == []
 
 
 def test_what_is_gone_or_cut_off_since_is_seen(tmp_path: Path) -> None:
