@@ -61,7 +61,7 @@ def explain(
     with one_line_errors():
         run = Run.at(run_directory)
         with source_kept(run):
-            tell_incomplete(open_run(run_directory))
+            tell_incomplete(open_run(run_directory, for_few=True))
             found = explaining.stories(run, pair)
         if as_json:
             stories = [asdict(story) for story in found]

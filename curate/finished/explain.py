@@ -25,11 +25,12 @@ from curate.report.wording import explain as worded
 from curate.report.wording import survivor_in_words
 from curate.report.wording import value as in_words
 from curate.run.cuts import read_cuts
+from curate.run.damage import check_part
 from curate.run.directory import MANIFEST, PART_STAGES, Run, step_of
 from curate.run.revocations import load_revocations
 from curate.schema import Column, Stage
 from curate.stages.shards import shard_rows
-from curate.summaries.groups import parts_with
+from curate.summaries.groups import kept_before, parts_with
 
 Row = dict[str, Any]
 
@@ -109,6 +110,8 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
             f"{run.root}: no pair with the {'URL' if is_url else 'uid'} {wanted}"
             + ("" if is_url else "; a uid has 32 hex digits, anything with :// is taken for a URL")
         )
+    for index in {index for index, _ in found}:
+        check_part(run, index)
     return tuple(_story(run, config, index, pair) for index, pair in found)
 
 
@@ -286,8 +289,7 @@ def _shard(run: Run, part: int, row: int | None) -> Row | None:
     manifest = run.path(Stage.SHARDS, MANIFEST)
     if row is None or not files.exists(manifest):
         return None
-    records = run.records(_stages(run, part)[-1])
-    row += sum(record.kept for index, record in records if index < part)
+    row += kept_before(run, _stages(run, part)[-1], part)
     for shard in files.read_document(manifest)["shards"]:
         if row < shard["pairs"]:
             key = shard_rows(run, shard["name"])["key"][row].as_py()

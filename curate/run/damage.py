@@ -4,7 +4,7 @@ A record holds the size of each file that it vouches for, and of tables a CRC-32
 before anything is done, a listing a folder; the CRC by whoever reads a table (`Run.rows`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -199,19 +199,36 @@ def check(run: Run) -> None:
         _check_shards(run)
 
 
+def check_part(run: Run, part: int) -> None:
+    """Raise DamagedError where a run is complete and a record of the part cannot be read."""
+    if run.source:
+        check_part(Run.to(run.source), part)
+    if run.state().get("state") == "complete":
+        for folder in _of_all_parts(run):
+            if run.record(folder, part) is None:
+                url = run.part(folder, part, "json")
+                raise DamagedError(url, "it cannot be read" if files.exists(url) else "it is gone")
+
+
+def _of_all_parts(run: Run) -> Iterator[str]:
+    """The folders in which a complete run has a record of each part."""
+    for stage in map(Stage, run.state().get("stages", {})):
+        if run.makes(stage):
+            if stage in (Stage.DOWNLOAD, Stage.SCORE):
+                yield files.join(stage, ANNOTATED)
+            yield stage
+
+
 def check_records(run: Run) -> None:
     """Raise DamagedError where a run is complete and the record of a part is not there."""
     state = run.state()
     if state.get("state") != "complete":
         return
-    for stage in state.get("stages", {}):
-        gathers = stage in (Stage.DOWNLOAD, Stage.SCORE)
-        folders = (files.join(stage, ANNOTATED), stage) if gathers else (stage,)
-        for folder in folders if run.makes(Stage(stage)) else ():
-            known = run.record_table(folder)["part"]
-            for index in np.setdiff1d(np.arange(state["parts"]), known)[:1].tolist():
-                why = "it cannot be read" if index in run.done(folder) else "it is gone"
-                raise DamagedError(run.part(folder, index, "json"), why)
+    for folder in _of_all_parts(run):
+        known = run.record_table(folder)["part"]
+        for index in np.setdiff1d(np.arange(state["parts"]), known)[:1].tolist():
+            why = "it cannot be read" if index in run.done(folder) else "it is gone"
+            raise DamagedError(run.part(folder, index, "json"), why)
 
 
 def _check_shards(run: Run) -> None:

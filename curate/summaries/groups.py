@@ -20,7 +20,7 @@ from curate.schema import Stage
 from curate.summaries import places
 from curate.summaries.counting import Counting
 from curate.summaries.places import Places, is_of, marked
-from curate.summaries.tallies import Tallies
+from curate.summaries.tallies import Tallies, What
 
 PARTS = 256
 """Parts of a group."""
@@ -91,11 +91,11 @@ def _stands(run: Run, stage: Stage, number: int, *, of: str) -> bool:
     return _read(run, stage, number, of=of) is not None
 
 
-def _read(run: Run, stage: Stage, number: int, *, of: str) -> Tallies | None:
-    """What was counted of a group; None where it is not of its parts as they are."""
+def _read(run: Run, stage: Stage, number: int, *, of: str | None) -> Tallies | None:
+    """What was counted of a group; None where it is not `of` its parts, where these are given."""
     with suppress(AbsentError, DamagedError):
         counts, pairs = (files.read_table(_url(run, stage, number, x)) for x in ("counts", "pairs"))
-        if is_of(counts.schema, of) and is_of(pairs.schema, of):
+        if of is None or (is_of(counts.schema, of) and is_of(pairs.schema, of)):
             return Tallies.of_tables(counts, pairs)
     return None
 
@@ -144,6 +144,24 @@ def refresh(run: Run, counting: Counting) -> None:
         if found is None:
             of = groups[number]
             write(run, counting, number, Group(of=of, left=set(of)))
+
+
+def kept_before(run: Run, stage: Stage, part: int) -> int:
+    """How many pairs a complete run keeps after a stage in the parts before `part`.
+
+    The groups tell it, and of the part's own group the records.
+    """
+    number = number_of(part)
+
+    def count(group: int) -> int | None:
+        found = _read(run, stage, group, of=None)
+        return found.of_texts(What.LANGUAGE).total() if found else None
+
+    counts = [n for _, n in run.each(range(number), count)]
+    if None in counts:
+        return sum(record.kept for index, record in run.records(stage) if index < part)
+    own = run.each(range(number * PARTS, part), partial(run.record, stage))
+    return sum(n for n in counts if n) + sum(record.kept for _, record in own if record)
 
 
 def parts_with(run: Run, stage: Stage, texts: Sequence[str]) -> list[int]:

@@ -23,11 +23,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import fsspec
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from curate import files
 from curate.files import shipped
-from curate.run.directory import Run
+from curate.run.directory import PART_STAGES, Run
+from curate.run.layout import SUMMARIES
+from curate.schema import Stage
+from curate.summaries import groups, places
+from curate.summaries.places import Places, marked
 from tests.users.runs import curate, document, well
 
 LATENCY = 0.02
@@ -159,7 +166,28 @@ def made_up(folder: Path, parts: int) -> Path:
     files.write_document(str(run / "run.json"), state)
     for step in state["steps"]:
         Run.to(str(run)).index_records(step)
+    for stage in [stage for stage in PART_STAGES if stage in state["steps"]]:
+        _summaries(Run.to(str(run)), stage)
     return path
+
+
+def _summaries(run: Run, stage: Stage) -> None:
+    """What is counted of each group, as if its parts were like the first one, of other pairs."""
+    folder = Path(run.path(stage, SUMMARIES))
+    counts, pairs = (pq.read_table(folder / f"00000.{x}.parquet") for x in ("counts", "pairs"))
+    first = pq.read_table(folder / "00000.places.parquet")["key"].to_numpy()
+    random = np.random.RandomState(0)
+    for number, records in groups._groups(run, stage).items():
+        of, keys = groups.digest_of(records), Places()
+        for part in records:
+            keys.keys.append((part, random.randint(0, 1 << 32, len(first), np.uint32)))
+        if number == 0:
+            keys.keys[0] = 0, first
+        many = pc.multiply(counts["pairs"], len(records))
+        rows = counts.set_column(counts.column_names.index("pairs"), "pairs", many)
+        for name, table in (("counts", rows), ("pairs", pairs)):
+            files.write_table(groups._url(run, stage, number, name), marked(table, of=of))
+        places.write(groups._url(run, stage, number, "places"), keys, of=of)
 
 
 def _named(name: str, k: int) -> str:
@@ -271,6 +299,4 @@ def main() -> None:
 
 
 def _uid(run: Path) -> str:
-    import pyarrow.parquet as pq
-
     return str(pq.read_table(run / "prepare/part-00000.parquet")["uid"][0])
