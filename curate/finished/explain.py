@@ -26,7 +26,7 @@ from curate.report.wording import survivor_in_words
 from curate.report.wording import value as in_words
 from curate.run.cuts import read_cuts
 from curate.run.damage import check_part
-from curate.run.directory import MANIFEST, PART_STAGES, Run, step_of
+from curate.run.directory import MANIFEST, PART_STAGES, PartRecord, Run, step_of
 from curate.run.revocations import load_revocations
 from curate.schema import Column, Stage
 from curate.stages.shards import shard_rows
@@ -90,6 +90,26 @@ def _is(column: Column, value: str | None) -> Column:
     return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
 
 
+@dataclass(frozen=True)
+class _Told(Run):
+    """A run that is told of: its state and its records are read once."""
+
+    known: dict[tuple[str, int], PartRecord | None] = field(default_factory=dict, compare=False)
+    states: list[dict[str, Any]] = field(default_factory=list, compare=False)
+
+    def state(self) -> dict[str, Any]:
+        """The content of run.json."""
+        if not self.states:
+            self.states.append(super().state())
+        return self.states[0]
+
+    def record(self, folder: str, index: int) -> PartRecord | None:
+        """The record of a part at a step, if the part was done."""
+        if (folder, index) not in self.known:
+            self.known[folder, index] = super().record(folder, index)
+        return self.known[folder, index]
+
+
 def stories(run: Run, wanted: str) -> tuple[Story, ...]:
     """The pairs with the uid or the URL `wanted`; either may belong to several.
 
@@ -98,6 +118,7 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
     CurateError
         Where no pair of the run has it.
     """
+    run = _Told(run.root, run.source, run.layout, run.source_layout)
     config = config_file.load(run.path("config.yaml"))
     wanted = wanted.strip(WHITE_SPACE)
     is_url = "://" in wanted

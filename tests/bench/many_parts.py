@@ -159,10 +159,19 @@ def made_up(folder: Path, parts: int) -> Path:
     )
     state = document(run / "run.json")
     state["parts"] = parts
+    entries = run / "entries/entries.parquet"
+    counted = pq.read_table(entries)
+    for name in ("count", "kept"):
+        at = counted.column_names.index(name)
+        counted = counted.set_column(at, name, pc.multiply(counted[name], parts))
+    files.write_table(str(entries), counted)
+    told = document(run / "records/balance/thresholds.json")
+    for language in told.values():
+        language |= {x: language[x] * parts for x in ("pairs", "matches", "largest")}
+    files.write_json(str(run / "records/balance/thresholds.json"), told)
     for name in state["files"]:
-        if name == "dedup/clusters.json":
-            written = run / "records/dedup/clusters.json"
-            state["files"][name] = files.content_of(written.read_bytes())
+        written = Path(Run.to(str(run)).path(name))
+        state["files"][name] = files.content_of(written.read_bytes())
     files.write_document(str(run / "run.json"), state)
     for step in state["steps"]:
         Run.to(str(run)).index_records(step)
