@@ -168,7 +168,7 @@ def _left(found: Tallies, table: pa.Table, first: First, *, part: int) -> None:
     column = table[names["reason"]]
     counts = texts(column)
     found.count_texts(What.LEDGER if first is First.DROPPED else What.DEAD, counts)
-    for reason in counts:
+    for reason in counts.keys() - {DropReason.REVOKED}:  # of whose pairs nothing is shown
         rows = table.filter(pc.equal(column, reason)) if len(counts) > 1 else table
         found.show(first, _ranked(rows, first, part=part, **names), reason)
 
