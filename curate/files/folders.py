@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from fsspec import AbstractFileSystem
 
 from curate.files.places import file_system, is_local, local_path
@@ -169,6 +168,8 @@ def _name(one: Entry) -> str:
 
 def _table(entries: list[Entry]) -> pa.Table:
     """Entries as a table of the schema LISTING, by name."""
+    import pyarrow.compute as pc  # takes long, and `--help` does without
+
     entries = [one for one in entries if _is_unicode(one["name"])]
     paths = pa.array([one["name"] for one in entries], pa.string())
     base = pc.replace_substring_regex(pc.utf8_rtrim(paths, "/"), "(?s)^.*/", "")
@@ -203,6 +204,8 @@ def names(folder: str) -> list[str]:
 
 def sizes(folder: str) -> dict[str, int]:
     """Bytes of each file in `folder`, by base name; none where it does not exist."""
+    import pyarrow.compute as pc  # takes long, and `--help` does without
+
     if not _kept.covers(_key(*file_system(folder))):
         entries = (one for one in _entries(folder) if one["type"] == "file")
         return dict(sorted((_name(one), int(one["size"])) for one in entries))

@@ -14,7 +14,6 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import files
@@ -100,6 +99,8 @@ def record_of(document: dict[str, Any]) -> PartRecord | None:
 
 def parts_in(folder: str) -> pa.Array:
     """The numbers of the parts that have a record in the folder at a URL, ascending."""
+    import pyarrow.compute as pc  # takes long, and `--help` does without
+
     found = _part_of(pa.array(files.names(folder), pa.string())).drop_null()
     return found.take(pc.sort_indices(found))
 
@@ -112,6 +113,8 @@ def table(folder: str) -> pa.Table:
 
 def each(folder: str) -> Iterator[tuple[int, PartRecord]]:
     """Part and record of each that can be relied on in the folder at a URL, by part."""
+    import pyarrow.compute as pc  # takes long, and `--help` does without
+
     found = _with_files(folder, ["part", "record"]).select(["part", "record"])
     order = pc.sort_indices(found["part"])
     for start in range(0, len(order), _AT_ONCE):  # no sorted copy: the texts are much
@@ -132,6 +135,8 @@ def write_index(folder: str) -> None:
 
 def _with_files(folder: str, columns: Sequence[str]) -> pa.Table:
     """The records in a folder: these columns, name, stamp and part."""
+    import pyarrow.compute as pc  # takes long, and `--help` does without
+
     columns = [*dict.fromkeys(["name", "stamp", "part", *columns])]
     listing = files.listed(folder)
     listed = _records(listing)
@@ -146,12 +151,16 @@ def _with_files(folder: str, columns: Sequence[str]) -> pa.Table:
 
 def _records(listing: pa.Table) -> pa.Table:
     """The records in a listing: name, stamp and part."""
+    import pyarrow.compute as pc  # takes long, and `--help` does without
+
     parts = _part_of(listing["name"])
     return listing.select(["name", "stamp"]).append_column("part", parts).filter(pc.is_valid(parts))
 
 
 def _part_of(names: Column) -> Column:
     """The parts of the records among some files, by their names; null for all others."""
+    import pyarrow.compute as pc  # takes long, and `--help` does without
+
     return pc.cast(pc.struct_field(pc.extract_regex(names, _RECORD), "part"), pa.int64())
 
 
