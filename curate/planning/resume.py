@@ -169,7 +169,8 @@ def settle(plan: Plan) -> Standing:
             stale[folder] = int(left.sum())
         if step.kind.value.takes_over:
             is_own = np.asarray(pc.equal(records["own"], digest.own))
-            taken_over[folder] = int((left & is_own).sum())
+            if same := int((left & is_own).sum()):
+                taken_over[folder] = same
         retract = partial(run.retract, folder, own=digest.own)
         deque(run.each(parts[left & is_same].tolist(), retract), maxlen=0)
         before = parts[stands]

@@ -73,7 +73,12 @@ def test_each_column_of_each_file_has_a_meaning_and_is_in_the_reference(
     page, own = reference(), own_columns(config)
     for path in whole.rglob("*.parquet"):
         folder = path.relative_to(whole).parts[0]
-        if folder in ("input", "places", "clusters"):  # curate's own, in no form that is documented
+        if folder in (
+            "input",
+            "places",
+            "clusters",
+            "summaries",
+        ):  # curate's own, in no form that is documented
             continue
         for name in set(pq.read_schema(path).names) - own:
             assert schema.MEANINGS[name], f"{path}: {name}"
@@ -88,7 +93,7 @@ def test_no_score_and_no_column_of_the_pool_has_a_name_that_a_step_writes(
     own = own_columns(config)
     for path in whole.rglob("*.parquet"):
         folder = path.relative_to(whole).parts[0]
-        if folder not in ("report", "entries", "clusters"):
+        if folder not in ("report", "entries", "clusters", "summaries"):
             found = set(pq.read_schema(path).names) - own
             assert found <= schema.OWN, path
     for name in sorted(x for x in schema.OWN if not x.startswith("_")):
