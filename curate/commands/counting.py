@@ -12,6 +12,24 @@ _QUIET = 30.0  # seconds between two lines
 
 
 @contextmanager
+def meanwhile(look: Callable[[], None], *, every: float) -> Iterator[None]:
+    """Call `look` every so many seconds while the block runs."""
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.wait(every):
+            look()
+
+    thread = threading.Thread(target=poll, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
 def counted(
     console: Console, told: str, *, total: int, done: Callable[[], int], every: float
 ) -> Iterator[None]:
@@ -21,7 +39,6 @@ def counted(
     """
     console.print(told)
     what = told.partition(":")[0]
-    stop = threading.Event()
     sees = console.is_terminal and not console.is_dumb_terminal
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
@@ -32,19 +49,15 @@ def counted(
     ) as progress:
         task = progress.add_task(what, total=total)
 
-        def poll() -> None:
-            started = said = time.monotonic()
-            while not stop.wait(every):
-                n, now = done(), time.monotonic()
-                progress.update(task, completed=n)
-                if not sees and now - said >= _QUIET:
-                    console.print(f"{now - started:,.0f} s: {what} {n:,}/{total:,} files")
-                    said = now
+        started = said = time.monotonic()
 
-        thread = threading.Thread(target=poll, daemon=True, name="counted")
-        thread.start()
-        try:
+        def look() -> None:
+            nonlocal said
+            n, now = done(), time.monotonic()
+            progress.update(task, completed=n)
+            if not sees and now - said >= _QUIET:
+                console.print(f"{now - started:,.0f} s: {what} {n:,}/{total:,} files")
+                said = now
+
+        with meanwhile(look, every=every):
             yield
-        finally:
-            stop.set()
-            thread.join()

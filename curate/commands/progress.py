@@ -1,6 +1,5 @@
 """The progress of a run on the terminal, and its summary."""
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate import files
+from curate.commands.counting import meanwhile
 from curate.commands.following import FETCHED, Journals, Records
 from curate.config import Download
 from curate.planning.plan import Plan
@@ -107,7 +107,6 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
     Where the output is no terminal, such as a file or a job's log, a line is printed every half minute.
     """
     folders = [x for x in plan.steps.folders if x in plan.digests]
-    stop = threading.Event()
     sees = console.is_terminal and not console.is_dumb_terminal
     lines = None if sees else _Lines(console, len(plan.parts))
     columns = (
@@ -131,19 +130,15 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
         records, journals = Records(plan), Journals(plan)
         earlier = {folder: standing.valid.get(folder, 0) for folder in folders}
 
-        def poll() -> None:
-            while not stop.wait(_POLL):
-                _advance(progress, tasks, seen, earlier, done, records, journals)
-                if lines:
-                    lines.tell(progress.tasks)
+        def look() -> None:
+            _advance(progress, tasks, seen, earlier, done, records, journals)
+            if lines:
+                lines.tell(progress.tasks)
 
-        thread = threading.Thread(target=poll, daemon=True, name="progress")
-        thread.start()
         try:
-            yield
+            with meanwhile(look, every=_POLL):
+                yield
         finally:
-            stop.set()
-            thread.join()
             journals.forget()
 
 

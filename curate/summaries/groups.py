@@ -147,21 +147,21 @@ def refresh(run: Run, counting: Counting) -> None:
 
 
 def kept_before(run: Run, stage: Stage, part: int) -> int:
-    """How many pairs a complete run keeps after a stage in the parts before `part`.
+    """How many pairs a stage keeps in the parts before `part`: by what is counted of the groups before
+    its own, and by the records of its own group.
+    """  # fmt: skip
+    groups, number = _standing(run, stage), number_of(part)
 
-    The groups tell it, and of the part's own group the records.
-    """
-    number = number_of(part)
+    def count(before: int) -> int:
+        parts, of = groups[before]
+        found = _read(run, stage, before, of=of)
+        if found is not None:
+            return found.of_texts(What.LANGUAGE).total()
+        return sum(one.kept for one in map(partial(run.record, stage), parts) if one)
 
-    def count(group: int) -> int | None:
-        found = _read(run, stage, group, of=None)
-        return found.of_texts(What.LANGUAGE).total() if found else None
-
-    counts = [n for _, n in run.each(range(number), count)]
-    if None in counts:
-        return sum(record.kept for index, record in run.records(stage) if index < part)
-    own = run.each(range(number * PARTS, part), partial(run.record, stage))
-    return sum(n for n in counts if n) + sum(record.kept for _, record in own if record)
+    whole = sum(n for _, n in run.each((x for x in groups if x < number), count))
+    own = run.each((x for x in groups[number][0] if x < part), partial(run.record, stage))
+    return whole + sum(one.kept for _, one in own if one)
 
 
 def parts_with(run: Run, stage: Stage, texts: Sequence[str]) -> list[int]:
@@ -170,22 +170,24 @@ def parts_with(run: Run, stage: Stage, texts: Sequence[str]) -> list[int]:
     They are uids and URLs of the pairs that came into `prepare`; of another stage the uids of pairs
     that others were dropped for.
     """
-
-    owner = run if run.makes(stage) else Run.to(str(run.source))
-    state = owner.state()
-    groups: dict[int, Identities | None] = {}
-    if state.get("state") == "complete":  # then what is counted is of its parts
-        groups = dict.fromkeys(range(number_of(state["parts"] - 1) + 1))
-    else:
-        groups |= _groups(run, stage)
+    groups = _standing(run, stage) if texts else {}
 
     def find(number: int) -> Iterable[int]:
-        of = groups[number]
-        url = _url(run, stage, number, "places")
-        found = places.find(url, texts, of=None if of is None else digest_of(of))
-        if found is not None:
-            return found
-        first = number * PARTS
-        return range(first, min(first + PARTS, state["parts"])) if of is None else of
+        parts, of = groups[number]
+        found = places.find(_url(run, stage, number, "places"), texts, of=of)
+        return parts if found is None else found
 
-    return [index for _, found in run.each(groups if texts else (), find) for index in found]
+    return [index for _, found in run.each(groups, find) for index in found]
+
+
+def _standing(run: Run, stage: Stage) -> dict[int, tuple[Iterable[int], str | None]]:
+    """The parts of each group that are done at a stage, and of which digest what is counted has to be.
+
+    None of a complete run: what is counted there is of its parts, and no record has to be looked at.
+    """
+    owner = run if run.makes(stage) else Run.to(str(run.source))
+    state = owner.state()
+    if state.get("state") != "complete":
+        return {x: (of, digest_of(of)) for x, of in _groups(run, stage).items()}
+    parts = range(state["parts"])
+    return {number_of(x): (parts[x : x + PARTS], None) for x in parts[::PARTS]}

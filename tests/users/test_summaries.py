@@ -11,6 +11,7 @@ import pytest
 from curate.config import file as config_file
 from curate.planning.steps import steps_of
 from curate.run.directory import PART_STAGES, Run
+from curate.schema import Stage
 from curate.summaries import groups
 from curate.summaries.counting import Counting
 from curate.summaries.tallies import Tallies
@@ -133,3 +134,21 @@ def test_a_moved_run_keeps_what_was_counted(run: Path, tmp_path: Path) -> None:
     other = moved(run, tmp_path / "other")
     well("report", str(other))
     assert stored(other) == expected
+
+
+@pytest.mark.parametrize("state", ["complete", "interrupted"])
+def test_where_a_part_begins_among_what_is_kept(
+    run: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what is counted, and, in a run that is not complete, of groups that were cut otherwise."""
+    found = Run.at(str(run))
+    steps = steps_of(config_file.load(found.path("config.yaml")))
+    kept = [record.kept for _, record in found.records("balance")]
+    assert [groups.kept_before(found, Stage.BALANCE, i) for i in (0, 1, 2)] == [
+        0, kept[0], kept[0] + kept[1],
+    ]  # fmt: skip
+    monkeypatch.setattr(groups, "PARTS", 1)
+    if state == "complete":
+        groups.refresh(found, Counting.of(steps, Stage.BALANCE))
+    found.update(state=state)
+    assert groups.kept_before(found, Stage.BALANCE, 2) == kept[0] + kept[1]
