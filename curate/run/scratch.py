@@ -7,6 +7,7 @@ Journals of downloads are not among it: what was fetched is taken over.
 
 from curate import files, schema
 from curate.run.directory import SCORED, Run
+from curate.run.layout import SUMMARIES
 from curate.schema import Stage
 
 KEYS = "keys"
@@ -24,6 +25,9 @@ _SCRATCH = {
     files.join(SCORED, schema.SEMANTIC): (WORK, CENTROIDS),
     files.join(SCORED, "nearest_target"): (SAMPLES, HELD),
     files.join(SCORED, "simcore"): (CANDIDATES, CENTROIDS, TAKEN),
+    **{
+        files.join(stage, SUMMARIES): (WORK,) for stage in (Stage.PREPARE, Stage.DEDUP, Stage.SCORE)
+    },
 }
 
 

@@ -23,6 +23,7 @@ from curate.run import borrowed, revocations
 from curate.run.damage import short_shard, whole_files
 from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, Totals, totals, versions
 from curate.run.mending import taken_back
+from curate.run.scratch import remove_scratch
 from curate.schema import Stage
 from curate.stages.shards import counts_of
 from curate.stages.timing import Graph, counted
@@ -216,6 +217,7 @@ def run_graph(
         took = run_pipeline(plan.config.beam, graph, extra=extra, debug=debug)
     except CurateError as error:
         raise taken_back(plan.run, plan.digests, error) from error.__cause__
+    remove_scratch(plan.run)
     check_dead(plan)
     return took
 

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 from numpy.typing import NDArray
 
 from curate import files, schema
@@ -33,7 +34,7 @@ from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part
 from curate.run.journal import Journal
 from curate.schema import Column, Stage
 from curate.summaries.counting import Counting
-from curate.summaries.groups import Group, identity, number_of, write
+from curate.summaries.groups import MOST, Group, identity, number_of, write
 
 COUNTED = "counted"
 """The output of what is counted of parts."""
@@ -202,13 +203,38 @@ class TakePart(beam.DoFn):
 
 
 class CountPart(TakePart):
-    """The same; what is counted of the part goes to the output `COUNTED`, by its group's number."""
+    """The same; what is counted goes to the output `COUNTED`, by the number of the parts' group.
+
+    Parts of a group that come one after the other go together.
+    """
+
+    def __init__(self, step: PartStep) -> None:
+        super().__init__(step)
+        self._number, self._group = 0, Group()
+
+    def start_bundle(self) -> None:
+        """Nothing of a bundle that failed is counted."""
+        self._group = Group()
 
     def process(self, part: Part, *sides: Any) -> Iterator[Any]:
         """Skip the part if it has a record of this digest; else run, write, record and count."""
         left, group = taken(self._step, part, *sides)
-        yield TaggedOutput(COUNTED, (number_of(part.index), group))
+        number = number_of(part.index)
+        if number != self._number or len(self._group.places) > MOST:
+            yield from (TaggedOutput(COUNTED, found) for found in self._counted())
+        self._number = number
+        self._group.add(group)
         yield left
+
+    def finish_bundle(self) -> Iterator[TaggedOutput]:
+        """What is counted of the last parts."""
+        for found in self._counted():
+            yield TaggedOutput(COUNTED, GlobalWindows.windowed_value(found))
+
+    def _counted(self) -> Iterator[tuple[int, Group]]:
+        group, self._group = self._group, Group()
+        if group.of:
+            yield self._number, group.travels(self._step.run, self._step.stage)
 
 
 def taken(step: PartStep, part: Part, *sides: Any) -> tuple[Part, Group]:

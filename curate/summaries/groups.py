@@ -16,6 +16,7 @@ from curate import files
 from curate.errors import AbsentError, DamagedError
 from curate.run.directory import PartRecord, Run
 from curate.run.layout import SUMMARIES
+from curate.run.scratch import WORK
 from curate.schema import Stage
 from curate.summaries import places
 from curate.summaries.counting import Counting
@@ -24,6 +25,10 @@ from curate.summaries.tallies import Tallies, What
 
 PARTS = 256
 """Parts of a group."""
+LARGE = 1 << 17
+"""Places of a group that are too many to go through the engine."""
+MOST = 1 << 20
+"""Places of a group that a worker holds."""
 _DIGITS = 5
 
 Identities = dict[int, str]
@@ -61,6 +66,14 @@ class Group:
     def digest(self) -> str:
         """That of the records of its parts."""
         return digest_of(self.of)
+
+    def travels(self, run: Run, stage: Stage) -> "Group":
+        """The same without what is too large to go through the engine, which holds it in memory."""
+        if len(self.places) > LARGE:
+            name = files.digest_of(sorted(self.of.items()), sorted(self.left))
+            self.places.lay_by(run.path(stage, SUMMARIES, WORK, f"{name}.npy"))
+        self.tallies.compact()
+        return self
 
 
 def digest_of(of: Identities) -> str:

@@ -31,6 +31,7 @@ class Places:
     """Texts of some parts, by their hash."""
 
     keys: list[tuple[int, NDArray[np.uint32]]] = field(default_factory=list)  # each of a part
+    laid_by: list[str] = field(default_factory=list)  # URLs of files of further ones
 
     def add(self, column: Column, *, part: int) -> None:
         """Texts of a part; null is none."""
@@ -41,14 +42,28 @@ class Places:
     def extend(self, other: "Places") -> None:
         """Those of other parts."""
         self.keys += other.keys
+        self.laid_by += other.laid_by
+
+    def __len__(self) -> int:
+        """How many are held here."""
+        return sum(len(keys) for _, keys in self.keys)
+
+    def lay_by(self, url: str) -> None:
+        """Put what is held here into a file, from which it is read again."""
+        files.write_array(url, self._rows())
+        self.keys, self.laid_by = [], [*self.laid_by, url]
+
+    def _rows(self) -> NDArray[np.uint64]:
+        """Keys and parts of what is held here, as one number each, ascending."""
+        none = np.zeros(0, np.uint64)
+        rows = [keys.astype(np.uint64) << _HALF | np.uint64(part) for part, keys in self.keys]
+        return distinct(np.concatenate([none, *rows]))
 
     def table(self) -> pa.Table:
         """All of them as rows of `PLACES`."""
-        none = np.zeros(0, np.uint64)
-        rows = [keys.astype(np.uint64) << _HALF | np.uint64(part) for part, keys in self.keys]
-        both = distinct(np.concatenate([none, *rows]))
-        keys = (both >> _HALF).astype(np.uint32)
-        return pa.table([keys, both.astype(np.uint32).astype(np.int32)], schema=PLACES)
+        rows = distinct(np.concatenate([self._rows(), *map(files.read_array, self.laid_by)]))
+        keys = (rows >> _HALF).astype(np.uint32)
+        return pa.table([keys, rows.astype(np.uint32).astype(np.int32)], schema=PLACES)
 
 
 def _keys(texts: Column | Sequence[str]) -> NDArray[np.uint32]:

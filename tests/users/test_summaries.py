@@ -12,11 +12,13 @@ from curate.config import file as config_file
 from curate.planning.steps import steps_of
 from curate.run.directory import PART_STAGES, Run
 from curate.schema import Stage
+from curate.stages import part
 from curate.summaries import groups
 from curate.summaries.counting import Counting
+from curate.summaries.places import Places
 from curate.summaries.tallies import Tallies
 from tests.store import PROTOCOL, CountedStore, counted_store
-from tests.users.runs import document, moved, well
+from tests.users.runs import document, moved, small_run, well
 
 TOLD = ("index.html", "report.json", "hosts.parquet", "datacard.md", "croissant.json")
 
@@ -104,6 +106,28 @@ def test_a_report_is_the_same_without_and_with_other_groups(
     assert len(stored(run)) == 2 * 3 * (len(steps.stages) - 2)
     well("report", str(run))
     assert told(run) == expected
+
+
+def test_what_is_too_large_for_the_engine_travels_in_files(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_by: list[str] = []
+
+    def lay_by(places: Places, url: str) -> None:
+        laid_by.append(url)
+        by_file(places, url)
+
+    by_file = Places.lay_by
+    monkeypatch.setattr(Places, "lay_by", lay_by)
+    monkeypatch.setattr(groups, "LARGE", 0)
+    monkeypatch.setattr(part, "MOST", 0)
+    other = small_run(tmp_path, out=tmp_path / "other")
+    of_prepare = [x for x in laid_by if x.startswith(f"{other}/summaries/prepare/work/")]
+    assert len(of_prepare) == 3  # a file a part
+    assert stored(other) == stored(run)
+    assert {x.name for x in (other / "summaries/prepare").iterdir()} == {
+        f"00000.{kind}.parquet" for kind in ("counts", "pairs", "places")
+    }
 
 
 def test_a_part_that_is_done_again_is_counted_again(run: Path) -> None:
