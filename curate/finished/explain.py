@@ -28,8 +28,8 @@ from curate.run.cuts import read_cuts
 from curate.run.damage import check_part
 from curate.run.directory import MANIFEST, PART_STAGES, PartRecord, Run, step_of
 from curate.run.revocations import load_revocations
+from curate.run.shards import shard_rows
 from curate.schema import Column, Stage
-from curate.stages.shards import shard_rows
 from curate.summaries.groups import kept_before, parts_with
 
 Row = dict[str, Any]

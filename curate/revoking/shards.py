@@ -17,9 +17,9 @@ from curate.errors import CurateError, DamagedError
 from curate.reasons import SUCCESS
 from curate.run.directory import MANIFEST, Run
 from curate.run.revocations import Revocations
+from curate.run.shards import read_stats, write_manifest
 from curate.run.tar import TarWriter
 from curate.schema import Stage
-from curate.stages.shards import read_stats, write_manifest
 
 _ENDINGS = (".tar", ".parquet", "_stats.json")
 _ROWS = pa.schema(

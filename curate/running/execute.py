@@ -24,8 +24,8 @@ from curate.run.damage import short_shard, whole_files
 from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, Totals, totals, versions
 from curate.run.mending import taken_back
 from curate.run.scratch import remove_scratch
+from curate.run.shards import counts_of
 from curate.schema import Stage
-from curate.stages.shards import counts_of
 from curate.stages.timing import Graph, counted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -23,8 +23,9 @@ from curate.parent import at_work
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
-from curate.run.directory import MANIFEST, SIZES, Part, Run
+from curate.run.directory import Part, Run
 from curate.run.revocations import rows_of
+from curate.run.shards import ShardRecord, read_stats, write_manifest
 from curate.run.tar import TarWriter
 from curate.schema import FRONT, OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.images import read_images
@@ -58,18 +59,6 @@ class Shard:
     def name(self) -> str:
         """The file name without its ending."""
         return f"{self.index:0{_SHARD_DIGITS}d}"
-
-
-@dataclass(frozen=True)
-class ShardRecord:
-    """What a shard holds: an element of the manifest."""
-
-    name: str
-    pairs: int
-    bytes: int
-    sha256: str  # of the tar
-    parquet: files.Content | None = None  # what the table beside holds
-    stats: files.Content | None = None  # and the statistics
 
 
 def cut(parts: Iterable[Part], *, rows: int) -> Iterator[Shard]:
@@ -237,41 +226,6 @@ class ShardStep:
                 "shards": [asdict(record) for record in shards],
             },
         )
-
-
-def read_stats(run: Run, name: str) -> tuple[dict[str, Any], ShardRecord]:
-    """The statistics of a shard that was written, and its element of the manifest.
-
-    Raises
-    ------
-    DamagedError
-        Where the file is not what was written.
-    """
-    url = run.path(Stage.SHARDS, f"{name}_stats.json")
-    found, held = files.read_document(url), files.content_of(files.read_bytes(url))
-    parquet = files.Content(*found["parquet"]) if "parquet" in found else None
-    record = ShardRecord(name, found["count"], found["bytes"], found["sha256"], parquet, held)
-    return found, record
-
-
-def shard_rows(run: Run, name: str) -> pa.Table:
-    """The table beside a shard, checked against the shard's statistics where there are any."""
-    is_known = files.exists(run.path(Stage.SHARDS, f"{name}_stats.json"))
-    held = read_stats(run, name)[1].parquet if is_known else None
-    return files.read_table(run.path(Stage.SHARDS, f"{name}.parquet"), content=held)
-
-
-def counts_of(manifest: dict[str, Any]) -> dict[str, int]:
-    """The pairs of each tar."""
-    return {f"{shard['name']}.tar": shard["pairs"] for shard in manifest["shards"]}
-
-
-def write_manifest(run: Run, document: dict[str, Any]) -> str:
-    """Write ``shards/manifest.json``, and beside it `SIZES`; the manifest's URL."""
-    files.write_json(run.path(Stage.SHARDS, SIZES), counts_of(document))
-    target = run.path(Stage.SHARDS, MANIFEST)
-    files.write_document(target, document)
-    return target
 
 
 def _without(table: pa.Table, names: Collection[str]) -> pa.Table:

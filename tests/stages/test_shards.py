@@ -19,8 +19,9 @@ from curate import files, schema
 from curate.revoking.shards import rewrite_shards
 from curate.run import revocations
 from curate.run.directory import Part, Run
+from curate.run.shards import ShardRecord
 from curate.schema import Stage
-from curate.stages.shards import Shard, ShardRecord, Shards, ShardStep, Slice, cut
+from curate.stages.shards import Shard, Shards, ShardStep, Slice, cut
 from tests.stages.rundir import lay, lay_images, uid_of
 
 COLUMNS = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])

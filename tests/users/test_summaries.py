@@ -1,6 +1,8 @@
 """A report and `explain` open no part that they do not show, and say what the parts hold."""
 
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +86,19 @@ def test_a_pair_is_looked_up_where_it_is(in_store: tuple[str, Counter[tuple[str,
     requests.clear()
     assert uid in well("explain", url, uid)
     assert {x.rpartition("/")[2] for x in read_of_parts(requests)} == {"part-00001.parquet"}
+
+
+def test_a_story_waits_for_no_engine(run: Path) -> None:
+    uid = pq.read_table(run / "balance")["uid"][0].as_py()
+    code = (
+        "import sys\n"
+        "from curate.cli import app\n"
+        f"app(['explain', {str(run)!r}, {uid!r}], standalone_mode=False)\n"
+        "print('LOADED', [x for x in ('apache_beam', 'cv2', 'torch') if x in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "written" in done.stdout
+    assert done.stdout.splitlines()[-1] == "LOADED []"
 
 
 @pytest.mark.usefixtures("undrawn")
