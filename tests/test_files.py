@@ -1,5 +1,6 @@
 """The file layer on local disk and on fsspec's memory file system."""
 
+import gc
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import curate
 from curate import files
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 from curate.files import listing
 
 
@@ -136,6 +137,14 @@ def test_json(root: str) -> None:
     assert json.loads(text) == document
     assert "é中🐈" in text
     assert text.endswith("}\n")
+
+
+def test_after_a_document_that_cannot_be_read_the_collector_is_at_work(root: str) -> None:
+    url = files.join(root, "a.json")
+    files.write_bytes(url, b'{"a": [')
+    with pytest.raises(DamagedError):
+        files.read_json(url)
+    assert gc.isenabled()
 
 
 def test_tables(root: str) -> None:

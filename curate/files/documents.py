@@ -1,5 +1,6 @@
 """JSON documents, parquet tables and numpy arrays at fsspec URLs."""
 
+import gc
 import hashlib
 import io
 import json
@@ -42,12 +43,24 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause the search for cycles, of which JSON has none: it takes as long as a large document."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def read_json(url: str) -> Any:
     """The JSON document at `url`."""
     content = read_bytes(url)
     if not content:
         raise DamagedError(url, "it is empty")
-    with _undamaged(url):
+    with _undamaged(url), _uncollected():
         return json.loads(content)
 
 
@@ -86,7 +99,8 @@ def checked_document(url: str, found: Any) -> dict[str, Any]:
 
 def write_document(url: str, document: dict[str, Any]) -> Content:
     """Write a JSON object of the run's own with a check of its content."""
-    stored = json.loads(json.dumps(document))
+    with _uncollected():
+        stored = json.loads(json.dumps(document))
     stored.pop(CHECK, None)
     return write_json(url, {**stored, CHECK: _check_of(stored)})
 
