@@ -33,6 +33,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba.core import caching, dispatcher, serialize
 from numba.core.base import BaseContext
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
@@ -229,8 +230,12 @@ class _Kept(caching._Cache):  # type: ignore[misc, unused-ignore]
         return str(_folders()[0])
 
     def load_overload(self, sig: object, target_context: BaseContext) -> CompileResult | None:
-        """What is kept for a signature; None where there is nothing, or a damaged file."""
-        target_context.refresh()
+        """What is kept for a signature; None where there is nothing, or a damaged file.
+
+        That needs numba's runtime, but none of its implementations of Python and NumPy, which take
+        half a second to load; the compiler loads them itself.
+        """
+        rtsys.initialize(target_context)
         name = self._file(sig, target_context.codegen())
         for folder in _folders() if self._enabled else ():
             with suppress(OSError):

@@ -100,6 +100,15 @@ def test_a_newer_compiler_another_processor_and_a_damaged_file(package: Path) ->
     assert said(start(package, newer + TWICE)) == "4 0"
 
 
+def test_what_is_kept_waits_for_no_compiler(package: Path) -> None:
+    assert said(start(package)) == "4 0"
+    code = TWICE + (
+        "\nimport sys; print('numba.cpython.listobj' in sys.modules)"
+        "\nprint(twice(1.5), 'numba.cpython.listobj' in sys.modules)"
+    )
+    assert said(start(package, code)).split("\n") == ["4 1", "False", "5.0 True"]
+
+
 def test_processes_that_compile_at_once_do_no_harm(package: Path) -> None:
     """Each compiles for another type, which numba's own index would mix up, and two for the same."""
     given = ["1", "1", "1.5", "True"]
