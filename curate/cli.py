@@ -50,6 +50,7 @@ from curate.errors import CurateError
 from curate.reasons import FETCH_FAILURES, TRANSIENT
 from curate.run.directory import DISTRIBUTION, Run
 from curate.run.lock import locked
+from curate.running.recruits import ahead
 
 app = typer.Typer(
     help="From a raw pool of (image URL, caption) pairs to balanced WebDataset shards and a report.",
@@ -178,10 +179,13 @@ def _run(
     retry_failed: frozenset[str] = frozenset(),
     force: bool = False,
 ) -> None:
-    from curate.planning.plan import make_plan
-
     started = time.monotonic()
-    with locked(config.out) if config.out else nullcontext():
+    with (
+        locked(config.out) if config.out else nullcontext(),
+        ahead(config.beam, out=config.out),
+    ):
+        from curate.planning.plan import make_plan
+
         over = over_workers(config, options)
         plan = replace(make_plan(config, over=over), retry_failed=retry_failed)
         run_plan(plan, options=options, started=started, force=force)

@@ -5,37 +5,29 @@ of its socket: when that closes, the worker has ended, and unless the run has to
 with a line that says which worker it was, by what, and at which part.
 """
 
-import faulthandler
 import os
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-import grpc
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import endpoints_pb2
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
-from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
 from curate import parent
 from curate.errors import CurateError
-from curate.files.stores import told_of_temporary
-from curate.machine import faults_named
+from curate.running.recruits import Recruit, recruit
 
 if TYPE_CHECKING:
     from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 
 START = 120.0
 """Seconds that a worker may take from its start until it has connected."""
-_CONNECTED = "connected"
 _END = 10.0
 """Seconds that a worker may take to end when the run has ended, or failed."""
 _PROXIES = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
@@ -106,7 +98,7 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
         grpc_server: worker_handlers.GrpcServer,
     ) -> None:
         super().__init__(state, provision_info, grpc_server)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._recruit: Recruit | None = None  # the process
         self._work: list[str] = []  # what it says that it works on
         self._closing = False  # Beam wants it to end
         self._killed = False  # we do
@@ -139,30 +131,27 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
 
     def kill(self) -> None:
         """End the process at once."""
-        if self._process and self._process.poll() is None:
+        if self._recruit and self._recruit.process.poll() is None:
             self._killed = True
-            self._process.kill()
+            self._recruit.process.kill()
 
     def _attend(self) -> None:
-        ours, theirs = socket.socketpair()
-        with ours, ExitStack() as opened:
-            try:
-                with theirs, faults_named("starting a worker"):
-                    with told_of_temporary():
-                        words = opened.enter_context(tempfile.TemporaryFile())
-                    self._process = self._started(theirs, words)
-                if self._closing:  # meanwhile
-                    self.kill()
-                fault = self._listen(ours)
-            except (CurateError, OSError) as error:
-                fault = str(error)
-            if self._process:
-                if fault:
-                    self.kill()
-                status = self._process.wait()
-                # Beam may have noticed first, and closed it.
-                lost = not self._killed and (status < 0 or not self._closing)
-                fault = self._fault(self._process, words) if lost else fault
+        try:
+            self._recruit = recruit()
+            self._recruit.engage(self._engine())
+            if self._closing:  # meanwhile
+                self.kill()
+            fault = self._listen(self._recruit.end)
+        except (CurateError, OSError) as error:
+            fault = str(error)
+        if self._recruit:
+            if fault:
+                self.kill()
+            status = self._recruit.process.wait()
+            # Beam may have noticed first, and closed it.
+            lost = not self._killed and (status < 0 or not self._closing)
+            fault = self._fault(self._recruit, status) if lost else fault
+            self._recruit.dismiss()
         if fault:
             self._crew.lose(CurateError(fault))
         while not self._closing:  # what Beam waits for now, and what it would wait for next
@@ -171,20 +160,17 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
             self.data_conn.close()
             time.sleep(0.1)
 
-    def _started(self, end: socket.socket, words: IO[bytes]) -> "subprocess.Popen[bytes]":
+    def _engine(self) -> dict[str, str]:
         def described(url: str) -> str:
             return str(text_format.MessageToString(endpoints_pb2.ApiServiceDescriptor(url=url)))
 
         options = self.provision_info.provision_info.pipeline_options
-        environment = {
+        return {
             "CONTROL_API_SERVICE_DESCRIPTOR": described(self.control_address),
             "LOGGING_API_SERVICE_DESCRIPTOR": described(self.logging_api_service_descriptor().url),
             "PIPELINE_OPTIONS": json_format.MessageToJson(options),
             "WORKER_ID": self.worker_id,
         }
-        loud = bool(os.environ.get("CURATE_DEBUG"))
-        with worker_handlers.SUBPROCESS_LOCK:
-            return parent.start(serve, end, environment=environment, words=None if loud else words)
 
     def _listen(self, ours: socket.socket) -> str:
         """Note what the worker says until it ends; what is wrong if it does not even start."""
@@ -192,6 +178,8 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
         with ours.makefile(encoding="utf-8") as lines:
             try:
                 connected = lines.readline()
+            except ConnectionResetError:  # it ended before it read where the engine is
+                connected = ""
             except TimeoutError:
                 return f"a worker has not connected within {START:g} s: is the machine overloaded?"
             if connected:
@@ -202,35 +190,16 @@ class _Worker(worker_handlers.GrpcWorkerHandler):
                 self._work.append(what) if begun else self._work.remove(what)
         return ""
 
-    def _fault(self, process: "subprocess.Popen[bytes]", words: IO[bytes]) -> str:
+    def _fault(self, ended: Recruit, status: int) -> str:
         """What there is to say of a worker that ended."""
-        status = process.returncode
         if -status in (signal.SIGTERM, signal.SIGHUP):
             time.sleep(0.5)  # the whole session may have been told, and then it is ours to say
         number = self._crew.workers.index(self) + 1
-        name = f"worker {number} of {len(self._crew.workers)} (process {process.pid})"
+        name = f"worker {number} of {len(self._crew.workers)} (process {ended.process.pid})"
         where = ", ".join(self._work[1:]) or "between two parts"
         remedy = _REMEDIES.get(-status, _CRASHED)
         if not self._work:
-            words.seek(0)
-            last = words.read().decode(errors="replace").strip().rpartition("\n")[2]
+            ended.words.seek(0)
+            last = ended.words.read().decode(errors="replace").strip().rpartition("\n")[2]
             where, remedy = "at its start", last if status > 0 and last else remedy
         return f"{name} ended by {parent.in_words(status)}, {where}: {remedy}"
-
-
-def serve(end: int) -> None:
-    """What a worker process does."""
-    parent.tell_on(end)
-    faulthandler.enable()
-    try:
-        log, harness, _ = sdk_worker_main.create_harness(os.environ)
-    except grpc.FutureTimeoutError:
-        sys.exit("no connection to the process that started it, on localhost, within 60 s")
-    parent.tell(_CONNECTED)
-    if not os.environ.get("CURATE_DEBUG"):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the decoders' warnings
-    try:
-        harness.run()
-    finally:
-        log.close()
-    os._exit(0)  # threads of libraries would race with the interpreter's end

@@ -234,21 +234,31 @@ def test_ctrl_c_while_a_run_is_planned(config: str, tmp_path: Path) -> None:
         return True
 
     terminal.read(read)
+    loading = children(terminal.pid)
+    assert len(loading) == 2  # they load meanwhile
     terminal.press(b"\x03")
     check_stopped(terminal, tmp_path / "run")
+    assert not any(map(lives, loading))
     os.close(held[0])
 
 
-def test_a_proxy_is_set_for_the_shell(tmp_path: Path) -> None:
+def test_a_proxy_is_set_for_the_shell_and_repeated_no_worker_is_started(tmp_path: Path) -> None:
     pool = {"url": ["http://a.example/1.png"], "caption": ["a small red house by the sea"]}
     pq.write_table(pa.table(pool), tmp_path / "pool.parquet")
     document = {"input": {"paths": str(tmp_path / "pool.parquet")}, "download": {"enabled": False}}
     (tmp_path / "c.yaml").write_text(json.dumps(document))
     nowhere = "http://127.0.0.1:9"
     names = [*PROXIES, *map(str.upper, PROXIES)]
+    command = [*COMMAND, "run", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run"),
+               "--workers", "2"]  # fmt: skip
+    proxies = {**dict.fromkeys(names, nowhere), "no_proxy": "intranet.example"}
     done = subprocess.run(
-        [*COMMAND, "run", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run"), "--workers", "2"],
-        env={**os.environ, **dict.fromkeys(names, nowhere), "no_proxy": "intranet.example"},
+        command, env={**os.environ, **proxies},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    again = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while again.poll() is None:
+        assert not children(again.pid)
+        time.sleep(0.02)
+    assert again.returncode == 0
