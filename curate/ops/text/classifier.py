@@ -9,6 +9,8 @@ Source: Joulin et al., "Bag of Tricks for Efficient Text Classification" (arXiv 
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,15 +82,46 @@ def load(path: str) -> Classifier:
     CurateError
         Where the file is not such a model.
     """
-    try:
+    with _told_of(path):
         return _parse(_Reader(files.read_bytes(path)))
+
+
+def labels(path: str) -> list[str]:
+    """The labels of a model file, by its dictionary alone: no kernel is waited for.
+
+    Raises
+    ------
+    CurateError
+        Where the file does not begin as such a model.
+    """
+    with _told_of(path):
+        return _begun(_Reader(files.read_bytes(path))).labels
+
+
+@contextmanager
+def _told_of(path: str) -> Iterator[None]:
+    try:
+        yield
     except (struct.error, ValueError, IndexError) as error:
         raise CurateError(
             f"{path}: not a quantised fastText classifier with hierarchical softmax: {error}"
         ) from None
 
 
-def _parse(file: _Reader) -> Classifier:
+class _Begin(NamedTuple):
+    """A model's file up to its numbers."""
+
+    labels: list[str]
+    words: list[bytes]
+    counts: list[int]  # of each label, in descending order
+    dim: int
+    buckets: int
+    kept: int  # buckets that the quantisation kept
+    min_n: int
+    max_n: int
+
+
+def _begun(file: _Reader) -> _Begin:
     if file.numbers("2i") != (_MAGIC, _VERSION):
         raise ValueError("it does not begin as one")
     dim, _, _, _, _, word_ngrams, loss, model, buckets, min_n, max_n, _ = file.numbers("12i")
@@ -100,10 +133,20 @@ def _parse(file: _Reader) -> Classifier:
     for _ in range(size):
         texts.append(file.word())
         counts.append(file.numbers("qb")[0])
+    labels = [text.decode()[len(_LABEL) :] for text in texts[n_words:]]
+    return _Begin(
+        labels, texts[:n_words], counts[n_words:], dim=dim, buckets=buckets, kept=kept,
+        min_n=min_n, max_n=max_n,
+    )  # fmt: skip
+
+
+def _parse(file: _Reader) -> Classifier:
+    begin = _begun(file)
+    dim, kept, n_words = begin.dim, begin.kept, len(begin.words)
     if kept < 0 or n_words + kept >= 1 << 16:
         raise ValueError("its n-grams are not pruned")
     pruned = file.array("<i4", 2 * kept).reshape(-1, 2)
-    bucket_rows = np.zeros(buckets, np.uint16)
+    bucket_rows = np.zeros(begin.buckets, np.uint16)
     bucket_rows[pruned[:, 0]] = pruned[:, 1] + n_words + 1
     quantised, with_norms = file.numbers("??")
     if not quantised:
@@ -119,19 +162,19 @@ def _parse(file: _Reader) -> Classifier:
         raise ValueError("its output is quantised")
     shape = file.numbers("qq")
     output = file.array("<f4", shape[0] * shape[1]).reshape(shape)
-    lengths = [0, *np.cumsum([len(text) for text in texts[:n_words]])]
+    lengths = [0, *np.cumsum([len(word) for word in begin.words])]
     vocabulary = Buffers(
-        np.frombuffer(bytearray().join(texts[:n_words]), np.uint8), np.array(lengths, np.int64)
+        np.frombuffer(bytearray().join(begin.words), np.uint8), np.array(lengths, np.int64)
     )
     return Classifier(
-        labels=[text.decode()[len(_LABEL) :] for text in texts[n_words:]],
+        labels=begin.labels,
         words=grown(vocabulary, np.arange(n_words), by_character=False),
         bucket_rows=bucket_rows,
         rows=rows,
         output=output,
-        children=_label_tree(counts[n_words:]),
-        min_n=min_n,
-        max_n=max_n,
+        children=_label_tree(begin.counts),
+        min_n=begin.min_n,
+        max_n=begin.max_n,
     )
 
 

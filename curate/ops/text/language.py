@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.errors import CurateError
 from curate.extras import install, require
-from curate.ops.text.classifier import load, predict
+from curate.ops.text import classifier
 from curate.schema import Column
 
 _SHIPPED = "shipped://curate/data/lid.176.ftz"
@@ -49,8 +49,8 @@ def _model(path: str | None) -> _Model:
 
 @lru_cache
 def _shipped() -> _Model:
-    model = load(_SHIPPED)
-    return _Model(model.labels, partial(predict, model))
+    model = classifier.load(_SHIPPED)
+    return _Model(model.labels, partial(classifier.predict, model))
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +96,7 @@ def labels(model: str | None = None) -> list[str]:
     CurateError
         Where the file is no such model, or the package that runs it is not installed.
     """
-    return _model(model).labels
+    return classifier.labels(_SHIPPED) if model is None else _model(model).labels
 
 
 def identify(captions: Column, *, model: str | None = None) -> tuple[pa.Array, pa.Array]:
