@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
@@ -106,10 +107,19 @@ def _stands(run: Run, stage: Stage, number: int, *, of: str) -> bool:
 
 def _read(run: Run, stage: Stage, number: int, *, of: str | None) -> Tallies | None:
     """What was counted of a group; None where it is not `of` its parts, where these are given."""
+    counts, pairs = (_table(run, stage, number, name, of=of) for name in ("counts", "pairs"))
+    return None if counts is None or pairs is None else Tallies.of_tables(counts, pairs)
+
+
+def _table(
+    run: Run, stage: Stage, number: int, name: str, *, of: str | None,
+    columns: list[str] | None = None,
+) -> pa.Table | None:  # fmt: skip
+    """One of the tables of a group, on the same terms."""
     with suppress(AbsentError, DamagedError):
-        counts, pairs = (files.read_table(_url(run, stage, number, x)) for x in ("counts", "pairs"))
-        if of is None or (is_of(counts.schema, of) and is_of(pairs.schema, of)):
-            return Tallies.of_tables(counts, pairs)
+        found = files.read_table(_url(run, stage, number, name), columns=columns)
+        if of is None or is_of(found.schema, of):
+            return found
     return None
 
 
@@ -167,9 +177,11 @@ def kept_before(run: Run, stage: Stage, part: int) -> int:
 
     def count(before: int) -> int:
         parts, of = groups[before]
-        found = _read(run, stage, before, of=of)
+        found = _table(run, stage, before, "counts", of=of, columns=["what", "pairs"])
         if found is not None:
-            return found.of_texts(What.LANGUAGE).total()
+            return int(
+                pc.sum(found["pairs"].filter(pc.equal(found["what"], What.LANGUAGE))).as_py() or 0
+            )
         return sum(one.kept for one in map(partial(run.record, stage), parts) if one)
 
     whole = sum(n for _, n in run.each((x for x in groups if x < number), count))
