@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import curate
 from curate import files
 from curate.errors import CurateError, DamagedError
-from curate.files import listing
+from curate.files import Content, kept, listing
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -155,6 +155,38 @@ def test_tables(root: str) -> None:
     assert files.read_table(url, columns=["b"]).equals(table.select(["b"]))
     assert files.read_table(url, present={"c", "b"}).equals(table.select(["b"]))
     assert files.read_table(url, present={"c"}).num_columns == 0
+
+
+def test_what_this_process_wrote_is_not_read_back_while_tables_are_kept(root: str) -> None:
+    url, table = files.join(root, "a.parquet"), pa.table({"a": [1, 2], "b": ["x", None]})
+    none, large = table.slice(0, 0), pa.table({"a": range(100_000)})
+    with files.tables_kept():
+        written = [(one, files.write_table(url, one)) for one in (none, large, table)]
+        files.write_bytes(url, b"another")
+        for one, content in written:
+            if one is large:  # of which none is kept
+                with pytest.raises(DamagedError):
+                    files.read_table(url, content=content)
+            else:
+                assert files.read_table(url, content=content).equals(one)
+        content = written[-1][1]
+        assert files.read_table(url, content=content, columns=["b"]).equals(table.select(["b"]))
+        assert files.read_table(url, content=content, present={"c", "a"}).column_names == ["a"]
+        for other in (None, content._replace(size=content.size + 1), Content(7, 1)):
+            with pytest.raises(DamagedError):  # which is what the file has to hold
+                files.read_table(url, content=other)
+    with pytest.raises(DamagedError):
+        files.read_table(url, content=content)
+
+
+def test_kept_tables_take_no_more_than_so_much_memory(root: str) -> None:
+    many = [pa.table({"a": [k] * 30_000}) for k in range(100)]
+    with files.tables_kept():
+        urls = [files.join(root, f"{k}.parquet") for k in range(len(many))]
+        written = [files.write_table(url, one) for url, one in zip(urls, many, strict=True)]
+        held = [kept.kept(*one) is not None for one in zip(urls, written, strict=True)]
+    assert held == sorted(held)  # the last ones
+    assert sum(held) == kept.MOST // 240_000
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])

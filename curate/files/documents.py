@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from curate.errors import DamagedError
 from curate.files.content import Content, atomic_write, open_read, read_bytes, write_bytes
+from curate.files.kept import keep, kept
 
 _REPETITIVE = ("language", "outcome", "stage", "reason", "error", "status")
 """Columns worth a dictionary in parquet; for all others it only takes time."""
@@ -130,7 +132,12 @@ def read_table(
     DamagedError
         Where it is no parquet file, or another than was written.
     """
+    columns = options.get("columns")
     with ExitStack() as opened:
+        known = kept(url, content) if content and not options.keys() - {"columns"} else None
+        if known is not None:
+            opened.enter_context(_undamaged(url))
+            return _picked(known, _columns(known.schema, columns, present))
         if content is None:
             file: Any = opened.enter_context(open_read(url))
         else:
@@ -142,11 +149,19 @@ def read_table(
             return pq.read_table(file, use_threads=False, **options)
         # A dataset of one file, which `read_table` makes, takes several times as long to be opened.
         source = opened.enter_context(pq.ParquetFile(file))
-        columns = options.get("columns")
-        if present is not None:
-            columns = [name for name in source.schema_arrow.names if name in present]
-        table = source.read(columns=columns, use_threads=False)
-        return table if columns is None else table.select(columns)
+        columns = _columns(source.schema_arrow, columns, present)
+        return _picked(source.read(columns=columns, use_threads=False), columns)
+
+
+def _columns(
+    schema: pa.Schema, columns: list[str] | None, present: Collection[str] | None
+) -> list[str] | None:
+    """The names of the columns that are asked for; None for all."""
+    return columns if present is None else [name for name in schema.names if name in present]
+
+
+def _picked(table: pa.Table, columns: list[str] | None) -> pa.Table:
+    return table if columns is None else table.select(columns)
 
 
 def write_table(url: str, table: pa.Table, *, rows: int | None = None) -> Content:
@@ -154,13 +169,29 @@ def write_table(url: str, table: pa.Table, *, rows: int | None = None) -> Conten
 
     With `rows` in groups of so many and with their least and greatest values, to be read in pieces.
     """
+    is_empty = not len(table)
+    stored = (
+        _none(table.schema.serialize().to_pybytes(), rows) if is_empty else _parquet(table, rows)
+    )
+    content = write_bytes(url, stored)
+    keep(url, content, table)
+    return content
+
+
+def _parquet(table: pa.Table, rows: int | None) -> pa.Buffer:
     repetitive = [name for name in _REPETITIVE if name in table.schema.names]
     held = pa.BufferOutputStream()
     pq.write_table(
         table, held, compression="zstd", compression_level=1, use_dictionary=repetitive,
         write_statistics=rows is not None, row_group_size=rows,
     )  # fmt: skip
-    return write_bytes(url, held.getvalue())
+    return held.getvalue()
+
+
+@lru_cache(maxsize=64)
+def _none(schema: bytes, rows: int | None) -> pa.Buffer:
+    """The file of an empty table: of a small run most ledgers are empty."""
+    return _parquet(pa.ipc.read_schema(pa.py_buffer(schema)).empty_table(), rows)
 
 
 def read_arrays(url: str) -> dict[str, NDArray[Any]]:

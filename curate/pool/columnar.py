@@ -44,7 +44,7 @@ class _Parquet(Reader):
             pool.check(source.path, names)
             columns = [name for name in pool.columns if name in names]
             for group in range(table.num_row_groups):
-                check_texts(file, columns=columns, groups=[group])
+                check_texts(file, table, columns=columns, groups=[group])
                 for batch in table.iter_batches(
                     row_groups=[group], columns=columns, use_threads=False
                 ):
@@ -61,19 +61,22 @@ def column_types(path: str) -> dict[str, str | None]:
         return {field.name: kind_of(field.type) for field in pq.read_schema(file)}
 
 
-def check_texts(file: IO[bytes], *, columns: list[str], groups: list[int] | None = None) -> None:
-    """Check that the texts of a parquet file, or of some of its row `groups`, fit into memory.
+def check_texts(
+    file: IO[bytes], footer: pq.ParquetFile, *, columns: list[str], groups: list[int]
+) -> None:
+    """Check that the texts of some row `groups` of a parquet file fit into memory.
+
+    `footer` is the file as it was opened: of many row groups that takes longer than a small one.
 
     Raises
     ------
     ValueError
         Where they have over `MOST` bytes, and over `RATIO` times as many as are stored.
     """
-    footer = pq.ParquetFile(file)
     kinds = {field.name: field.type for field in footer.schema_arrow}
     texts = [name for name in columns if _is_text(kinds[name])]
     source = pq.ParquetFile(file, read_dictionary=texts, metadata=footer.metadata)
-    for number in range(footer.num_row_groups) if groups is None else groups:
+    for number in groups:
         group = footer.metadata.row_group(number)
         chunks = [group.column(i) for i in range(group.num_columns)]
         chunks = [x for x in chunks if x.path_in_schema in columns]

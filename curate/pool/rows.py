@@ -132,7 +132,7 @@ class PoolFormat:
         boxes, no_boxes = self._boxes(table, path=path)
         found = pool_table(url=url, caption=caption, uid=uid, blur_boxes=boxes, **columns)
         broken, endless = (np.zeros(len(table), np.bool_) for _ in range(2))
-        for column in (url, caption, uid):
+        for column in (x for x in (url, caption, uid) if x.null_count < len(x)):
             broken |= np.asarray(pc.fill_null(pc.match_substring(column, NOT_UTF8), False))
             endless |= np.asarray(
                 pc.fill_null(pc.greater(pc.binary_length(column), ENDLESS), False)

@@ -111,7 +111,7 @@ def read_slice(
         is_copy = pool.format == STAGED.format
         columns = [*POOL.names, *pool.kept.names, BESIDE] if is_copy else pool.columns
         columns = _present(columns, source.schema_arrow.names)
-        check_texts(file, columns=columns, groups=wanted)
+        check_texts(file, source, columns=columns, groups=wanted)
         table = source.read_row_groups(wanted, columns=columns, use_threads=False)
         table = table.slice(start - first, rows)
         if not is_copy:

@@ -243,7 +243,7 @@ def run_pipeline(
         return results[0].wait_until_finish()
 
     quiet = nullcontext() if debug else _without_noise()
-    with files.listings_anew(), quiet, watched() as crew:
+    with files.listings_anew(), files.tables_kept(), quiet, watched() as crew:
         try:
             pipeline = beam.Pipeline(options=Options(beam_flags(settings, extra)))
         except ValueError as refused:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from curate import parent
+from curate import files, parent
 from curate.config import LOCAL_RUNNER, Beam
 from curate.files.stores import told_of_temporary
 from curate.machine import faults_named
@@ -104,7 +104,8 @@ def serve(end: int) -> None:
     if not os.environ.get("CURATE_DEBUG"):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the decoders' warnings
     try:
-        harness.run()
+        with files.tables_kept():
+            harness.run()
     finally:
         log.close()
     os._exit(0)  # threads of libraries would race with the interpreter's end

@@ -97,13 +97,20 @@ class Sieve:
 
     def output(self, *, columns: pa.Schema, figures: dict[str, float] | None = None) -> PartOutput:
         """What is left, as the given columns, what was taken out, and what there was."""
+        kept = self.table.select(columns.names)
+        if not kept.schema.equals(columns, check_metadata=True):
+            kept = kept.cast(columns)
         return PartOutput(
-            kept=self.table.select(columns.names).cast(columns),
-            dropped=pa.concat_tables([schema.LEDGER.empty_table(), *self._dropped]),
-            dead=pa.concat_tables([schema.DEAD.empty_table(), *self._dead]),
+            kept=kept,
+            dropped=_all(self._dropped, schema.LEDGER),
+            dead=_all(self._dead, schema.DEAD),
             figures=figures or {},
             seen=self._seen,
         )
+
+
+def _all(tables: list[pa.Table], kind: pa.Schema) -> pa.Table:
+    return pa.concat_tables(tables) if tables else kind.empty_table()
 
 
 def as_text(column: Column) -> Column:

@@ -129,7 +129,8 @@ def rows_left(run: Run, folder: str, part: int) -> pa.Table:
 
 def texts(column: Column) -> dict[str, int]:
     """How often each text occurs; `UNKNOWN` for none."""
-    return {row["values"] or UNKNOWN: row["counts"] for row in pc.value_counts(column).to_pylist()}
+    values, counts = (x.to_pylist() for x in pc.value_counts(column).flatten())
+    return {value or UNKNOWN: n for value, n in zip(values, counts, strict=True)}
 
 
 def _label(x: object) -> str:
@@ -138,8 +139,7 @@ def _label(x: object) -> str:
 
 def _whole(found: Tallies, what: What, column: Column) -> None:
     """Count whole numbers; all from the largest on as one."""
-    values, counts = occurrences(pc.min_element_wise(column, _LARGEST[what], skip_nulls=False))
-    found.count(what, values, counts)
+    found.count(what, *occurrences(column, largest=_LARGEST[what]))
 
 
 def _shapes(found: Tallies, table: pa.Table, side: What, aspect: What, kind: What) -> None:
@@ -211,6 +211,8 @@ def count_clusters(found: Tallies, kept: pa.Table, *, part: int) -> None:
     """Count the clusters by size, each at its first pair, and show the largest."""
     is_first = pc.and_(pc.equal(kept["cluster"], kept["uid"]), pc.greater(kept["cluster_size"], 1))
     rows = kept.select([*_PAIR, "cluster_size"]).filter(is_first)
+    if not len(rows):
+        return
     found.count(What.CLUSTERS, *occurrences(rows["cluster_size"]))
     keys = [("cluster_size", "descending"), *((name, "ascending") for name in _PAIR)]
     largest = rows.take(pc.sort_indices(rows, sort_keys=keys)[: SHOWN[First.CLUSTER]])

@@ -98,6 +98,7 @@ PAIRS = pa.schema([
     ("value", pa.string()),
 ])  # fmt: skip
 _HOST = "host"
+_PAIR = ("uid", "url", "caption")
 
 
 class Counted:
@@ -131,9 +132,15 @@ class Counted:
         return self._values[0], self._counts[0]
 
 
-def occurrences(column: Column) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The whole numbers from 0 on in a column, ascending, and how often each occurs."""
-    counts = np.bincount(column.drop_null().to_numpy())
+def occurrences(
+    column: Column, *, largest: int | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The whole numbers from 0 on in a column, ascending, and how often each occurs.
+
+    All from `largest` on count as that one, where it is given.
+    """
+    whole = column.drop_null().to_numpy()
+    counts = np.bincount(whole if largest is None else np.minimum(whole, largest))
     (values,) = counts.nonzero()
     return values.astype(np.float64), counts[values]
 
@@ -316,11 +323,11 @@ def smallest(
 
     `reason` and `value` are the names of the columns that fill these fields, or empty.
     """
-    keys = [(name, "ascending") for name in ("uid", "url", "caption")]
     if len(table) > 8 * n:
+        keys = [(name, "ascending") for name in _PAIR]
         table = table.take(pc.select_k_unstable(table, n, sort_keys=keys))
-    first = pc.sort_indices(table, sort_keys=keys)[:n]
-    wanted = ["uid", "url", "caption", *filter(None, (reason, value))]
+    rows = table.select([*_PAIR, *filter(None, (reason, value))]).to_pylist()
+    rows.sort(key=lambda row: [(row[name] is None, row[name] or "") for name in _PAIR])
     return [
         Example(
             part=part,
@@ -330,7 +337,7 @@ def smallest(
             reason=row.get(reason) or "",
             value=row.get(value) or "",
         )
-        for row in table.select(wanted).take(first).to_pylist()
+        for row in rows[:n]
     ]
 
 

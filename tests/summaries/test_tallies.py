@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from curate.ops.hashing import pair_uids
 from curate.schema import Stage
 from curate.summaries.counting import Counting
 from curate.summaries.places import Places, find, write
-from curate.summaries.tallies import SHOWN, First, Tallies, What, rounded
+from curate.summaries.tallies import SHOWN, First, Tallies, What, rounded, smallest
 
 COUNTING = Counting(Stage.PREPARE, "", pa.schema([]))
 ROWS = st.lists(
@@ -101,3 +102,17 @@ def test_places_name_every_part_that_holds_a_text(tmp_path: object) -> None:
     assert find(url, ["nowhere"], of="d") == []
     assert find(url, ["3-17"], of="other") is None
     assert find(f"{tmp_path}/none.parquet", ["3-17"], of=None) is None
+
+
+@given(st.lists(st.tuples(*[st.none() | st.sampled_from(["", "a", "é", "z", "\U0001f600"])] * 3)))
+def test_the_pairs_shown_are_the_first_by_uid_url_and_caption(
+    rows: list[tuple[str | None, ...]],
+) -> None:
+    names = ("uid", "url", "caption")
+    table = pa.table([pa.array(list(x), pa.string()) for x in zip(*rows, strict=True)] or
+                     [pa.array([], pa.string())] * 3, names)  # fmt: skip
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names])
+    first = [tuple(x or "" for x in row.values()) for row in table.take(order[:2]).to_pylist()]
+    found = smallest(table, part=7, n=2)
+    assert [(x.uid, x.url, x.caption) for x in found] == first
+    assert {x.part for x in found} <= {7}

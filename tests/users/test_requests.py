@@ -1,11 +1,12 @@
 """What a run asks of an object store: few requests a part, none of them to find out what stands."""
 
 from collections import Counter
+from unittest.mock import patch
 
 import pytest
 
 from curate.commands.demo import demo_config, serve
-from curate.files import shipped
+from curate.files import kept, shipped
 from curate.finished import predict
 from curate.planning.plan import make_plan
 from curate.planning.steps import steps_of
@@ -24,14 +25,20 @@ Counted = tuple[Counter[Request], dict[str, bytes]]
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Counted]:
-    """By the rows of a part: the requests of a run's graph, and all that stands after it."""
+    """By the rows of a part: the requests of a run's graph, and all that stands after it.
+
+    Of tables as large as those of a real run, none of which a process keeps from step to step.
+    """
     pool = tmp_path_factory.mktemp("pool") / "pool.jsonl"
     lines = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
     pool.write_text("\n".join(lines[i] for i in SMALL) + "\n")
     found = {}
     for rows in (FEW, MANY):
         overrides = (f"input.paths={pool}", f"part_rows={rows}", "shards.rows=100", *NO_SCORES)
-        with serve() as addresses, counted_store() as requests:
+        with (
+            serve() as addresses, counted_store() as requests,
+            patch.object(kept, "MOST_OF_ONE", -1),
+        ):  # fmt: skip
             plan = make_plan(demo_config(addresses, out=f"{PROTOCOL}://b/run", overrides=overrides))
             standing = prepare_run(plan)
             requests.clear()
