@@ -25,6 +25,7 @@ from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.run.directory import Run
 from curate.run.lock import locked
+from curate.running.recruits import ahead
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A complete run.")]
 Reference = Annotated[
@@ -63,6 +64,7 @@ def rebalance(
         lists = source.config.prepare.metadata.items()
         named = [("RUN", source.run.root), ("--out", out)]
         check_seen_by_workers(engine, [*named, *((f"prepare.metadata.{x}", y) for x, y in lists)])
+        held.enter_context(ahead(engine, out=out))
         balance = rebalancing.target(t=t, p=p, size=size, reference=reference or source.reference)
         planned = rebalancing.make_plan(
             source,

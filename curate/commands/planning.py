@@ -27,6 +27,7 @@ from curate.config import file as config_file
 from curate.errors import CurateError, hidden
 from curate.run.directory import Run, totals
 from curate.run.lock import locked
+from curate.running.recruits import ahead
 from curate.schema import Stage
 
 _OF_TEXT = ("url", "caption", "strict")
@@ -96,7 +97,7 @@ def plan(
         if not whole.out:
             raise CurateError("no output folder: give --out RUN or the key `out`")
         run = Run.to(whole.out)
-        with locked(whole.out):
+        with locked(whole.out), ahead(whole.beam, out=whole.out):
             _check_out(run)
             over = over_workers(whole, beam_options(context))
             typed = with_columns(with_column_types(whole, over=over))
