@@ -6,6 +6,7 @@ inside an archive. For files in a folder it has one way, that of a repository (`
 a local folder for it.
 """
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 
@@ -80,7 +81,9 @@ def croissant(facts: Facts, *, config: Config, name: str) -> str | None:
             }
         ],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    text = io.StringIO()  # of many shards the pieces, which `dumps` holds all at once, are much
+    text.writelines(json.JSONEncoder(indent=1, ensure_ascii=False).iterencode(document))
+    return text.getvalue() + "\n"
 
 
 def _one(values: list[str]) -> str | list[str]:
