@@ -19,10 +19,11 @@ from curate.planning.digests import chain
 from curate.planning.plan import Plan
 from curate.planning.steps import steps_of
 from curate.run import borrowed, lock
-from curate.run.damage import check
 from curate.run.directory import Part, Run, part_name
 from curate.run.revocations import check_settled
 from curate.schema import Stage
+
+_AT_ONCE = 4096  # records that are taken apart together, as Python's objects are ten times as large
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,6 @@ def open_source(url: str) -> Source:
             f"{url} is not complete (its state is {state['state']}); go on with it first:"
             f" curate run {run.path('config.yaml')}"
         )
-    check(run)
     config = config_file.load(run.path("config.yaml"))
     if not config.prepare.metadata:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")
@@ -84,12 +84,13 @@ def open_source(url: str) -> Source:
 
 def _parts(run: Run, reads: str, records: pa.Table) -> Iterator[Part]:
     """The parts of these records, each with the content of its table."""
-    columns = (records[x].to_pylist() for x in ("part", "kept", "wrote"))
-    for index, kept, wrote in zip(*columns, strict=True):
-        name = part_name(reads, index)
-        own = (x for x in wrote if x["name"] == name)
-        held = {x["name"]: files.Content(x["size"], x["crc32"]) for x in own}
-        yield Part(index, run.part(reads, index), 0, kept, kept=kept, held=held)
+    for rows in records.to_batches(max_chunksize=_AT_ONCE):
+        columns = (rows[x].to_pylist() for x in ("part", "kept", "wrote"))
+        for index, kept, wrote in zip(*columns, strict=True):
+            name = part_name(reads, index)
+            own = (x for x in wrote if x["name"] == name)
+            held = {x["name"]: files.Content(x["size"], x["crc32"]) for x in own}
+            yield Part(index, run.part(reads, index), 0, kept, kept=kept, held=held)
 
 
 def target(*, t: float | None, p: float | None, size: int | None, reference: str) -> Balance:
