@@ -5,6 +5,7 @@ run. The address of the engine comes on the socket that each holds, once there i
 """
 
 import faulthandler
+import gc
 import json
 import os
 import socket
@@ -87,11 +88,14 @@ def serve(end: int) -> None:
     """What a worker process does."""
     parent.tell_on(end)
     faulthandler.enable()
+    gc.disable()  # what is loaded stays: a collection would go through all of it for nothing
     import grpc
     from apache_beam.runners.worker import sdk_worker_main
 
     import curate.flow  # noqa: F401 - what parts go through
 
+    gc.freeze()
+    gc.enable()
     with open(end, encoding="utf-8", closefd=False) as lines:
         told = json.loads(lines.readline())
     os.environ.update(told["environment"])
