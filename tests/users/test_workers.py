@@ -124,7 +124,7 @@ def test_a_worker_is_killed_in_a_part(
 def test_a_worker_is_killed_while_it_starts(config: str, tmp_path: Path) -> None:
     command = started(config, tmp_path / "run", fetching=None)
     os.kill(children(command.pid)[0], signal.SIGKILL)
-    _, error = command.communicate(timeout=SOON)
+    _, error = command.communicate(timeout=3 * SOON)  # the run is planned first
     assert command.returncode == 1
     assert "ended by SIGKILL, at its start: " in error
     assert error.count("\n") == 1
