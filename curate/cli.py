@@ -19,6 +19,7 @@ from curate import files
 from curate.commands import (
     balancing,
     hashing,
+    jobs,
     metadata,
     planning,
     revoking,
@@ -27,6 +28,7 @@ from curate.commands import (
     warming,
 )
 from curate.commands.process import end, heed_signals, open_stream
+from curate.commands.running import run_plan
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Force,
@@ -40,11 +42,10 @@ from curate.commands.terminal import (
     out_console,
     over_workers,
     reporting,
-    run_plan,
     tell_incomplete,
     with_engine,
 )
-from curate.config import Config
+from curate.config import LOCAL_RUNNER, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.reasons import FETCH_FAILURES, TRANSIENT
@@ -109,6 +110,9 @@ def run(
         ),
     ] = None,
     force: Force = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Submit the job to its engine, and leave it there.")
+    ] = False,
 ) -> None:
     """Run a pipeline, or go on with it: what is done in the run directory is not done again.
 
@@ -128,7 +132,11 @@ def run(
         if again and not settings.download.enabled:
             option = "--retry-failed" if retry_failed else "--retry"
             raise CurateError(f"{option}: download.enabled is false in this configuration")
-        _run(settings, options=beam_options(context), retry_failed=again, force=force)
+        if detach and settings.beam.runner == LOCAL_RUNNER:
+            raise CurateError("--detach: a local run goes on in this command; no job could be left")
+        _run(
+            settings, options=beam_options(context), retry_failed=again, force=force, detach=detach
+        )  # fmt: skip
 
 
 @app.command()
@@ -178,6 +186,7 @@ def _run(
     options: list[str],
     retry_failed: frozenset[str] = frozenset(),
     force: bool = False,
+    detach: bool = False,
 ) -> None:
     started = time.monotonic()
     with (
@@ -188,7 +197,7 @@ def _run(
 
         over = over_workers(config, options)
         plan = replace(make_plan(config, over=over), retry_failed=retry_failed)
-        run_plan(plan, options=options, started=started, force=force)
+        run_plan(plan, options=options, started=started, force=force, detach=detach)
 
 
 @app.command()
@@ -253,6 +262,7 @@ subset.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)
 warming.add_to(app)
+jobs.add_to(app)
 app.add_typer(metadata.app, name="metadata")
 for _command in (*app.registered_commands, *metadata.app.registered_commands):
     # Typer keeps the line breaks of a docstring, in the middle of sentences.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from curate.commands.running import run_plan
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Force,
@@ -17,7 +18,6 @@ from curate.commands.terminal import (
     one_line_errors,
     out_console,
     reporting,
-    run_plan,
     shown,
     with_engine,
 )

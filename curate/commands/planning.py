@@ -8,6 +8,7 @@ import typer
 
 from curate import files
 from curate.commands.predicting import tell_prediction
+from curate.commands.running import run_plan
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Out,
@@ -19,7 +20,6 @@ from curate.commands.terminal import (
     one_line_errors,
     out_console,
     over_workers,
-    run_plan,
     with_engine,
 )
 from curate.config import Config, Dedup

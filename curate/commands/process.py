@@ -15,6 +15,7 @@ _PATIENCE = 3.0
 """Seconds after the first Ctrl-C in which a second one is ignored, while files are closed."""
 _stopped: list[tuple[int, float]] = []  # the first signal that told this command to stop, and when
 _lost: list[OSError] = []  # errors in writing the output
+_farewell: list[str] = []  # what a second Ctrl-C is told
 
 
 class _Output(io.FileIO):
@@ -71,8 +72,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if not _stopped:
         _stopped.append((number, now))
         raise KeyboardInterrupt
-    if now - _stopped[0][1] > _PATIENCE:
+    if _farewell or now - _stopped[0][1] > _PATIENCE:
+        os.write(2, "".join(f"{line}\n" for line in _farewell).encode())
         abandon(status())
+
+
+def tell_on_leaving(line: str) -> None:
+    """What is said if a second Ctrl-C ends this command at once."""
+    _farewell.append(line)
 
 
 def status() -> int:

@@ -21,7 +21,9 @@ from rich.text import Text
 from curate import files
 from curate.commands.counting import meanwhile
 from curate.commands.following import FETCHED, Journals, Records
+from curate.commands.process import tell_on_leaving
 from curate.config import Download
+from curate.engines.job import Job, Seen, State
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing
 from curate.reasons import RULE_PREFIX, TRANSIENT
@@ -29,10 +31,12 @@ from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
 from curate.run.directory import ANNOTATED, PART_STAGES, Totals, totals
 from curate.run.mending import in_words
+from curate.running.owned import Watch
 from curate.schema import Stage
 
 _POLL = 0.5  # seconds
 _QUIET = 30.0  # seconds between two lines
+_PATIENCE = 60.0  # seconds until it is told that no part is done
 
 
 class _Rate(ProgressColumn):
@@ -99,8 +103,10 @@ def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) ->
 
 
 @contextmanager
-def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
+def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[Watch]:
     """A bar a stage while the block runs: parts done, pairs a second, time left.
+
+    What is yielded tells of the job on an engine that is not this command.
 
     The bars read the records in the run directory, so they work with any runner; on a store those of a
     sample where parts are many; in a local run directory also the journals, for the parts in work.
@@ -135,11 +141,36 @@ def watch(console: Console, plan: Plan, standing: Standing) -> Iterator[None]:
             if lines:
                 lines.tell(progress.tasks)
 
+        teller = _Teller(console, begun=lambda: any(seen.values()) or any(done.values()))
         try:
             with meanwhile(look, every=_POLL):
-                yield
+                yield Watch(seen=teller.seen, cancelling=teller.cancelling)
         finally:
             journals.forget()
+
+
+class _Teller:
+    """Lines about a job, where what its engine says of it changes."""
+
+    def __init__(self, console: Console, *, begun: Callable[[], bool]) -> None:
+        self._console, self._begun = console, begun
+        self._started, self._told = time.monotonic(), ""
+
+    def seen(self, job: Job, found: Seen) -> None:
+        """Tell how a job is doing."""
+        line = f"{job}: {found.state}" + (f", {found.why}" if found.why else "")
+        if found.state is State.RUNNING and not found.why:
+            line = ""
+            if time.monotonic() - self._started > _PATIENCE and not self._begun():
+                line = f"{job}: no part is done yet; it waits where no worker or slot is free"
+        if line and line != self._told and not found.state.ended:
+            self._console.print(line)
+        self._told = line or self._told
+
+    def cancelling(self, job: Job) -> None:
+        """Tell that a job is ended, and what a second Ctrl-C does."""
+        self._console.print(f"Cancelling {job}; Ctrl-C again leaves it to go on")
+        tell_on_leaving(f"{job} may go on: curate status, curate cancel")
 
 
 class _Lines:

@@ -36,12 +36,14 @@ def revoke(
     from curate.report.write import write_report
     from curate.revoking import revoke as revoking
     from curate.run import borrowed
+    from curate.running.owned import take
 
     with one_line_errors():
         run = Run.at(run_directory)
         with borrowed.source_kept(run), locked(run.root):
             borrowed.check(run, settings_only=True)
             tell_incomplete(run)
+            take(run)
             done = revoking.revoke(run, revoking.read_list(list_) if list_ else None)
             for line in revoking.said(done):
                 out_console.print(line)

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -16,7 +15,6 @@ from rich.segment import Segment
 from rich.text import Text
 
 from curate import files
-from curate.clock import spent
 from curate.commands.process import fill_streams, open_stream, status
 from curate.config import Beam, Config
 from curate.config.paths import paths_in
@@ -27,7 +25,6 @@ from curate.run.lock import locked
 from curate.schema import Stage
 
 if TYPE_CHECKING:
-    from curate.planning.plan import Plan
     from curate.planning.spreading import Over
     from curate.run.directory import Run
 
@@ -193,74 +190,3 @@ def over_workers(config: Config, options: list[str]) -> "Over":
 Force = Annotated[
     bool, typer.Option("--force", help="Replace a finished set in that folder by another.")
 ]
-
-
-def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
-    """Ask on the terminal whether to replace a finished set; a CurateError without a yes."""
-    from curate.planning.resume import replaced
-    from curate.run.damage import find_damage
-    from curate.run.mending import in_words
-
-    told = replaced(planned)
-    if told is None:
-        return
-    found = find_damage(planned.run, planned.digests)
-    if damaged := in_words(planned.run, [*planned.damaged, *found.names]):
-        error_console.print(Text.assemble(("warning", "bold yellow"), " ", damaged))
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        if typer.confirm(f"{told}. Replace it?"):
-            return
-        raise CurateError("nothing was changed")
-    raise CurateError(f"{told}; {remedy}")
-
-
-def run_plan(
-    planned: "Plan", *, options: list[str], started: float, force: bool = False,
-    remedy: str = "add --force to replace it; to keep it, move it away first or give another --out",
-) -> None:  # fmt: skip
-    """Run a plan and write its report. `started` is a time of the monotonic clock.
-
-    Without `force` a finished set is replaced only if a person agrees; `remedy` is for the error.
-    """
-    from curate.commands import progress
-    from curate.planning.resume import Standing
-    from curate.running import execute, retry
-
-    run, config = planned.run, planned.config
-    if not force:
-        _ask_before_replacing(planned, remedy=remedy)
-    failed = retry.failures(planned)
-    progress.announce_retry(out_console, planned, failed)
-    if failed:
-        with progress.watch(out_console, planned, Standing({}, {}, clustered=False)):
-            retry.retry(planned, failed, extra=options, debug=debugging())
-    standing = execute.prepare_run(planned, failed=failed)
-    n = len(planned.parts)
-    rows = sum(part.rows for part in planned.parts)
-    stages = " > ".join(stage for stage in planned.steps.stages if run.makes(stage))
-    for note in planned.notes:
-        out_console.print(note)
-    out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
-    progress.announce(out_console, planned, standing)
-    if standing.idle:
-        progress.tried_again(out_console, planned, standing)
-        report = run.path(Stage.REPORT, "index.html")
-        out_console.print("Nothing to do: all is done already")
-        progress.summary(out_console, planned, standing=standing, report=report, started=started)
-        return
-    from curate.finished.subset import write_subset
-    from curate.report.write import write_report
-    from curate.run.directory import SUBSET
-
-    with execute.recorded(planned):
-        with progress.watch(out_console, planned, standing):
-            graph = execute.execute(planned, standing, extra=options, debug=debugging())
-        if not config.download.enabled:
-            kept = planned.steps.upstream(Stage.SHARDS)
-            with spent("subset"):
-                write_subset(run, kept, run.path(kept, SUBSET))
-    report = write_report(run, config, steps=planned.steps)
-    whole = graph if standing.is_fresh and not run.source else None
-    execute.report_written(planned, graph=whole, seconds=time.monotonic() - started)
-    progress.tried_again(out_console, planned, standing)
-    progress.summary(out_console, planned, standing=standing, report=report, started=started)

@@ -37,6 +37,8 @@ from curate.files.folders import remove as remove
 from curate.files.folders import remove_file as remove_file
 from curate.files.folders import sizes as sizes
 from curate.files.folders import sizes_below as sizes_below
+from curate.files.guards import guard as guard
+from curate.files.guards import guarded as guarded
 from curate.files.kept import tables_kept as tables_kept
 from curate.files.places import SHIPPED as SHIPPED
 from curate.files.places import absolute as absolute

@@ -17,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from curate.errors import AbsentError, CurateError, DamagedError
 from curate.files.folders import changed, names
+from curate.files.guards import check_change
 from curate.files.places import file_system, is_local, resolve, size
 from curate.files.stores import told, told_of_temporary
 
@@ -43,6 +44,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         file: IO[bytes] = opened(target, "wb")
         try:
             yield file
+            check_change(url)
             if is_local(fs):
                 file.flush()
                 os.fsync(file.fileno())

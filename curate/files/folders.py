@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from fsspec import AbstractFileSystem
 
+from curate.files.guards import check_change
 from curate.files.places import file_system, is_local, local_path
 from curate.files.stores import told
 
@@ -225,6 +226,7 @@ def sizes_below(folder: str) -> dict[str, int]:
 
 def remove(url: str) -> None:
     """Remove the file or folder at `url`, if there is one."""
+    check_change(url)
     with told(url, to="remove"):
         fs, path = file_system(url)
         if not _is_known_absent(fs, path) and fs.exists(path):
@@ -247,6 +249,7 @@ def _is_known_absent(fs: AbstractFileSystem, path: str) -> bool:
 
 def remove_file(url: str) -> None:
     """Remove the file at `url`, if there is one, in one request to its store."""
+    check_change(url)
     with told(url, to="remove"), suppress(FileNotFoundError):
         fs, path = file_system(url)
         try:

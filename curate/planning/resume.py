@@ -51,6 +51,7 @@ class Standing:
     parts: int = field(default=0, compare=False)  # of the plan
     changed: tuple[str, ...] = ()  # new settings of how to fetch; earlier failures are not retried
     damaged: tuple[str, ...] = ()  # damaged files, by name; their parts count as not done
+    made: bool = False  # whether all is done but the report
     idle: bool = False  # whether all is done, the report as well
     taken_over: dict[str, int] = field(default_factory=dict, compare=False)
     """Of the stale parts those whose own settings are the same: what was found of a pair stays."""

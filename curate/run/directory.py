@@ -13,6 +13,7 @@ from curate import files, schema
 from curate.errors import AbsentError, CurateError, DamagedError
 from curate.ops.ahead import together
 from curate.run import records as record_files
+from curate.run.generation import bound
 from curate.run.layout import ANNOTATED as ANNOTATED
 from curate.run.layout import LAYOUT, folders, layout_of, place
 from curate.run.records import PartRecord as PartRecord
@@ -79,6 +80,10 @@ class Run:
     source: str | None = None  # the run whose stages before balance are this one's too
     layout: int = LAYOUT
     source_layout: int = LAYOUT
+    generation: int = 0  # in which a job changes it; see `curate.run.generation`
+
+    def __reduce__(self) -> "tuple[Callable[..., Run], tuple[object, ...]]":
+        return _arrived, tuple(vars(self).values())
 
     @classmethod
     def to(cls, url: str, source: str | None = None) -> "Run":
@@ -317,6 +322,13 @@ class Run:
         """Remove the temporary files that a killed command left; no other may be at work here."""
         for name in files.temporaries(self.root):
             files.remove(files.join(self.root, name))
+
+
+def _arrived(*values: Any) -> Run:
+    """A run in another process, which changes it only while it is of its generation."""
+    run = Run(*values)
+    bound(run.root, run.generation)
+    return run
 
 
 def earlier(run: Run, stage: Stage) -> int:

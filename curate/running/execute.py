@@ -1,19 +1,18 @@
 """Running a plan: the graph on its runner, the state in run.json, the report at the end."""
 
 import os
-import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from curate import files
 from curate.clock import SPENT, Took
-from curate.config import LOCAL_RUNNER, Beam, Download
+from curate.config import Download
 from curate.config import file as config_file
+from curate.engines.job import Job
 from curate.errors import CurateError, DamagedError
 from curate.planning.cutting import check_rows, most_dead
 from curate.planning.plan import Plan
@@ -21,34 +20,34 @@ from curate.planning.resume import Standing, settle
 from curate.reasons import ErrorCode
 from curate.run import borrowed, revocations
 from curate.run.damage import short_shard, whole_files
-from curate.run.directory import ANNOTATED, MANIFEST, PART_STAGES, SIZES, Totals, totals, versions
+from curate.run.directory import (
+    ANNOTATED,
+    MANIFEST,
+    PART_STAGES,
+    SIZES,
+    Run,
+    Totals,
+    totals,
+    versions,
+)
 from curate.run.mending import taken_back
 from curate.run.scratch import remove_scratch
 from curate.run.shards import counts_of
+from curate.running.owned import (
+    DetachedError,
+    Owner,
+    Watch,
+    follow,
+)
+from curate.running.pipeline import run_pipeline
 from curate.schema import Stage
-from curate.stages.timing import Graph, counted
+from curate.stages.timing import Graph
 
 if TYPE_CHECKING:
     import apache_beam as beam
-    from apache_beam.runners.runner import PipelineResult
 
-_OURS = re.compile(r"curate\.errors\.(?:Curate|Damaged|Absent)Error: (.*)")
 _FAILURES = (ErrorCode.SCORE_FAILED, ErrorCode.SCORE_NOT_FINITE)
-_GRACE = 5.0
-"""Seconds that Beam may take to end after a worker was lost."""
 _ASKS = tuple(name for name, x in Download.changes().items() if x.redoes == "ask")
-_WHILE = re.compile(r" \[while running .*\]$")
-
-
-def beam_flags(settings: Beam, extra: Sequence[str] = ()) -> list[str]:
-    """Beam's options, as on a command line; the runner is always named."""
-    flags = [f"--runner={settings.runner}"]
-    if settings.runner == LOCAL_RUNNER and settings.workers > 1:
-        flags += [
-            "--direct_running_mode=multi_processing",
-            f"--direct_num_workers={settings.workers}",
-        ]
-    return [*flags, *settings.options, *extra]
 
 
 def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing:
@@ -66,13 +65,16 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         standing,
         failed=failed or {},
         changed=_new_ways_to_ask(plan, standing),
-        idle=before.get("reported") == _reported(plan) and _is_complete(plan, standing),
+        made=(made := _is_made(plan, standing)),
+        idle=made and before.get("reported") == _reported(plan) and _is_reported(run),
     )
     files.write_bytes(
         run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
     )
     run.update(
         state="complete" if standing.idle else "running",
+        generation=run.generation,
+        job=None,
         reported=_reported(plan) if standing.idle else None,
         source=run.source,
         borrowed=borrowed.borrowed_by(run),
@@ -106,6 +108,11 @@ def report_written(plan: Plan, *, graph: Graph | None = None, seconds: float = 0
     plan.run.update(reported=_reported(plan), took=took)
 
 
+def target(plan: Plan) -> str:
+    """A digest of what the run becomes by `plan`, however it is asked for or run."""
+    return _reported(plan)
+
+
 def _reported(plan: Plan) -> str:
     """What the report depends on, beside the files of the steps: not how they were asked for or run."""
     told: Any = {"beam": True, "out": True, "download": set(_ASKS)}
@@ -113,15 +120,18 @@ def _reported(plan: Plan) -> str:
     return files.digest_of({x: y.chain for x, y in plan.digests.items()}, document, versions())
 
 
-def _is_complete(plan: Plan, standing: Standing) -> bool:
-    """Whether every part, every shard and the report are done and valid under the plan."""
+def _is_reported(run: Run) -> bool:
+    found = files.sizes(run.path(Stage.REPORT))
+    return all(found.get(x) for x in ("index.html", "report.json"))
+
+
+def _is_made(plan: Plan, standing: Standing) -> bool:
+    """Whether every part and every shard is done and valid under the plan."""
     run = plan.run
     stages = [stage for stage in plan.steps.stages if stage in PART_STAGES and run.makes(stage)]
     if not all(standing.skips(stage) for stage in stages) or standing.damaged != plan.damaged:
         return False
     if Stage.DEDUP in stages and not standing.clustered:
-        return False
-    if not all(files.sizes(run.path(Stage.REPORT)).get(x) for x in ("index.html", "report.json")):
         return False
     if Stage.SHARDS not in plan.steps.stages:
         return True
@@ -164,19 +174,25 @@ def _new_ways_to_ask(plan: Plan, standing: Standing) -> tuple[str, ...]:
 @contextmanager
 def recorded(plan: Plan) -> Iterator[None]:
     """Keep the state in run.json true while the block runs, however it ends."""
-    state = "failed"
     try:
         yield
-        state = "complete"
-    except KeyboardInterrupt:
-        state = "interrupted"
+    except DetachedError:
         raise
-    finally:
-        for step in plan.steps:
-            if step.has_parts and plan.run.makes(step.stage):
-                plan.run.index_records(step.folder)
-        held = whole_files(plan.run) if state == "complete" else {}
-        plan.run.update(state=state, stages=stage_totals(plan), files=held)
+    except KeyboardInterrupt:
+        _ended(plan, state="interrupted")
+        raise
+    except BaseException:
+        _ended(plan, state="failed")
+        raise
+    _ended(plan, state="complete")
+
+
+def _ended(plan: Plan, *, state: str) -> None:
+    for step in plan.steps:
+        if step.has_parts and plan.run.makes(step.stage):
+            plan.run.index_records(step.folder)
+    held = whole_files(plan.run) if state == "complete" else {}
+    plan.run.update(state=state, stages=stage_totals(plan), files=held)
 
 
 def stage_totals(plan: Plan) -> dict[str, Totals]:
@@ -187,15 +203,41 @@ def stage_totals(plan: Plan) -> dict[str, Totals]:
 
 
 def execute(
-    plan: Plan, standing: Standing, *, extra: Sequence[str] = (), debug: bool = False
-) -> Graph:
-    """Run the whole graph of `plan` to its end; see :func:`run_graph`."""
+    plan: Plan,
+    standing: Standing,
+    *,
+    extra: Sequence[str] = (),
+    debug: bool = False,
+    watch: Watch = Watch(),  # noqa: B008 - which is frozen
+) -> Graph | None:
+    """Run the whole graph of `plan` to its end; see :func:`run_graph`; None where all is made before.
+
+    Raises
+    ------
+    DetachedError
+        Once the job is submitted, where this command is not to stay with it.
+    """
     from curate.flow import build
     from curate.running.trial import try_models
 
+    if standing.made:
+        check_dead(plan)
+        return None
     try_models(plan, standing)
     graph = partial(build, plan=plan)
-    return run_graph(plan, graph, extra=extra, debug=debug)
+    return run_graph(
+        plan, graph, extra=extra, debug=debug, owner=Owner(plan.run, target(plan), watch)
+    )
+
+
+def attend(plan: Plan, job: Job, *, watch: Watch) -> None:
+    """Wait until the job of a run, of the same configuration, has ended; see `owned.follow`."""
+    try:
+        follow(plan.run, job, watch)
+    except CurateError as error:
+        raise taken_back(plan.run, plan.digests, error) from error.__cause__
+    remove_scratch(plan.run)
+    check_dead(plan)
 
 
 def run_graph(
@@ -204,8 +246,11 @@ def run_graph(
     *,
     extra: Sequence[str] = (),
     debug: bool = False,
+    owner: Owner | None = None,
 ) -> Graph:
     """Run what `graph` adds to a pipeline to its end, on the engine of `plan`.
+
+    `owner` says whose job it becomes, by default one that no other command goes on with.
 
     Raises
     ------
@@ -214,51 +259,13 @@ def run_graph(
         write to stderr.
     """
     try:
-        took = run_pipeline(plan.config.beam, graph, extra=extra, debug=debug)
+        owner = owner or Owner(plan.run, of="")
+        took = run_pipeline(plan.config.beam, graph, extra=extra, debug=debug, owner=owner)
     except CurateError as error:
         raise taken_back(plan.run, plan.digests, error) from error.__cause__
     remove_scratch(plan.run)
     check_dead(plan)
     return took
-
-
-def run_pipeline(
-    settings: Beam,
-    graph: Callable[[Any], object],
-    *,
-    extra: Sequence[str] = (),
-    debug: bool = False,
-) -> Graph:
-    """As :func:`run_graph`, of a pipeline that is of no plan."""
-    import apache_beam as beam
-
-    from curate.running.options import Options
-    from curate.running.workers import watched
-
-    began = time.time()
-    results: list[PipelineResult] = []
-
-    def run() -> object:
-        results.append(pipeline.run())
-        return results[0].wait_until_finish()
-
-    quiet = nullcontext() if debug else _without_noise()
-    with files.listings_anew(), files.tables_kept(), quiet, watched() as crew:
-        try:
-            pipeline = beam.Pipeline(options=Options(beam_flags(settings, extra)))
-        except ValueError as refused:
-            told = " ".join(line.strip() for line in str(refused).splitlines())
-            raise CurateError(f"the options after --: {told}") from refused
-        graph(pipeline)
-        state, error = _on_a_thread(run, lost=lambda: crew.error is not None)
-    if crew.error and state is None:
-        raise crew.error from error
-    if error is not None:
-        raise _in_one_line(error) from error
-    if state is not None and str(state) != "DONE":
-        raise CurateError(f"the {settings.runner} job ended in state {state}")
-    between = counted(results[0]) if settings.runner == LOCAL_RUNNER else {}
-    return Graph((began, time.time()), between)
 
 
 def check_dead(plan: Plan) -> None:
@@ -300,61 +307,3 @@ def _check_scored(plan: Plan) -> None:
             f" input.max_dead_fraction {fraction:g} allows, the first with: {first}; see"
             f" {run.path('dead', Stage.SCORE)}"
         )
-
-
-def _on_a_thread(
-    work: Callable[[], object], *, lost: Callable[[], bool]
-) -> tuple[object, BaseException | None]:
-    """What `work` returns, or raises. Ctrl-C interrupts this thread, which only waits, at once.
-
-    Once `lost`, it is waited for no longer than `_GRACE` seconds.
-    """
-    ended: list[tuple[object, BaseException | None]] = []
-
-    def body() -> None:
-        try:
-            ended.append((work(), None))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-            ended.append((None, error))
-
-    thread = threading.Thread(target=body, daemon=True, name="pipeline")
-    thread.start()
-    while thread.is_alive() and not lost():
-        thread.join(0.1)
-    thread.join(_GRACE)
-    return ended[0] if ended else (None, None)
-
-
-def _in_one_line(error: BaseException) -> CurateError:
-    """What a person should read of an error that ended a pipeline.
-
-    A worker in another process sends its traceback as text; our own message is in it.
-    """
-    if isinstance(error, CurateError):
-        return CurateError(_WHILE.sub("", str(error)))
-    if found := _OURS.findall(str(error)):
-        return CurateError(_WHILE.sub("", found[-1]))
-    last = str(error).strip().splitlines() or [""]
-    return CurateError(
-        f"the pipeline failed: {type(error).__name__}: {last[-1]}; --debug shows where"
-    )
-
-
-@contextmanager
-def _without_noise() -> Iterator[None]:
-    """Keep what decoders and worker processes write to stderr from the person's screen.
-
-    After Ctrl-C stderr stays shut: the workers get the same signal, and each would tell of it.
-    """
-    with open(os.devnull, "w") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        os.dup2(kept, 2)
-        raise
-    os.dup2(kept, 2)
-    os.close(kept)

@@ -7,7 +7,7 @@ import apache_beam as beam
 import pytest
 
 from curate.config import Beam
-from curate.running.execute import run_pipeline
+from curate.running.pipeline import run_pipeline
 from curate.stages.timing import timed
 
 SLOW = 0.05

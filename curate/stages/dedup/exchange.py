@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.ops.duplicates.graph import DedupRule, Meeting, Policy
-from curate.run import scratch
 from curate.run.directory import Part, Run
+from curate.run.scratch import scratch
 from curate.schema import Stage
 
-KEYS = files.join(Stage.DEDUP, scratch.KEYS)
 _TEXT, _PICTURE = 100, 270  # bytes of keys
 _FEW = 16
 """Pieces that are enough for a pool to spread over some workers."""
@@ -116,8 +115,8 @@ class Keyed:
 
     def url(self, group: int, kind: str) -> str:
         """The URL of a file of a group of parts: its keys, or its rows that are compared."""
-        folder = files.join(KEYS, "-".join(self.policies))
-        return self.make.run.part(folder, group, kind)
+        name = f"part-{group:05d}.{kind}"
+        return scratch(self.make.run, Stage.DEDUP, "-".join(self.policies), name)
 
     def write(self, group: int, kind: str, pieces: Iterable[Sequence[bytes]]) -> Iterator[Extent]:
         """Write the sections of each piece; the extents of the pieces."""

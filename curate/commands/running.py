@@ -1,0 +1,185 @@
+"""A plan from the command line: its questions, its job, its bars, its report."""
+
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from curate.clock import spent
+from curate.commands.terminal import debugging, error_console, out_console
+from curate.engines.job import Job, Seen, State
+from curate.engines.known import engine_of
+from curate.errors import CurateError
+from curate.run.directory import Run
+from curate.schema import Stage
+
+if TYPE_CHECKING:
+    from curate.planning.plan import Plan
+    from curate.planning.resume import Standing
+    from curate.stages.timing import Graph
+
+
+def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
+    """Ask on the terminal whether to replace a finished set; a CurateError without a yes."""
+    from curate.planning.resume import replaced
+    from curate.run.damage import find_damage
+    from curate.run.mending import in_words
+
+    told = replaced(planned)
+    if told is None:
+        return
+    found = find_damage(planned.run, planned.digests)
+    if damaged := in_words(planned.run, [*planned.damaged, *found.names]):
+        error_console.print(Text.assemble(("warning", "bold yellow"), " ", damaged))
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        if typer.confirm(f"{told}. Replace it?"):
+            return
+        raise CurateError("nothing was changed")
+    raise CurateError(f"{told}; {remedy}")
+
+
+def run_plan(
+    planned: "Plan", *, options: list[str], started: float, force: bool = False,
+    detach: bool = False,
+    remedy: str = "add --force to replace it; to keep it, move it away first or give another --out",
+) -> None:  # fmt: skip
+    """Run a plan and write its report. `started` is a time of the monotonic clock.
+
+    Without `force` a finished set is replaced only if a person agrees; `remedy` is for the error.
+    With `detach` its job is left to its engine.
+    """
+    from curate.commands import progress
+    from curate.planning.resume import Standing
+    from curate.running import execute, retry
+    from curate.running.owned import DetachedError, next_generation, under_way
+
+    run = planned.run
+    going = under_way(run)
+    if going and _goes_on_with(planned, *going):
+        if detach:
+            out_console.print(f"{going[0]} goes on already; curate status {run.root} tells of it")
+        else:
+            out_console.print(f"Watching {going[0]}, which makes this run already")
+            attend(planned, going[0], started=started)
+        return
+    if not force:
+        _ask_before_replacing(planned, remedy=remedy)
+    if going:
+        _end_before(run, *going)
+    planned = next_generation(planned, late=going is not None)
+    run = planned.run
+    failed = retry.failures(planned)
+    progress.announce_retry(out_console, planned, failed)
+    if failed:
+        with progress.watch(out_console, planned, Standing({}, {}, clustered=False)):
+            retry.retry(planned, failed, extra=options, debug=debugging())
+    standing = execute.prepare_run(planned, failed=failed)
+    n = len(planned.parts)
+    rows = sum(part.rows for part in planned.parts)
+    stages = " > ".join(stage for stage in planned.steps.stages if run.makes(stage))
+    for note in planned.notes:
+        out_console.print(note)
+    out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
+    progress.announce(out_console, planned, standing)
+    if standing.idle:
+        progress.tried_again(out_console, planned, standing)
+        report = run.path(Stage.REPORT, "index.html")
+        out_console.print("Nothing to do: all is done already")
+        progress.summary(out_console, planned, standing=standing, report=report, started=started)
+        return
+    try:
+        with execute.recorded(planned):
+            with progress.watch(out_console, planned, standing) as watch:
+                graph = execute.execute(
+                    planned, standing, extra=options, debug=debugging(),
+                    watch=replace(watch, detach=detach),
+                )  # fmt: skip
+            _write_subset(planned)
+    except DetachedError as left:
+        out_console.print(
+            f"Submitted {left}; it goes on by itself. How it is doing: curate status {run.root}; the"
+            " same command without --detach waits for it, and writes the report"
+        )
+        return
+    finish(planned, standing=standing, graph=graph, started=started)
+
+
+def _write_subset(planned: "Plan") -> None:
+    from curate.finished.subset import write_subset
+    from curate.run.directory import SUBSET
+
+    if not planned.config.download.enabled:
+        kept = planned.steps.upstream(Stage.SHARDS)
+        with spent("subset"):
+            write_subset(planned.run, kept, planned.run.path(kept, SUBSET))
+
+
+def attend(planned: "Plan", job: "Job", *, started: float) -> None:
+    """Wait for the job of a run that another command has submitted, and write the report."""
+    from curate.commands import progress
+    from curate.planning.resume import Standing
+    from curate.running import execute
+
+    planned = replace(planned, run=replace(planned.run, generation=job.generation))
+    standing = Standing({}, {}, clustered=False, parts=len(planned.parts))
+    with execute.recorded(planned):
+        with progress.watch(out_console, planned, standing) as watch:
+            execute.attend(planned, job, watch=watch)
+        _write_subset(planned)
+    finish(planned, standing=standing, graph=None, started=started)
+
+
+def finish(
+    planned: "Plan", *, standing: "Standing", graph: "Graph | None", started: float
+) -> None:  # fmt: skip
+    """Write the report of a run that is made, and say what came of it."""
+    from curate.commands import progress
+    from curate.report.write import write_report
+    from curate.running import execute
+
+    run = planned.run
+    report = write_report(run, planned.config, steps=planned.steps)
+    whole = graph if standing.is_fresh and not run.source else None
+    execute.report_written(planned, graph=whole, seconds=time.monotonic() - started)
+    progress.tried_again(out_console, planned, standing)
+    progress.summary(out_console, planned, standing=standing, report=report, started=started)
+
+
+def _goes_on_with(plan: "Plan", job: Job, seen: Seen) -> bool:
+    """Whether the job of a run makes just what `plan` asks for, so that it is waited for.
+
+    Raises
+    ------
+    CurateError
+        Where it is the process of another command here.
+    """
+    if engine_of(job).is_process and seen.state is not State.SILENT:
+        raise CurateError(
+            f"another curate command is at work in {plan.run.root}: {job.id}; wait until it has ended,"
+            f" or end it: curate cancel {plan.run.root}"
+        )
+    from curate.running.execute import target
+
+    same = job.of == target(plan)
+    if same and plan.retry_failed:
+        raise CurateError(
+            f"{job} makes this run; wait until it has ended, and then fetch again what failed"
+        )
+    return same and seen.state is not State.SILENT
+
+
+def _end_before(run: Run, job: Job, seen: Seen) -> None:
+    """End the job of another configuration; one whose engine is silent ends as its workers notice."""
+    if seen.state is State.SILENT:
+        out_console.print(
+            f"{job} may still go on: {seen.why}. Its workers end when they find that this command has"
+            " begun"
+        )
+        return
+    from curate.running.owned import end
+
+    out_console.print(f"Cancelling {job}, which makes this run under another configuration")
+    end(job)
