@@ -110,6 +110,7 @@ def _elsewhere(
 
     On the main thread, as Beam's job servers take signals; what watches them runs on others.
     """
+    result: PipelineResult | None = None
     try:
         with same_signals():
             result = pipeline.run()
@@ -119,6 +120,8 @@ def _elsewhere(
     except KeyboardInterrupt:
         if job:
             end(job)
+        elif result:
+            result.cancel()
         raise
     except Exception as error:
         raise _in_one_line(error) from error

@@ -94,6 +94,22 @@ def started(
     return process
 
 
+def test_a_run_is_ended_from_another_terminal(
+    config: str, silent: tuple[str, list[socket.socket]], tmp_path: Path
+) -> None:
+    command = started(config, tmp_path / "run", fetching=silent[1])
+    workers = children(command.pid)
+    shown = subprocess.run(
+        [*COMMAND, "status", str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert f"process {command.pid} of" in shown.stdout
+    subprocess.run([*COMMAND, "cancel", str(tmp_path / "run")], capture_output=True, check=True)
+    _, error = command.communicate(timeout=SOON)
+    assert command.returncode == 130
+    assert error.startswith("stopped; what is done is kept")
+    assert not any(map(lives, workers))
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
