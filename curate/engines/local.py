@@ -3,19 +3,28 @@
 import os
 import signal
 import socket
-
-import psutil
+from contextlib import suppress
+from pathlib import Path
 
 from curate.engines.job import Job, Seen, State
 
 
-def identity() -> tuple[str, str]:
-    """What this process is called, and the machine that it runs on."""
-    return _identity(psutil.Process()), socket.gethostname()
+def identity(pid: int | None = None) -> tuple[str, str]:
+    """What a process is called, this one by default, and the machine that it runs on.
+
+    Where the system tells when a process began, a later one of the same number is called otherwise.
+    """
+    pid = pid or os.getpid()
+    began = _began(pid)
+    return f"process {pid}" + (f" of {began}" if began else ""), socket.gethostname()
 
 
-def _identity(process: psutil.Process) -> str:
-    return f"process {process.pid} of {process.create_time():.2f}"
+def _began(pid: int) -> str:
+    """When a process began, in ticks since the machine did; empty for one that is gone, or unknown."""
+    with suppress(OSError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else fields[18]
+    return ""
 
 
 class Local:
@@ -31,14 +40,14 @@ class Local:
 
     def cancel(self, job: Job) -> None:
         """Interrupt the command, as Ctrl-C does."""
-        if job.where == socket.gethostname() and (process := _process(job)):
-            os.kill(process.pid, signal.SIGINT)
+        if job.where == socket.gethostname() and (pid := _process(job)):
+            os.kill(pid, signal.SIGINT)
 
 
-def _process(job: Job) -> psutil.Process | None:
-    try:
-        process = psutil.Process(int(job.id.split()[1]))
-        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return process if alive and _identity(process) == job.id else None
-    except (psutil.NoSuchProcess, IndexError, ValueError):
-        return None
+def _process(job: Job) -> int | None:
+    """The number of the process that still is the job."""
+    with suppress(IndexError, ValueError, OSError):
+        pid = int(job.id.split()[1])
+        os.kill(pid, 0)
+        return pid if identity(pid)[0] == job.id else None
+    return None
