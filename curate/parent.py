@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -93,9 +93,12 @@ def in_words(status: int) -> str:
 def abandon(code: int) -> NoReturn:
     """End this process at once, and the worker processes that it started.
 
-    Workers hold nothing that is worth waiting for: a part counts when its record stands.
+    Workers hold nothing that is worth waiting for: a part counts when its record stands. Threads go on,
+    and may end, or wait for a child, meanwhile.
     """
     for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+        with suppress(OSError):
+            for pid in children.read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
     os._exit(code)
