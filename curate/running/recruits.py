@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 from curate import files, parent
 from curate.config import LOCAL_RUNNER, Beam
+from curate.errors import DamagedError
 from curate.files.stores import told_of_temporary
 from curate.machine import faults_named
 from curate.run.directory import Run
@@ -67,13 +68,19 @@ def ahead(settings: Beam, *, out: str | None) -> Iterator[None]:
     """
     local = settings.runner == LOCAL_RUNNER and settings.workers > 1
     try:
-        if local and out and Run.to(out).state().get("state") != "complete":
+        if local and out and not _is_complete(out):
             for _ in range(settings.workers):
                 _waiting.append(Recruit())
         yield
     finally:
         while _waiting:
             _waiting.pop().dismiss()
+
+
+def _is_complete(out: str) -> bool:
+    with suppress(DamagedError):  # told, or mended, by the plan
+        return Run.to(out).state().get("state") == "complete"
+    return False
 
 
 def recruit() -> Recruit:
