@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/ready
 
-.PHONY: demo test suite test-lives test-scores check lint types reference bench lock clean
+.PHONY: demo test suite test-lives test-scores test-engines check lint types reference bench lock clean
 
 demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
@@ -16,7 +16,7 @@ test: lint  # mypy takes a minute of one processor: beside the tests, which wait
 	$(MAKE) --no-print-directory --jobs=2 types suite
 
 suite: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not life"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not life and not engine"
 
 test-lives: $(READY)  # a run whose configuration changes again and again
 	$(BIN)/python -m pytest -n 2 -m life tests/users
@@ -26,6 +26,13 @@ test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	$(PIP) --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4
 	$(BIN)/python -m pytest -n 2 tests/ops/scores/test_captions.py tests/ops/scores/test_heads.py \
 	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/score/test_measure.py
+
+BEAM = $$($(BIN)/python -c 'from importlib.metadata import version; print(version("apache-beam"))')
+test-engines: $(READY)  # on job servers: Prism, which Go builds (three minutes, once)
+	@if ! command -v go > /dev/null; then echo "there is no Go to build Prism with: its tests are skipped"; \
+	  else GOBIN=$(abspath $(BIN)) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM) \
+	  || echo "Go could not build Prism: without an earlier one its tests are skipped"; fi
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m engine tests/engines
 
 check: lint types
 

@@ -34,6 +34,7 @@ class Job:
     id: str = ""  # on the engine; empty while it is submitted
     also: str = ""  # another place at which it may be asked, by the job's name
     generation: int = 0  # of the run, in which it was submitted
+    host: str = ""  # the machine on which its command started an engine for it, if that did
 
     def __str__(self) -> str:
         return f"{self.id or self.name} on {self.engine}" + (f" at {self.where}" * bool(self.where))

@@ -1,5 +1,6 @@
 """Jobs at a job server of Beam's (Prism, Flink, Spark), by its job service."""
 
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ class JobServer:
             seen = self._asked(job)
         except grpc.RpcError as error:
             lost = error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+            lost = lost or _is_over(job, error)
             seen = Seen(State.GONE if lost else State.SILENT, why=_reason(job, error))
         return flink.look(job, seen) if job.also else seen
 
@@ -88,6 +90,15 @@ class JobServer:
         with suppress(grpc.RpcError):
             self._ask(job, listen)
         return tuple(dict.fromkeys(said))
+
+
+def _is_over(job: Job, error: grpc.RpcError) -> bool:
+    """Whether the job server, which a command here started for this job, has ended: the job with it.
+
+    So it is after Ctrl-C on a terminal, which sends the signal to the job server too.
+    """
+    is_here = job.host == socket.gethostname() and not job.also
+    return is_here and error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def _reason(job: Job, error: grpc.RpcError) -> str:

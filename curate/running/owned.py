@@ -121,7 +121,7 @@ def planned_job(settings: Beam, flags: list[str], owner: Owner) -> tuple[Job, li
         from curate.engines.dataflow import where_of
 
         return Job(engine, name, where_of(flags), owner.of), more
-    where = option(flags, "job_endpoint")
+    where, host = option(flags, "job_endpoint"), ""
     needed = "a job server that this command starts; start one, and give --job_endpoint"
     needed = "" if where else needed
     if option(flags, "environment_type").upper() == _LOOPBACK:
@@ -131,11 +131,12 @@ def planned_job(settings: Beam, flags: list[str], owner: Owner) -> tuple[Job, li
     if not where:
         port = option(flags, "job_port") or str(_free_port())
         more += [] if option(flags, "job_port") else [f"--job_port={port}"]
-        where = f"localhost:{port}"
+        where, host = f"localhost:{port}", socket.gethostname()
     also = option(flags, "flink_master")
     if also and not also.startswith("["):
         also = also if "://" in also else f"http://{also}"
-    return Job(engine, name, where, owner.of, also="" if also.startswith("[") else also), more
+    also = "" if also.startswith("[") else also
+    return Job(engine, name, where, owner.of, also=also, host=host), more
 
 
 def _free_port() -> int:
