@@ -74,10 +74,11 @@ def status(asked: Asked, *options: str) -> str:
 
 
 def test_the_demo_is_that_of_a_local_run(server: Prism, tmp_path: Path) -> None:
-    for name, beam in (("here", []), ("there", server.options)):
-        command = Command(
-            "demo", "--out", str(tmp_path / name), "--", *beam, said=tmp_path / f"{name}.said"
-        )
+    options = ",".join(server.options[1:])
+    there = ("--set", "beam.runner=PortableRunner", "--set", f"beam.options=[{options}]")
+    for name, set_ in (("here", ()), ("there", there)):
+        out = str(tmp_path / name)
+        command = Command("demo", "--out", out, *set_, said=tmp_path / f"{name}.said")
         said = command.ended()
         assert command.process.returncode == 0, said
     assert data(tmp_path / "there") == data(tmp_path / "here")
