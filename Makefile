@@ -32,6 +32,7 @@ test-engines: $(READY)  # on job servers: Prism, which Go builds (three minutes,
 	@if ! command -v go > /dev/null; then echo "there is no Go to build Prism with: its tests are skipped"; \
 	  else GOBIN=$(abspath $(BIN)) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM) \
 	  || echo "Go could not build Prism: without an earlier one its tests are skipped"; fi
+	$(PIP) gcsfs gcp-storage-emulator==2026.7.19  # beside them a Dataflow on loopback
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m engine tests/engines
 
 check: lint types

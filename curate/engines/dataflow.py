@@ -59,20 +59,31 @@ def where_of(options: list[str]) -> str:
 
 
 def _id(client: Any, job: Job) -> str:
-    """The job's, by its name where the command was killed before it was told."""
+    """The job's, by its name where the command was killed before it was told; empty for none.
+
+    Beam's own search passes over a job that waits, and asks for ever where it finds none.
+    """
     if job.id:
         return job.id
-    with suppress(ValueError):  # none of this name runs
-        return str(client.job_id_for_name(job.name))
-    return ""
+    from google.cloud import dataflow
+
+    project, region = _place(job)
+    asked = dataflow.ListJobsRequest(project_id=project, location=region, name=job.name)
+    found = [one for one in client._jobs_client.list_jobs(asked) if one.name == job.name]
+    return str(max(found, key=lambda one: one.create_time.timestamp()).id) if found else ""
+
+
+def _place(job: Job) -> tuple[str, str]:
+    project, _, region = job.where.split()[0].partition("/")
+    return project, region
 
 
 def _client(job: Job) -> Any:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
 
-    place, *more = job.where.split()
-    project, _, region = place.partition("/")
+    _, *more = job.where.split()
+    project, region = _place(job)
     flags = [f"--project={project}", f"--region={region}"]
     flags += [one if one.startswith("--") else f"--dataflow_endpoint={one}" for one in more]
     return DataflowApplicationClient(PipelineOptions(flags))
