@@ -23,18 +23,18 @@ _ends: list[int] = []  # of a worker: where it tells its parent what it works on
 
 def start(
     target: Callable[[int], None], end: socket.socket, *,
-    environment: Mapping[str, str], words: IO[bytes] | None,
+    environment: Mapping[str, str], words: IO[bytes] | None, shared: bool = False,
 ) -> "subprocess.Popen[bytes]":  # fmt: skip
     """Start a Python process that calls `target`, a function of a module, with the number of `end`.
 
-    `words` takes what it writes to stderr; None is our own. What interrupts the terminal's foreground
+    `words` takes what it writes to stderr; None is our own. A `shared` one serves others too, so it
+    does not end with this process, but by itself. What interrupts the terminal's foreground
     does not reach it: this process decides what becomes of its children.
     """
     n = end.fileno()
-    call = (
-        f"from curate.parent import follow; follow({n});"
-        f"from {target.__module__} import {target.__name__} as go; go({n})"
-    )
+    call = f"from {target.__module__} import {target.__name__} as go; go({n})"
+    if not shared:
+        call = f"from curate.parent import follow; follow({n}); {call}"
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
     try:

@@ -22,7 +22,7 @@ from curate.commands.terminal import (
     over_workers,
     with_engine,
 )
-from curate.config import Config, Dedup
+from curate.config import LOCAL_RUNNER, Config, Dedup
 from curate.config import file as config_file
 from curate.errors import CurateError, hidden
 from curate.run.directory import Run, totals
@@ -53,7 +53,7 @@ def plan(
     ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option(help="With --like: GPUs that models run on. Default: 1, as in RUN."),
+        typer.Option(help="With --like: GPUs that models run on. Default: as many as in RUN."),
     ] = None,
     prices: Annotated[
         str | None,
@@ -73,6 +73,7 @@ def plan(
     all: it tells what each stage will keep, how long it will take with --workers, and what it costs.
     """
     from curate.finished.advice import advice
+    from curate.planning.asked import runs_model
     from curate.planning.own_scores import check_own_scores, with_columns
     from curate.planning.plan import make_plan
     from curate.planning.pool_columns import with_column_types
@@ -116,6 +117,8 @@ def plan(
             )
             for line in advice(run, wanted):
                 out_console.print(line)
+            if runs_model(whole) and whole.beam.runner == LOCAL_RUNNER:
+                out_console.print(_where_models_run(whole))
             if wanted.balance is not None and wanted.prepare.metadata and pairs:
                 _show_other_ts(run)
         changed = [word for one in set_ or () for word in ("--set", one)]
@@ -155,6 +158,25 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
         "dedup": dedup if by_text else Dedup(enabled=False),
     }  # fmt: skip
     return config.model_copy(update=changed), tuple(x for x, is_so in left_out.items() if is_so)
+
+
+def _where_models_run(config: Config) -> str:
+    """A line on the devices of this machine, and how often they load what models."""
+    from curate.ops.scores.devices import shared, visible
+
+    score = config.score
+    if score is None:
+        raise AssertionError("no model")
+    models = ", ".join(one.model for one in score.scorers.values())
+    found = ", ".join(one.name for one in visible())
+    if devices := shared(score.workers):
+        return (
+            f"{models} will run on {found}: {len(devices)} processes load it, for"
+            f" {config.beam.workers} workers (score.workers)"
+        )
+    return (
+        f"{models} will run on {found}: {config.beam.workers} workers load it (score.workers: none)"
+    )
 
 
 def _check_out(run: Run) -> None:

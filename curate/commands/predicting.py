@@ -40,7 +40,7 @@ def tell_prediction(
     differ = differences(config, run, sample)
     rows = round(pairs) if pairs is not None else pairs_in_pool(config, sample)
     asked = Asked(rows, config.part_rows, config.shards.rows, workers=config.beam.workers,
-                  gpus=(gpus or 1) if sample.on_gpu else 0)  # fmt: skip
+                  gpus=gpus or sample.gpus)  # fmt: skip
     found = predict(sample, asked, balanced=share_balanced(config, run, sample, rows=rows))
     about = "" if pairs is not None else "about "
     out_console.print(

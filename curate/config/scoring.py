@@ -106,6 +106,12 @@ class Score(Scorer):
     norm_sim: NormSim | None = Field(None, description="needs `embeddings`")
     nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
     simcore: SimCore | None = Field(None, description="needs `embeddings`")
+    workers: Positive | None = Field(
+        None,
+        description="processes of a machine that have the model, spread over its GPUs; default: one a"
+        " GPU, and without a GPU none but the workers themselves (beam.workers), which otherwise decode"
+        " and hand their batches over",
+    )
     accelerator: str = Field(
         "type:nvidia-tesla-t4;count:1;install-nvidia-driver", description="hint for the workers"
     )

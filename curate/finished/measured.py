@@ -16,7 +16,7 @@ from curate.config import LOCAL_RUNNER, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.planning.steps import Step, Steps, steps_of
-from curate.run.directory import ON_GPU, PART_STAGES, REUSED, PartRecord, Run
+from curate.run.directory import ON_DEVICE, ON_GPU, PART_STAGES, REUSED, PartRecord, Run
 from curate.schema import Stage
 
 _FIRST = 0.3
@@ -48,6 +48,7 @@ class Done:
     began: float  # of the clock; 0 where that is not known
     ended: float
     on_gpu: bool
+    gpus: int = 1  # of them, if so
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,13 @@ class Sample:
     @property
     def on_gpu(self) -> bool:
         """Whether a model ran on a GPU."""
-        return any(one.on_gpu for segment in self.segments for one in segment.steps)
+        return self.gpus > 0
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs models ran on; on several machines, those of one."""
+        steps = [one for segment in self.segments for one in segment.steps if one.on_gpu]
+        return max((one.gpus for one in steps), default=0)
 
 
 def _records(run: Run, steps: Steps, *, parts: int) -> dict[str, list[PartRecord]]:
@@ -199,6 +206,7 @@ def _done(step: Step, records: Collection[PartRecord]) -> Done:
         began=min((one.ended - one.seconds for one in timed), default=0.0),
         ended=max((one.ended for one in timed), default=0.0),
         on_gpu=any(one.figures.get(ON_GPU) for one in records),
+        gpus=len({x for one in records for x in one.figures if x.startswith(ON_DEVICE)}) or 1,
     )
 
 

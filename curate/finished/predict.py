@@ -176,7 +176,9 @@ def _time(
     yield Row(str(stage), work=more + alone + once * asked.workers, wall=wall)
     parts = ceil(asked.rows / asked.part_rows)
     for one in segment.steps:
-        workers = sample.workers * asked.gpus if one.on_gpu and asked.gpus else asked.workers
+        workers = asked.workers
+        if one.on_gpu and asked.gpus:
+            workers = max(sample.workers * asked.gpus // one.gpus, 1)
         growing = one.work.growing * growth[one.step.stage]
         busy = min(1.0, segment.busy / _spread(sample.parts, sample.workers))
         wall = one.work.load + growing / (workers * busy * _spread(parts, workers))

@@ -38,16 +38,17 @@ def score_spec(name: str, config: Config) -> ScoreSpec:
     if further.kind in ("relations", "actions"):
         options["parser"] = further.parser or PARSER
     if further.kind == "masked_clip" and config.score:
-        options["model"] = clip_model(config.score)
+        options["model"] = clip_model(config.score, config.score.workers)
     if further.weights is not None:
         weights = files.absolute(further.weights)
         options |= {"weights": weights, "activation": further.activation}
     return builtin(further.kind, name=name, **options)
 
 
-def clip_model(scorer: Scorer) -> ClipModel:
-    """What to load for a scorer."""
-    return ClipModel(**scorer.model_dump(include=set(ClipModel.__dataclass_fields__)))
+def clip_model(scorer: Scorer, workers: int | None = None) -> ClipModel:
+    """What to load for a scorer, in so many processes a machine (`score.workers`)."""
+    given = scorer.model_dump(include=set(ClipModel.__dataclass_fields__))
+    return ClipModel(**{**given, "workers": workers})
 
 
 def image_encoder(download: Download, **more: bool) -> ImageEncoder:

@@ -101,10 +101,15 @@ def _measure(step: Step, config: Config, assets: Assets) -> object:
     code = assets.get(f"code {step.name}", "")
     embedded = not EMBEDDINGS.isdisjoint(code.split())
     model = config.score if further.kind == "masked_clip" or embedded else None
-    with_model = [scorer_settings(model, assets)[1:], asdict(clip_model(model))] if model else []
+    with_model = [scorer_settings(model, assets)[1:], _run_as(model)] if model else []
     if further.call is not None:
         return [further.model_dump(include={"call", "options", "columns"}), code, with_model]
     return [further.model_dump(include={"kind", "parser", "weights", "activation"}), with_model]
+
+
+def _run_as(scorer: Scorer) -> object:
+    """How a model is run, but for the number of processes that have it."""
+    return {key: x for key, x in asdict(clip_model(scorer)).items() if key != "workers"}
 
 
 def _model(step: Step, config: Config, assets: Assets) -> object:

@@ -35,6 +35,8 @@ REUSED = "reused"
 """The figure of rows that were not fetched or scored again, since they had been before."""
 ON_GPU = "on_gpu"
 """The figure of rows that a model scored on a GPU."""
+ON_DEVICE = "on_device_"
+"""What the figure of the rows begins with that one process of a model scored; then its number."""
 SCORED = files.join(Stage.SCORE, ANNOTATED)
 """The folder of the scores of all rows, before rules."""
 PLACES_FILE = "places.parquet"

@@ -10,9 +10,10 @@ import logging
 import pickle
 import re
 import threading
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -22,11 +23,19 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
-from curate.ops.images.levels import trainer_view
+from curate.ops.scores.devices import shared
+from curate.ops.scores.pairs import (
+    Batch,
+    Embedded,
+    Preparer,
+    Preprocess,
+    Scorer,
+    Tokenizer,
+    black,
+)
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image as Picture
 
 CPU_BATCH, GPU_BATCH = 16, 256
 
@@ -91,6 +100,8 @@ class ClipModel:
         Pairs in one forward pass; None: 16 on a CPU, 256 on a GPU.
     compile : bool
         Whether both towers go through ``torch.compile``.
+    workers : int or None
+        Processes of a machine that have the model; None: one a GPU, and without one each worker.
     """
 
     model: str
@@ -98,9 +109,14 @@ class ClipModel:
     precision: str = "auto"
     batch_size: int | None = None
     compile: bool = False
+    workers: int | None = None
 
-    def load(self) -> "ClipScorer":
-        """The scorer of this process, loaded once however many threads ask."""
+    def load(self) -> Scorer:
+        """The scorer of this process, loaded once however many threads ask.
+
+        On GPUs, and where `workers` is given, the model is in a process a device, which all workers
+        of the machine share.
+        """
         with _loading:
             return _load(self)
 
@@ -117,7 +133,7 @@ class ClipModel:
 
             model, preprocess, tokenizer = _open(self, torch.device("cpu"))
             with torch.inference_mode():
-                image = model.encode_image(preprocess(_black())[None])
+                image = model.encode_image(preprocess(black())[None])
                 text = model.encode_text(tokenizer([""]))
         if image.shape != text.shape:
             raise CurateError(
@@ -140,43 +156,26 @@ class _Model(Protocol):
 
 
 _Tower: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
-_Preprocess: TypeAlias = "Callable[[Picture], torch.Tensor]"
-_Tokenizer: TypeAlias = "Callable[[list[str]], torch.Tensor]"
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Pairs prepared for a forward pass; rows from `n` on are blank."""
+class ClipScorer(Preparer):
+    """A model that this process has loaded on `device`, as torch calls it."""
 
-    pixels: "torch.Tensor"  # (batch, 3, height, width)
-    tokens: "torch.Tensor"  # (batch, context)
-    n: int
+    lanes = 1
 
-
-@dataclass(frozen=True)
-class Embedded:
-    """The embeddings and scores of a batch: `n` rows of each."""
-
-    scores: NDArray[np.float32]  # cosine similarity, (n,), in [-1, 1]
-    image: NDArray[np.float32]  # unit vectors, (n, width)
-    text: NDArray[np.float32]
-
-
-class ClipScorer:
-    """A loaded model on the device of this machine."""
-
-    def __init__(self, spec: ClipModel) -> None:
+    def __init__(self, spec: ClipModel, device: str = "cpu") -> None:
         import torch
 
         # One thread: the sums of a forward pass, and so the scores, must not depend on how many
         # processors a worker has. More processors are used by more workers.
         torch.set_num_threads(1)
         self._torch = torch
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(device)
         self.on_gpu = self._device.type == "cuda"
-        self.batch_size = spec.batch_size or (GPU_BATCH if self.on_gpu else CPU_BATCH)
         self.out_of_memory = 0
-        model, self._preprocess, self._tokenizer = _open(spec, self._device)
+        model, preprocess, tokenizer = _open(spec, self._device)
+        size = spec.batch_size or (GPU_BATCH if self.on_gpu else CPU_BATCH)
+        super().__init__(preprocess, tokenizer, batch_size=size)
         model.eval()
         self._format = torch.channels_last if self.on_gpu else torch.contiguous_format
         model.visual.to(memory_format=self._format)
@@ -184,7 +183,6 @@ class ClipScorer:
         self._encode: tuple[_Tower, _Tower] = (model.encode_image, model.encode_text)
         if spec.compile:
             self._encode = (torch.compile(model.encode_image), torch.compile(model.encode_text))
-        self._blank = self._preprocess(_black())
 
     def _choose(self, precision: str) -> "torch.dtype | None":
         import torch
@@ -197,25 +195,11 @@ class ClipScorer:
         known = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
         return known[precision]
 
-    def prepare(self, content: bytes) -> "torch.Tensor | None":
-        """The pixels of an image file as the model takes them; None where it cannot be decoded."""
-        image = trainer_view(content)
-        return None if image is None else self.transform(image)
-
-    def transform(self, image: "Picture") -> "torch.Tensor":
-        """The pixels of an RGB image of Pillow's as the model takes them."""
-        return self._preprocess(image)
-
-    def collate(self, images: Sequence["torch.Tensor | None"], captions: Sequence[str]) -> Batch:
-        """A batch of at most `batch_size` prepared images and their captions."""
-        torch = self._torch
-        missing = max(self.batch_size - len(images), 0)
-        pixels = [self._blank if image is None else image for image in images]
-        stacked = torch.stack(pixels + [self._blank] * missing)
-        tokens = self._tokenizer([*captions, *[""] * missing])
-        if self._device.type == "cuda":
-            stacked, tokens = stacked.pin_memory(), tokens.pin_memory()
-        return Batch(stacked, tokens, len(images))
+    def pinned(self, batch: Batch) -> Batch:
+        """The batch in memory from which a GPU copies while it computes; as it is without one."""
+        if not self.on_gpu:
+            return batch
+        return Batch(batch.pixels.pin_memory(), batch.tokens.pin_memory(), batch.n)
 
     def __call__(self, batch: Batch) -> Embedded:
         """Run the model; on a lack of memory with smaller batches, which stay so from then on.
@@ -225,9 +209,12 @@ class ClipScorer:
         CurateError
             Where one pair alone does not fit.
         """
+        started, halved = time.monotonic(), self.out_of_memory
         while True:
             try:
-                return self._in_steps(batch)
+                found = self._in_steps(batch)
+                seconds = time.monotonic() - started
+                return replace(found, seconds=seconds, halved=self.out_of_memory - halved)
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -273,7 +260,7 @@ class ClipScorer:
             return [x.cpu().numpy() for x in ((image * text).sum(dim=1), image, text)]
 
 
-def _open(spec: ClipModel, device: "torch.device") -> tuple[_Model, _Preprocess, _Tokenizer]:
+def _open(spec: ClipModel, device: "torch.device") -> tuple[_Model, Preprocess, Tokenizer]:
     import open_clip
     from safetensors import SafetensorError
 
@@ -328,16 +315,13 @@ def _here(name: str) -> str:
     return files.local_copy(name) if "://" in name else name
 
 
-def _black() -> "Picture":
-    from PIL import Image
-
-    return Image.new("RGB", (8, 8))
-
-
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
 
 
 @lru_cache(maxsize=8)
-def _load(spec: ClipModel) -> ClipScorer:
-    return ClipScorer(spec)
+def _load(spec: ClipModel) -> Scorer:
+    from curate.ops.scores.served import Served
+
+    devices = shared(spec.workers)
+    return Served(spec, devices) if devices else ClipScorer(spec)

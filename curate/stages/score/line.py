@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from curate.ops.ahead import ahead
-from curate.ops.scores.clip import Batch, ClipModel, ClipScorer, Embedded
-from curate.run.directory import ON_GPU
+from curate.ops.scores.clip import ClipModel
+from curate.ops.scores.pairs import Batch, Embedded, Scorer
+from curate.run.directory import ON_DEVICE, ON_GPU
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ class _Waiting:
 class _Ready:
     """A batch and whose rows it holds."""
 
-    scorer: ClipScorer
+    scorer: Scorer
     rows: list[_Waiting]
     batch: Batch
     decoded: list[bool] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Line:
         self._jobs: queue.Queue[Job | None] = queue.Queue(1)
         self._abandoned = threading.Event()
         self._loading = 0.0  # seconds, until the model's thread has taken note
+        self._taking, self._putting = threading.Lock(), threading.Lock()
         self._running: Future[None] = Future()
         self._thread = threading.Thread(target=self._work, daemon=True, name="model")
         self._thread.start()
@@ -99,29 +101,61 @@ class Line:
             self._running.set_exception(error)
 
     def _run(self) -> None:
-        """The thread of the model."""
+        """The thread of the model, and one for each further batch that it takes at a time."""
         batches = ahead(self._batches(), n=_EARLY)
-        while not self._abandoned.is_set():
-            asked = time.monotonic()
-            ready = next(batches, None)
+        ready, idle = self._next(batches)
+        if ready is None:
+            return
+        lanes = ready.scorer.lanes
+        with ThreadPoolExecutor(max(lanes - 1, 1), thread_name_prefix="model") as more:
+            others = [more.submit(self._lane, batches, lanes=lanes) for _ in range(lanes - 1)]
+            self._lane(batches, ready, idle, lanes=lanes)
+            for other in others:
+                other.result()
+
+    def _lane(
+        self,
+        batches: Iterator[_Ready],
+        ready: _Ready | None = None,
+        idle: float = 0.0,
+        *,
+        lanes: int,
+    ) -> None:
+        """Take one batch after the other through the model, `ready` first."""
+        try:
             if ready is None:
-                return
-            came, halved = time.monotonic(), ready.scorer.out_of_memory
-            found = ready.scorer(ready.batch)
-            ended = time.monotonic()
-            figures = ready.rows[-1].job.figures
-            loading, self._loading = self._loading, 0.0
-            figures["load_seconds"] += loading
-            figures["idle_seconds"] += max(came - asked - loading, 0.0)
-            figures["model_seconds"] += ended - came
-            if ready.scorer.on_gpu:
-                figures[ON_GPU] = figures.get(ON_GPU, 0) + len(ready.rows)
-            if more := ready.scorer.out_of_memory - halved:
-                figures["out_of_memory"] = figures.get("out_of_memory", 0) + more
-            for job, n in Counter(one.job for one in ready.rows).items():
-                job.count(n)
-            for at, (one, decoded) in enumerate(zip(ready.rows, ready.decoded, strict=True)):
-                one.job.put(one.row, found, at, decoded=decoded)
+                ready, idle = self._next(batches)
+            while ready is not None and not self._abandoned.is_set():
+                found = ready.scorer(ready.batch)
+                with self._putting:
+                    self._put(ready, found, idle=idle / lanes)
+                ready, idle = self._next(batches)
+        except BaseException:
+            self._abandoned.set()  # the other lanes end, too
+            raise
+
+    def _next(self, batches: Iterator[_Ready]) -> tuple[_Ready | None, float]:
+        """The next batch, and the seconds that it was waited for; None if there is no more."""
+        asked = time.monotonic()
+        with self._taking:
+            return next(batches, None), time.monotonic() - asked
+
+    def _put(self, ready: _Ready, found: Embedded, *, idle: float) -> None:
+        figures = ready.rows[-1].job.figures
+        loading, self._loading = self._loading, 0.0
+        figures["load_seconds"] += loading
+        figures["idle_seconds"] += max(idle - loading, 0.0)
+        figures["model_seconds"] += found.seconds
+        n = len(ready.rows)
+        device = {} if found.device is None else {f"{ON_DEVICE}{found.device}": n}
+        on_gpu = {ON_GPU: n} if ready.scorer.on_gpu else {}
+        halved = {"out_of_memory": found.halved} if found.halved else {}
+        for name, more in {**device, **on_gpu, **halved}.items():
+            figures[name] = figures.get(name, 0) + more
+        for job, rows in Counter(one.job for one in ready.rows).items():
+            job.count(rows)
+        for at, (one, decoded) in enumerate(zip(ready.rows, ready.decoded, strict=True)):
+            one.job.put(one.row, found, at, decoded=decoded)
 
     def _batches(self) -> Iterator[_Ready]:
         """The thread that reads, hands out what is to be decoded, and makes batches."""
@@ -138,7 +172,7 @@ class Line:
             while waiting and scorer:
                 yield _collate(scorer, waiting)
 
-    def _load(self) -> ClipScorer:
+    def _load(self) -> Scorer:
         started = time.monotonic()
         scorer = self._model.load()
         self._loading = time.monotonic() - started
@@ -153,7 +187,7 @@ class Line:
         return None
 
 
-def _collate(scorer: ClipScorer, waiting: deque[_Waiting]) -> _Ready:
+def _collate(scorer: Scorer, waiting: deque[_Waiting]) -> _Ready:
     rows = [waiting.popleft() for _ in range(min(scorer.batch_size, len(waiting)))]
     images = [one.pixels.result() for one in rows]
     batch = scorer.collate(images, [one.caption for one in rows])

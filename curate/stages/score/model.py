@@ -29,7 +29,8 @@ from curate import files, schema
 from curate.config import Scorer
 from curate.errors import CurateError
 from curate.ops.scores.batch import Batch
-from curate.ops.scores.clip import ClipModel, Embedded, embedding_prefix
+from curate.ops.scores.clip import ClipModel, embedding_prefix
+from curate.ops.scores.pairs import Embedded
 from curate.ops.scores.scoring import ScoreSpec
 from curate.parent import at_work
 from curate.planning.asked import clip_model, headed, measured, score_spec
@@ -280,7 +281,7 @@ def step_of(plan: Plan, step: Step) -> ScoreStep:
     first = not step.name
     return ScoreStep(
         **given(plan, step),
-        model=clip_model(scorer),
+        model=clip_model(scorer, config.score.workers),
         encode_format=config.download.encode_format,
         name=step.name,
         embeddings=embedding_prefix(scorer.model) if scorer.embeddings else "",

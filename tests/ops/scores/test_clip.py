@@ -13,7 +13,8 @@ from PIL import Image
 
 from curate.errors import CurateError
 from curate.files import resolve, shipped
-from curate.ops.scores.clip import ClipModel, ClipScorer, Embedded, embedding_prefix, known_models
+from curate.ops.scores.clip import ClipModel, ClipScorer, embedding_prefix, known_models
+from curate.ops.scores.pairs import Embedded, Scorer
 
 MINI = "shipped://pipelines/demo/scorer/curate-mini.json"
 MINI_WEIGHTS = "shipped://pipelines/demo/scorer/curate-mini.safetensors"
@@ -79,7 +80,7 @@ def reference(spec: ClipModel) -> Any:
     return [np.array(column) for column in zip(*rows, strict=True)]
 
 
-def run(scorer: ClipScorer, *rows: int) -> Embedded:
+def run(scorer: Scorer, *rows: int) -> Embedded:
     contents, captions = pairs()
     images = [scorer.prepare(contents[row]) for row in rows]
     return scorer(scorer.collate(images, [captions[row] for row in rows]))

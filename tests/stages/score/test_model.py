@@ -265,7 +265,7 @@ class Failing(ClipModel):
         scorer = ClipModel(self.model, self.pretrained, batch_size=2).load()
 
         class Wrapped:
-            batch_size, out_of_memory, on_gpu = 2, 0, True
+            batch_size, lanes, on_gpu = 2, 1, True
             prepare, collate = scorer.prepare, scorer.collate
             calls = 0
 
@@ -299,7 +299,7 @@ class Watched(ClipModel):
         folder, seen = self.folder, self.seen
 
         class Wrapped:
-            batch_size, out_of_memory, on_gpu = scorer.batch_size, 0, False
+            batch_size, lanes, on_gpu = scorer.batch_size, 1, False
             prepare, collate = scorer.prepare, scorer.collate
 
             def __call__(self, batch: Any) -> Any:
