@@ -169,14 +169,12 @@ def _where_models_run(config: Config) -> str:
         raise AssertionError("no model")
     models = ", ".join(one.model for one in score.scorers.values())
     found = ", ".join(one.name for one in visible())
+    n = config.beam.workers
     if devices := shared(score.workers):
-        return (
-            f"{models} will run on {found}: {len(devices)} processes load it, for"
-            f" {config.beam.workers} workers (score.workers)"
-        )
-    return (
-        f"{models} will run on {found}: {config.beam.workers} workers load it (score.workers: none)"
-    )
+        held = f"in {len(devices)} processes (score.workers) for all workers (beam.workers: {n})"
+    else:
+        held = f"in each worker (beam.workers: {n})"
+    return f"models: {models}, on {found}, {held}"
 
 
 def _check_out(run: Run) -> None:
