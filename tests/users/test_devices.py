@@ -78,39 +78,60 @@ def used(run: Path) -> dict[str, float]:
     return found
 
 
-def test_devices_are_lost_and_the_same_command_goes_on(config: str, tmp_path: Path) -> None:
-    many, one = tmp_path / "many", tmp_path / "one"
-    first = started(config, many)
-    while not list(many.glob("records/annotated/score/part-*.json")) and first.poll() is None:
+@pytest.fixture(scope="module")
+def lost(config: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[int], str]:
+    """A run that ended as the devices' processes were killed, these, and what it said."""
+    out = tmp_path_factory.mktemp("many") / "run"
+    command = started(config, out)
+    while not list(out.glob("records/annotated/score/part-*.json")) and command.poll() is None:
         time.sleep(0.02)
-    assert first.poll() is None, first.communicate()
-    lost = serving(many)  # one of them may still be loading: that is only begun again
-    for pid in lost:
+    assert command.poll() is None, command.communicate()
+    killed = serving(out)  # one of them may still be loading: that is only begun again
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    _, error = first.communicate(timeout=600)
-    assert first.returncode == 1, error
-    assert error.count("\n") == 1, error
-    assert any(f"(process {pid}) ended" in error for pid in lost)
-    assert GO_ON in error
-    assert not serving(many)
+    _, error = command.communicate(timeout=200)
+    assert command.returncode == 1, error
+    return out, killed, error
 
+
+@pytest.fixture(scope="module")
+def many(config: str, lost: tuple[Path, set[int], str]) -> tuple[Path, set[int]]:
+    """That run, gone on with to its end, and the processes that it had the model in."""
     seen: set[int] = set()
-    second = started(config, many)
-    while second.poll() is None:
-        seen |= serving(many)
+    command = started(config, lost[0])
+    while command.poll() is None:
+        seen |= serving(lost[0])
         time.sleep(0.05)
-    assert second.returncode == 0, second.communicate()
-    assert len(seen) == DEVICES
-    assert not serving(many)
-    assert len(used(many)) == DEVICES
+    assert command.returncode == 0, command.communicate()
+    return lost[0], seen
 
+
+def test_the_loss_of_a_device_is_told_in_one_line(lost: tuple[Path, set[int], str]) -> None:
+    out, killed, error = lost
+    assert error.count("\n") == 1, error
+    assert any(f"(process {pid}) ended" in error for pid in killed)
+    assert GO_ON in error
+    assert not serving(out)
+
+
+def test_each_device_is_used_by_one_process(many: tuple[Path, set[int]]) -> None:
+    run, seen = many
+    assert len(seen) == DEVICES
+    assert len(used(run)) == DEVICES
+    assert not serving(run)
+
+
+def test_the_bytes_are_those_of_one_worker_without_devices(
+    config: str, many: tuple[Path, set[int]], tmp_path: Path
+) -> None:
+    one = tmp_path / "one"
     well("run", config, "--out", str(one))
     assert not used(one)
     for kind in ("annotated/score/*.parquet", "annotated/score/*.npz", "shards/*.tar"):
         names = sorted(x.relative_to(one) for x in one.glob(kind))
         assert names
         for name in names:
-            assert (many / name).read_bytes() == (one / name).read_bytes(), name
+            assert (many[0] / name).read_bytes() == (one / name).read_bytes(), name
 
 
 def test_plan_says_which_devices_there_are(
