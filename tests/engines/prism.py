@@ -28,7 +28,7 @@ PROGRAM = shutil.which(
     "prism", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 )
 PARTS = 8
-WAIT = 240.0  # seconds that anything here may take
+WAIT = 800.0  # seconds that anything here may take
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ from tests.users.runs import SMALL
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.timeout(900),  # on a busy machine
+    pytest.mark.timeout(2400),  # on a busy machine
     pytest.mark.skipif(
         not (find_spec("gcsfs") and find_spec("gcp_storage_emulator")),
         reason="no gcsfs or gcp-storage-emulator: `make test-engines` installs them",

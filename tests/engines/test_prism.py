@@ -26,7 +26,7 @@ from tests.engines.prism import (
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.timeout(900),  # on a busy machine
+    pytest.mark.timeout(2400),  # on a busy machine
     pytest.mark.skipif(not PROGRAM, reason="no prism: `make test-engines` installs it by Go"),
 ]
 OTHER = "--set", "balance.t=20", "--set", "dedup.policy=[caption]"
