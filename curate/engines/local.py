@@ -49,5 +49,6 @@ def _process(job: Job) -> int | None:
     with suppress(IndexError, ValueError, OSError):
         pid = int(job.id.split()[1])
         os.kill(pid, 0)
-        return pid if identity(pid)[0] == job.id else None
+        others = pid != os.getpid()  # what this one left of an earlier run is over
+        return pid if others and identity(pid)[0] == job.id else None
     return None

@@ -19,7 +19,6 @@ from curate.planning.plan import Plan
 from curate.planning.steps import steps_of
 from curate.run.directory import SCORED, Part, Run
 from curate.running.execute import run_graph
-from curate.running.owned import next_generation
 from curate.schema import Stage
 
 
@@ -81,7 +80,6 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
 
 def execute(plan: Plan, *, name: str, extra: list[str], debug: bool) -> None:
     """Run the model; scores of an earlier pass of the same model are reused."""
-    plan = next_generation(plan, late=False)
     run_graph(plan, partial(build, plan=plan), extra=extra, debug=debug)
 
 

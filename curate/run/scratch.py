@@ -1,8 +1,8 @@
 """Scratch: what steps write to the run while they work, and nothing reads once their parts are done.
 
 It holds hashes, uids and embeddings of single pairs (a centroid may be that of one image alone), so a
-run that goes on, and a revocation, begin with removing it: a step that was stopped makes it anew. That
-of each generation lies apart, so that what a late worker writes is not read.
+run that goes on, and a revocation, begin with removing it: a step that was stopped makes it anew. What
+parts write lies in a folder of its generation, so that what a late worker wrote is not read.
 Journals of downloads are not among it: what was fetched is taken over.
 """
 
@@ -14,40 +14,52 @@ from curate.schema import Stage
 NOTES = "found"
 """The folder, in that of the pool's copies, of what workers found in its files until it is cut."""
 
+KEYS = "keys"
+WORK = "work"
+SAMPLES = "samples"
+CANDIDATES = "candidates"
+TAKEN = "taken.npz"
+CENTROIDS = "centroids.npy"
+HELD = "centroids.npz"
+
 _SCRATCH = {
-    str(Stage.DEDUP): "keys",
-    files.join(SCORED, schema.SEMANTIC): "work",
-    files.join(SCORED, "nearest_target"): "work",
-    files.join(SCORED, "simcore"): "work",
-    **{files.join(x, SUMMARIES): "work" for x in (Stage.PREPARE, Stage.DEDUP, Stage.SCORE)},
+    str(Stage.DEDUP): (KEYS,),
+    files.join(SCORED, schema.SEMANTIC): (WORK, CENTROIDS),
+    files.join(SCORED, "nearest_target"): (SAMPLES, HELD),
+    files.join(SCORED, "simcore"): (CANDIDATES, CENTROIDS, TAKEN),
+    **{files.join(x, SUMMARIES): (WORK,) for x in (Stage.PREPARE, Stage.DEDUP, Stage.SCORE)},
 }
-"""The folder of what a step needs while it works, in that of the step."""
-_EARLIER = {
-    files.join(SCORED, schema.SEMANTIC): ("centroids.npy",),
-    files.join(SCORED, "nearest_target"): ("samples", "centroids.npz"),
-    files.join(SCORED, "simcore"): ("candidates", "centroids.npy", "taken.npz"),
-}
-"""Names that it had in earlier versions."""
 
 
-def scratch(run: Run, folder: str, *names: str) -> str:
-    """The URL of what the step of `folder` needs while it works, or of the folder of all of it.
+def scratch(folder: str) -> tuple[str, ...]:
+    """The names, in the folder of a step, of what it needs while it works.
 
-    >>> scratch(Run("/run", generation=3), "dedup", "part-00000.keys")
+    >>> scratch("dedup"), scratch("prepare")
+    (('keys',), ())
+    """
+    return _SCRATCH.get(folder, ())
+
+
+def work(run: Run, folder: str, name: str, *names: str) -> str:
+    """The URL of what parts write to scratch in the folder of a step, or of the folder of all of it.
+
+    >>> work(Run("/run", generation=3), "dedup", KEYS, "part-00000.keys")
     '/run/keys/3/part-00000.keys'
     """
-    return run.path(folder, _SCRATCH[folder], str(run.generation), *names)
-
-
-def scratch_folders() -> list[str]:
-    """The folders of scratch, by name in the run."""
-    return [files.join(folder, name) for folder, name in _SCRATCH.items()]
+    return run.path(folder, name, str(run.generation), *names)
 
 
 def remove_scratch(run: Run) -> None:
     """Remove what steps that were stopped left in `run`, whether it goes on with them or not."""
     files.remove(run.path("input", NOTES))
-    earlier = [files.join(folder, name) for folder, names in _EARLIER.items() for name in names]
-    for name in (*scratch_folders(), *earlier):
-        if run.makes(Stage(name.partition("/")[0])):
-            files.remove(run.path(name))
+    for folder in _SCRATCH:
+        if run.makes(Stage(folder.partition("/")[0])):
+            for name in scratch(folder):
+                files.remove(run.path(folder, name))
+
+
+def remove_laid_by(run: Run) -> None:
+    """Remove what was counted of parts and lies by, once it is merged; see `curate.summaries`."""
+    for folder in _SCRATCH:
+        if folder.endswith(SUMMARIES) and run.makes(Stage(folder.partition("/")[0])):
+            files.remove(run.path(folder, WORK))

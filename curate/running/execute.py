@@ -31,7 +31,7 @@ from curate.run.directory import (
     versions,
 )
 from curate.run.mending import taken_back
-from curate.run.scratch import remove_scratch
+from curate.run.scratch import remove_laid_by
 from curate.run.shards import counts_of
 from curate.running.owned import (
     DetachedError,
@@ -236,7 +236,7 @@ def attend(plan: Plan, job: Job, *, watch: Watch) -> None:
         follow(plan.run, job, watch)
     except CurateError as error:
         raise taken_back(plan.run, plan.digests, error) from error.__cause__
-    remove_scratch(plan.run)
+    remove_laid_by(plan.run)
     check_dead(plan)
 
 
@@ -250,7 +250,7 @@ def run_graph(
 ) -> Graph:
     """Run what `graph` adds to a pipeline to its end, on the engine of `plan`.
 
-    `owner` says whose job it becomes, by default one that no other command goes on with.
+    `owner` says whose job it becomes, if it is one of the run.
 
     Raises
     ------
@@ -259,11 +259,10 @@ def run_graph(
         write to stderr.
     """
     try:
-        owner = owner or Owner(plan.run, of="")
         took = run_pipeline(plan.config.beam, graph, extra=extra, debug=debug, owner=owner)
     except CurateError as error:
         raise taken_back(plan.run, plan.digests, error) from error.__cause__
-    remove_scratch(plan.run)
+    remove_laid_by(plan.run)
     check_dead(plan)
     return took
 

@@ -74,7 +74,7 @@ def next_generation(plan: Plan, *, late: bool) -> Plan:
 
 
 def take(run: Run) -> None:
-    """Begin a generation of a run that is changed by this process alone.
+    """Make sure that a run is changed by this process alone.
 
     Raises
     ------
@@ -89,7 +89,9 @@ def take(run: Run) -> None:
             f"{run.root}: {job} is {told}; wait until it has ended (curate status {run.root}), or end"
             f" it: curate cancel {run.root}"
         )
-    _begun(run, run.state(), late=going is not None)
+    state = run.state()
+    if going or state.get("state") != "complete":  # else no worker can be left
+        _begun(run, state, late=going is not None)
 
 
 def _begun(run: Run, state: dict[str, Any], *, late: bool) -> int:

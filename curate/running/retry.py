@@ -19,6 +19,7 @@ from curate.reasons import TRANSIENT
 from curate.run.cuts import cuts_stand
 from curate.run.directory import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.running.execute import recorded, run_graph
+from curate.running.owned import Owner
 from curate.schema import Stage
 from curate.summaries.counting import Counting
 from curate.summaries.groups import refresh
@@ -66,7 +67,8 @@ def retry(
         run.retract(_FETCHED, index, own=plan.digests[_FETCHED].own)
     with recorded(plan):
         graph = partial(build_retry, plan=plan, indices=failed, images=images)
-        run_graph(plan, graph, extra=extra, debug=debug)
+        owner = Owner(plan.run, of="")
+        run_graph(plan, graph, extra=extra, debug=debug, owner=owner)
         refresh(run, Counting.of(plan.steps, Stage.DOWNLOAD))
     renewed = any(_images(run, int(index)) != before for index, before in images.items())
     run.update(retries=retries + renewed, retrying=None)

@@ -17,7 +17,7 @@ from curate import files
 from curate.errors import AbsentError, DamagedError
 from curate.run.directory import PartRecord, Run
 from curate.run.layout import SUMMARIES
-from curate.run.scratch import scratch
+from curate.run.scratch import WORK, work
 from curate.schema import Stage
 from curate.summaries import places
 from curate.summaries.counting import Counting
@@ -72,7 +72,7 @@ class Group:
         """The same without what is too large to go through the engine, which holds it in memory."""
         if len(self.places) > LARGE:
             name = files.digest_of(sorted(self.of.items()), sorted(self.left))
-            self.places.lay_by(scratch(run, files.join(stage, SUMMARIES), f"{name}.npy"))
+            self.places.lay_by(work(run, files.join(stage, SUMMARIES), WORK, f"{name}.npy"))
         self.tallies.compact()
         return self
 

@@ -13,7 +13,7 @@ from curate.run import cuts, verdicts
 from curate.run.damage import OF_ALL_PARTS
 from curate.run.directory import CLUSTERS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
 from curate.run.layout import SUMMARIES
-from curate.run.scratch import scratch_folders
+from curate.run.scratch import scratch
 from curate.schema import Stage
 
 OF_NO_STEP = {"run.json", "config.yaml", "input", "shards", "report"}
@@ -87,8 +87,7 @@ def test_revocation_knows_the_folder_of_each_step_and_no_file_stands_in_another(
 def test_what_a_step_writes_beside_its_parts_is_scratch_or_read_later(whole: Path) -> None:
     run = Run.at(str(whole))
     steps = steps_of(config_file.load(run.path("config.yaml")))
-    of_steps = (x for x in scratch_folders() if SUMMARIES not in x)
-    names = {run.path(x): x for x in of_steps if x.rpartition("/")[0] in steps.folders}
+    names = {run.path(x, name): name for x in steps.folders for name in scratch(x)}
     seen = set()
     for url in (whole.parent / "written").read_text().splitlines():
         name = url.removeprefix(f"{whole}/")

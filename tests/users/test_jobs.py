@@ -85,17 +85,13 @@ def test_an_engine_that_is_gone_is_told_of_and_not_waited_for(run: Path) -> None
     assert "Its workers end when they find that this command has begun" in said
 
 
-def test_the_generation_grows_with_each_command(run: Path, tmp_path: Path) -> None:
+def test_the_generation_grows_with_each_command(run: Path) -> None:
     def generation() -> int:
         return int(document(run / "run.json")["generation"])
 
     before = generation()
     well("run", str(run / "config.yaml"))
     assert generation() == before + 1
-    uid = Run.at(str(run)).rows("balance", 0)["uid"][0].as_py()
-    (tmp_path / "list.txt").write_text(uid)
-    well("revoke", str(run), "--list", f"{tmp_path}/list.txt")
-    assert generation() == before + 2
 
 
 def test_status_of_a_run_that_is_done(run: Path) -> None:

@@ -120,6 +120,10 @@ class ClipModel:
         with _loading:
             return _load(self)
 
+    def on(self, device: str) -> "ClipScorer":
+        """The model in this process, on a device as torch calls it."""
+        return ClipScorer(self, device)
+
     def try_out(self) -> int:
         """Load the model on the CPU, embed a blank pair and unload it; the length of its embeddings.
 
@@ -324,4 +328,4 @@ def _load(spec: ClipModel) -> Scorer:
     from curate.ops.scores.served import Served
 
     devices = shared(spec.workers)
-    return Served(spec, devices) if devices else ClipScorer(spec)
+    return Served(replace(spec, workers=None), devices) if devices else ClipScorer(spec)

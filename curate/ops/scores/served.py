@@ -30,12 +30,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.connection import Connection
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from curate import parent
 from curate.errors import CurateError
 from curate.files.stores import told_of_temporary
-from curate.ops.scores.clip import ClipModel, ClipScorer
 from curate.ops.scores.devices import Device
 from curate.ops.scores.pairs import Batch, Embedded, Preparer, Preprocess, Tokenizer
 
@@ -53,11 +52,37 @@ _children: dict[int, "subprocess.Popen[bytes]"] = {}
 """The processes that this one started, by their ids."""
 
 
+class Loaded(Protocol):
+    """A model that the process of a device has loaded."""
+
+    preprocess: Preprocess
+    tokenizer: Tokenizer
+    batch_size: int
+    on_gpu: bool
+
+    def pinned(self, batch: Batch) -> Batch:
+        """The batch in memory from which the device copies."""
+
+    def __call__(self, batch: Batch) -> Embedded:
+        """Run the model."""
+
+
+class Model(Protocol):
+    """A model that may be loaded on a device; it travels to the device's process, and is its name."""
+
+    @property
+    def model(self) -> str:
+        """What a person calls it."""
+
+    def on(self, device: str) -> Loaded:
+        """The model on a device, as torch calls that."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """One of the processes of a model."""
 
-    spec: ClipModel
+    spec: Model
     device: Device
     number: int
 
@@ -106,8 +131,7 @@ class _Shared(Batch):
 class Served(Preparer):
     """The scorer of a worker whose batches processes on `devices` run, the one that is free next."""
 
-    def __init__(self, spec: ClipModel, devices: Sequence[Device]) -> None:
-        spec = replace(spec, workers=None)
+    def __init__(self, spec: Model, devices: Sequence[Device]) -> None:
         places = [_Place(spec, device, number) for number, device in enumerate(devices)]
         first = os.getpid() % len(places)
         # One batch more than there are devices is on its way: it is copied while they compute.
@@ -335,8 +359,8 @@ def _attend(user: socket.socket, model: ThreadPoolExecutor) -> None:
 
 
 @lru_cache(maxsize=1)
-def _load(spec: ClipModel, device: str) -> ClipScorer:
-    return ClipScorer(spec, device)
+def _load(spec: Model, device: str) -> Loaded:
+    return spec.on(device)
 
 
 def _received(asked: _Asked, file: int) -> Batch:

@@ -21,7 +21,7 @@ from curate.ops.duplicates import components, graph, survivors
 from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.reasons import DropReason
 from curate.run.directory import CLUSTERS, Part, Run, part_name
-from curate.run.scratch import scratch
+from curate.run.scratch import KEYS
 from curate.run.verdicts import NAME, WROTE
 from curate.schema import Column, Stage
 from curate.stages.dedup.exchange import (
@@ -318,5 +318,5 @@ def say(
         "digest": digest, "policy": list(rule.policy), "would_drop": would_drop, WROTE: held
     }  # fmt: skip
     files.write_document(run.path(NAME), document)
-    files.remove(scratch(run, Stage.DEDUP))
+    files.remove(run.path(Stage.DEDUP, KEYS))
     return held

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.ops.duplicates.graph import DedupRule, Meeting, Policy
 from curate.run.directory import Part, Run
-from curate.run.scratch import scratch
+from curate.run.scratch import KEYS, work
 from curate.schema import Stage
 
 _TEXT, _PICTURE = 100, 270  # bytes of keys
@@ -116,7 +116,7 @@ class Keyed:
     def url(self, group: int, kind: str) -> str:
         """The URL of a file of a group of parts: its keys, or its rows that are compared."""
         name = f"part-{group:05d}.{kind}"
-        return scratch(self.make.run, Stage.DEDUP, "-".join(self.policies), name)
+        return work(self.make.run, Stage.DEDUP, KEYS, "-".join(self.policies), name)
 
     def write(self, group: int, kind: str, pieces: Iterable[Sequence[bytes]]) -> Iterator[Extent]:
         """Write the sections of each piece; the extents of the pieces."""

@@ -19,13 +19,10 @@ from curate.ops.scores.vectors import check_width, nearest, read_target
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.run.directory import Part
-from curate.run.scratch import scratch
+from curate.run.scratch import HELD, SAMPLES, work
 from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart, given
 from curate.stages.timing import timed
-
-_SAMPLES = "samples"
-_HELD = "centroids.npz"
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,13 @@ class NearestTargetStep(DerivedStep):
         known = np.asarray(vectors.any(axis=1))
         values = np.zeros(len(vectors), np.bool_)
         if known.any():
-            found = files.read_arrays(scratch(self.run, self.folder, _HELD))
+            found = files.read_arrays(self.run.path(self.folder, HELD))
             values[known] = found["held"][nearest(vectors[known], found["centroids"])[0]]
         return self.output(part, values, known)
 
     def sample_file(self, index: int) -> str:
         """The file of a part's sample; it is removed once the centroids are found."""
-        return scratch(self.run, self.folder, _SAMPLES, f"part-{index:05d}.npz")
+        return work(self.run, self.folder, SAMPLES, f"part-{index:05d}.npz")
 
 
 class DrawSample(beam.DoFn):
@@ -83,8 +80,8 @@ def settle_centroids(indices: list[int], *, step: NearestTargetStep) -> int:
     target = read_target(step.target)
     check_width(target, centroids, where=f"score.nearest_target.target: {step.target}")
     held = holding(target, centroids)
-    files.write_arrays(scratch(step.run, step.folder, _HELD), centroids=centroids, held=held)
-    files.remove(scratch(step.run, step.folder, _SAMPLES))
+    files.write_arrays(step.run.path(step.folder, HELD), centroids=centroids, held=held)
+    files.remove(step.run.path(step.folder, SAMPLES))
     return len(centroids)
 
 

@@ -23,14 +23,10 @@ from curate.ops.scores.vectors import check_width, read_target
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.run.directory import Part
-from curate.run.scratch import scratch
+from curate.run.scratch import CANDIDATES, CENTROIDS, TAKEN, work
 from curate.stages.derived.column import DerivedStep, Survey, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart, given
 from curate.stages.timing import timed
-
-_CENTROIDS = "centroids.npy"
-_CANDIDATES = "candidates"
-_TAKEN = "taken.npz"
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class SimCoreStep(DerivedStep):
         """The side input, the number of images taken, only says that the rounds are written."""
         rounds = np.zeros(len(self.uids(part)), np.int32)
         if len(rounds):
-            found = files.read_arrays(scratch(self.run, self.folder, _TAKEN))
+            found = files.read_arrays(self.run.path(self.folder, TAKEN))
             first, end = (number_of(index) for index in (part.index, part.index + 1))
             here = slice(*np.searchsorted(found["numbers"], [first, end]))
             rounds[found["numbers"][here] - first] = found["rounds"][here]
@@ -68,7 +64,7 @@ def settle_target(pool: Survey, *, step: SimCoreStep) -> bool:
         return False
     target = read_target(step.target).astype(np.float32)
     centroids = find_centroids(target, clusters=step.clusters, seed=step.seed)
-    files.write_array(scratch(step.run, step.folder, _CENTROIDS), centroids)
+    files.write_array(step.run.path(step.folder, CENTROIDS), centroids)
     return True
 
 
@@ -89,7 +85,7 @@ class FindCandidates(beam.DoFn):
         step = self._step
         if not wanted or not part.kept:
             return
-        centroids = files.read_array(scratch(step.run, step.folder, _CENTROIDS))
+        centroids = files.read_array(step.run.path(step.folder, CENTROIDS))
         vectors = read_vectors(step.run, part.index)
         known = np.flatnonzero(vectors.any(axis=1))
         if not len(known):
@@ -107,7 +103,7 @@ class FindCandidates(beam.DoFn):
         if self._found is None:
             return
         name = f"{files.digest_of(sorted(self._parts))}.npz"
-        url = scratch(self._step.run, self._step.folder, _CANDIDATES, name)
+        url = work(self._step.run, self._step.folder, CANDIDATES, name)
         files.write_arrays(url, cosines=self._found.cosines, numbers=self._found.numbers)
         yield GlobalWindows.windowed_value(name)
 
@@ -115,7 +111,7 @@ class FindCandidates(beam.DoFn):
 @timed
 def settle_rounds(names: list[str], wanted: bool, *, step: SimCoreStep) -> int:
     """Join the candidates of all bundles and go through the rounds; how many images were taken."""
-    folder = scratch(step.run, step.folder, _CANDIDATES)
+    folder = work(step.run, step.folder, CANDIDATES)
     if not wanted:
         return 0
     joined = Candidates.none(0)
@@ -125,8 +121,8 @@ def settle_rounds(names: list[str], wanted: bool, *, step: SimCoreStep) -> int:
             joined = Candidates.none(len(found["cosines"]))
         joined = joined.among(found["cosines"], found["numbers"], keep=step.keep)
     numbers, rounds = rounds_of(joined, keep=step.keep, tau=step.tau)
-    files.write_arrays(scratch(step.run, step.folder, _TAKEN), numbers=numbers, rounds=rounds)
-    files.remove(folder)
+    files.write_arrays(step.run.path(step.folder, TAKEN), numbers=numbers, rounds=rounds)
+    files.remove(step.run.path(step.folder, CANDIDATES))
     return len(numbers)
 
 

@@ -36,7 +36,7 @@ from curate.ops.scores.vectors import Vectors, nearest, unit
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.run.directory import Part
-from curate.run.scratch import scratch
+from curate.run.scratch import CENTROIDS, WORK, work
 from curate.stages.derived.column import DerivedStep, Survey, hand_out, read_stored, survey
 from curate.stages.meanings.placed import PLACED, ClusterRows, write_placed
 from curate.stages.part import PartOutput, given
@@ -48,7 +48,6 @@ PAIRS_A_CLUSTER = 8_800
 _SAMPLE = 256  # images a centroid are enough, as faiss has it
 _ROWS = 1 << 17  # that a worker holds at a time, and about those of a group of clusters
 _GROUPS = "groups"
-_CENTROIDS = "centroids.npy"
 
 Counted = list[tuple[int, int]]
 """Index and rows to compare of each part that has some."""
@@ -82,7 +81,7 @@ class SemanticStep(DerivedStep):
 
     def work(self, index: int, ending: str) -> str:
         """A scratch file of a part, removed once the duplicates are found."""
-        return scratch(self.run, self.folder, f"part-{index:05d}.{ending}")
+        return work(self.run, self.folder, WORK, f"part-{index:05d}.{ending}")
 
     def centroids_for(self, pairs: int) -> int:
         """How many clusters `pairs` are divided into."""
@@ -145,7 +144,7 @@ def settle_centroids(indices: list[int], counted: Counted, *, step: SemanticStep
         return 0
     k = step.centroids_for(sum(n for _, n in counted))
     centroids = find_centroids(sample, clusters=k, seed=step.seed)
-    files.write_array(scratch(step.run, step.folder, _CENTROIDS), unit(centroids))
+    files.write_array(step.run.path(step.folder, CENTROIDS), unit(centroids))
     return len(centroids)
 
 
@@ -161,7 +160,7 @@ class Place(beam.DoFn):
         """Write the embeddings and what is known of each row, by cluster."""
         step, (index, _) = self._step, found
         if self._centroids is None:
-            self._centroids = files.read_array(scratch(step.run, step.folder, _CENTROIDS))
+            self._centroids = files.read_array(step.run.path(step.folder, CENTROIDS))
         rows, uids, stored = _rows(step, index)
         placed = np.empty(len(rows), PLACED)
         placed["cluster"], placed["cosine"] = nearest(unit(stored), self._centroids)
@@ -229,7 +228,7 @@ class Compare(beam.DoFn):
 
 
 def _width(step: SemanticStep) -> int:
-    with files.open_read(scratch(step.run, step.folder, _CENTROIDS)) as file:
+    with files.open_read(step.run.path(step.folder, CENTROIDS)) as file:
         np.lib.format.read_magic(file)
         shape, _, _ = np.lib.format.read_array_header_1_0(file)
     return int(shape[1])
@@ -239,7 +238,7 @@ def tidy(parts: int, groups: Groups, pool: Survey, *, step: SemanticStep) -> int
     """Write the groups that were found, and remove the scratch files, if anything was compared."""
     if not pool.done:
         files.write_json(step.run.path(step.folder, schema.GROUPS), asdict(groups))
-        files.remove(scratch(step.run, step.folder))
+        files.remove(step.run.path(step.folder, WORK))
     return parts
 
 
