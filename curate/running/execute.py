@@ -66,7 +66,7 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         failed=failed or {},
         changed=_new_ways_to_ask(plan, standing),
         made=(made := _is_made(plan, standing)),
-        idle=made and before.get("reported") == _reported(plan) and _is_reported(run),
+        idle=made and before.get("reported") == target(plan) and _is_reported(run),
     )
     files.write_bytes(
         run.path("config.yaml"), config_file.dump(config_file.absolute(config)).encode()
@@ -75,7 +75,7 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         state="complete" if standing.idle else "running",
         generation=run.generation,
         job=None,
-        reported=_reported(plan) if standing.idle else None,
+        reported=target(plan) if standing.idle else None,
         source=run.source,
         borrowed=borrowed.borrowed_by(run),
         retrying=None,
@@ -105,16 +105,11 @@ def report_written(plan: Plan, *, graph: Graph | None = None, seconds: float = 0
             "contents": SPENT["contents"], "cutting": SPENT["cutting"],
             "facts": SPENT["facts"] + SPENT.pop("subset", 0.0), "between": graph.between,
         }  # fmt: skip
-    plan.run.update(reported=_reported(plan), took=took)
+    plan.run.update(reported=target(plan), took=took)
 
 
 def target(plan: Plan) -> str:
-    """A digest of what the run becomes by `plan`, however it is asked for or run."""
-    return _reported(plan)
-
-
-def _reported(plan: Plan) -> str:
-    """What the report depends on, beside the files of the steps: not how they were asked for or run."""
+    """A digest of what the run and its report become by `plan`, however it is asked for or run."""
     told: Any = {"beam": True, "out": True, "download": set(_ASKS)}
     document = plan.config.model_dump(mode="json", exclude=told)
     return files.digest_of({x: y.chain for x, y in plan.digests.items()}, document, versions())
