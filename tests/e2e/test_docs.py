@@ -39,6 +39,14 @@ NOT_HERE = {
      " --region=R \\"): "needs a cloud, likewise",
     ("extending.md", "curate run gs://BUCKET/sharp.yaml --out gs://BUCKET/run -- "
      "--runner=DataflowRunner \\"): "needs a cloud, likewise",
+    **{
+        ("cluster.md", start): "needs a cluster; read by tests/engines/test_cluster_docs.py"
+        for start in (
+            "jobmanager.rpc.address: jm.example",
+            "# on every machine of the cluster: Beam's jar on Flink's own class path",
+            "apiVersion: flink.apache.org/v1beta1", "#!/bin/bash",
+        )
+    },
     ("README.md", "python -m open_clip_train.main --model ViT-B-32 --batch-size 64 --workers 2 \\"):
     "run by tests/e2e/test_training.py",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from curate.commands import demo
 from curate.config import file as config_file
 from curate.files import shipped
 from curate.run.directory import Run
+from tests.engines.cloud import BUCKET, Dataflow, serving
 from tests.engines.prism import Command, change_job, until
 from tests.users.runs import SMALL
 
@@ -23,8 +24,6 @@ pytestmark = [
         reason="no gcsfs or gcp-storage-emulator: `make test-engines` installs them",
     ),
 ]
-if find_spec("gcp_storage_emulator"):
-    from tests.engines.cloud import BUCKET, Dataflow, serving
 CHOICES = (
     "part_rows=30", "shards.rows=10", "balance.t=1", "score=null",
     "select=[{name: short_caption, column: caption_chars, min: 5}]",
