@@ -105,7 +105,7 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _languages_have_lists(self) -> "Config":
-        by_entries = self.balance if self.balance and not self.balance.wfpp else None
+        by_entries = self.balance if self.balance and self.balance.by_entries else None
         if by_entries and not self.prepare.metadata:
             raise ValueError("balance needs prepare.metadata, an entry list to match captions with")
         if by_entries and by_entries.reference not in self.prepare.metadata:

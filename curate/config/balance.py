@@ -1,5 +1,7 @@
 """Settings of `balance`."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from curate.config.model import Fraction, Model, Positive
@@ -29,9 +31,26 @@ class Balance(Model):
     size: Positive | None = Field(None, description="expected number of pairs to keep")
     wfpp: Wfpp | None = Field(None, description="prune pairs of frequent words, without metadata")
     reference: str = Field("en", description="the language whose t is given; its p goes to others")
+    write: Literal["kept", "all"] = Field(
+        "kept",
+        description="kept: what the sampling leaves out is dropped. all: every pair is written, with its"
+        " `keep_probability`, for a trainer that samples by any t (docs/training.md)",
+    )
+
+    @property
+    def by_entries(self) -> bool:
+        """Whether pairs are sampled by the counts of their entries."""
+        return self.wfpp is None
+
+    @property
+    def writes_all(self) -> bool:
+        """Whether pairs that the sampling leaves out are written, too."""
+        return self.write == "all"
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Balance":
         if sum(x is not None for x in (self.t, self.p, self.size, self.wfpp)) != 1:
             raise ValueError("give exactly one of t, p, size and wfpp")
+        if self.wfpp and self.writes_all:
+            raise ValueError("write: all goes with t, p or size: wfpp keeps by rank, not at random")
         return self

@@ -19,6 +19,7 @@ from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.ops.selection.quantiles import quantiles_of
+from curate.ops.selection.sampling import drawn
 from curate.ops.urls import WHITE_SPACE, normalise_url
 from curate.reasons import rule_reason
 from curate.report.wording import explain as worded
@@ -215,7 +216,8 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
             if stage is Stage.SCORE:
                 has_others = config.semdedup is not None
             others = tuple(_cluster(run, stage, kept["uid"])) if has_others else ()
-            chapters.append(Chapter(stage, "kept", added, others=others))
+            why = _drawn(config, kept) if stage is Stage.BALANCE else ""
+            chapters.append(Chapter(stage, "kept", added, why=why, others=others))
             continue
         left = pair.nth - len(rows)
         ledger, dead = f"dropped/{stage}", f"dead/{stage}"
@@ -241,6 +243,15 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
         if place := _shard(run, index, at):
             chapters.append(Chapter(Stage.SHARDS, "written", place))
     return Story(pair.uid or "", pair.url, pair.caption, index, tuple(chapters))
+
+
+def _drawn(config: Config, row: Row) -> str:
+    """Whether the run's own draw takes a pair that is written whatever that says."""
+    if config.balance is None or not config.balance.writes_all:
+        return ""
+    keeps = drawn([row["uid"]], pa.array([row["keep_probability"]]), seed=config.seed)[0]
+    told = "keeps" if keeps else "leaves out"
+    return f"Written as all are (balance.write: all); the run's own draw {told} this pair."
 
 
 def _standing(row: Row, config: Config) -> Row:

@@ -122,6 +122,8 @@ def share_balanced(config: Config, run: Run, sample: Sample, *, rows: int) -> fl
     balance = config.balance
     if balance is None or Stage.BALANCE not in sample.kept:
         return None
+    if balance.writes_all:
+        return 1.0
     factor, (before, _) = rows / sample.rows, sample.kept[Stage.BALANCE]
     if balance.size is not None:
         return min(balance.size / max(before * factor, 1.0), 1.0)

@@ -13,6 +13,7 @@ from curate import files
 from curate.errors import AbsentError, CurateError, DamagedError
 from curate.finished.rebalance import Source
 from curate.ops.selection import balancing
+from curate.ops.selection.sampling import carry
 from curate.ops.selection.sweeping import Curve, Expectation, Point, Sweep, curve, default_ts, total
 from curate.pool.tables import read_entries
 from curate.report.sweeps import SWEEP
@@ -23,8 +24,8 @@ from curate.stages.balance import (
     LanguageCounts,
     Sizes,
     SumCounts,
+    arrays,
     by_language,
-    carry,
     counted,
 )
 
@@ -83,7 +84,7 @@ def _count(source: Source) -> Counts:
 def _stored(source: Source, sizes: dict[str, int]) -> Counts | None:
     """What the run's own balance counted; None where it has none, or pairs were revoked since."""
     balance = source.config.balance
-    if balance is None or balance.wfpp:
+    if balance is None or not balance.by_entries:
         return None
     entries, thresholds = (
         source.run.path(Stage.BALANCE, x) for x in ("entries.parquet", "thresholds.json")
@@ -139,7 +140,7 @@ def _ts_of(
 
 
 def _curves(source: Source, counts: Counts, *, ts: Sequence[float], reference: str) -> list[Curve]:
-    carried = [carry(counts, t=t, reference=reference) for t in ts]
+    carried = [carry(arrays(counts), t=t, reference=reference) for t in ts]
     entries = sum(len(found.counts) for found in counts.values())
     at_once = max(1, MEMORY // (Expectation.BYTES * max(entries, 1)))
     points: dict[str, list[Point]] = {language: [] for language in counts}

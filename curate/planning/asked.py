@@ -63,6 +63,15 @@ def sized_by_pool(config: Config) -> bool:
     return not config.download.enabled and not asked.isdisjoint(schema.SIZED.names)
 
 
+def parquet_alone(config: Config) -> frozenset[str]:
+    """Columns of the shards' parquet files that their JSON files leave out.
+
+    Matches are not among them where a trainer samples by them.
+    """
+    samples = config.balance is not None and config.balance.writes_all
+    return frozenset() if samples else frozenset(schema.PARQUET_ALONE)
+
+
 def derived_of(config: Config) -> Mapping[str, Model]:
     """What is made of the embeddings that the first model of `config` stores, by column."""
     if config.score is None or not runs_model(config):

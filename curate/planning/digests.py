@@ -138,7 +138,11 @@ def _meanings(step: Step, config: Config, assets: Assets) -> object:
 
 
 def _balance(step: Step, config: Config, assets: Assets) -> object:
-    return [_dumped(step), config.seed]
+    asked = config.balance
+    if asked is None:
+        raise AssertionError("balance is not configured")
+    writes = [asked.write] if asked.write != "kept" else []
+    return [asked.model_dump(exclude={"write"}), config.seed, *writes]
 
 
 def _dumped(step: Step, *_: object) -> object:

@@ -19,6 +19,7 @@ from curate import files
 from curate.errors import CurateError, DamagedError
 from curate.planning.plan import Plan
 from curate.run import borrowed
+from curate.run.counts import COUNTS
 from curate.run.cuts import FILE as CUTS
 from curate.run.damage import damaged_parts, damaged_tables
 from curate.run.directory import (
@@ -198,7 +199,7 @@ def _settle_shards(plan: Plan, *, whole: bool) -> None:
     with suppress(DamagedError):
         same = whole and files.exists(url) and files.read_document(url).get("digest") == digest
     for name in files.names(run.path(Stage.SHARDS)):
-        told = name in (MANIFEST, SIZES, CARD)
+        told = name in (MANIFEST, SIZES, CARD, COUNTS)
         if not same and (told or (name.endswith(".json") and not whole)):
             files.remove(run.path(Stage.SHARDS, name))
 

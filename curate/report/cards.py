@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable
 
 from curate.config import Config
+from curate.planning.asked import parquet_alone
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
 from curate.report.hub import front_matter, shard_columns
 from curate.report.page import number, percent, significant, size, verdict
 from curate.report.wording import STAGES, meaning
-from curate.schema import PARQUET_ALONE, Stage
+from curate.schema import Stage
 
 ROWS = 20
 """Rows of a table in the data card."""
@@ -104,13 +105,16 @@ def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
             f" t was settled, and matches counted, with {facts.balance.revoked:,} that were revoked"
             " since; what is kept is counted without."
         )
+    if facts.balance.written:
+        text += f" {facts.balance.written}"
     return ["", "## Balance", "", text, "", *_table(columns, rows)]
 
 
 def _files(facts: Facts, config: Config) -> list[str]:
     ending, *others = facts.image_endings(config)
     also = "".join(f" or `.{x}`" for x in others)
-    names = [x for x in shard_columns(facts).names if x not in PARQUET_ALONE]
+    alone = parquet_alone(config)
+    names = [x for x in shard_columns(facts).names if x not in alone]
     columns = [f"- `{name}`: {meaning(name, config)}" for name in names]
     text = (
         f"Each shard is a tar with `KEY.{ending}`{also}, `KEY.txt` (the caption) and `KEY.json`, and"
@@ -122,6 +126,11 @@ def _files(facts: Facts, config: Config) -> list[str]:
     matches = (
         f"The parquet file has `matches` as well: {known_by} of each entry that is in the caption."
     )
+    if not alone:
+        matches = (
+            f"`matches` is {known_by} of each entry. `counts.npz` has how many pairs match each:"
+            " `curate.loading.resample` takes from these files what any t keeps."
+        )
     return [text, "", *columns, "", matches]
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate import config, files
-from curate.run.directory import Run
+from curate.run.directory import DRAWN, Run, Totals
 from curate.schema import Stage
 
 HEAD = 25
@@ -75,13 +75,20 @@ class Balance:
     languages: tuple[LanguageBalance, ...]
     head: tuple[HeadEntry, ...]
     revoked: int  # pairs that were counted, and have been revoked since
+    written: str = ""  # what is to be said of pairs that are written though the draw leaves them out
 
 
-def balance(run: Run, *, pairs_in: int, kept_pairs: dict[str, int]) -> Balance:
+def balance(
+    run: Run, asked: config.Balance | None, counts_of: Totals, *, kept_pairs: dict[str, int]
+) -> Balance:
     """Read ``entries/entries.parquet`` and ``thresholds.json``.
 
-    `pairs_in` are those that came in and stand, `kept_pairs` the ones that were kept by language.
+    `counts_of` are the counts of the stage, `kept_pairs` the pairs in the set by language; where all
+    are written, those that the draw takes count as kept.
     """
+    written = all_written(run, asked, counts_of)
+    if written:
+        kept_pairs = _drawn(counts_of)
     thresholds = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))
     counts, head = _read(run.path(Stage.BALANCE, "entries.parquet"))
     languages = []
@@ -108,8 +115,25 @@ def balance(run: Run, *, pairs_in: int, kept_pairs: dict[str, int]) -> Balance:
         )
     languages.sort(key=lambda one: (-one.matches, one.language))
     rest = [replace(one, ranks=(), cumulative=()) for one in languages[CURVES:]]
-    revoked = max(0, sum(one.pairs for one in languages) - pairs_in)
-    return Balance(languages=(*languages[:CURVES], *rest), head=tuple(head), revoked=revoked)
+    revoked = max(0, sum(one.pairs for one in languages) - counts_of["rows"])
+    return Balance((*languages[:CURVES], *rest), tuple(head), revoked, written)
+
+
+def _drawn(counts_of: Totals) -> dict[str, int]:
+    """The pairs of each language that the draw takes, where all are written."""
+    figures = counts_of["figures"].items()
+    return {x.removeprefix(DRAWN): int(n) for x, n in figures if x.startswith(DRAWN)}
+
+
+def all_written(run: Run, asked: config.Balance | None, counts_of: Totals) -> str:
+    """What the draw would keep of the pairs, where all are written; else empty."""
+    if asked is None or not asked.writes_all:
+        return ""
+    t = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))[asked.reference]["t"]
+    return (
+        f"All {counts_of['kept']:,} pairs are written (balance.write: all); at t = {t:,.4g},"
+        f" {sum(_drawn(counts_of).values()):,} would be kept."
+    )
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,7 @@ def thresholds(run: Run) -> list[Threshold]:
 def idle(found: Iterable[Threshold | LanguageBalance], asked: config.Balance | None) -> list[str]:
     """What to say of a balance that left no pair out, with the t that would; else nothing."""
     matched = [one for one in found if one.largest]
-    if asked is None or asked.wfpp is not None or not matched:
+    if asked is None or not asked.by_entries or not matched:
         return []
     pairs, largest = sum(x.pairs for x in matched), max(x.largest for x in matched)
     if asked.size is not None and asked.size >= pairs:

@@ -205,7 +205,8 @@ def collect(
         kept = sum(shard.pairs for shard in shards)
         funnel.append(StageFacts(Stage.SHARDS, len(shards), counts[final]["kept"], kept, 0, 0))
     origin = _origin(run, config)
-    has_balance = Stage.BALANCE in stages and not (config.balance and config.balance.wfpp)
+    asked = config.balance
+    has_balance = Stage.BALANCE in stages and asked is not None and asked.by_entries
     return Facts(
         pairs=pool,
         kept=funnel[-1].kept,
@@ -240,7 +241,8 @@ def collect(
         labels=labels.labels(found.stages[Stage.SCORE], steps) if Stage.SCORE in stages else (),
         balance=entries.balance(
             run,
-            pairs_in=counts[Stage.BALANCE]["rows"],
+            asked,
+            counts[Stage.BALANCE],
             kept_pairs={one.language: one.kept for one in languages},
         )
         if has_balance

@@ -9,8 +9,9 @@ import yaml
 
 from curate import files, schema
 from curate.config import Config
+from curate.planning.asked import parquet_alone
 from curate.report.facts import Facts
-from curate.schema import OF_PARTS, PARQUET_ALONE
+from curate.schema import OF_PARTS
 from curate.summaries.counting import UNKNOWN
 
 _TASKS = ["zero-shot-image-classification", "image-to-text", "text-to-image"]
@@ -44,7 +45,7 @@ def front_matter(facts: Facts, *, config: Config, name: str) -> str:
         "tags": ["clip", "image-text-pairs", *(["webdataset"] if facts.shards else [])],
     }
     if facts.shards:
-        columns = [x for x in shard_columns(facts) if x.name not in PARQUET_ALONE]
+        columns = [x for x in shard_columns(facts) if x.name not in parquet_alone(config)]
         # The loader's cache key is made of these lines, not of the files: without the digest
         # it would take one run's shards for another's.
         digest = files.digest_of([shard.sha256 for shard in facts.shards])

@@ -48,7 +48,7 @@ from curate.run.scratch import remove_scratch
 from curate.run.tar import blank_header, blanked
 from curate.run.verdicts import NAME, document, vouch
 from curate.schema import Stage
-from curate.stages.balance import by_language
+from curate.stages.balance import DRAWN_BY, by_language, taken
 from curate.stages.dedup.clusters import without_rows
 from curate.stages.prepare import clean, uids_of
 from curate.summaries.counting import Counting
@@ -261,7 +261,11 @@ class Rewriter:
         codes = np.asarray(entries["language"].to_pylist(), object)
         places = {code: np.flatnonzero(codes == code) for code in sorted(set(codes))}
         kept = np.zeros(len(entries), np.int64)
-        for table in self.run.tables(Stage.BALANCE, columns=["language", "matches"]):
+        is_all = self.config.balance is not None and self.config.balance.writes_all
+        columns = ["language", "matches", *(DRAWN_BY if is_all else ())]
+        for table in self.run.tables(Stage.BALANCE, columns=columns):
+            if is_all:
+                table = taken(table, seed=self.config.seed)
             for code, rows in by_language(table):
                 ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
                 kept[places[code]] += np.bincount(ids, minlength=len(places[code]))

@@ -1,12 +1,14 @@
 """balance: matched entries of all pairs -> counts -> t and p a language -> the pairs that are kept.
 
-May drop: a pair that the sampling leaves out. Counts are sums over packed arrays, a part at a time;
-sampling is ``uniform(uid, seed) < P(keep)``, so a retry keeps the same pairs.
+May drop: a pair that the sampling leaves out; none where all are to be written (`balance.write`), for
+a trainer that samples. Counts are sums over packed arrays, a part at a time; sampling is
+``uniform(uid, seed) < P(keep)``, so a retry keeps the same pairs.
 
 The reference language has the given t (or the t that the given p or size leads to); every other
 language has the t that gives the same p (Meta CLIP 2).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,13 +20,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files, schema
-from curate.ops.hashing import uniform
 from curate.ops.selection import balancing
+from curate.ops.selection.sampling import Probabilities, carry, drawn
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.tables import read_entries
 from curate.reasons import DropReason
-from curate.run.directory import Part, Run
+from curate.run.directory import DRAWN, Part, Run
 from curate.schema import Stage
 from curate.stages import wfpp
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
@@ -54,16 +56,32 @@ def by_language(table: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 
 class CountEntries(beam.DoFn):
-    """Part -> its `Found`."""
+    """Part -> its `Found`; of the pairs that a draw takes, where its seed is given."""
 
-    def __init__(self, run: Run, reads: str) -> None:
-        self._run, self._reads = run, reads
+    def __init__(self, run: Run, reads: str, seed: int | None = None) -> None:
+        self._run, self._reads, self._seed = run, reads, seed
 
     @timed
     def process(self, part: Part) -> Iterator[Found]:
         """Count the matches of one part."""
-        columns = ["language", "matches"]
-        yield counted(self._run.rows(self._reads, part, columns=columns))
+        columns = ["language", "matches", *(DRAWN_BY if self._seed is not None else ())]
+        table = self._run.rows(self._reads, part, columns=columns)
+        yield counted(table if self._seed is None else taken(table, seed=self._seed))
+
+
+DRAWN_BY = ("uid", "keep_probability")
+"""The columns that a draw is of."""
+
+
+def taken(table: pa.Table, *, seed: int) -> pa.Table:
+    """The pairs that the run's own draw takes; `table` has the columns `DRAWN_BY`."""
+    return table.filter(pa.array(drawn(table["uid"], table["keep_probability"], seed=seed)))
+
+
+def drawn_figures(table: pa.Table, *, seed: int) -> dict[str, float]:
+    """How many pairs of each language that draw takes."""
+    languages = Counter(taken(table, seed=seed)["language"].to_pylist())
+    return {DRAWN + language: float(n) for language, n in sorted(languages.items())}
 
 
 def counted(table: pa.Table) -> Found:
@@ -107,13 +125,9 @@ class SumCounts(beam.CombineFn):
         return total
 
 
-def carry(counts: Counts, *, t: float, reference: str) -> Ts:
-    """t of every language, given that of the reference: the one with the same p."""
-    p = balancing.t_to_p(counts[reference].counts, t=t)
-    return {
-        language: t if language == reference else float(balancing.p_to_t(found.counts, p=p))
-        for language, found in counts.items()
-    }
+def arrays(counts: Counts) -> dict[str, NDArray[np.int64]]:
+    """The counts of the entries alone."""
+    return {language: found.counts for language, found in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -134,7 +148,7 @@ class Target:
             }
         if self.t is None:
             raise AssertionError("a target size is reached by SizeSearch")
-        return carry(counts, t=self.t, reference=self.reference)
+        return carry(arrays(counts), t=self.t, reference=self.reference)
 
 
 class Sizes(beam.DoFn):
@@ -153,7 +167,7 @@ class Sizes(beam.DoFn):
         sizes = np.zeros(len(grid))
         rows = [(x, table["matches"].take(pa.array(r))) for x, r in by_language(table)]
         for k, t in enumerate(grid):
-            ts = carry(counts, t=t, reference=self._reference)
+            ts = carry(arrays(counts), t=t, reference=self._reference)
             for language, matches in rows:
                 probs = balancing.entry_probs(counts[language].counts, t=ts[language])
                 sizes[k] += balancing.keep_probability(matches, probs).sum()
@@ -201,7 +215,7 @@ class SizeSearch(beam.PTransform):
             refine = _refine if step == "Coarse" else _settle
             grid = sizes | f"{step} t" >> beam.Map(refine, side, size=float(target.size or 0))
         return grid | "Carry" >> beam.Map(
-            lambda t, found: carry(found, t=t, reference=target.reference), counts
+            lambda t, found: carry(arrays(found), t=t, reference=target.reference), counts
         )
 
 
@@ -226,19 +240,23 @@ class BalanceStep(PartStep):
     metadata: dict[str, str]
     seed: int
     columns: pa.Schema
+    write_all: bool
 
     def process(self, part: Part, counts: Counts, ts: Ts) -> PartOutput:
         """Sample by the counts of the entries and the t of each language."""
         table = self.incoming(part)
-        keep = np.zeros(len(table))
-        for language, rows in by_language(table):
-            probs = balancing.entry_probs(counts[language].counts, t=ts[language])
-            keep[rows] = balancing.keep_probability(table["matches"].take(pa.array(rows)), probs)
-        table = table.append_column("keep_probability", pa.array(keep))
+        of_entries = {
+            language: balancing.entry_probs(counts[language].counts, t=ts[language])
+            for language in set(table["language"].to_pylist())
+        }
+        keep = pa.array(Probabilities(of_entries).of(table["language"], table["matches"]))
+        table = table.append_column("keep_probability", keep)
         sieve = Sieve(table, stage=self.stage)
-        left_out = uniform(table["uid"], seed=self.seed) >= keep
-        value = table["keep_probability"]
-        sieve.remove(left_out, reason=DropReason.SAMPLED_OUT, value=value)
+        if self.write_all:
+            figures = drawn_figures(table, seed=self.seed)
+            return sieve.output(columns=self.columns, figures=figures)
+        left_out = ~drawn(table["uid"], keep, seed=self.seed)
+        sieve.remove(left_out, reason=DropReason.SAMPLED_OUT, value=table["keep_probability"])
         return sieve.output(columns=self.columns)
 
 
@@ -281,7 +299,8 @@ class Balance(beam.PTransform):
         """Count, settle t, sample, count again."""
         step = self._step
         sizes = {language: len(_concepts(path)) for language, path in step.metadata.items()}
-        counts = beam.pvalue.AsSingleton(self._count(parts, "Count", step.reads, sizes))
+        before = CountEntries(step.run, step.reads)
+        counts = beam.pvalue.AsSingleton(self._count(parts, "Count", before, sizes))
         if step.target.size is not None:
             search = SizeSearch(step.run, step.reads, step.target, counts)
             ts = parts | "Search" >> search
@@ -290,29 +309,32 @@ class Balance(beam.PTransform):
             ts = once | "Settle" >> beam.Map(lambda _, found: step.target.ts(found), counts)
         side = beam.pvalue.AsSingleton(ts)
         sampled = parts | "Sample" >> TakeParts(step, counts, side)
-        kept = self._count(sampled, "Count kept", step.folder, sizes)
+        after = CountEntries(step.run, step.folder, step.seed if step.write_all else None)
+        kept = self._count(sampled, "Count kept", after, sizes)
         _ = kept | "Entries" >> beam.Map(write_entries, counts, side, step=step)
         return sampled
 
     def _count(
-        self, parts: beam.PCollection, label: str, reads: str, sizes: dict[str, int]
+        self, parts: beam.PCollection, label: str, count: CountEntries, sizes: dict[str, int]
     ) -> beam.PCollection:
         return (
             parts
-            | label >> beam.ParDo(CountEntries(self._step.run, reads))
+            | label >> beam.ParDo(count)
             | f"{label}: sum" >> beam.CombineGlobally(SumCounts(sizes)).without_defaults()
         )
 
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """The balance by entries, or by the frequency of words where that is asked for."""
-    if plan.config.balance is None:
+    asked = plan.config.balance
+    if asked is None:
         raise AssertionError("balance is not configured")
-    if plan.config.balance.wfpp:
+    if asked.wfpp:
         return wfpp.transform(plan, step)
     own = BalanceStep(
         **given(plan, step),
-        target=Target(**plan.config.balance.model_dump(exclude={"wfpp"})),
+        target=Target(t=asked.t, p=asked.p, size=asked.size, reference=asked.reference),
+        write_all=asked.writes_all,
         metadata={x: files.absolute(p) for x, p in plan.config.prepare.metadata.items()},
         seed=plan.config.seed,
         columns=plan.steps.columns(step.stage),

@@ -20,9 +20,11 @@ from curate.errors import AbsentError, DamagedError
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.parent import at_work
+from curate.planning.asked import parquet_alone
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
+from curate.run import counts
 from curate.run.directory import Part, Run
 from curate.run.revocations import rows_of
 from curate.run.shards import ShardRecord, read_stats, write_manifest
@@ -88,6 +90,8 @@ class ShardStep:
     rows: int
     encode_format: str
     kept: bool = False  # whether an image may be a file of the pool, of another format
+    parquet_alone: frozenset[str] = frozenset(PARQUET_ALONE)  # columns that no JSON file has
+    samples: tuple[int, str] | None = None  # seed and reference of the balance that trainers repeat
 
     def path(self, name: str) -> str:
         """The URL of a file among the shards."""
@@ -161,7 +165,7 @@ class ShardStep:
 
     def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
         images = read_images(self.run, part, table, encode_format=self.encode_format)
-        visible = _typed(_without(table, OF_PARTS | PARQUET_ALONE))
+        visible = _typed(_without(table, OF_PARTS | self.parquet_alone))
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]
             document = json.dumps(columns, ensure_ascii=False)
@@ -217,6 +221,9 @@ class ShardStep:
         for name in files.names(self.run.path(Stage.SHARDS)):
             if name not in wanted:
                 files.remove(self.path(name))
+        if self.samples is not None:
+            seed, reference = self.samples
+            counts.write(self.run, counts.of_run(self.run, seed=seed, reference=reference))
         return write_manifest(
             self.run,
             {
@@ -283,7 +290,8 @@ class Shards(beam.PTransform):
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """Parts -> the shards of what their last stage kept."""
-    download = plan.config.download
+    download, balance = plan.config.download, plan.config.balance
+    samples = balance is not None and balance.writes_all
     own = ShardStep(
         run=plan.run,
         reads=plan.steps.upstream(step.stage),
@@ -291,5 +299,7 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         rows=plan.config.shards.rows,
         encode_format=download.encode_format,
         kept=download.keeps and not download.disable_all_reencoding,
+        parquet_alone=parquet_alone(plan.config),
+        samples=(plan.config.seed, balance.reference) if balance and samples else None,
     )
     return Shards(own)

@@ -1,0 +1,158 @@
+"""What a trainer does with the shards of a run, epoch by epoch; it imports neither Beam nor torch.
+
+The stages here are functions over the samples of a WebDataset pipeline, before or after they are
+decoded: ``wds.WebDataset(urls).compose(resample("RUN/shards", t=20)).decode("pil")``.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate import files
+from curate.config import file as config_file
+from curate.errors import CurateError
+from curate.ops.selection.sampling import Probabilities, drawn, seed_of
+from curate.run import counts
+from curate.run.directory import Run
+from curate.schema import Stage
+
+__all__ = ["Sampler", "resample"]
+
+Sample = dict[str, Any]
+"""A pair as WebDataset hands it on: `json` is bytes before it is decoded, and a dict after that."""
+OfEpoch = float | Callable[[int], float]
+"""A number, or one for each epoch."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Takes, of the pairs of a run with ``balance: {write: all}``, those that a run with some t keeps.
+
+    `shards` is its folder ``RUN/shards``, wherever that was copied to, or RUN itself.
+    """
+
+    shards: str
+
+    @cached_property
+    def _sampling(self) -> counts.Sampling:
+        for folder in (self.shards, files.join(self.shards, Stage.SHARDS)):
+            if files.exists(url := files.join(folder, counts.COUNTS)):
+                return counts.read(url)
+        if files.exists(files.join(self.shards, "run.json")):
+            run = Run.at(self.shards)
+            asked = config_file.load(run.path("config.yaml"))
+            if asked.balance is not None and asked.balance.writes_all:
+                return counts.of_run(run, seed=asked.seed, reference=asked.balance.reference)
+        raise CurateError(
+            f"{self.shards}: no {counts.COUNTS} here, which is beside the shards of a run with"
+            " balance.write: all; give the folder of its shards, or the run"
+        )
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"shards": self.shards}
+
+    def takes(self, pairs: pa.Table, *, t: float | None = None, epoch: int = 0) -> NDArray[np.bool_]:
+        """Whether each pair of a table is taken in an epoch, shape (n,).
+
+        Parameters
+        ----------
+        pairs
+            With the columns of the shards' parquet files, or of ``RUN/balance``: of these `uid`, and
+            `language` and `matches`, or without `t` `keep_probability`.
+        t
+            As `balance.t`, of the language `balance.reference`; the others have the t of the same p.
+            Without it, the balance of the run.
+        epoch
+            0 takes exactly the pairs that a run with this t keeps; others draw anew.
+        """
+        seed = seed_of(self._sampling.seed, epoch=epoch)
+        keep = pairs["keep_probability"]
+        if t is not None:
+            keep = pa.array(self._at(t).of(pairs["language"], pairs["matches"]))
+        return drawn(pairs["uid"], keep, seed=seed)
+
+    def _at(self, t: float) -> Probabilities:
+        """Those of the t that was asked for last are kept: an epoch asks for one."""
+        if t not in self._known:
+            self._known.clear()
+            known = self._sampling
+            self._known[t] = Probabilities.at(known.counts, t=t, reference=known.reference)
+        return self._known[t]
+
+    @cached_property
+    def _known(self) -> dict[float, Probabilities]:
+        return {}
+
+
+@dataclass(frozen=True)
+class resample:  # noqa: N801 - a stage, as webdataset's own are called
+    """A WebDataset stage that takes the pairs of an epoch, by the balance at `t`.
+
+    Parameters
+    ----------
+    shards
+        As for `Sampler`.
+    t
+        As `Sampler.takes` has it, or a function of the epoch, which anneals it.
+    epoch
+        The epoch, or a function that tells it, such as `get_value` of open_clip's `SharedEpoch`. It
+        is asked whenever the loader begins with the shards again.
+    """
+
+    shards: str
+    t: OfEpoch | None = None
+    epoch: int | Callable[[], int] = 0
+    _sampler: Sampler = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sampler", Sampler(self.shards))
+
+    def __call__(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """The samples that are taken, as they come."""
+        epoch = self.epoch() if callable(self.epoch) else self.epoch
+        t = self.t(epoch) if callable(self.t) else self.t
+        for sample in samples:
+            row = columns_of(sample)
+            if self._sampler.takes(_table(row, t=t), t=t, epoch=epoch)[0]:
+                yield sample
+
+
+_TYPES = pa.schema([
+    ("uid", pa.string()), ("language", pa.string()), ("matches", pa.list_(pa.int32())),
+    ("keep_probability", pa.float64()),
+])  # fmt: skip
+
+
+def columns_of(sample: Sample) -> dict[str, Any]:
+    """The columns of a sample's JSON.
+
+    Raises
+    ------
+    CurateError
+        Where the sample has none.
+    """
+    found = sample.get("json", sample.get(".json"))
+    if isinstance(found, bytes | str):
+        found = json.loads(found)
+    if not isinstance(found, dict):
+        raise CurateError(
+            f"sample {sample.get('__key__')}: no json; the stage stands before what takes it out"
+        )
+    return found
+
+
+def _table(row: dict[str, Any], *, t: float | None) -> pa.Table:
+    names = ["uid", "keep_probability"] if t is None else _TYPES.names
+    missing = [name for name in names if name not in row]
+    if missing:
+        raise CurateError(
+            f"sample {row.get('key')}: no {missing[0]} in its json; the shards are not of a run with"
+            " balance.write: all"
+        )
+    return pa.table({x: pa.array([row[x]], _TYPES.field(x).type) for x in names})
