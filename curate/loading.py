@@ -40,7 +40,8 @@ class Sampler:
     shards: str
 
     @cached_property
-    def _sampling(self) -> counts.Sampling:
+    def sampling(self) -> counts.Sampling:
+        """The counts of its entries; CurateError where there are none."""
         for folder in (self.shards, files.join(self.shards, Stage.SHARDS)):
             if files.exists(url := files.join(folder, counts.COUNTS)):
                 return counts.read(url)
@@ -57,7 +58,9 @@ class Sampler:
     def __getstate__(self) -> dict[str, str]:
         return {"shards": self.shards}
 
-    def takes(self, pairs: pa.Table, *, t: float | None = None, epoch: int = 0) -> NDArray[np.bool_]:
+    def takes(
+        self, pairs: pa.Table, *, t: float | None = None, epoch: int = 0
+    ) -> NDArray[np.bool_]:
         """Whether each pair of a table is taken in an epoch, shape (n,).
 
         Parameters
@@ -71,7 +74,7 @@ class Sampler:
         epoch
             0 takes exactly the pairs that a run with this t keeps; others draw anew.
         """
-        seed = seed_of(self._sampling.seed, epoch=epoch)
+        seed = seed_of(self.sampling.seed, epoch=epoch)
         keep = pairs["keep_probability"]
         if t is not None:
             keep = pa.array(self._at(t).of(pairs["language"], pairs["matches"]))
@@ -81,7 +84,7 @@ class Sampler:
         """Those of the t that was asked for last are kept: an epoch asks for one."""
         if t not in self._known:
             self._known.clear()
-            known = self._sampling
+            known = self.sampling
             self._known[t] = Probabilities.at(known.counts, t=t, reference=known.reference)
         return self._known[t]
 
@@ -117,9 +120,10 @@ class resample:  # noqa: N801 - a stage, as webdataset's own are called
         """The samples that are taken, as they come."""
         epoch = self.epoch() if callable(self.epoch) else self.epoch
         t = self.t(epoch) if callable(self.t) else self.t
+        sampler = self._sampler
+        _ = sampler.sampling  # said before the first sample where it is not there
         for sample in samples:
-            row = columns_of(sample)
-            if self._sampler.takes(_table(row, t=t), t=t, epoch=epoch)[0]:
+            if sampler.takes(_table(columns_of(sample), t=t), t=t, epoch=epoch)[0]:
                 yield sample
 
 

@@ -33,8 +33,8 @@ class Balance(Model):
     reference: str = Field("en", description="the language whose t is given; its p goes to others")
     write: Literal["kept", "all"] = Field(
         "kept",
-        description="kept: what the sampling leaves out is dropped. all: every pair is written, with its"
-        " `keep_probability`, for a trainer that samples by any t (docs/training.md)",
+        description="kept: what the sampling leaves out is dropped. all: every pair is written, with"
+        " its `keep_probability`, for a trainer that samples by any t (docs/training.md)",
     )
 
     @property

@@ -75,7 +75,9 @@ class Balance:
     languages: tuple[LanguageBalance, ...]
     head: tuple[HeadEntry, ...]
     revoked: int  # pairs that were counted, and have been revoked since
-    written: str = ""  # what is to be said of pairs that are written though the draw leaves them out
+    written: str = (
+        ""  # what is to be said of pairs that are written though the draw leaves them out
+    )
 
 
 def balance(

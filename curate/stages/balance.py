@@ -240,7 +240,7 @@ class BalanceStep(PartStep):
     metadata: dict[str, str]
     seed: int
     columns: pa.Schema
-    write_all: bool
+    write_all: bool = False
 
     def process(self, part: Part, counts: Counts, ts: Ts) -> PartOutput:
         """Sample by the counts of the entries and the t of each language."""

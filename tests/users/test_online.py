@@ -1,5 +1,6 @@
 """Balancing while training: a run that writes all pairs, and what a loader takes of its shards."""
 
+import itertools
 import json
 import pickle
 import shutil
@@ -85,7 +86,7 @@ def test_a_loader_takes_what_a_rebalanced_run_keeps(
 def test_the_values_of_t_are_apart(rebalanced: dict[float, list[str]]) -> None:
     sizes = [len(rebalanced[t]) for t in TS]
     assert sizes == sorted(set(sizes)), "each t keeps another set, or nothing was shown"
-    for less, more in zip(TS, TS[1:], strict=False):
+    for less, more in itertools.pairwise(TS):
         assert set(rebalanced[less]) < set(rebalanced[more])
 
 
