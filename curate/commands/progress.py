@@ -50,6 +50,10 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     """Print the steps that have valid parts, and those whose parts are stale."""
     if line := in_words(plan.run, standing.damaged):
         console.print(line)
+    if plan.new:
+        last = plan.inputs[-plan.new :]
+        rows = sum(one["rows"] for one in last)
+        console.print(f"Grows by {_counted(len(last), 'file')}: {_counted(rows, 'row')}")
     if standing.is_fresh:
         return
     total = len(plan.parts)

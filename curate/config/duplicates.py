@@ -16,7 +16,7 @@ class Dedup(Model):
     """Which pairs are duplicates of each other, and which of a cluster survives.
 
     The survivor of a cluster is the first pair by `prefer`, then by the larger image, the longer
-    caption, the smaller uid.
+    caption, the smaller uid; where the pool has grown, first of all by when a pair came.
     """
 
     enabled: bool = Field(True, description="false: duplicates are kept")
@@ -36,6 +36,11 @@ class Dedup(Model):
         description="columns of prepare and download, and kept ones of the pool, that decide which pair"
         " survives: the higher value, with -COLUMN the lower, null last; ties go to the larger"
         " image, the longer caption, the smaller uid",
+    )
+    prefer_earlier: bool = Field(
+        True,
+        description="of a pool that has grown, the pair that came earlier stays, before `prefer` is"
+        " looked at; false: as if all had come at once",
     )
     keep_captions: bool = Field(
         False, description="keep captions of dropped pairs with the survivor, as other_captions"

@@ -62,7 +62,9 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
     score = config.score.model_copy(update={"also": {**config.score.also, name: scorer}})
     config = config.model_copy(update={"score": score, "beam": beam or config.beam, "out": url})
     steps = steps_of(config)
-    digests = chain(steps, config, check_assets(config), start=state["input_digest"])
+    digests = chain(
+        steps, config, check_assets(config), start=state["input_digest"], grown=state.get("grown")
+    )
     reads = steps.upstream(Stage.SCORE)
     records = dict(run.records(reads))
     if len(records) != state["parts"] or any(

@@ -79,13 +79,14 @@ def cutter_of(config: Config) -> Cutter:
 
 
 def cut(
-    run: Run, inputs: tuple[Input, ...], config: Config, *, input_digest: str, pool: Pool,
+    run: Run, inputs: tuple[Input, ...], config: Config, *, digests: Sequence[str], pool: Pool,
     contents: Contents, over: Over = here, cuts: Mapping[str, dict[str, Any]] | None = None,
 ) -> Cut:  # fmt: skip
     """The parts as RUN/input/parts.json lists them; where that is missing or stale, split anew.
 
     Each file is split by itself, `over` whoever does that, but for those of which the `cuts` are
     there already, by path. What is known of the `contents` of the files is noted with the parts.
+    `digests` are those of the pool as of each wave: parts of earlier ones stand.
 
     Raises
     ------
@@ -93,9 +94,9 @@ def cut(
         Where no rows are found, or more cannot be read than `input.max_dead_fraction` allows.
     """
     fraction = config.input.max_dead_fraction
-    input_digest = pool_digest(input_digest, config)
+    digests = [pool_digest(one, config) for one in digests]
     notes = run.path("input", NOTES)
-    found = read_parts(run, inputs, input_digest)
+    found = read_parts(run, inputs, digests[-1])
     if found is not None:
         _check_files(found.unreadable, files=len(inputs), fraction=fraction)
         files.remove(notes)
@@ -103,8 +104,13 @@ def cut(
     is_new = not files.exists(run.root)
     try:
         older = files.sizes(run.path("input"))  # copies of a cut that was interrupted, or is stale
-        stand = standing_cuts(run, inputs, input_digest, sizes=older) | dict(cuts or {})
-        found = _cut(run, inputs, config, pool=pool, over=over, cuts=stand, older=older)
+        wholes = (read_parts(run, inputs, one) for one in reversed(digests[:-1]))
+        before = next((one for one in wholes if one), Cut((), ()))
+        stand = (standing_cuts(run, inputs, one, sizes=older) for one in reversed(digests))
+        cuts = next(filter(None, stand), {}) | dict(cuts or {})
+        found = _cut(
+            run, inputs, config, pool=pool, over=over, cuts=cuts, older=older, before=before
+        )
         if not found.parts:
             form = inputs[0]["format"]
             how = "" if form in FORMATS else f" as {form} reads it"
@@ -113,23 +119,25 @@ def cut(
         if not files.exists(notes):  # what workers did stands for another try
             files.remove(run.root if is_new else run.path("input"))
         raise
-    write_parts(run, found, inputs, contents=contents, digest=input_digest)
+    write_parts(run, found, inputs, contents=contents, digests=digests)
     files.remove(notes)
     return found
 
 
 def _cut(
     run: Run, inputs: tuple[Input, ...], config: Config, *, pool: Pool, over: Over,
-    cuts: Mapping[str, dict[str, Any]], older: Mapping[str, int],
+    cuts: Mapping[str, dict[str, Any]], older: Mapping[str, int], before: Cut,
 ) -> Cut:  # fmt: skip
+    """The parts of the pool's files behind those that were split `before`, and these."""
     fraction = config.input.max_dead_fraction
-    found: list[Cut] = []
-    parts: list[Part] = []
-    unreadable: list[str] = []
-    digests = {one["path"]: one["digest"] for one in inputs}
-    cutter, whole = cutter_of(config), uncut_files(run, pool)
+    found = [before]
+    parts = [*before.parts]
+    unreadable = [*before.unreadable]
+    new = inputs[len(before.rows) :]
+    digests = {one["path"]: one["digest"] for one in new}
+    cutter, whole = cutter_of(config), uncut_files(run, pool)[len(before.rows) :]
     left = [one for one in whole if one.path not in cuts]
-    weight = sum(one["bytes"] for one in inputs if one["path"] not in cuts)
+    weight = sum(one["bytes"] for one in new if one["path"] not in cuts)
     if left and check_some(
         left, pool=cutter.pool, size=cutter.rows, weight=weight, fraction=fraction
     ):
@@ -144,13 +152,15 @@ def _cut(
         cutter, left, what=WHAT, weight=weight, stands=stands,
         keys=[cutter.key(one, digests[one.path]) for one in left],
     )  # fmt: skip
-    for one in whole:
+    for one, wave in zip(whole, (one.get("wave", 0) for one in new), strict=True):
         of_file = cut_of(run, cuts[one.path] if one.path in cuts else next(made))
         found.append(of_file)
-        parts += [replace(part, index=len(parts) + k) for k, part in enumerate(of_file.parts)]
+        parts += [
+            replace(part, index=len(parts) + k, wave=wave) for k, part in enumerate(of_file.parts)
+        ]
         unreadable += of_file.unreadable
         _check_files(unreadable, files=len(inputs), fraction=fraction)
-    rows = tuple(one.rows[0] for one in found)
+    rows = tuple(n for one in found for n in one.rows)
     bad = [text for one in found for text in one.bad][:1]
     bad_rows = sum(one.bad_rows for one in found)
     check_rows(bad_rows, sum(rows), fraction=fraction, see="".join(bad))

@@ -31,17 +31,25 @@ class StepDigest:
 
 
 def chain(
-    steps: Steps, config: Config, assets: Assets, *, start: str, only: Callable[[Step], bool] = bool
-) -> dict[str, StepDigest]:
+    steps: Steps, config: Config, assets: Assets, *, start: str, grown: str | None = None,
+    only: Callable[[Step], bool] = bool,
+) -> dict[str, StepDigest]:  # fmt: skip
     """The digest of each step by its folder; `start` is that of what comes before the first.
 
-    Steps that `only` is false of are left out.
+    Of a pool that has grown `start` is the digest of its first wave, and `grown` that of all: a part
+    depends on the others from the first step on that gathers them. Steps that `only` is false of are
+    left out.
     """
     digests = {}
+    more: list[object] = [grown] if grown else []
     for step in steps:
         if step.kind is Kind.CUTS or not only(step):
             continue  # cuts follow from the rules, and the step that applies these depends on them
         own, beside = _OWN[step.kind](step, config, assets), _beside(step, config, assets)
+        if more and step.gathers:
+            start, more = files.digest_of(start, *more), []
+        if grown and step.kind is Kind.DEDUP and not config.dedup.prefer_earlier:
+            beside.append("waves are equal")
         start = files.digest_of(FORMAT, step.folder, own, start, *beside)
         digests[step.folder] = StepDigest(files.digest_of(FORMAT, step.folder, own), start)
     return digests
@@ -145,6 +153,11 @@ def _balance(step: Step, config: Config, assets: Assets) -> object:
     return [asked.model_dump(exclude={"write"}), config.seed, *writes]
 
 
+def _dedup(step: Step, *_: object) -> object:
+    """Without what tells of a pool that has grown alone."""
+    return step.settings and step.settings.model_dump(exclude={"prefer_earlier"})
+
+
 def _dumped(step: Step, *_: object) -> object:
     return step.settings and step.settings.model_dump()
 
@@ -153,7 +166,7 @@ _OWN: dict[Kind, Callable[[Step, Config, Assets], object]] = {
     Kind.PREPARE: _prepare,
     Kind.FETCH: _fetch,
     Kind.SELECT_IMAGES: _select_images,
-    Kind.DEDUP: _dumped,
+    Kind.DEDUP: _dedup,
     Kind.MEASURE: _measure,
     Kind.MODEL: _model,
     Kind.JOIN: lambda step, config, assets: [*measured(config), *headed(config)],

@@ -37,6 +37,7 @@ class Input(TypedDict):
     bytes: int
     digest: str
     rows: NotRequired[int]  # known once the file is split into parts
+    wave: NotRequired[int]  # with which addition it came; see `curate.planning.growing`
     reader: NotRequired[str]  # the version of a reader that users wrote
 
 
@@ -54,6 +55,7 @@ class Pool:
 
     files: tuple[PoolFile, ...]
     notes: tuple[str, ...]  # what was left out of folders, a line for each of `input.paths`
+    names: tuple[str, ...] = ()  # of the files, where a run has given them
 
 
 def find_pool(config: Config) -> Pool:
@@ -256,9 +258,9 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
 
 
 def names_of(pool: Pool) -> list[str]:
-    """The paths of the files of a pool, without the folders that all share."""
+    """The names of the files of a pool: where no run has given them, what all paths do not share."""
     shared = shared_folder([path for path, _, _ in pool.files]) + "/"
-    return [path.removeprefix(shared) for path, _, _ in pool.files]
+    return [*pool.names] or [path.removeprefix(shared) for path, _, _ in pool.files]
 
 
 def _is_tar(path: str) -> bool:

@@ -1,6 +1,6 @@
 """RUN/input/parts.json: the parts of a pool, and what is known of its files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +27,17 @@ class Cut:
 
 
 def write_parts(
-    run: Run, found: Cut, inputs: tuple[Input, ...], *, contents: Contents, digest: str
+    run: Run, found: Cut, inputs: tuple[Input, ...], *, contents: Contents, digests: Sequence[str]
 ) -> None:
-    """Write parts.json, with the content of the pool's files."""
+    """Write parts.json, with the content of the pool's files.
+
+    `digests` are those of the pool as of each wave; of one that has grown also its files are noted.
+    """
     paths = [one["path"] for one in inputs]
-    stored = {**document_of(found), "format": FORMAT, "digest": digest, "paths": paths,
+    stored = {**document_of(found), "format": FORMAT, "digest": digests[-1], "paths": paths,
               "contents": contents.known}  # fmt: skip
+    if len(digests) > 1:
+        stored |= {"digests": list(digests), "inputs": list(inputs)}
     files.write_document(run.path("input", "parts.json"), stored)
 
 
@@ -65,7 +70,10 @@ def note_copies(run: Run, held: dict[str, files.Content]) -> None:
 
 
 def read_parts(run: Run, inputs: tuple[Input, ...], input_digest: str) -> Cut | None:
-    """The parts that stand; None where they are none, or of another pool, or a copy is damaged."""
+    """The parts that stand; None where they are none, or of another pool, or a copy is damaged.
+
+    `input_digest` may be that of an earlier wave of `inputs`.
+    """
     found = _stored(run, inputs, input_digest)
     whole = cut_of(run, found) if found else None
     return whole if whole and are_whole(whole, files.sizes(run.path("input"))) else None
@@ -101,12 +109,24 @@ def _stored(run: Run, inputs: tuple[Input, ...], input_digest: str) -> dict[str,
         found = files.read_document(url)
     except DamagedError:
         return None  # split again
-    if found.get("digest") != input_digest or found.get("format") != FORMAT:
+    if found.get("format") != FORMAT:
         return None
+    if found.get("digest") != input_digest:
+        if input_digest not in found.get("digests", ()):
+            return None
+        found = _until(found, wave=found["digests"].index(input_digest))
     in_place = any(part["images"] or not part["staged"] for part in found["parts"])
-    if in_place and found["paths"] != [one["path"] for one in inputs]:
+    if in_place and found["paths"] != [one["path"] for one in inputs[: len(found["paths"])]]:
         return None  # the pool has moved
     return found
+
+
+def _until(found: dict[str, Any], *, wave: int) -> dict[str, Any]:
+    """The content of parts.json without later waves, nor what could not be read: the run tells that."""
+    n = sum(one.get("wave", 0) <= wave for one in found["inputs"])
+    parts = [part for part in found["parts"] if part.get("wave", 0) <= wave]
+    none = {"bad": [], "bad_rows": 0, "unreadable": []}
+    return {**found, **none, "parts": parts, "paths": found["paths"][:n], "rows": found["rows"][:n]}
 
 
 def are_whole(found: Cut, sizes: Mapping[str, int]) -> bool:
@@ -133,6 +153,16 @@ def cut_of(run: Run, found: dict[str, Any]) -> Cut:
         parts, tuple(found["rows"]), tuple(found["bad"]), found["bad_rows"],
         tuple(found["unreadable"]),
     )  # fmt: skip
+
+
+def stored_inputs(run: Run) -> list[Input]:
+    """The files of the pool as they were noted with the parts; none of a pool that has not grown."""
+    url = run.path("input", "parts.json")
+    with suppress(DamagedError):
+        if files.exists(url):
+            held: list[Input] = files.read_document(url).get("inputs", [])
+            return held
+    return []
 
 
 def known_contents(run: Run) -> dict[str, Known]:

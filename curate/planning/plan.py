@@ -9,11 +9,12 @@ from curate import files
 from curate.clock import spent
 from curate.config import LOCAL_RUNNER, Config
 from curate.errors import CurateError, DamagedError
-from curate.formats import AUTO, FORMATS, format_of
+from curate.formats import AUTO, FORMATS
 from curate.machine import allow_requests
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain
+from curate.planning.growing import digests_of, identity, in_order, wave_of
 from curate.planning.inputs import (
     Contents,
     Input,
@@ -57,6 +58,11 @@ class Plan:
     blocked: dict[str, int] = field(default_factory=dict)  # hashes on the block lists, by kind
     notes: tuple[str, ...] = ()  # what was left out of the pool's folders
     damaged: tuple[str, ...] = ()  # files of the run that were made again for the plan, by name
+    grown: str | None = None  # the digest of the pool, where it has grown since its first wave
+    new: int = 0  # files of the pool with which no command began before, the last of `inputs`
+    stands: int | None = None  # the last wave that stays, where later ones are taken back
+    earlier: tuple[dict[str, StepDigest], ...] = ()
+    """The digests as of each earlier wave, under the settings of the plan."""
 
 
 def make_plan(config: Config, *, over: Over = here) -> Plan:
@@ -92,14 +98,12 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         if _is_new(run):
             readings = read_once(run, found_pool, config, over=over)
         contents = Contents.of(found_pool, before=readings.contents, over=over)
-    inputs = find_inputs(found_pool, contents)
+    pooled = in_order(run, found_pool, find_inputs(found_pool, contents))
+    inputs = pooled.inputs
     reader = _reader_version(run, config)
     pool = pool_format(config)
     input_digest = files.digest_of(
-        [
-            [x["digest"], x["format"], x["name"] if format_of(x["format"]).names_pairs else ""]
-            for x in inputs
-        ],
+        [identity(one) for one in inputs if not wave_of(one)],
         config.part_rows,
         {
             key: name
@@ -108,20 +112,28 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         }
         | {"format": reader or None},
     )
-    _check_input(run, input_digest, config)
+    as_of = digests_of(inputs, input_digest)
+    _check_input(run, input_digest, config, whole=as_of[-1])
     check_settled(run)
     with spent("cutting"):
         found = cut(
-            run, inputs, config, input_digest=input_digest, pool=found_pool, contents=contents,
-            over=over, cuts=readings.cuts,
+            run, inputs, config, digests=as_of, pool=pooled.pool, contents=contents, over=over,
+            cuts=readings.cuts,
         )  # fmt: skip
     for one, rows in zip(inputs, found.rows, strict=True):
         one["rows"] = rows
         if reader:
             one["reader"] = reader
-    digests = chain(steps, config, assets, start=input_digest)
-    return Plan(config, run, found.parts, steps, digests, inputs, input_digest, blocked=blocked,
-                notes=found_pool.notes, damaged=damaged)  # fmt: skip
+    # A file without rows is none that anything depends on.
+    later = digests_of([one for one in inputs if one["rows"]], input_digest)[1:]
+    *earlier, digests = (
+        chain(steps, config, assets, start=input_digest, grown=one) for one in (None, *later)
+    )
+    return Plan(
+        config, run, found.parts, steps, digests, inputs, input_digest, blocked=blocked,
+        notes=found_pool.notes, damaged=damaged, grown=later[-1] if later else None,
+        new=pooled.new, stands=pooled.stands, earlier=tuple(earlier),
+    )  # fmt: skip
 
 
 def _is_new(run: Run) -> bool:
@@ -142,7 +154,7 @@ def _opened(out: str) -> Run:
     return replace(run, layout=1) if older and files.exists(known[1]) else run
 
 
-def _state(run: Run, input_digest: str, config: Config) -> dict[str, Any]:
+def _state(run: Run, input_digest: str, config: Config, *, whole: str) -> dict[str, Any]:
     """The content of run.json; where that is lost, of a new one if the parts are of this input."""
     lost: DamagedError | None = None
     try:
@@ -150,9 +162,7 @@ def _state(run: Run, input_digest: str, config: Config) -> dict[str, Any]:
             return state
     except DamagedError as error:
         lost = error
-    if parts_digest(run) == pool_digest(input_digest, config) and files.exists(
-        run.path(Stage.PREPARE)
-    ):
+    if parts_digest(run) == pool_digest(whole, config) and files.exists(run.path(Stage.PREPARE)):
         run.begin(input_digest=input_digest)
         return run.state()
     if lost:
@@ -194,9 +204,9 @@ def _check_free(run: Run, config: Config) -> None:
             raise CurateError(f"{run.root} is not empty and holds no run; give another --out")
 
 
-def _check_input(run: Run, input_digest: str, config: Config) -> None:
-    """Raise where the run is one over another input."""
-    state = _state(run, input_digest, config)
+def _check_input(run: Run, input_digest: str, config: Config, *, whole: str) -> None:
+    """Raise where the first wave of the run is another; `whole` is the digest of all waves."""
+    state = _state(run, input_digest, config, whole=whole)
     if state and state.get("input_digest") != input_digest:
         files.remove(run.path("input", NOTES))
         own = "" if config.input.format in (AUTO, *FORMATS) else "another version of its reader, "

@@ -74,7 +74,7 @@ def replaced(plan: Plan) -> str | None:
     """What finished set of an earlier run `plan` would replace by another, and why; None for none.
 
     A set is finished while its manifest stands: `settle` removes that of one that is to be replaced,
-    so an unfinished run goes on without a question.
+    so an unfinished run goes on without a question. One that only grows is not replaced.
     """
     run = plan.run
     manifest = run.path(Stage.SHARDS, MANIFEST)
@@ -87,7 +87,8 @@ def replaced(plan: Plan) -> str | None:
     except DamagedError:
         return None  # it tells of no set
     other = borrowed.changed(run)
-    if found.get("digest") == plan.digests[Stage.SHARDS].chain and not other:
+    known = {one[Stage.SHARDS].chain for one in (plan.digests, *plan.earlier)}
+    if found.get("digest") in known and not other:
         return None
     n, when = len(found["shards"]), files.modified(manifest)
     held = f"{found['pairs']:,} pairs in {n:,} shard{'s' * (n != 1)}, {when}"
@@ -102,7 +103,8 @@ def _replaced_subset(plan: Plan) -> str | None:
             continue
         records = run.record_table(stage)
         digests = records["digest"].unique().to_pylist()
-        if stage != last or digests != [plan.digests[last].chain]:
+        known = [[one[last].chain] for one in (plan.digests, *plan.earlier)]
+        if stage != last or digests not in known:
             held = f"{sum(records['kept'].to_pylist()):,} pairs, {files.modified(url)}"
             return _told(plan, url, held, because=[])
     return None
@@ -127,6 +129,8 @@ def settle(plan: Plan) -> Standing:
     """
     run = plan.run
     _check_nothing_is_lost(plan)
+    if plan.stands is not None:
+        _take_back(run, first=sum(part.wave <= plan.stands for part in plan.parts))
     own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
     run.sweep()
     remove_scratch(run)
@@ -189,6 +193,20 @@ def settle(plan: Plan) -> Standing:
         _settle_shards(plan, whole=len(before) == everything)
     return Standing(valid, stale, clustered, parts=everything, damaged=tuple(damaged),
                     taken_over=taken_over, spent=spent)  # fmt: skip
+
+
+def _take_back(run: Run, *, first: int) -> None:
+    """Remove all of the parts from index `first` on, their records first: their files left the pool."""
+    folders = [folder for stage in PART_STAGES for folder in run.folders(stage)]
+    records = run.path("records")
+    folders.sort(key=lambda folder: not folder.startswith(records))
+    for folder in folders:
+        for name in files.names(folder):
+            index = part_index(name)
+            if index is not None and index >= first:
+                files.remove(files.join(folder, name))
+            elif "." not in name:
+                folders.append(files.join(folder, name))  # of a column of its own
 
 
 def _settle_shards(plan: Plan, *, whole: bool) -> None:

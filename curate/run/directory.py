@@ -69,6 +69,7 @@ class Part:
     staged: bool = False  # whether `path` is a copy under RUN/input with the columns of schema.POOL
     images: bool = False  # whether rows of the copy say where their images lie
     copy: files.Content | None = None  # what the copy holds
+    wave: int = 0  # with which addition to the pool it came
     kept: int = 0  # rows that the latest step kept
     fresh: bool = field(
         default=False, compare=False

@@ -15,6 +15,7 @@ from curate.config import file as config_file
 from curate.engines.job import Job
 from curate.errors import CurateError, DamagedError
 from curate.planning.cutting import check_rows, most_dead
+from curate.planning.growing import wave_of
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.reasons import ErrorCode
@@ -86,6 +87,7 @@ def prepare_run(plan: Plan, *, failed: dict[int, int] | None = None) -> Standing
         digests={folder: digest.chain for folder, digest in plan.digests.items()},
         steps=[folder for folder in plan.steps.folders if folder in plan.digests],
         inputs=list(plan.inputs),
+        **({"grown": plan.grown} if plan.grown or "grown" in before else {}),
         parts=len(plan.parts),
         versions=versions(),
     )
@@ -112,7 +114,9 @@ def target(plan: Plan) -> str:
     """A digest of what the run and its report become by `plan`, however it is asked for or run."""
     told: Any = {"beam": True, "out": True, "download": set(_ASKS)}
     document = plan.config.model_dump(mode="json", exclude=told)
-    return files.digest_of({x: y.chain for x, y in plan.digests.items()}, document, versions())
+    grown = [plan.grown] if plan.grown else []
+    digests = {folder: digest.chain for folder, digest in plan.digests.items()}
+    return files.digest_of(digests, document, versions(), *grown)
 
 
 def _is_reported(run: Run) -> bool:
@@ -187,7 +191,9 @@ def _ended(plan: Plan, *, state: str) -> None:
         if step.has_parts and plan.run.makes(step.stage):
             plan.run.index_records(step.folder)
     held = whole_files(plan.run) if state == "complete" else {}
-    plan.run.update(state=state, stages=stage_totals(plan), files=held)
+    waves = max(map(wave_of, plan.inputs), default=0)
+    settled = {"settled": waves} if state == "complete" and waves else {}
+    plan.run.update(state=state, stages=stage_totals(plan), files=held, **settled)
 
 
 def stage_totals(plan: Plan) -> dict[str, Totals]:

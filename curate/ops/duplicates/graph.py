@@ -36,6 +36,7 @@ class DedupRule:
     ngram: int = 5
     image_distance: int = 31
     prefer: tuple[str, ...] = ()
+    prefer_earlier: bool = False  # of a pool that has grown: the pair of the earlier wave
 
     def captions(self, table: pa.Table) -> pa.Array:
         """The captions as they are compared."""

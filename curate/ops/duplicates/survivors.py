@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from curate.schema import Column
 
+WAVE = "wave"
+"""The column of when pairs came, where that matters."""
+
 
 @dataclass(frozen=True)
 class Clusters:
@@ -45,10 +48,12 @@ def preferred(prefer: Sequence[str]) -> dict[str, tuple[str, str]]:
 def survivor_order(pairs: pa.Table, *, prefer: Sequence[str] = ()) -> NDArray[np.int64]:
     """Positions from the first that should stay to the last, shape (n,).
 
-    By the columns of :func:`preferred`, a null last in either direction. Then larger image (`pixels`
-    of the original), longer caption (`caption_chars`), smaller `uid`, earlier `row`.
+    By the smaller `wave` where `pairs` have one, then by the columns of :func:`preferred`, a null last
+    in either direction. Then larger image (`pixels` of the original), longer caption
+    (`caption_chars`), smaller `uid`, earlier `row`.
     """
     keys = [
+        *((name, "ascending") for name in pairs.column_names if name == WAVE),
         *((name, direction) for name, (_, direction) in preferred(prefer).items()),
         ("pixels", "descending"), ("caption_chars", "descending"), ("uid", "ascending"),
         ("row", "ascending"),

@@ -96,7 +96,7 @@ class _Pictures(beam.DoFn):
         make = self._clustering
         found = edges_in(content)
         table = make.read(known.get(part, part)).take(pa.array(graph.rows_of(found[:, 0])))
-        columns = _ranks(table, found[:, 0], make.rule)
+        columns = _ranks(table, found[:, 0], make.rule, known[part].wave)
         columns["component"] = pa.array(found[:, 1])
         columns |= {name: table[name] for name in ("phash", "look")}
         yield from _grouped(pa.table(columns), found[:, 1], make)
@@ -152,7 +152,7 @@ class _Members(beam.DoFn):
         make = self._clustering
         rows = np.frombuffer(content, np.int64).reshape(-1, 2 + len(make.rule.policy))
         table = make.read(known.get(part, part)).take(pa.array(graph.rows_of(rows[:, 0])))
-        columns = _ranks(table, rows[:, 0], make.rule)
+        columns = _ranks(table, rows[:, 0], make.rule, known[part].wave)
         if make.rule.keep_captions:
             columns[TEXT] = table["caption"]
         for k, policy in enumerate(make.rule.policy):
@@ -160,10 +160,14 @@ class _Members(beam.DoFn):
         yield from _grouped(pa.table(columns), rows[:, 1], make)
 
 
-def _ranks(table: pa.Table, nodes: NDArray[np.int64], rule: DedupRule) -> dict[str, Column]:
+def _ranks(
+    table: pa.Table, nodes: NDArray[np.int64], rule: DedupRule, wave: int
+) -> dict[str, Column]:
     """What decides which of some pairs stays: the columns of `survivors.survivor_order`."""
     wanted = survivors.preferred(rule.prefer)
+    waves = np.full(len(nodes), wave, np.int32)
     return {
+        **({survivors.WAVE: pa.array(waves)} if rule.prefer_earlier else {}),
         "row": pa.array(nodes), "uid": table["uid"], "caption_chars": table["caption_chars"],
         "pixels": _pixels(table), **{name: table[column] for name, (column, _) in wanted.items()},
     }  # fmt: skip

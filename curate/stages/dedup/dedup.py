@@ -3,8 +3,8 @@
 May drop, by the policies asked for: a pair with the URL of another (`url`, normalised), with the same
 image (`image`), with the same image and nearly the same caption (`pair`), or with nearly the same
 caption (`caption`): a Jaccard similarity of shingles of at least the threshold. Of a cluster the pair
-stays that is first by the columns of `prefer`, then by the larger image, the longer caption, the
-smaller uid.
+stays that is first by when it came (where the pool has grown), by the columns of `prefer`, then by the
+larger image, the longer caption, the smaller uid.
 
 An image is the same as the one that stands for its cluster, the first in that order, where the file is
 or where their perceptual hashes are within `image_distance` bits and they look the same in small, with
@@ -90,10 +90,12 @@ class Dedup(beam.PTransform):
 
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """The clusters of the whole pool, spread by its size, then what stays of each."""
+    config = plan.config.dedup
     own = DedupStep(
         **given(plan, step),
-        rule=DedupRule(**plan.config.dedup.model_dump(exclude={"enabled"})),
+        rule=DedupRule(**config.model_dump(exclude={"enabled", "prefer_earlier"}),
+                       prefer_earlier=config.prefer_earlier and plan.grown is not None),
         columns=plan.steps.columns(step.stage),
-    )
+    )  # fmt: skip
     rows, pictures = sum(part.rows for part in plan.parts), own.reads != Stage.PREPARE
     return Dedup(own, spread=Spread.over(rows, parts=len(plan.parts), pictures=pictures))
