@@ -67,11 +67,13 @@ def plan(
     """Tell how many pairs a run would fetch, and how many balancing would keep; nothing is fetched.
 
     Runs the text stages alone, and shows other values of t. A `curate run` with the same --out then
-    continues from there. Options after -- go to Beam.
+    continues from there. Options after -- go to Beam. Where --out is a run with images whose pool has
+    grown, it tells what the addition will cost, and the run stays as it is.
 
     With --like RUN, a finished run of this configuration over a sample of the pool, nothing is run at
     all: it tells what each stage will keep, how long it will take with --workers, and what it costs.
     """
+    from curate.commands.adding import tell_addition
     from curate.finished.advice import advice
     from curate.planning.asked import runs_model
     from curate.planning.own_scores import check_own_scores, with_columns
@@ -99,9 +101,17 @@ def plan(
             raise CurateError("no output folder: give --out RUN or the key `out`")
         run = Run.to(whole.out)
         with locked(whole.out), ahead(whole.beam, out=whole.out):
-            _check_out(run)
             over = over_workers(whole, beam_options(context))
             typed = with_columns(with_column_types(whole, over=over))
+            if _has_images(run):
+                if not tell_addition(typed, run, over=over):
+                    raise CurateError(
+                        f"{run.root} is a run with images, part of which a plan would make stale, and"
+                        " its pool has not grown; give another --out. To see what another t would keep"
+                        " of it: curate sweep"
+                    )
+                _tell_how_to_go_on(config, whole, set_, workers, context)
+                return
             check_own_scores(typed, before_own(typed))
             wanted, left_out = text_alone(typed)
             run_plan(
@@ -121,11 +131,17 @@ def plan(
                 out_console.print(_where_models_run(whole))
             if wanted.balance is not None and wanted.prepare.metadata and pairs:
                 _show_other_ts(run)
-        changed = [word for one in set_ or () for word in ("--set", one)]
-        chosen = [] if workers is None else ["--workers", str(workers)]
-        beam = ["--", *options] if (options := beam_options(context)) else []
-        words = ["curate", "run", config, "--out", whole.out, *changed, *chosen, *beam]
-        out_console.print(f"To go on, with the images: {hidden(shlex.join(words))}")
+        _tell_how_to_go_on(config, whole, set_, workers, context)
+
+
+def _tell_how_to_go_on(
+    config: str, whole: Config, set_: list[str] | None, workers: int | None, context: typer.Context
+) -> None:
+    changed = [word for one in set_ or () for word in ("--set", one)]
+    chosen = [] if workers is None else ["--workers", str(workers)]
+    beam = ["--", *options] if (options := beam_options(context)) else []
+    words = ["curate", "run", config, "--out", str(whole.out), *changed, *chosen, *beam]
+    out_console.print(f"To go on, with the images: {hidden(shlex.join(words))}")
 
 
 def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
@@ -177,13 +193,10 @@ def _where_models_run(config: Config) -> str:
     return f"models: {models}, on {found}, {held}"
 
 
-def _check_out(run: Run) -> None:
+def _has_images(run: Run) -> bool:
+    """Whether a run is there that fetches images: a plan would make part of it stale."""
     url = run.path("config.yaml")
-    if files.exists(url) and config_file.load(url).download.enabled:
-        raise CurateError(
-            f"{run.root} is a run with images, part of which a plan would make stale; give another"
-            " --out. To see what another t would keep of it: curate sweep"
-        )
+    return files.exists(url) and config_file.load(url).download.enabled
 
 
 def _show_other_ts(run: Run) -> None:

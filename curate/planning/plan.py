@@ -1,5 +1,6 @@
 """What a run will do: the parts of the pool, its steps and a digest for each."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
@@ -14,7 +15,7 @@ from curate.machine import allow_requests
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain
-from curate.planning.growing import digests_of, identity, in_order, wave_of
+from curate.planning.growing import Grown, digests_of, identity, in_order, wave_of
 from curate.planning.inputs import (
     Contents,
     Input,
@@ -100,18 +101,10 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         contents = Contents.of(found_pool, before=readings.contents, over=over)
     pooled = in_order(run, found_pool, find_inputs(found_pool, contents))
     inputs = pooled.inputs
+    if pooled.new:
+        check_readers(pooled.pool)
     reader = _reader_version(run, config)
-    pool = pool_format(config)
-    input_digest = files.digest_of(
-        [identity(one) for one in inputs if not wave_of(one)],
-        config.part_rows,
-        {
-            key: name
-            for key, name in asdict(pool).items()
-            if key != "keep" and (name or key not in _LATER)
-        }
-        | {"format": reader or None},
-    )
+    input_digest = _first_digest(inputs, config, reader)
     as_of = digests_of(inputs, input_digest)
     _check_input(run, input_digest, config, whole=as_of[-1])
     check_settled(run)
@@ -134,6 +127,37 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
         notes=found_pool.notes, damaged=damaged, grown=later[-1] if later else None,
         new=pooled.new, stands=pooled.stands, earlier=tuple(earlier),
     )  # fmt: skip
+
+
+def grown_pool(run: Run, config: Config, *, over: Over = here) -> Grown:
+    """The files of the configured pool as a run that stands would go on with them; nothing is written.
+
+    Raises
+    ------
+    CurateError
+        As :func:`make_plan` for what the run has not of its pool, or has otherwise.
+    """
+    pool = find_pool(config)
+    contents = Contents.of(pool, before=known_contents(run), over=over)
+    found = in_order(run, pool, find_inputs(pool, contents))
+    check_readers(found.pool)
+    first = _first_digest(found.inputs, config, _reader_version(run, config))
+    _check_input(run, first, config, whole=digests_of(found.inputs, first)[-1])
+    return found
+
+
+def _first_digest(inputs: Sequence[Input], config: Config, reader: str) -> str:
+    """That of the files that a run began with, and of how they are read."""
+    return files.digest_of(
+        [identity(one) for one in inputs if not wave_of(one)],
+        config.part_rows,
+        {
+            key: name
+            for key, name in asdict(pool_format(config)).items()
+            if key != "keep" and (name or key not in _LATER)
+        }
+        | {"format": reader or None},
+    )
 
 
 def _is_new(run: Run) -> bool:

@@ -2,17 +2,21 @@
 
 import json
 import random
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curate.commands import demo
 from curate.files import shipped
-from tests.users.runs import document, well
+from tests.users.runs import document, interrupted, moved, pairs, refused, well
 
 Row = dict[str, Any]
 
@@ -78,23 +82,291 @@ def union(folder: Path, pieces: Sequence[Sequence[Row]], **changed: Any) -> Path
     return folder / "run"
 
 
-def grow(folder: Path, pieces: Sequence[Sequence[Row]], **changed: Any) -> list[str]:
-    """A run to which the pieces are added one after another; what was said of each."""
-    said = []
-    for k, rows in enumerate(pieces):
-        write(folder / f"pool/{9 - k % 3}/{k:02d}.{('parquet', 'jsonl')[k % 2]}", rows)
-        said.append(
-            well("run", configuration(folder, {**TEXT, **changed}), "--out", str(folder / "run"))
+@dataclass
+class Captions:
+    """A folder with a pool of captions and a run over it."""
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def add(self, rows: Sequence[Row], name: str = "a.jsonl") -> None:
+        write(self.folder / "pool" / name, rows)
+
+    def command(self, **changed: Any) -> tuple[str, ...]:
+        return "run", configuration(self.folder, {**TEXT, **changed}), "--out", str(self.run)
+
+    def tables(self) -> dict[str, bytes]:
+        """All that its stages have written of pairs, by name."""
+        found = (x for y in ("prepare", "dedup", "balance", "clusters", "dropped", "entries")
+                 for x in (self.run / y).rglob("*.parquet"))  # fmt: skip
+        return {str(x.relative_to(self.run)): x.read_bytes() for x in found}
+
+
+PIECES = cut(captions(), 3)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Captions:
+    """A finished run over the first piece."""
+    found = Captions(tmp_path_factory.mktemp("first"))
+    found.add(PIECES[0], "m.parquet")
+    well(*found.command())
+    return found
+
+
+@pytest.fixture
+def here(first: Captions, tmp_path: Path) -> Captions:
+    """A copy of it, and of its pool."""
+    shutil.copytree(first.folder / "pool", tmp_path / "pool")
+    moved(first.run, tmp_path / "run")
+    return Captions(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def second(first: Captions, tmp_path_factory: pytest.TempPathFactory) -> Captions:
+    """The run to which the second piece was added."""
+    found = Captions(tmp_path_factory.mktemp("second"))
+    shutil.copytree(first.folder / "pool", found.folder / "pool")
+    moved(first.run, found.run)
+    found.add(PIECES[1])
+    well(*found.command())
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
+    """One run over all three pieces."""
+    return union(tmp_path_factory.mktemp("whole"), PIECES)
+
+
+STOPS = ["records/prepare/part-00003.json", "clusters/part-00001", "balance/part-00002.parquet"]
+
+
+@pytest.mark.parametrize("after", STOPS)
+def test_an_addition_that_is_stopped_goes_on(after: str, here: Captions, second: Captions) -> None:
+    here.add(PIECES[1])
+    interrupted(*here.command(), after=after)
+    said = well(*here.command())
+    assert "Grows by" not in said
+    assert here.tables() == second.tables()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_additions_are_the_union(
+    stopped: bool, here: Captions, second: Captions, whole: Path
+) -> None:
+    if stopped:
+        here.add(PIECES[1])
+        interrupted(*here.command(), after="dropped/dedup/part-00003")
+    else:
+        shutil.copytree(second.folder, here.folder, dirs_exist_ok=True)
+    here.add(PIECES[2], "b.parquet")
+    assert "Grows by 1 file: 216 rows" in well(*here.command())
+    for stage in ("prepare", "dedup", "balance"):
+        assert kept(here.run, stage) == kept(whole, stage)
+    inputs = document(here.run / "run.json")["inputs"]
+    assert [(one["name"][0], one.get("wave", 0)) for one in inputs] == [
+        ("m", 0),
+        ("a", 1),
+        ("b", 2),
+    ]
+    assert "Nothing to do" in well(*here.command())
+
+
+def test_an_addition_that_was_never_finished_is_taken_back(
+    here: Captions, second: Captions
+) -> None:
+    here.add(PIECES[2])
+    interrupted(*here.command(), after="balance/part-00002.parquet")
+    here.add(PIECES[1])
+    well(*here.command())
+    assert here.tables() == second.tables()
+
+
+def test_a_pool_that_lost_rows_is_refused(second: Captions) -> None:
+    path = second.folder / "pool/a.jsonl"
+    held = path.read_bytes()
+    for change in (path.unlink, lambda: path.write_bytes(held + held)):
+        change()
+        said = refused(*second.command())
+        assert (
+            f"{second.run} holds a run over another input: 194 of its rows came from {path}" in said
         )
-    return said
+        assert f"curate revoke {second.run} --list FILE" in said
+        path.write_bytes(held)
+    assert "Nothing to do" in well(*second.command())
 
 
-@pytest.mark.parametrize("n", [2, 3, 10])
-def test_additions_are_the_union(n: int, tmp_path: Path, undrawn: None) -> None:
-    pieces = cut(captions(), n)
-    said = grow(tmp_path / "grown", pieces)
-    print(said[-1])
-    run, whole = tmp_path / "grown/run", union(tmp_path / "union", pieces)
-    assert kept(run) == kept(whole)
-    assert kept(run, "dedup") == kept(whole, "dedup")
-    assert [one.get("wave", 0) for one in document(run / "run.json")["inputs"]] == list(range(n))
+def test_files_that_bring_nothing_change_nothing(second: Captions, tmp_path: Path) -> None:
+    shutil.copytree(second.folder, tmp_path, dirs_exist_ok=True)
+    here = Captions(tmp_path)
+    here.add([], "0.jsonl")
+    well(*here.command())
+    assert here.tables() == second.tables()
+    (here.folder / "pool/a.jsonl").rename(here.folder / "pool/z.jsonl")
+    well(*here.command())
+    assert here.tables() == second.tables()
+    here.add(PIECES[0], "copy.parquet")
+    assert "Grows by 1 file: 120 rows" in well(*here.command())
+    assert kept(here.run) == kept(second.run)
+
+
+def test_revoked_pairs_do_not_come_back(here: Captions, second: Captions) -> None:
+    """Neither with the old files nor with new ones, where they are listed by uid."""
+    old = kept(here.run)[3]
+    new = next(x for x in kept(second.run) if x not in kept(here.run, "prepare"))
+    (here.folder / "list.txt").write_text(f"{old}\n{new}\n")
+    well("revoke", str(here.run), "--list", str(here.folder / "list.txt"))
+    here.add(PIECES[1])
+    here.add(PIECES[0][:50], "again.jsonl")
+    well(*here.command())
+    assert not {old, new} & {*kept(here.run, "prepare")}
+    assert len(kept(here.run)) > 100
+    checks = document(here.run / "report/report.json")["checks"]
+    assert all(check["holds"] for check in checks)
+
+
+def test_later_pairs_may_be_preferred(here: Captions, tmp_path: Path) -> None:
+    """Two files at once, with a rule over a share of all, as one run over the same files has it."""
+    changed: dict[str, Any] = {
+        "dedup": {**TEXT["dedup"], "prefer_earlier": False},
+        "select": [{"column": "caption_chars", "top_fraction": 0.8}],
+    }
+    well(*here.command(**changed), "--force")
+    for k in (1, 2):
+        here.add(PIECES[k], f"{k}.jsonl")
+    well(*here.command(**changed))
+    other = Captions(tmp_path / "other")
+    for k, rows in enumerate(PIECES):
+        other.add(rows, f"{k}.parquet")
+    well(*other.command(**changed))
+    assert kept(here.run) == kept(other.run)
+    earlier = {**changed, "dedup": TEXT["dedup"]}
+    well(*here.command(**earlier), "--force")
+    assert kept(here.run) != kept(other.run)
+
+
+@pytest.mark.life
+def test_ten_additions_are_the_union(tmp_path: Path, undrawn: None) -> None:
+    pieces = cut(captions(), 10)
+    for k, rows in enumerate(pieces):
+        here = Captions(tmp_path / "grown")
+        here.add(rows, f"{9 - k % 3}/{k:02d}.{('parquet', 'jsonl')[k % 2]}")
+        well(*here.command())
+    whole = union(tmp_path / "union", pieces)
+    assert kept(here.run, "dedup") == kept(whole, "dedup")
+    assert kept(here.run) == kept(whole)
+
+
+FETCHED: list[str] = []
+"""The paths that the demo's server was asked for since it was emptied."""
+
+
+@pytest.fixture(scope="module")
+def counted() -> Iterator[None]:
+    """Requests of the demo's server are noted."""
+    answer = demo._Pictures.do_GET
+
+    def noted(self: Any) -> None:
+        FETCHED.append(self.path)
+        answer(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(demo._Pictures, "do_GET", noted)
+        yield
+
+
+MODEL = (
+    "--set", "part_rows=20", "--set", "shards.rows=10", "--set", "dedup.policy=strict",
+    "--set", "balance.t=2", "--set", "select=[{column: clip_score, min: 0.1}]",
+)  # fmt: skip
+
+
+def with_images(pool: Path, out: Path, *options: str) -> str:
+    return well("demo", "--out", str(out), "--set", f"input.paths={pool}", *MODEL, *options)
+
+
+@dataclass
+class Pictures:
+    """A run with images and scores, before and after more pairs came."""
+
+    pool: Path
+    run: Path
+    before: Path  # a copy of the run, and
+    balanced: Path  # one with another balance
+    union: Path
+    planned: str
+    said: str
+    fetched: list[str]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, counted: None, undrawn: None) -> Pictures:
+    """Pairs of 60 pictures, and then of further ones, their copies among them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    lines = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
+    rows = [json.loads(lines[i]) for i in [*range(40), *range(380, 420), *range(440, 480)]]
+    first, second = rows[::2], rows[1::2]
+    second += [{**row, "caption": f"{row['caption']} again"} for row in first[:8]]
+    pool, run = folder / "pool", folder / "run"
+    write(pool / "b.jsonl", first)
+    with_images(pool, run)
+    shutil.copytree(run, folder / "before")
+    well("rebalance", str(run), "--out", str(folder / "balanced"), "--t", "1")
+    write(pool / "a.jsonl", second)
+    planned = well("plan", str(run / "config.yaml"))
+    FETCHED.clear()
+    said = with_images(pool, run)
+    fetched = FETCHED.copy()
+    write(folder / "all/0.jsonl", first, wave=0)
+    write(folder / "all/1.jsonl", second, wave=1)
+    more = ("--set", "input.columns.keep=[wave]", "--set", "dedup.prefer=[-wave]")
+    with_images(folder / "all", folder / "union", *more)
+    return Pictures(pool, run, folder / "before", folder / "balanced", folder / "union", planned,
+                    said, fetched)  # fmt: skip
+
+
+def test_pictures_that_came_later_are_judged_as_if_all_had_come_at_once(pictures: Pictures) -> None:
+    for stage in ("prepare", "download", "dedup", "score", "balance"):
+        assert kept(pictures.run, stage) == kept(pictures.union, stage), stage
+    assert {x["uid"] for x in pairs(pictures.run)} == {x["uid"] for x in pairs(pictures.union)}
+    assert len(kept(pictures.run)) > len(kept(pictures.before)) > 10
+    now, union = (document(x / "run.json")["stages"] for x in (pictures.run, pictures.union))
+    assert {x: y["dropped"] for x, y in now.items()} == {x: y["dropped"] for x, y in union.items()}
+    checks = document(pictures.run / "report/report.json")["checks"]
+    assert checks
+    assert all(check["holds"] for check in checks)
+
+
+def test_nothing_old_is_fetched_or_scored_again(pictures: Pictures) -> None:
+    new = [json.loads(x)["url"] or "" for x in (pictures.pool / "a.jsonl").read_text().splitlines()]
+    paths = {urlsplit(url).path for url in new}
+    asked = {path for path in pictures.fetched if path != "/robots.txt"}
+    moved = {path.replace("/moved/", "/images/") for path in paths}
+    assert asked
+    assert asked <= paths | moved
+    old = len(list(pictures.before.glob("annotated/score/*.parquet")))
+    for path in sorted(pictures.run.glob("records/annotated/score/*.json"))[:old]:
+        record = document(path)
+        assert record["figures"]["reused"] == record["rows"], path
+    for path in pictures.before.glob("annotated/download/*.parquet"):
+        assert path.read_bytes() == (pictures.run / "annotated/download" / path.name).read_bytes()
+
+
+def test_what_an_addition_costs_is_said_before_and_when_it_comes(pictures: Pictures) -> None:
+    assert "grows by 1 file: 68 rows to the 60 that it has" in pictures.planned
+    assert "Grows by 1 file: 68 rows" in pictures.said
+
+
+def test_a_balance_of_a_run_that_grew_says_so(pictures: Pictures) -> None:
+    said = refused("report", str(pictures.balanced))
+    assert f"was made of {pictures.run}, which has changed since (dedup, score)" in said
+
+
+def test_old_and_new_pairs_tell_their_story(pictures: Pictures) -> None:
+    for path in sorted(pictures.run.glob("balance/*.parquet"))[::4]:
+        uid = pq.read_table(path)["uid"][0].as_py()
+        assert "shards" in well("explain", str(pictures.run), uid)
