@@ -39,6 +39,7 @@ from curate.pool.tables import read_batches, row_groups
 from curate.reasons import ErrorCode
 from curate.run.directory import Part, Run
 from curate.run.scratch import NOTES
+from curate.schema import Stage
 
 WHAT = "reading the pool's files"
 """What is done when files are cut."""
@@ -102,10 +103,10 @@ def cut(
         files.remove(notes)
         return found
     is_new = not files.exists(run.root)
+    older = files.sizes(run.path("input"))  # copies of a cut that was interrupted, or is stale
+    wholes = (read_parts(run, inputs, one) for one in reversed(digests[:-1]))
+    before = next((one for one in wholes if one), Cut((), ()))
     try:
-        older = files.sizes(run.path("input"))  # copies of a cut that was interrupted, or is stale
-        wholes = (read_parts(run, inputs, one) for one in reversed(digests[:-1]))
-        before = next((one for one in wholes if one), Cut((), ()))
         stand = (standing_cuts(run, inputs, one, sizes=older) for one in reversed(digests))
         cuts = next(filter(None, stand), {}) | dict(cuts or {})
         found = _cut(
@@ -116,7 +117,10 @@ def cut(
             how = "" if form in FORMATS else f" as {form} reads it"
             raise CurateError(f"input.paths: {inputs[0]['path']}: the input holds no rows{how}")
     except CurateError:
-        if not files.exists(notes):  # what workers did stands for another try
+        if files.exists(run.path(Stage.PREPARE)):  # of which the copies are
+            for name in files.sizes(run.path("input")).keys() - older.keys():
+                files.remove_file(run.path("input", name))
+        elif not files.exists(notes):  # what workers did stands for another try
             files.remove(run.root if is_new else run.path("input"))
         raise
     write_parts(run, found, inputs, contents=contents, digests=digests)

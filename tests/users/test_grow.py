@@ -203,14 +203,20 @@ def test_a_pool_that_lost_rows_is_refused(second: Captions) -> None:
 def test_files_that_bring_nothing_change_nothing(second: Captions, tmp_path: Path) -> None:
     shutil.copytree(second.folder, tmp_path, dirs_exist_ok=True)
     here = Captions(tmp_path)
+    before = {path.name: path.read_bytes() for path in (here.run / "input").iterdir()}
+    assert before.keys() > {"parts.json"}
     here.add([], "0.jsonl")
+    assert "1 of 3 input files cannot be read" in refused(*here.command())
+    assert before == {path.name: path.read_bytes() for path in (here.run / "input").iterdir()}
+    (here.folder / "pool/0.jsonl").unlink()
+    pq.write_table(pa.table({"url": [""], "caption": [""]})[:0], here.folder / "pool/0.parquet")
     well(*here.command())
     assert here.tables() == second.tables()
     (here.folder / "pool/a.jsonl").rename(here.folder / "pool/z.jsonl")
     well(*here.command())
     assert here.tables() == second.tables()
     here.add(PIECES[0], "copy.parquet")
-    assert "Grows by 1 file: 120 rows" in well(*here.command())
+    assert "Grows by 1 file: 150 rows" in well(*here.command())
     assert kept(here.run) == kept(second.run)
 
 
