@@ -98,6 +98,27 @@ LISTED = _columns(
 )
 """What prepare adds where it counts words of a list."""
 
+_MATCHES = PREPARE.field("matches").type
+_OF_EACH = pa.list_(pa.field("element", pa.struct([
+    ("source", _S), ("caption", _S),
+    ("weight", pa.float64()),  # with which it is drawn; null where it was left out
+    ("score", _F),  # by which the best is chosen, once a model has seen it
+    ("reason", _S),  # why it was left out: a drop reason; what follows is null there
+    ("language", _S), ("language_score", _F), ("words_in_list", _I), ("matches", _MATCHES),
+])))  # fmt: skip
+CAPTIONS = _columns(
+    ("captions", _OF_EACH,
+     "all captions of the pair, its own first: source, caption, score, and the weight that it is"
+     " drawn with"),
+    ("caption_source", _S, "which of `captions` is the caption: the name of its source"),
+)  # fmt: skip
+"""What prepare adds where a pair may have several captions."""
+
+WRITTEN_CAPTIONS = pa.list_(pa.field("element", pa.struct([
+    ("source", _S), ("caption", _S), ("score", _F), ("weight", pa.float64()),
+])))  # fmt: skip
+"""The column `captions` in the shards: those that were not left out."""
+
 SIDES = ("original_width", "original_height")
 """Columns of the pool that sizes are of where nothing is fetched."""
 
@@ -338,12 +359,18 @@ def kept_columns(keep: Mapping[str, str]) -> pa.Schema:
 
 
 def prepared(
-    *, listed: bool, boxed: bool, kept: Mapping[str, str], sized: bool = False
+    *,
+    listed: bool,
+    boxed: bool,
+    kept: Mapping[str, str],
+    sized: bool = False,
+    captions: bool = False,
 ) -> pa.Schema:
     """What prepare adds: words counted of a list, boxes, sizes that the pool states, what is kept."""
     return pa.schema(
         [
             *PREPARE,
+            *(CAPTIONS if captions else ()),
             *(LISTED if listed else ()),
             *(SIZED if sized else ()),
             *(BOXED if boxed else ()),

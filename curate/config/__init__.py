@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from curate.config.balance import Balance, Wfpp
+from curate.config.captions import ORIGINAL, Caption, CaptionSource, weights_of
 from curate.config.download import Download
 from curate.config.duplicates import Decontaminate, Dedup, SemDedup
 from curate.config.model import COLUMN_NAME, ImportName, Model, Positive
@@ -28,8 +29,11 @@ from curate.schema import kept_name
 __all__ = [
     "COLUMN_NAME",
     "LOCAL_RUNNER",
+    "ORIGINAL",
     "Balance",
     "Beam",
+    "Caption",
+    "CaptionSource",
     "Columns",
     "Config",
     "Decontaminate",
@@ -52,6 +56,7 @@ __all__ = [
     "Unsure",
     "Wfpp",
     "is_file_name",
+    "weights_of",
 ]
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -86,6 +91,10 @@ class Config(Model):
         10_000, le=1_000_000, description="pairs a part, the unit of work and of resume"
     )
     prepare: Prepare = Prepare()
+    captions: dict[Annotated[str, Field(pattern=COLUMN_NAME)], CaptionSource] = Field(
+        default_factory=dict, description="further captions of the pairs, each by its source's name"
+    )
+    caption: Caption = Caption()
     download: Download = Download()
     decontaminate: Decontaminate | None = None
     dedup: Dedup = Dedup()
@@ -138,6 +147,59 @@ class Config(Model):
             if further.kind == "head" and not (self.score and self.score.embeddings):
                 raise ValueError(
                     f"scores.{name}: a head needs score.model and score.embeddings: true"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _captions_can_be_chosen(self) -> "Config":
+        if not self.captions:
+            if self.caption != Caption():
+                raise ValueError("caption: there is nothing to choose from; name `captions`")
+            return self
+        for name, source in self.captions.items():
+            given = bool(source.path or source.column)
+            if name == ORIGINAL and given:
+                raise ValueError(
+                    f"captions.{name} is the pair's own caption, of input.columns.caption: it takes a"
+                    " weight alone; give another source another name"
+                )
+            if name != ORIGINAL and not given:
+                raise ValueError(
+                    f"captions.{name}: give the `path` of a table, or a `column` of the pool"
+                )
+            if source.path is None and (source.on != "uid" or source.key):
+                raise ValueError(f"captions.{name}: `on` and `key` are of a table; give its `path`")
+        if set(self.captions) == {ORIGINAL}:
+            raise ValueError("captions: there is no source beside the pair's own caption")
+        if self.caption.choose == "draw" and not any(weights_of(self.captions).values()):
+            raise ValueError("caption.choose draw: all weights of `captions` are 0")
+        taken = set(map(kept_name, self.input.columns.keep)) | {*self.scores}
+        taken |= {*self.score.also} if self.score else set()
+        for name in sorted(taken & {"captions", "caption_source"}):
+            raise ValueError(
+                f"{name} is a column of a run with `captions`: give what is called so another name"
+            )
+        return self._best_is_known()
+
+    def _best_is_known(self) -> "Config":
+        """That the best caption is known before anything depends on which it is."""
+        if self.caption.choose != "best":
+            if self.caption.by != "clip_score":
+                raise ValueError("caption.by is of choose: best")
+            return self
+        if self.score is None or not self.download.enabled:
+            raise ValueError(
+                "caption.choose best goes by a score: set score.model, with download.enabled; or choose"
+                " draw, or all"
+            )
+        if self.caption.by not in ("clip_score", *self.score.also):
+            known = ", ".join(("clip_score", *self.score.also))
+            raise ValueError(f"caption.by: no model's score {self.caption.by!r}; known: {known}")
+        for name, further in self.scores.items():
+            if further.kind not in ("head", "nsfw", "text_area"):
+                raise ValueError(
+                    f"scores.{name}: {further.kind} is of a caption, and with caption.choose best that"
+                    " is not known yet; choose draw, or all"
                 )
         return self
 

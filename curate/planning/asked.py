@@ -9,6 +9,7 @@ from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.kinds import builtin
 from curate.ops.scores.scoring import ScoreSpec
 from curate.planning.own_scores import own_spec
+from curate.pool.joined import UserTable
 
 PARSER = "en_core_web_sm"
 """The parser of captions where none is named."""
@@ -70,6 +71,24 @@ def parquet_alone(config: Config) -> frozenset[str]:
     """
     samples = config.balance is not None and config.balance.writes_all
     return frozenset() if samples else frozenset(schema.PARQUET_ALONE)
+
+
+def caption_tables(config: Config) -> dict[str, UserTable]:
+    """The tables of the user's that captions come from, by source."""
+    return {
+        name: UserTable(
+            source.path, source.key or source.on, ((source.column or "caption", "string"),),
+            called=f"captions.{name}.path",
+        )
+        for name, source in config.captions.items()
+        if source.path
+    }  # fmt: skip
+
+
+def caption_columns(config: Config) -> dict[str, str]:
+    """The columns of the pool that captions come from, by source."""
+    named = {name: one.column for name, one in config.captions.items() if not one.path}
+    return {name: column for name, column in named.items() if column}
 
 
 def derived_of(config: Config) -> Mapping[str, Model]:

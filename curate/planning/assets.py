@@ -7,6 +7,7 @@ from curate import files, schema
 from curate.config import Config, FurtherScore, Scorer, is_file_name
 from curate.config.paths import Named, paths_in
 from curate.errors import CurateError
+from curate.files import listing
 from curate.ops.scores.clip import known_models, known_tags, known_width
 from curate.ops.scores.vectors import target_files
 from curate.ops.selection.blocklists import read_block_lists
@@ -14,7 +15,7 @@ from curate.ops.selection.contamination import EmbeddingModel, check_embeddings,
 from curate.ops.selection.uids import check_subset
 from curate.ops.text.language import labels
 from curate.ops.text.lists import read_words
-from curate.planning.asked import score_spec
+from curate.planning.asked import caption_tables, score_spec
 from curate.planning.languages import check_languages
 from curate.planning.steps import Steps
 from curate.pool.tables import read_entries
@@ -50,6 +51,8 @@ def check_assets(config: Config) -> dict[str, str]:
     unused = () if config.download.enabled else ("download.", "score.")
     digests = content_digests(x for x in paths_in(config) if not x.key.startswith(unused))
     check_languages(config)
+    for table in caption_tables(config).values():
+        table.check()
     sets = config.decontaminate
     if sets is not None and sets.embedding_similarity is not None and config.score is not None:
         model = embedding_model(config.score)
@@ -73,6 +76,7 @@ def check_texts(config: Config, steps: Steps) -> dict[str, str]:
     rules = steps.rules.get(Stage.PREPARE, ())
     named = (one for rule in rules for one in paths_in(rule, under="select"))
     digests = content_digests([*paths_in(config.prepare, under="prepare"), *named])
+    digests |= content_digests(x for x in paths_in(config) if x.key.startswith("captions."))
     check_languages(config)
     return digests
 
@@ -96,8 +100,9 @@ def content_digests(named: Iterable[Named]) -> dict[str, str]:
                 raise CurateError(f"{one.path}: no such file{made_by}")
             if read := _READERS.get(one.field):
                 read(url)
+            several = target_files if one.field == "target" else listing.expand
             digests[one.path] = (
-                files.digest_of([files.content_digest(x) for x in target_files(url)])
+                files.digest_of([files.content_digest(x) for x in several(url)])
                 if one.mark.several
                 else files.content_digest(url)
             )

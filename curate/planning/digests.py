@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from curate import files, schema
-from curate.config import Config, FurtherScore, Scorer
+from curate.config import Config, FurtherScore, Scorer, weights_of
 from curate.config.paths import with_paths
 from curate.ops.scores.batch import EMBEDDINGS
 from curate.planning.asked import clip_model, headed, measured, runs_model, sized_by_pool
@@ -88,7 +88,23 @@ def _prepare(step: Step, config: Config, assets: Assets) -> object:
         *(["model", lid] if lid else ()),
         *(["ignore_case"] if prepare.ignore_case else ()),
         *(["sized"] if sized_by_pool(config) else ()),
+        *([_captions(config, assets)] if config.captions else ()),
     ]  # fmt: skip
+
+
+def _captions(config: Config, assets: Assets) -> list[object]:
+    draws = [config.seed] if config.caption.choose == "draw" else []
+    sources = [
+        [name, x.on, x.key, x.column, _content(x.path, assets)]
+        for name, x in config.captions.items()
+    ]
+    return [
+        "captions",
+        sources,
+        weights_of(config.captions),
+        config.caption.choose == "draw",
+        draws,
+    ]
 
 
 def _fetch(step: Step, config: Config, assets: Assets) -> object:

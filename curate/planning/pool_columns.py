@@ -8,7 +8,7 @@ from curate import schema
 from curate.config import Config
 from curate.errors import CurateError
 from curate.formats import AUTO, FORMATS, format_of
-from curate.planning.asked import sized_by_pool
+from curate.planning.asked import caption_columns, sized_by_pool
 from curate.planning.inputs import Pool, PoolFile, find_pool
 from curate.planning.spreading import MANY, Over, here, waited_for
 from curate.pool.kept import common
@@ -41,6 +41,12 @@ def with_column_types(
         typed = dict.fromkeys(more, "float64")
         named = {**wanted, **typed} if isinstance(wanted, dict) else (*wanted, *more)
         return with_column_types(_keeping(config, named), pool=pool, over=over)
+    texts = caption_columns(config)
+    if not set(texts.values()) <= set(wanted):
+        more = [name for name in dict.fromkeys(texts.values()) if name not in wanted]
+        typed = dict.fromkeys(more, "string")
+        named = {**wanted, **typed} if isinstance(wanted, dict) else (*wanted, *more)
+        return with_column_types(_keeping(config, named), pool=pool, over=over)
     if not wanted:
         return config
     if isinstance(wanted, dict) and not is_at_hand(config.input.format):
@@ -61,10 +67,12 @@ def with_column_types(
                 f" {name!r}; known: {', '.join(sorted(seen))}"
             )
         if name not in seen:
-            raise CurateError(_unknown(name, list(seen)))
+            of = next((f"captions.{x}.column" for x, one in texts.items() if one == name), _KEY)
+            raise CurateError(_unknown(name, list(seen), key=of))
     if isinstance(wanted, dict):
         return config
     keep = {name: _agreed(name, seen[name]) for name in wanted}
+    keep |= dict.fromkeys(texts.values(), "string")
     return _keeping(config, keep)
 
 
@@ -119,10 +127,10 @@ def _known(
             yield file.path, file.format, found
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _unknown(name: str, known: list[str], *, key: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f", did you mean {near[0]!r}?" if near else ";"
-    return f"{_KEY}: no column {name!r} in any input file{hint} known: {', '.join(sorted(known))}"
+    return f"{key}: no column {name!r} in any input file{hint} known: {', '.join(sorted(known))}"
 
 
 def _agreed(name: str, kinds: dict[str, str]) -> Kind:

@@ -236,6 +236,7 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
         boxed=config.input.columns.blur_boxes is not None,
         kept=config.input.columns.kept,
         sized=sized_by_pool(config),
+        captions=bool(config.captions),
     )
     if config.download.faces:
         added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *schema.FACES])

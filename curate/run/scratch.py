@@ -14,6 +14,9 @@ from curate.schema import Stage
 NOTES = "found"
 """The folder, in that of the pool's copies, of what workers found in its files until it is cut."""
 
+TABLES = "tables"
+"""The folder, beside it, of tables of the user's that are sorted to be joined."""
+
 KEYS = "keys"
 WORK = "work"
 SAMPLES = "samples"
@@ -52,6 +55,7 @@ def work(run: Run, folder: str, name: str, *names: str) -> str:
 def remove_scratch(run: Run) -> None:
     """Remove what steps that were stopped left in `run`, whether it goes on with them or not."""
     files.remove(run.path("input", NOTES))
+    files.remove(run.path("input", TABLES))
     for folder in _SCRATCH:
         if run.makes(Stage(folder.partition("/")[0])):
             for name in scratch(folder):
@@ -59,7 +63,8 @@ def remove_scratch(run: Run) -> None:
 
 
 def remove_laid_by(run: Run) -> None:
-    """Remove what was counted of parts and lies by, once it is merged; see `curate.summaries`."""
+    """Remove what was counted of parts and lies by, once it is merged, and the sorted tables."""
+    files.remove(run.path("input", TABLES))
     for folder in _SCRATCH:
         if folder.endswith(SUMMARIES) and run.makes(Stage(folder.partition("/")[0])):
             files.remove(run.path(folder, WORK))

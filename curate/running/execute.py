@@ -18,6 +18,7 @@ from curate.planning.cutting import check_rows, most_dead
 from curate.planning.growing import wave_of
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
+from curate.pool.joined import sort
 from curate.reasons import ErrorCode
 from curate.run import borrowed, revocations
 from curate.run.damage import short_shard, whole_files
@@ -220,10 +221,14 @@ def execute(
     """
     from curate.flow import build
     from curate.running.trial import try_models
+    from curate.stages.captions import tables_of
 
     if standing.made:
         check_dead(plan)
         return None
+    for folder, table in tables_of(plan).items():
+        if not standing.skips(Stage.PREPARE):
+            sort(table, folder)
     try_models(plan, standing)
     graph = partial(build, plan=plan)
     return run_graph(

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from curate import files, schema
 from curate.errors import DamagedError
+from curate.ops.captions import own_captions
 from curate.ops.hashing import pair_uids
 from curate.ops.images.boxes import Box
 from curate.ops.images.decoder import isolated
@@ -69,7 +70,7 @@ class FetchStep(PartStep):
     def process(self, part: Part) -> PartOutput:
         """Outcomes go to the part's journal as they come, then to the tar in the order of the rows."""
         table = self.incoming(part)
-        pairs = pair_uids(table["url"], table["caption"]).to_pylist()
+        pairs = pair_uids(table["url"], own_captions(table)).to_pylist()
         keys, urls = row_keys(table["uid"].to_pylist(), pairs), table["url"].to_pylist()
         boxed = "blur_boxes" in table.column_names
         boxes = table["blur_boxes"].to_pylist() if boxed else [None] * len(keys)

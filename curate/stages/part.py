@@ -95,6 +95,10 @@ class Sieve:
         (self._dead if is_dead else self._dropped).append(pa.table(columns, schema=kind))
         self.table = self.table.filter(pa.array(~mask))
 
+    def by_pair(self, dropped: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What rules drop of the rows, (rules, rows), as what they drop of the pairs."""
+        return dropped
+
     def output(self, *, columns: pa.Schema, figures: dict[str, float] | None = None) -> PartOutput:
         """What is left, as the given columns, what was taken out, and what there was."""
         kept = self.table.select(columns.names)

@@ -10,7 +10,7 @@ around URLs and uids is stripped before anything looks at them.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import ClassVar
 
 import apache_beam as beam
@@ -42,6 +42,7 @@ from curate.reasons import DropReason, ErrorCode
 from curate.run.directory import PLACES_FILE, Part, part_name
 from curate.run.revocations import Revocations, load_revocations
 from curate.schema import Column, Stage, kept_name
+from curate.stages.captions import Captions, EachCaption, captions_of
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 from curate.stages.select import apply_rules, stored_cuts
 
@@ -179,6 +180,7 @@ class PrepareStep(PartStep):
     unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
     ignore_case: bool = False  # in matching
     sized: bool = False  # by what the pool says of its images
+    captions: Captions | None = None  # beside the pairs' own
 
     @cached_property
     def cuts(self) -> Cuts:
@@ -221,12 +223,14 @@ class PrepareStep(PartStep):
             boxed=self.pool.blur_boxes is not None,
             kept=dict(self.pool.keep),
             sized=self.sized,
+            captions=self.captions is not None,
         )
 
     def process(self, part: Part) -> PartOutput:
         """Read, clean, tell the language, match, and apply the text rules."""
         table = self.incoming(part)
-        sieve = self._sieved(table)
+        pairs = self._sieved(table)
+        sieve = self._of_captions(pairs)
         self._tell_languages(sieve)
         captions = sieve.table["caption"].combine_chunks()
         languages = sieve.table["language"].combine_chunks()
@@ -238,10 +242,12 @@ class PrepareStep(PartStep):
         if self.metadata:
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
-        total = pc.sum(pc.list_value_length(sieve.table["matches"])).as_py() or 0
-        output = sieve.output(columns=self.columns, figures={"matches": total, **rules})
+        if isinstance(sieve, EachCaption):
+            rules |= sieve.end(partial(measures, words_in=None))
+        total = pc.sum(pc.list_value_length(pairs.table["matches"])).as_py() or 0
+        output = pairs.output(columns=self.columns, figures={"matches": total, **rules})
         if part.images:
-            places = sieve.table.select(schema.PLACES.names)
+            places = pairs.table.select(schema.PLACES.names)
             url = self.run.part(self.folder, part.index, PLACES_FILE)
             held = {part_name(self.folder, part.index, PLACES_FILE): files.write_table(url, places)}
             output = replace(output, wrote=held)
@@ -252,13 +258,17 @@ class PrepareStep(PartStep):
         """The columns that quantiles are of, for the rows that reach the rules."""
         asked = quantiles_of(self.rules)
         names = list(dict.fromkeys(x for one in asked for x in (one.column, one.per) if x))
-        sieve = self._sieved(self.incoming(part))
+        sieve = self._of_captions(self._sieved(self.incoming(part)))
         if self._wanted or {"language", "language_score"} & set(names):
             self._tell_languages(sieve)
         if set(names) - set(sieve.table.column_names):
             captions = sieve.table["caption"].combine_chunks()
             self._append(sieve, measures(captions, words_in=self.words_in))
         return sieve.table.select(names)
+
+    def _of_captions(self, pairs: Sieve) -> Sieve:
+        """What the text steps look at: the pairs, or each of the captions that they have."""
+        return EachCaption(pairs, self.captions, clean=clean) if self.captions else pairs
 
     def _sieved(self, table: pa.Table) -> Sieve:
         """What comes before any text is looked at, cheapest first, so that later checks see less."""
@@ -286,7 +296,8 @@ class PrepareStep(PartStep):
         if self.uids_in:
             held = is_in_subset(sieve.table["uid"], load_subset(self.uids_in))
             sieve.remove(~held, reason=DropReason.NOT_IN_SUBSET)
-        sieve.remove(pc.equal(sieve.table["caption"], ""), reason=DropReason.EMPTY_CAPTION)
+        if not self.captions:
+            sieve.remove(pc.equal(sieve.table["caption"], ""), reason=DropReason.EMPTY_CAPTION)
         url = sieve.table["url"]
         can_be_had = pc.or_(
             pc.match_substring_regex(url, _WEB_URL), pc.is_valid(sieve.table["size"])
@@ -351,6 +362,7 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
         ignore_case=prepare.ignore_case,
         rules=tuple(map(absolute, step.rules)),
         sized=sized_by_pool(plan.config),
+        captions=captions_of(plan, step),
         max_dead=most_dead(sum(part.rows for part in plan.parts), fraction=dead),
     )
 

@@ -43,7 +43,7 @@ def apply_rules(
 ) -> dict[str, float]:
     """Take out each row that some rule drops, for the first one that does; figures of all rules."""
     dropped = drops(sieve.table, rules, cuts=cuts or {})
-    figures = _figures(dropped, rules)
+    figures = _figures(sieve.by_pair(dropped), rules)
     left = np.arange(len(sieve.table))
     for rule, row in zip(rules, dropped, strict=True):
         gone = row[left]

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
+from curate.ops.captions import written
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.parent import at_work
@@ -110,7 +111,7 @@ class ShardStep:
                 table = self.run.rows(self.reads, part)
                 table = table.slice(slice_.start, slice_.rows)
                 keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
-                table = _with_status(table, keys)
+                table = _with_status(_with_written(table), keys)
                 tables.append(_without(table, OF_PARTS))
                 self._add(tar, slice_.part, table)
                 count += len(table)
@@ -237,6 +238,14 @@ class ShardStep:
 
 def _without(table: pa.Table, names: Collection[str]) -> pa.Table:
     return table.select([name for name in table.column_names if name not in names])
+
+
+def _with_written(table: pa.Table) -> pa.Table:
+    """`table` with the captions of its pairs as shards have them, where there are several."""
+    if "captions" not in table.column_names:
+        return table
+    at = table.column_names.index("captions")
+    return table.set_column(at, "captions", written(table["captions"]))
 
 
 def _plain(slices: tuple[Slice, ...]) -> list[list[int]]:

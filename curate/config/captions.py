@@ -1,0 +1,67 @@
+"""Settings of `captions` and `caption`: further captions of a pair, and which of them is its own."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from curate.config.model import Model
+from curate.config.paths import FilesPath
+
+ORIGINAL = "original"
+"""The source of a pair's own caption."""
+
+
+class CaptionSource(Model):
+    """Further captions: of a table, or of a column of the pool. `original` is the pair's own."""
+
+    path: FilesPath | None = Field(
+        None,
+        description="a table of captions: a file, folder, glob or range in any format of a pool that is"
+        " a table. All of its rows with a pair's key are captions of the pair",
+    )
+    on: Literal["uid", "url"] = Field(
+        "uid", description="what the table is joined by: the uid of a pair, or its URL"
+    )
+    key: str | None = Field(
+        None, description="the table's column of uids or URLs; default: as `on` says"
+    )
+    column: str | None = Field(
+        None,
+        description="the column of captions, in the table (default: caption), or without one in the"
+        " pool",
+    )
+    weight: float | None = Field(
+        None,
+        ge=0,
+        description="share of the draws; default: an equal one, and for `original` what the others"
+        " leave of 1. Of a pair without some of the sources the others share what theirs was",
+    )
+
+
+class Caption(Model):
+    """Which of a pair's captions is `caption`, and the text in the shards."""
+
+    choose: Literal["all", "draw", "best"] = Field(
+        "all",
+        description="all: its own, or the first that is left. draw: one by the sources' weights, seeded"
+        " by the uid. best: the one with the highest score. The others stand beside it in any case",
+    )
+    by: str = Field(
+        "clip_score", description="with best: clip_score, or the name of a model of score.also"
+    )
+
+
+def weights_of(captions: Mapping[str, CaptionSource]) -> dict[str, float]:
+    """The weight of each source, that of the pair's own caption first.
+
+    >>> weights_of({"recap": CaptionSource(path="x", weight=0.5), "title": CaptionSource(column="t")})
+    {'original': 0.166666666667, 'recap': 0.5, 'title': 0.333333333333}
+    """
+    names = [name for name in captions if name != ORIGINAL]
+    equal = 1 / (len(names) + 1)
+    given = {name: captions[name].weight for name in names}
+    weights = {name: equal if weight is None else weight for name, weight in given.items()}
+    own = captions[ORIGINAL].weight if ORIGINAL in captions else None
+    first = max(0.0, 1 - sum(weights.values())) if own is None else own
+    return {name: round(x, 12) for name, x in {ORIGINAL: first, **weights}.items()}

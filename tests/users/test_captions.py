@@ -1,0 +1,123 @@
+"""Several captions a pair: from a table and a column of the pool to shards, loaders and the report."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate.files import shipped
+from curate.ops.hashing import pair_uids
+from tests.users.runs import document, moved, pairs, refused, well
+
+Pair = dict[str, Any]
+URL = "http://pictures.example/images/"
+POOL: list[Pair] = [
+    {"url": f"{URL}0001.jpg", "caption": "a dog", "title": "Left foot of a dog"},
+    {"url": f"{URL}0002.jpg", "caption": "  ", "title": "a hotel for cats"},  # no caption of its own
+    {"url": f"{URL}0004.jpg", "caption": "blue button", "title": None},  # matches nothing
+    {"url": f"{URL}0005.jpg", "caption": "islands", "title": "x"},  # neither, nor any other
+    {"url": f"{URL}0007.jpg", "caption": "pen and cat", "title": "dog"},
+    {"url": f"{URL}0008.jpg", "caption": "a cat in a hummer", "title": "a dog in a hummer"},
+    {"url": f"{URL}0009.jpg", "caption": "cat of France", "title": ""},
+    {"url": f"{URL}0010.jpg", "caption": "an orange cat", "title": "my\ndog  "},
+]
+RECAP = [
+    (0, "a footprint of a dog on sand"), (0, "the paw of a cat"), (2, "a blue dog on a button"),
+    (3, "some islands"), (5, "an off-road car with a dog"), (7, "an orange and a cat"), (7, "orange"),
+]  # fmt: skip
+OWN, TITLE, RE = "original", "title", "recap"
+KEPT = {
+    0: [(OWN, "a dog"), (RE, "a footprint of a dog on sand"), (RE, "the paw of a cat"),
+        (TITLE, "Left foot of a dog")],
+    1: [(TITLE, "a hotel for cats")],
+    2: [(RE, "a blue dog on a button")],
+    4: [(OWN, "pen and cat"), (TITLE, "dog")],
+    5: [(OWN, "a cat in a hummer"), (RE, "an off-road car with a dog"), (TITLE, "a dog in a hummer")],
+    6: [(OWN, "cat of France")],
+    7: [(OWN, "an orange cat"), (RE, "an orange and a cat"), (TITLE, "my dog")],
+}  # fmt: skip
+"""The captions of each pair that match an entry."""
+
+
+def uid(number: int) -> str:
+    pair = POOL[number]
+    return str(pair_uids([pair["url"]], [pair["caption"].strip()])[0])
+
+
+NUMBERS = {uid(n): n for n in range(len(POOL))}
+
+
+def written(folder: Path) -> list[str]:
+    """The pool and its table in `folder`, and the options of a run over them."""
+    (folder / "pool.jsonl").write_text("\n".join(map(json.dumps, POOL)) + "\n")
+    (folder / "entries.txt").write_text("dog\ncat\ncats\nhotel\n")
+    table = {"uid": [uid(n) for n, _ in RECAP], "caption": [text for _, text in RECAP]}
+    pq.write_table(pa.table(table), folder / "recap.parquet")
+    return [
+        "--set", f"input.paths={folder}/pool.jsonl", "--set", "part_rows=3",
+        "--set", "shards.rows=4", "--set", "select=[]", "--set", "score=null",
+        "--set", f"prepare.metadata={{en: {folder}/entries.txt}}",
+        "--set", "prepare.unsure={below: 0.999, language: en}",
+        "--set", "balance={t: 1000}", "--set", "dedup={enabled: false}",
+        "--set", f"captions={{recap: {{path: {folder}/recap.parquet, weight: 0.5}},"
+        " title: {column: title, weight: 0.2}}",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("captions")
+
+
+@pytest.fixture(scope="module")
+def made(home: Path) -> Path:
+    """A run that keeps all captions."""
+    well("demo", "--out", str(home / "run"), *written(home))
+    return home / "run"
+
+
+def captions(run: Path) -> dict[int, list[tuple[str, str]]]:
+    """Source and text of the captions in the shards of a run, by the number of the pair."""
+    return {
+        NUMBERS[row["uid"]]: [(x["source"], x["caption"]) for x in row["captions"]]
+        for row in pairs(run)
+    }
+
+
+def samples(run: Path) -> list[tuple[str, Pair]]:
+    """Text and document of each pair in the tars."""
+    found = []
+    for path in sorted(run.glob("shards/*.tar")):
+        with tarfile.open(path) as tar:
+            content = {x.name: tar.extractfile(x).read() for x in tar}  # type: ignore[union-attr]
+        for name in content:
+            if name.endswith(".json"):
+                text = content[name.removesuffix("json") + "txt"].decode()
+                found.append((text, json.loads(content[name])))
+    return found
+
+
+def test_each_caption_is_judged_and_a_pair_stays_for_any_of_them(made: Path) -> None:
+    assert captions(made) == KEPT
+    chosen = {NUMBERS[row["uid"]]: row["caption"] for row in pairs(made)}
+    assert chosen == {n: found[0][1] for n, found in KEPT.items()}
+    for text, row in samples(made):
+        assert text == row["caption"] == row["captions"][0]["caption"]
+        assert row["caption_source"] == row["captions"][0]["source"]
+        assert row["captions"][0].keys() == {"source", "caption", "score", "weight"}
+    (gone,) = pq.read_table(made / "dropped/prepare").to_pylist()
+    assert (gone["uid"], gone["caption"], gone["reason"]) == (uid(3), "islands", "no_match")
+
+
+def test_weights_are_shared_by_the_captions_that_are_left(made: Path) -> None:
+    weights = {
+        NUMBERS[row["uid"]]: [round(x["weight"], 6) for x in row["captions"]] for row in pairs(made)
+    }
+    assert weights == {
+        0: [0.3, 0.25, 0.25, 0.2], 1: [1.0], 2: [1.0], 4: [0.6, 0.4], 5: [0.3, 0.5, 0.2], 6: [1.0],
+        7: [0.3, 0.5, 0.2],
+    }  # fmt: skip
