@@ -22,8 +22,8 @@ from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.sampling import drawn
 from curate.ops.urls import WHITE_SPACE, normalise_url
 from curate.reasons import rule_reason
+from curate.report.wording import caption_in_words, choice_in_words, survivor_in_words
 from curate.report.wording import explain as worded
-from curate.report.wording import survivor_in_words
 from curate.report.wording import value as in_words
 from curate.run.cuts import read_cuts
 from curate.run.damage import check_part
@@ -35,6 +35,8 @@ from curate.summaries.groups import kept_before, parts_with
 
 Row = dict[str, Any]
 
+_OF_CAPTIONS = ("captions", "caption_source")
+"""What a stage may change of a pair that has several captions."""
 _INNER = ("pair", "scored", "error", *schema.OF_PARTS)
 
 
@@ -65,12 +67,16 @@ class Story:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A row of a part: of those with the same uid, URL and caption that come in, the `nth` from 0."""
+    """A row of a part: of those with the same uid, URL and caption that come in, the `nth` from 0.
+
+    Where pairs have several captions, which is theirs changes on the way and does not tell them apart.
+    """
 
     uid: str | None
     url: str | None
     caption: str | None
     nth: int
+    several: bool = False
 
     def rows(self, run: Run, folder: str, index: int) -> list[int]:
         """The rows of a part's table that are of such pairs; none where there is no table."""
@@ -81,7 +87,8 @@ class _Pair:
     def among(self, table: pa.Table) -> list[int]:
         """The rows of a table that are of such pairs; some keep nothing but the uid of a pair."""
         found = _is(table["uid"], self.uid)
-        for name, value in (("url", self.url), ("caption", self.caption)):
+        told = {"url": self.url} if self.several else {"url": self.url, "caption": self.caption}
+        for name, value in told.items():
             found = pc.and_(found, pc.or_(pc.is_null(table[name]), _is(table[name], value)))
         rows: list[int] = np.flatnonzero(found).tolist()
         return rows
@@ -123,9 +130,10 @@ def stories(run: Run, wanted: str) -> tuple[Story, ...]:
     config = config_file.load(run.path("config.yaml"))
     wanted = wanted.strip(WHITE_SPACE)
     is_url = "://" in wanted
-    found = list(_search(run, "url" if is_url else "uid", wanted if is_url else wanted.lower()))
+    search = partial(_search, run, several=bool(config.captions))
+    found = list(search("url" if is_url else "uid", wanted if is_url else wanted.lower()))
     if not found and is_url and normalise_url(wanted) != wanted:
-        found = list(_search(run, "url", normalise_url(wanted)))
+        found = list(search("url", normalise_url(wanted)))
     if not found:
         _check_revoked(run, wanted, is_url=is_url)
         raise CurateError(
@@ -149,8 +157,8 @@ def _check_revoked(run: Run, wanted: str, *, is_url: bool) -> None:
         )
 
 
-def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, _Pair]]:
-    """Each pair with that value, and its part."""
+def _search(run: Run, column: str, value: str, *, several: bool) -> Iterator[tuple[int, _Pair]]:
+    """Each pair with that value, and its part; pairs may have several captions."""
 
     def read(index: int) -> list[Row]:
         found: list[Row] = []
@@ -163,8 +171,9 @@ def _search(run: Run, column: str, value: str) -> Iterator[tuple[int, _Pair]]:
         seen: Counter[tuple[str | None, ...]] = Counter()
         for row in rows:
             same = row["uid"], row["url"], row["caption"]
-            yield index, _Pair(*same, nth=seen[same])
-            seen[same] += 1
+            kind = same[:2] if several else same
+            yield index, _Pair(*same, nth=seen[kind], several=several)
+            seen[kind] += 1
 
 
 def _at(run: Run, folder: str, index: int, row: int) -> Row:
@@ -206,7 +215,9 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
         added = {
             name: value
             for name, value in columns.items()
-            if name not in known and name not in _INNER and value is not None
+            if name not in _INNER
+            and value is not None
+            and (name not in known or (name in _OF_CAPTIONS and before.get(name) != value))
         }
         known |= added.keys()
         if stays:
@@ -217,6 +228,8 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
                 has_others = config.semdedup is not None
             others = tuple(_cluster(run, stage, kept["uid"])) if has_others else ()
             why = _drawn(config, kept) if stage is Stage.BALANCE else ""
+            if "captions" in added:
+                why = choice_in_words(config, kept)
             chapters.append(Chapter(stage, "kept", added, why=why, others=others))
             continue
         left = pair.nth - len(rows)
@@ -346,7 +359,10 @@ def lines(story: Story) -> Iterator[tuple[str, str]]:
         if chapter.standing:
             yield "", f"this pair: {_listed(chapter.standing)}"
         for name, value in chapter.found.items():
-            yield "", f"{name} {in_words(value)}"
+            if name == "captions":
+                yield from (("", caption_in_words(one)) for one in value)
+            else:
+                yield "", f"{name} {in_words(value)}"
         for other in chapter.others:
             yield "", f"{other['reason']}: {other['uid']} {other['url']} {other['caption']!r}"
             if "standing" in other:

@@ -21,9 +21,9 @@ _NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}
 
 def shard_columns(facts: Facts) -> pa.Schema:
     """The columns of the shards' parquet files."""
-    return pa.schema(
-        [*schema.FRONT, *(field for field in facts.columns if field.name not in OF_PARTS)]
-    )
+    several = pa.field("captions", schema.WRITTEN_CAPTIONS)
+    of_pairs = (several if x.type == schema.CAPTIONS.field(0).type else x for x in facts.columns)
+    return pa.schema([*schema.FRONT, *(x for x in of_pairs if x.name not in OF_PARTS)])
 
 
 def front_matter(facts: Facts, *, config: Config, name: str) -> str:
@@ -80,5 +80,7 @@ def _kind(kind: pa.DataType) -> dict[str, object]:
     """A column's type as `datasets` writes it down."""
     if pa.types.is_list(kind):
         inner = _kind(kind.value_type)
-        return {"list": inner.get("dtype", inner)}
+        return {"list": inner.get("dtype", inner.get("struct", inner))}
+    if pa.types.is_struct(kind):
+        return {"struct": [{"name": x.name, **_kind(x.type)} for x in kind]}
     return {"dtype": _NAMES.get(str(kind), str(kind))}

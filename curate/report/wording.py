@@ -93,6 +93,28 @@ def survivor_in_words(config: Config) -> str:
     return f"Of a cluster the pair with {first} stays, then {', then '.join(then)}."
 
 
+def choice_in_words(config: Config, pair: Mapping[str, object]) -> str:
+    """Which of the captions of a kept pair is its own, and why."""
+    how = {
+        "all": "the first that was not left out",
+        "draw": "drawn by the weights",
+        "best": f"the one with the highest {config.caption.by}",
+    }
+    return (
+        f"Of its captions that of {pair['caption_source']} is the pair's, {pair['caption']!r}:"
+        f" {how[config.caption.choose]} (caption.choose {config.caption.choose})."
+    )
+
+
+def caption_in_words(one: Mapping[str, object]) -> str:
+    """One of the captions of a pair: its source, and what is known of it or why it was left out."""
+    told = f"caption of {one['source']}: {one['caption']!r}"
+    if one["reason"] is not None:
+        return f"{told}, left out: {one['reason']}"
+    named = ", ".join(f"{x} {value(one[x])}" for x in ("score", "weight") if one[x] is not None)
+    return f"{told}, {named}"
+
+
 def conditions(rule: Rule) -> str:
     """What `rule` asks for.
 

@@ -9,15 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.files import shipped
-from curate.ops.hashing import pair_uids
-from tests.users.runs import document, moved, pairs, refused, well
+from curate.ops.hashing import pair_uids, uniform
+from tests.users.runs import document, moved, pairs, well
 
 Pair = dict[str, Any]
 URL = "http://pictures.example/images/"
 POOL: list[Pair] = [
     {"url": f"{URL}0001.jpg", "caption": "a dog", "title": "Left foot of a dog"},
-    {"url": f"{URL}0002.jpg", "caption": "  ", "title": "a hotel for cats"},  # no caption of its own
+    {
+        "url": f"{URL}0002.jpg",
+        "caption": "  ",
+        "title": "a hotel for cats",
+    },  # no caption of its own
     {"url": f"{URL}0004.jpg", "caption": "blue button", "title": None},  # matches nothing
     {"url": f"{URL}0005.jpg", "caption": "islands", "title": "x"},  # neither, nor any other
     {"url": f"{URL}0007.jpg", "caption": "pen and cat", "title": "dog"},
@@ -121,3 +124,35 @@ def test_weights_are_shared_by_the_captions_that_are_left(made: Path) -> None:
         0: [0.3, 0.25, 0.25, 0.2], 1: [1.0], 2: [1.0], 4: [0.6, 0.4], 5: [0.3, 0.5, 0.2], 6: [1.0],
         7: [0.3, 0.5, 0.2],
     }  # fmt: skip
+
+
+def test_explain_tells_each_caption_and_which_is_chosen(made: Path) -> None:
+    told = well("explain", str(made), POOL[2]["url"])
+    assert "caption of original: 'blue button', left out: no_match" in told
+    assert "caption of recap: 'a blue dog on a button', weight 1" in told
+    assert "that of recap is the pair's, 'a blue dog on a button': the first that was not" in told
+    assert uid(3) in well("explain", str(made), uid(3))
+
+
+def test_drawn_by_uid_and_weight(home: Path, made: Path, tmp_path: Path) -> None:
+    """Each draw is the naive one, the same in any parts; nothing is fetched again for it."""
+    run = moved(made, tmp_path / "run")
+    options = [*written(home), "--set", "caption.choose=draw", "--force"]
+    said = well("demo", "--out", str(run), *options)
+    assert document(run / "run.json")["stages"]["download"]["figures"]["reused"] == len(KEPT)
+    own = {NUMBERS[row["uid"]]: (row["caption_source"], row["caption"]) for row in pairs(run)}
+    for row in pairs(run):
+        at, reached = uniform([row["uid"]], seed=0x63617074696F6E73)[0], 0.0
+        for one in row["captions"]:
+            reached += one["weight"]
+            if at < reached:
+                break
+        assert (row["caption_source"], row["caption"]) == (one["source"], one["caption"])
+    assert {source for source, _ in own.values()} == {OWN, TITLE, RE}
+    assert captions(run) == KEPT, said
+    well("demo", "--out", str(tmp_path / "other"), *options, "--set", "part_rows=8")
+    assert {
+        NUMBERS[x["uid"]]: (x["caption_source"], x["caption"]) for x in pairs(tmp_path / "other")
+    } == own
+    counts = {x["entry"]: x["count"] for x in pq.read_table(run / "entries").to_pylist()}
+    assert counts["dog"] == sum("dog" in text.split() for _, text in own.values())
