@@ -200,6 +200,12 @@ SCORED = _columns(
 A score is null where the image could not be decoded.
 """
 
+OF_CAPTIONS = pa.schema([
+    ("caption_scores", pa.list_(pa.float32())),  # of each of `captions`; null where there is none
+    ("caption_at", _I),  # the place among them of the one that is chosen; not of further models
+])  # fmt: skip
+"""What ``annotated/score`` has beside it where pairs have several captions."""
+
 SCORE = _columns("clip_score")
 
 SIMILARITY, ITEM = "evaluation_similarity", "evaluation_item"

@@ -8,10 +8,11 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.config import Config
+from curate.ops.captions import word_count
 from curate.reasons import DropReason
 from curate.run.directory import Run, totals
 from curate.schema import Stage
-from curate.stages.prepare import languages_of, match_by_language, word_count
+from curate.stages.prepare import languages_of, match_by_language
 
 _SAMPLE = 50_000
 """Rows of the ledger that are looked at, at most."""

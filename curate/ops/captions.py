@@ -5,7 +5,7 @@ list, the pair's own caption first, in which those that were left out have a rea
 a function of the pair alone, so it does not depend on what stands beside it in a part.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -16,16 +16,27 @@ from numpy.typing import NDArray
 from curate.ops.hashing import uniform
 from curate.schema import CAPTIONS, WRITTEN_CAPTIONS, Column
 
-Choice: TypeAlias = Literal["all", "draw", "best"]
+How: TypeAlias = Literal["all", "draw", "best"]
 SOURCES = "caption_source"
 _DRAWN = 0x63617074696F6E73
 """Added to the seed, so that what is drawn of a pair says nothing about whether balancing keeps it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of a pair's captions is chosen; the fields are those of `config.Caption`."""
+
+    choose: How
+    by: str
+    seed: int
+
+
 OF_EACH = ("caption", "language", "language_score", "words_in_list", "matches")
 """What is known of each caption and becomes a column of the pair whose caption it is."""
 
 
 def flattened(captions: Column) -> tuple[pa.StructArray, NDArray[np.int64]]:
-    """The captions of all pairs one after the other, and where those of each begin, shape (n + 1,)."""
+    """What lists hold, one after the other, and where those of each pair begin, shape (n + 1,)."""
     whole = captions.combine_chunks() if isinstance(captions, pa.ChunkedArray) else captions
     offsets = whole.offsets.to_numpy().astype(np.int64)
     return whole.values.slice(offsets[0], offsets[-1] - offsets[0]), offsets - offsets[0]
@@ -116,31 +127,40 @@ def best(scores: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.i
     return found
 
 
-def chosen(captions: Column, uids: Column, *, choose: Choice, seed: int) -> NDArray[np.int64]:
-    """Which caption of each pair is its caption, by its place in the list, shape (pairs,)."""
+def chosen(captions: Column, uids: Column, choice: Choice) -> NDArray[np.int64]:
+    """Which caption of each pair is its own before scores are known, by its place, shape (pairs,)."""
     each, starts = flattened(captions)
     stays = np.asarray(pc.is_null(each.field("reason")))
-    if choose == "draw":
+    if choice.choose == "draw":
         shares = pc.fill_null(each.field("weight"), 0.0).to_numpy(zero_copy_only=False)
-        return drawn(shares, starts, at=uniform(uids, seed=seed + _DRAWN))
-    scores = each.field("score").to_numpy(zero_copy_only=False).astype(np.float64)
-    if choose == "best" and np.isfinite(scores).any():
-        known = best(np.where(stays, scores, np.nan), starts)
-        return np.where(np.isfinite(scores[starts[:-1] + known]), known, first(stays, starts))
+        return drawn(shares, starts, at=uniform(uids, seed=choice.seed + _DRAWN))
     return first(stays, starts)
 
 
-def with_chosen(
-    pairs: pa.Table, at: NDArray[np.int64], measures: Callable[[pa.Array], dict[str, pa.Array]]
-) -> pa.Table:
-    """`pairs` whose caption, and all that follows from it, is the one at these places of its list.
+def with_scores(captions: Column, scores: Column) -> pa.Array:
+    """The column `captions` with the score of each, from a list a pair."""
+    each, starts = flattened(captions)
+    columns = {x.name: each.field(x.name) for x in each.type}
+    return listed(columns | {"score": flattened(scores)[0]}, starts)
 
-    `measures` are the further columns that follow from the caption's text alone.
-    """
+
+def word_count(captions: Column) -> Column:
+    """White-space separated words of each caption that has no outer white space, int32."""
+    words = pc.list_value_length(pc.utf8_split_whitespace(captions))
+    return pc.if_else(pc.equal(captions, ""), pa.scalar(0, pa.int32()), words)
+
+
+def chars_and_words(captions: Column) -> dict[str, Column]:
+    """The columns that say how long captions without outer white space are."""
+    return {"caption_chars": pc.utf8_length(captions), "caption_words": word_count(captions)}
+
+
+def with_chosen(pairs: pa.Table, at: NDArray[np.int64]) -> pa.Table:
+    """`pairs` whose caption, and all that follows from it, is the one at these places of its list."""
     each, starts = flattened(pairs["captions"])
     rows = each.take(pa.array(starts[:-1] + at))
     columns = {name: rows.field(name) for name in OF_EACH} | {SOURCES: rows.field("source")}
-    columns |= measures(columns["caption"])
+    columns |= chars_and_words(columns["caption"])
     for name, column in columns.items():
         if name in pairs.column_names:
             pairs = pairs.set_column(pairs.column_names.index(name), name, column)
@@ -164,7 +184,7 @@ def figures(pairs: pa.Table) -> dict[str, float]:
     stays = np.asarray(pc.is_null(each.field("reason")))
     lengths = {
         "chars": pc.utf8_length(each.field("caption")),
-        "words": pc.list_value_length(pc.utf8_split_whitespace(each.field("caption"))),
+        "words": word_count(each.field("caption")),
         "entries": pc.fill_null(pc.list_value_length(each.field("matches")), 0),
     }
     found: dict[str, float] = {}

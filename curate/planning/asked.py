@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from curate import files, schema
 from curate.config import Config, Download, FurtherScore, Model, Scorer
+from curate.ops.captions import Choice
 from curate.ops.images.encoder import ImageEncoder
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.kinds import builtin
@@ -83,6 +84,11 @@ def caption_tables(config: Config) -> dict[str, UserTable]:
         for name, source in config.captions.items()
         if source.path
     }  # fmt: skip
+
+
+def choice_of(config: Config) -> Choice:
+    """Which of a pair's captions is chosen."""
+    return Choice(config.caption.choose, config.caption.by, config.seed)
 
 
 def caption_columns(config: Config) -> dict[str, str]:

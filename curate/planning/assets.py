@@ -7,7 +7,6 @@ from curate import files, schema
 from curate.config import Config, FurtherScore, Scorer, is_file_name
 from curate.config.paths import Named, paths_in
 from curate.errors import CurateError
-from curate.files import listing
 from curate.ops.scores.clip import known_models, known_tags, known_width
 from curate.ops.scores.vectors import target_files
 from curate.ops.selection.blocklists import read_block_lists
@@ -18,6 +17,7 @@ from curate.ops.text.lists import read_words
 from curate.planning.asked import caption_tables, score_spec
 from curate.planning.languages import check_languages
 from curate.planning.steps import Steps
+from curate.pool.joined import table_files
 from curate.pool.tables import read_entries
 from curate.run.directory import ANNOTATED
 from curate.schema import Stage
@@ -32,6 +32,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     "opt_out_list": read_list,
     "against": read_evaluation,
     "target": target_files,
+    "path": table_files,
 }
 """What raises where a file is not what its key asks for; block lists and models are read later."""
 _MADE_BY = {
@@ -100,7 +101,7 @@ def content_digests(named: Iterable[Named]) -> dict[str, str]:
                 raise CurateError(f"{one.path}: no such file{made_by}")
             if read := _READERS.get(one.field):
                 read(url)
-            several = target_files if one.field == "target" else listing.expand
+            several = target_files if one.field == "target" else table_files
             digests[one.path] = (
                 files.digest_of([files.content_digest(x) for x in several(url)])
                 if one.mark.several

@@ -40,6 +40,13 @@ _SECOND = 0x6A6F696E
 _HASHES = pa.schema([("first", pa.uint64()), ("second", pa.uint64())])
 
 
+def table_files(path: str) -> list[str]:
+    """The files of a table: a file, a folder, a glob or a range; none are an error."""
+    if found := listing.expand(files.absolute(path)):
+        return found
+    raise CurateError(f"{path}: {listing.nothing_at(files.absolute(path))}")
+
+
 @dataclass(frozen=True)
 class UserTable:
     """A table of the user's, and what is wanted of it."""
@@ -51,18 +58,11 @@ class UserTable:
 
     @property
     def files(self) -> list[str]:
-        """Its files, in order.
-
-        Raises
-        ------
-        CurateError
-            Where there are none.
-        """
-        if found := listing.expand(files.absolute(self.path)):
-            return found
-        raise CurateError(
-            f"{self.called}: {self.path}: {listing.nothing_at(files.absolute(self.path))}"
-        )
+        """Its files, in order."""
+        try:
+            return table_files(self.path)
+        except CurateError as error:
+            raise CurateError(f"{self.called}: {error}") from None
 
     def check(self) -> None:
         """Raise a CurateError where the first of its files lacks a column, before any work."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curate.config import ORIGINAL, weights_of
 from curate.ops import captions as ops
-from curate.planning.asked import caption_tables
+from curate.planning.asked import caption_tables, choice_of
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.joined import Sorted, UserTable, opened
@@ -55,8 +55,7 @@ class Captions:
 
     sources: tuple[Source, ...]  # beside the pair's own
     weights: tuple[float, ...]  # of the pair's own, then of the sources
-    choose: ops.Choice
-    seed: int
+    choice: ops.Choice
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,11 +114,8 @@ class EachCaption(Sieve):
         starts = np.flatnonzero(np.diff(row, prepend=-1))
         return np.logical_and.reduceat(dropped, starts, axis=1) if len(starts) else dropped
 
-    def end(self, measures: Callable[[pa.Array], dict[str, pa.Array]]) -> dict[str, float]:
-        """Give the pairs their captions, one of them chosen, and take out those without any; figures.
-
-        `measures` are the columns that follow from a caption's text alone.
-        """
+    def end(self) -> dict[str, float]:
+        """Give the pairs their captions, one chosen, and take out those without any; the figures."""
         pairs, stays = self._pairs, self._reasons == None  # noqa: E711 - of each
         at = np.full(len(self._row), -1)
         at[self._places()] = np.arange(len(self.table))
@@ -146,11 +142,9 @@ class EachCaption(Sieve):
         for reason in sorted(set(pairs.table[_REASON].to_pylist()) - {None}):
             rows = pc.fill_null(pc.equal(pairs.table[_REASON], reason), False)
             pairs.remove(rows, reason=reason, value=pairs.table[_VALUE])
-        which = ops.chosen(
-            pairs.table["captions"], pairs.table["uid"], choose=self._captions.choose,
-            seed=self._captions.seed,
-        )  # fmt: skip
-        pairs.table = ops.with_chosen(pairs.table, which, measures)
+        choice = self._captions.choice
+        which = ops.chosen(pairs.table["captions"], pairs.table["uid"], choice)
+        pairs.table = ops.with_chosen(pairs.table, which)
         return ops.figures(pairs.table)
 
     def _places(self) -> NDArray[np.int64]:
@@ -186,5 +180,4 @@ def captions_of(plan: Plan, step: Step) -> Captions | None:
             sources.append(Source(name, table=folder, on=source.on))
         else:
             sources.append(Source(name, column=kept_name(source.column or "")))
-    choice = config.caption.choose
-    return Captions(tuple(sources), tuple(weights.values()), choice, config.seed)
+    return Captions(tuple(sources), tuple(weights.values()), choice_of(config))

@@ -10,7 +10,7 @@ around URLs and uids is stripped before anything looks at them.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import apache_beam as beam
@@ -23,6 +23,7 @@ from curate import files, schema
 from curate.config import Rule
 from curate.config.paths import absolute
 from curate.errors import CurateError, DamagedError
+from curate.ops.captions import chars_and_words
 from curate.ops.hashing import pair_uids
 from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
@@ -71,16 +72,10 @@ def uids_of(table: pa.Table, captions: Column) -> Column:
     return pc.if_else(emptied, table["uid"], pair_uids(stripped(table["url"]), captions))
 
 
-def word_count(captions: Column) -> Column:
-    """White-space separated words of each caption that has no outer white space, int32."""
-    words = pc.list_value_length(pc.utf8_split_whitespace(captions))
-    return pc.if_else(pc.equal(captions, ""), pa.scalar(0, pa.int32()), words)
-
-
 def count_listed(captions: pa.Array, words: pa.Array) -> pa.Array:
     """How many words of each caption, in lower case, are in the array `words`; int32.
 
-    As in :func:`word_count`, captions have no outer white space.
+    Captions have no outer white space.
     """
     split = pc.utf8_split_whitespace(pc.utf8_lower(captions))
     listed = pc.is_in(split.flatten(), value_set=words).to_numpy(zero_copy_only=False)
@@ -91,7 +86,7 @@ def count_listed(captions: pa.Array, words: pa.Array) -> pa.Array:
 
 def measures(captions: pa.Array, *, words_in: str | None) -> dict[str, pa.Array]:
     """The columns that say how long captions are, and how many of their words are in a list."""
-    found = {"caption_chars": pc.utf8_length(captions), "caption_words": word_count(captions)}
+    found = chars_and_words(captions)
     if words_in:
         found["words_in_list"] = count_listed(captions, load_words(words_in))
     return found
@@ -243,7 +238,7 @@ class PrepareStep(PartStep):
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
         if isinstance(sieve, EachCaption):
-            rules |= sieve.end(partial(measures, words_in=None))
+            rules |= sieve.end()
         total = pc.sum(pc.list_value_length(pairs.table["matches"])).as_py() or 0
         output = pairs.output(columns=self.columns, figures={"matches": total, **rules})
         if part.images:

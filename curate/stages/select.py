@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 from curate import files
 from curate.config import Config, Rule
 from curate.config.paths import absolute
+from curate.ops.captions import with_chosen, with_scores
 from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.rules import drops, shares
 from curate.ops.text.patterns import first_of
+from curate.planning.asked import runs_model
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
 from curate.run.cuts import read_cuts
 from curate.run.directory import ANNOTATED, SCORED, Beside, Part, Run
-from curate.schema import ITEM, ROW, SCORE, SEMANTIC, SIMILARITY, Column, Stage
+from curate.schema import ITEM, OF_CAPTIONS, ROW, SCORE, SEMANTIC, SIMILARITY, Column, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, as_text, given
 from curate.stages.score.measure import FAILED
 from curate.stages.unwanted import Evaluations
@@ -111,7 +113,8 @@ class SelectStep(PartStep):
             raise AssertionError(
                 f"{self.stage}/{ANNOTATED} of part {part.index} is not of the rows of {self.reads}"
             )
-        sieve = Sieve(self.judged(_joined(table, annotated.drop_columns("uid"))), stage=self.stage)
+        whole = self.together(_joined(table, annotated.drop_columns("uid")))
+        sieve = Sieve(self.judged(whole), stage=self.stage)
         for reason in sorted(set(sieve.table[_FAILURE].to_pylist()) - {None}):
             rows = pc.fill_null(pc.equal(sieve.table[_FAILURE], reason), False)
             value = sieve.table["detail"] if "detail" in sieve.table.column_names else None
@@ -122,6 +125,10 @@ class SelectStep(PartStep):
     def cuts(self) -> Cuts:
         """The cuts of the rules, which are written before the first part comes; read once a worker."""
         return stored_cuts(self.run, self.stage, self.rules)
+
+    def together(self, table: pa.Table) -> pa.Table:
+        """Rows with what the stage found of them, where one changes the other."""
+        return table
 
     def judged(self, table: pa.Table) -> pa.Table:
         """`table` with the reason why a row fails before any rule; null for the others."""
@@ -226,6 +233,7 @@ class SelectScore(SelectStep):
     measured: tuple[str, ...] = ()  # folders of scores that may have failed for some of the pairs
     contaminated_from: float | None = None
     semantic: bool = False  # whether there are verdicts on semantic duplicates
+    scored: bool = False  # whether a model has scored each of several captions
 
     @property
     def judged_by(self) -> tuple[str, ...]:
@@ -242,6 +250,15 @@ class SelectScore(SelectStep):
             sieve.remove(pc.is_valid(survivors), reason=reason, value=survivors)
         return sieve.output(columns=self.columns, figures=figures)
 
+    def together(self, table: pa.Table) -> pa.Table:
+        """Rows whose captions have their scores, and whose caption is the one that was chosen."""
+        if not self.scored:
+            return table
+        at = table.column_names.index("captions")
+        captions = with_scores(table["captions"], table["caption_scores"])
+        table = table.set_column(at, table.field(at), captions)
+        return with_chosen(table, table["caption_at"].to_numpy())
+
     def judged(self, table: pa.Table) -> pa.Table:
         """As every select step; a pair of an evaluation set fails too, the item being its detail."""
         table = super().judged(table)
@@ -253,7 +270,7 @@ class SelectScore(SelectStep):
         return table.drop_columns(_FAILURE).append_column(_FAILURE, reasons)
 
     def _annotated(self, part: Part, names: Collection[str] | None = None) -> pa.Table:
-        asked = names if names is not None else {"uid", *self.columns.names}
+        asked = names if names is not None else {"uid", *self.columns.names, *OF_CAPTIONS.names}
         table = self.run.annotated(self.stage, part, asked, beside=self.beside)
         table = with_errors(table, self.run, part, folders=self.measured)
         if names is not None:
@@ -302,6 +319,7 @@ def scores_step(plan: Plan, step: Step) -> SelectScore:
         beside=plan.steps.beside(step.stage),
         contaminated_from=sets.embedding_similarity if sets else None,
         semantic=plan.config.semdedup is not None,
+        scored=bool(plan.config.captions) and runs_model(plan.config),
     )
 
 

@@ -15,6 +15,8 @@ NO_FILES = {
     "Columns": {"url", "caption", "uid", "blur_boxes", "image", "keep"},
     "Unsure": {"language"},
     "Prepare": {"languages"},
+    "CaptionSource": {"key", "column"},
+    "Caption": {"by"},
     "Download": {"user_agent", "contact", "opt_out", "connect_to", "proxy"},
     "Dedup": {"prefer"},
     "Score": {"accelerator", "min_ram"},
@@ -31,6 +33,7 @@ FULL: dict[str, Any] = {
     "out": "{}/run",
     "prepare": {"metadata": {"en": "{}/en.txt"}, "words_in": "{}/words.txt", "uids_in": "{}/uids.npy",
                 "language_model": "{}/languages.bin"},
+    "captions": {"recap": {"path": "{}/recap/*.parquet"}},
     "download": {"opt_out_list": "{}/out.txt", "block_lists": ["{}/block.txt"]},
     "decontaminate": {"against": ["{}/hashes.parquet"]},
     "score": NAMED | {

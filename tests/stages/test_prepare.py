@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from curate import files, schema
 from curate.config import Rule
+from curate.ops.captions import word_count
 from curate.ops.selection.quantiles import Quantile
 from curate.ops.text.language import identify
 from curate.pool.rows import PoolFormat
@@ -27,7 +28,6 @@ from curate.stages.prepare import (
     clean,
     count_listed,
     match_by_language,
-    word_count,
 )
 from tests.stages.rundir import WithCuts, check_conserved, dead, drive, gone, rows_of, uid_of
 

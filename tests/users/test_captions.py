@@ -5,11 +5,15 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curate.files import shipped
 from curate.ops.hashing import pair_uids, uniform
+from curate.ops.scores.clip import ClipModel
+from curate.ops.scores.pairs import Preparer
 from tests.users.runs import document, moved, pairs, well
 
 Pair = dict[str, Any]
@@ -156,3 +160,73 @@ def test_drawn_by_uid_and_weight(home: Path, made: Path, tmp_path: Path) -> None
     } == own
     counts = {x["entry"]: x["count"] for x in pq.read_table(run / "entries").to_pylist()}
     assert counts["dog"] == sum("dog" in text.split() for _, text in own.values())
+
+
+SCORER = shipped("pipelines/demo/scorer")
+MODEL = f"model: {SCORER}/curate-mini.json, pretrained: {SCORER}/curate-mini.safetensors"
+
+
+@pytest.fixture(scope="module")
+def best(home: Path, made: Path) -> Path:
+    """A run that keeps the best of the captions, in a copy of the other one."""
+    run = moved(made, home / "best")
+    options = [
+        *written(home), "--set", f"score={{{MODEL}, embeddings: true, also: {{other: {{{MODEL}}}}}}}",
+        "--set", "caption.choose=best", "--force",
+    ]  # fmt: skip
+    well("demo", "--out", str(run), *options)
+    return run
+
+
+def test_each_caption_has_a_score_and_the_best_is_chosen(best: Path, made: Path) -> None:
+    assert captions(best) == KEPT
+    vectors = {}
+    for path in sorted(best.glob("annotated/score/part-*.npz")):
+        with np.load(path) as held:
+            (image,) = (held[x] for x in held.files if x.endswith("_img"))
+            (text,) = (held[x] for x in held.files if x.endswith("_txt"))
+            for row, name in enumerate(held["uid"].astype(str).tolist()):
+                vectors[name] = image[row].astype(np.float32), text[row].astype(np.float32)
+    scorer = ClipModel(f"{SCORER}/curate-mini.json", f"{SCORER}/curate-mini.safetensors").load()
+    for row in pairs(best):
+        scores = [x["score"] for x in row["captions"]]
+        place = scores.index(max(scores))
+        assert row["clip_score"] == row["other"] == max(scores)
+        chosen = row["captions"][place]
+        assert (row["caption"], row["caption_source"]) == (chosen["caption"], chosen["source"])
+        image, text = vectors[row["uid"]]
+        assert np.isclose(image @ text, row["clip_score"], atol=1e-5)
+        embedded = scorer(scorer.collate([], [x["caption"] for x in row["captions"]])).text
+        assert np.allclose(embedded @ image, scores, atol=2e-3)
+        assert row["caption_chars"] == len(row["caption"])
+    entries = (best.parent / "entries.txt").read_text().split()
+    for row in pairs(best):
+        assert [entries[x] for x in row["matches"]] == sorted(
+            set(row["caption"].split()) & set(entries), key=entries.index
+        )
+    told = well("explain", str(best), POOL[5]["url"])
+    assert "the one with the highest clip_score (caption.choose best)" in told
+
+
+def test_a_changed_table_asks_neither_the_net_nor_the_image_tower(
+    best: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = moved(best, tmp_path / "run")
+    table = {"uid": [uid(5), uid(6)], "caption": ["a dog beside a cat", "a flag and a cat"]}
+    options = written(tmp_path)
+    pq.write_table(pa.table(table), tmp_path / "recap.parquet")
+    options[options.index(f"input.paths={tmp_path}/pool.jsonl")] = f"input.paths={home}/pool.jsonl"
+    options += [
+        "--set", f"score={{{MODEL}, embeddings: true}}", "--set", "caption.choose=best", "--force",
+    ]  # fmt: skip
+    decoded = []
+    was = Preparer.prepare
+    monkeypatch.setattr(Preparer, "prepare", lambda *x: decoded.append(x) or was(*x))
+    well("demo", "--out", str(run), *options)
+    assert not decoded
+    assert captions(run)[6] == [(OWN, "cat of France"), (RE, "a flag and a cat")]
+    assert document(run / "run.json")["stages"]["download"]["figures"]["reused"] == 6
+    other = tmp_path / "other"
+    well("demo", "--out", str(other), *options)
+    assert decoded
+    assert pairs(run) == pairs(other)

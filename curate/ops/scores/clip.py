@@ -222,7 +222,7 @@ class ClipScorer(Preparer):
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
-                size = min(self.batch_size, len(batch.pixels))
+                size = min(self.batch_size, len(batch.tokens))
             if size == 1:
                 raise CurateError(
                     f"score: one pair does not fit in the memory of {self._device}; use a smaller"
@@ -237,7 +237,7 @@ class ClipScorer(Preparer):
 
     def _in_steps(self, batch: Batch) -> Embedded:
         """The model in steps of one shape: the last step overlaps the one before."""
-        rows = len(batch.pixels)
+        rows = len(batch.tokens)
         size = min(self.batch_size, rows)
         found = []
         for start in range(0, rows, size):
@@ -257,8 +257,12 @@ class ClipScorer(Preparer):
             torch.inference_mode(),
             torch.autocast(self._device.type, dtype=self._cast, enabled=self._cast is not None),
         ):
-            image, text = encode_image(pixels).float(), encode_text(tokens).float()
+            text = encode_text(tokens).float()
+            image = encode_image(pixels).float() if len(pixels) else text[:, :0]
         with torch.inference_mode():
+            if not len(pixels):
+                text = torch.nn.functional.normalize(text, dim=-1).cpu().numpy()
+                return [np.full(len(text), np.nan, np.float32), image.cpu().numpy(), text]
             image = torch.nn.functional.normalize(image, dim=-1)
             text = torch.nn.functional.normalize(text, dim=-1)
             return [x.cpu().numpy() for x in ((image * text).sum(dim=1), image, text)]

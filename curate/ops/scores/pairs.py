@@ -19,9 +19,9 @@ Tokenizer: TypeAlias = "Callable[[list[str]], torch.Tensor]"
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs prepared for a forward pass; rows from `n` on are blank."""
+    """Pairs prepared for a forward pass, or captions alone; rows from `n` on are blank."""
 
-    pixels: "torch.Tensor"  # (batch, 3, height, width)
+    pixels: "torch.Tensor"  # (batch, 3, height, width); of captions alone (0, 3, height, width)
     tokens: "torch.Tensor"  # (batch, context)
     n: int
 
@@ -30,8 +30,8 @@ class Batch:
 class Embedded:
     """The embeddings and scores of a batch: `n` rows of each."""
 
-    scores: NDArray[np.float32]  # cosine similarity, (n,), in [-1, 1]
-    image: NDArray[np.float32]  # unit vectors, (n, width)
+    scores: NDArray[np.float32]  # cosine similarity, (n,), in [-1, 1]; of captions alone NaN
+    image: NDArray[np.float32]  # unit vectors, (n, width); of captions alone (n, 0)
     text: NDArray[np.float32]
     seconds: float = 0.0  # that the model took
     halved: int = 0  # times that a lack of memory made its batches smaller meanwhile
@@ -52,7 +52,7 @@ class Scorer(Protocol):
         """The pixels of an RGB image of Pillow's as the model takes them."""
 
     def collate(self, images: Sequence["torch.Tensor | None"], captions: Sequence[str]) -> Batch:
-        """A batch of at most `batch_size` prepared images and their captions."""
+        """A batch of at most `batch_size` prepared images and their captions, or of captions alone."""
 
     def __call__(self, batch: Batch) -> Embedded:
         """Run the model."""
@@ -77,16 +77,19 @@ class Preparer:
         return self.preprocess(image)
 
     def collate(self, images: Sequence["torch.Tensor | None"], captions: Sequence[str]) -> Batch:
-        """A batch of at most `batch_size` prepared images and their captions."""
-        missing = max(self.batch_size - len(images), 0)
+        """A batch of at most `batch_size` prepared images and their captions, or of captions alone."""
+        missing = max(self.batch_size - len(captions), 0)
         pixels = [self._blank if image is None else image for image in images]
+        if images:
+            pixels += [self._blank] * missing
         tokens = self.tokenizer([*captions, *[""] * missing])
-        return self._batch(pixels + [self._blank] * missing, tokens, n=len(images))
+        return self._batch(pixels, tokens, n=len(captions))
 
     def _batch(self, pixels: list["torch.Tensor"], tokens: "torch.Tensor", *, n: int) -> Batch:
         import torch
 
-        return Batch(torch.stack(pixels), tokens, n)
+        stacked = torch.stack(pixels) if pixels else self._blank.new_empty(0, *self._blank.shape)
+        return Batch(stacked, tokens, n)
 
 
 def black() -> "Picture":

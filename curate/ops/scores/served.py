@@ -148,11 +148,12 @@ class Served(Preparer):
     def _batch(self, pixels: list["torch.Tensor"], tokens: "torch.Tensor", *, n: int) -> Batch:
         import torch
 
-        shape, dtype = (len(pixels), *pixels[0].shape), pixels[0].dtype
+        shape, dtype = (len(pixels), *self._blank.shape), self._blank.dtype
         file = os.memfd_create("pixels")
-        os.ftruncate(file, len(pixels) * pixels[0].nbytes)
+        os.ftruncate(file, len(pixels) * self._blank.nbytes)
         held = _mapped(file, shape, dtype)
-        torch.stack(pixels, out=held)
+        if pixels:
+            torch.stack(pixels, out=held)
         return _Shared(held, tokens, n, file)
 
     def __call__(self, batch: Batch) -> Embedded:
@@ -176,6 +177,8 @@ def _mapped(file: int, shape: tuple[int, ...], dtype: "torch.dtype") -> "torch.T
     """The tensor that the memory behind `file` holds."""
     import torch
 
+    if not shape[0]:
+        return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(mmap.mmap(file, 0), dtype=dtype).view(shape)
 
 

@@ -28,8 +28,8 @@ class Job(Protocol):
 
     figures: dict[str, float]
 
-    def contents(self) -> Iterator[tuple[int, str, bytes]]:
-        """Row, caption and image file of each row that is to be scored."""
+    def contents(self) -> Iterator[tuple[int, str, bytes | None]]:
+        """Row, caption and image file of each row that is to be scored; None for a caption alone."""
 
     def count(self, n: int) -> None:
         """Count `n` more rows as scored, for the progress bars."""
@@ -40,12 +40,12 @@ class Job(Protocol):
 
 @dataclass
 class _Waiting:
-    """A row whose image is being decoded."""
+    """A row whose image, if it has one, is being decoded."""
 
     job: Job
     row: int
     caption: str
-    pixels: "Future[torch.Tensor | None]"
+    pixels: "Future[torch.Tensor | None] | None"
 
 
 @dataclass
@@ -146,13 +146,13 @@ class Line:
         figures["load_seconds"] += loading
         figures["idle_seconds"] += max(idle - loading, 0.0)
         figures["model_seconds"] += found.seconds
-        n = len(ready.rows)
+        n = sum(one.pixels is not None for one in ready.rows)
         device = {} if found.device is None else {f"{ON_DEVICE}{found.device}": n}
         on_gpu = {ON_GPU: n} if ready.scorer.on_gpu else {}
         halved = {"out_of_memory": found.halved} if found.halved else {}
         for name, more in {**device, **on_gpu, **halved}.items():
             figures[name] = figures.get(name, 0) + more
-        for job, rows in Counter(one.job for one in ready.rows).items():
+        for job, rows in Counter(x.job for x in ready.rows if x.pixels is not None).items():
             job.count(rows)
         for at, (one, decoded) in enumerate(zip(ready.rows, ready.decoded, strict=True)):
             one.job.put(one.row, found, at, decoded=decoded)
@@ -160,17 +160,23 @@ class Line:
     def _batches(self) -> Iterator[_Ready]:
         """The thread that reads, hands out what is to be decoded, and makes batches."""
         waiting: deque[_Waiting] = deque()
+        texts: deque[_Waiting] = deque()  # without an image
         scorer = None
         with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as decoders:
             while job := self._next_job():
                 for row, caption, content in job.contents():
                     scorer = scorer or self._load()
-                    pixels = decoders.submit(scorer.prepare, content)
-                    waiting.append(_Waiting(job, row, caption, pixels))
-                    if len(waiting) >= _EARLY * scorer.batch_size:
-                        yield _collate(scorer, waiting)
-            while waiting and scorer:
-                yield _collate(scorer, waiting)
+                    if content is None:
+                        texts.append(_Waiting(job, row, caption, None))
+                    else:
+                        pixels = decoders.submit(scorer.prepare, content)
+                        waiting.append(_Waiting(job, row, caption, pixels))
+                    for some in (waiting, texts):
+                        if len(some) >= _EARLY * scorer.batch_size:
+                            yield _collate(scorer, some)
+            for some in (waiting, texts):
+                while some and scorer:
+                    yield _collate(scorer, some)
 
     def _load(self) -> Scorer:
         started = time.monotonic()
@@ -189,6 +195,8 @@ class Line:
 
 def _collate(scorer: Scorer, waiting: deque[_Waiting]) -> _Ready:
     rows = [waiting.popleft() for _ in range(min(scorer.batch_size, len(waiting)))]
-    images = [one.pixels.result() for one in rows]
+    images = [one.pixels.result() for one in rows if one.pixels is not None]
     batch = scorer.collate(images, [one.caption for one in rows])
-    return _Ready(scorer, rows, batch, [image is not None for image in images])
+    return _Ready(
+        scorer, rows, batch, [image is not None for image in images] or [True] * len(rows)
+    )
