@@ -185,8 +185,8 @@ def test_each_caption_has_a_score_and_the_best_is_chosen(best: Path, made: Path)
         with np.load(path) as held:
             (image,) = (held[x] for x in held.files if x.endswith("_img"))
             (text,) = (held[x] for x in held.files if x.endswith("_txt"))
-            for row, name in enumerate(held["uid"].astype(str).tolist()):
-                vectors[name] = image[row].astype(np.float32), text[row].astype(np.float32)
+            for at, name in enumerate(held["uid"].astype(str).tolist()):
+                vectors[name] = image[at].astype(np.float32), text[at].astype(np.float32)
     scorer = ClipModel(f"{SCORER}/curate-mini.json", f"{SCORER}/curate-mini.safetensors").load()
     for row in pairs(best):
         scores = [x["score"] for x in row["captions"]]
@@ -219,9 +219,13 @@ def test_a_changed_table_asks_neither_the_net_nor_the_image_tower(
     options += [
         "--set", f"score={{{MODEL}, embeddings: true}}", "--set", "caption.choose=best", "--force",
     ]  # fmt: skip
-    decoded = []
-    was = Preparer.prepare
-    monkeypatch.setattr(Preparer, "prepare", lambda *x: decoded.append(x) or was(*x))
+    decoded, was = [], Preparer.prepare
+
+    def seen(preparer: Preparer, content: bytes) -> Any:
+        decoded.append(content)
+        return was(preparer, content)
+
+    monkeypatch.setattr(Preparer, "prepare", seen)
     well("demo", "--out", str(run), *options)
     assert not decoded
     assert captions(run)[6] == [(OWN, "cat of France"), (RE, "a flag and a cat")]
