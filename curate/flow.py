@@ -13,11 +13,12 @@ import apache_beam as beam
 
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
-from curate.stages import balance, cuts, download, prepare, select, shards
+from curate.stages import balance, cuts, download, prepare, select
 from curate.stages.dedup import dedup
 from curate.stages.derived import columns
 from curate.stages.meanings import semantic
 from curate.stages.score import measure, model
+from curate.stages.shards import shards
 
 TRANSFORMS: dict[Kind, Callable[[Plan, Step], beam.PTransform]] = {
     Kind.PREPARE: prepare.transform,

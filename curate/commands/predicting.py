@@ -39,7 +39,7 @@ def tell_prediction(
         )
     differ = differences(config, run, sample)
     rows = round(pairs) if pairs is not None else pairs_in_pool(config, sample)
-    asked = Asked(rows, config.part_rows, config.shards.rows, workers=config.beam.workers,
+    asked = Asked(rows, config.part_rows, _rows_a_shard(config, sample), workers=config.beam.workers,
                   gpus=gpus or sample.gpus)  # fmt: skip
     found = predict(sample, asked, balanced=share_balanced(config, run, sample, rows=rows))
     about = "" if pairs is not None else "about "
@@ -108,6 +108,14 @@ def _crew(sample: "Sample") -> str:
     """The workers of a sample run."""
     on = f" on {_counted(sample.cores, 'core')}" if sample.cores else ""
     return f"{_counted(sample.workers, 'worker')}{on}"
+
+
+def _rows_a_shard(config: Config, sample: "Sample") -> int:
+    """How many pairs a shard holds; those of the sample say what one takes."""
+    if not config.shards.bytes or Stage.SHARDS not in sample.steps.stages:
+        return config.shards.rows
+    pairs = [*sample.kept.values()][-1][1]
+    return max(int(config.shards.bytes * pairs / (sum(sample.stored[Stage.SHARDS]) or 1)), 1)
 
 
 def _counted(n: int, thing: str) -> str:

@@ -3,9 +3,9 @@
 Each section has a module; small ones, and the checks across sections, are here.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from curate.config.balance import Balance, Wfpp
 from curate.config.captions import ORIGINAL, Caption, CaptionSource, weights_of
@@ -66,6 +66,24 @@ class Shards(Model):
     """WebDataset output."""
 
     rows: Positive = Field(10_000, description="pairs a shard")
+    bytes: ByteSize | None = Field(
+        None, ge=10_240, description="about what a shard takes, in place of rows; as in 500MB"
+    )
+    order: Literal["pool", "mixed"] = Field(
+        "pool",
+        description="`pool`: as the pairs came, those of a site beside each other; `mixed`: over the"
+        " whole pool, by `seed`, so that a trainer need not shuffle, in even shards",
+    )
+    multiple_of: Positive | None = Field(
+        None,
+        description="even shards: all hold as many pairs, but for one, and their number is a multiple"
+        " of this, of ranks times loader processes",
+    )
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all shards hold as many pairs, but for one."""
+        return self.order == "mixed" or self.multiple_of is not None
 
 
 class Beam(Model):

@@ -18,6 +18,7 @@ from curate import files, schema
 from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
+from curate.finished.place import place_in_shards
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.sampling import drawn
 from curate.ops.urls import WHITE_SPACE, normalise_url
@@ -27,11 +28,10 @@ from curate.report.wording import explain as worded
 from curate.report.wording import value as in_words
 from curate.run.cuts import read_cuts
 from curate.run.damage import check_part
-from curate.run.directory import MANIFEST, PART_STAGES, PartRecord, Run, step_of
+from curate.run.directory import PART_STAGES, PartRecord, Run, step_of
 from curate.run.revocations import load_revocations
-from curate.run.shards import shard_rows
 from curate.schema import Column, Stage
-from curate.summaries.groups import kept_before, parts_with
+from curate.summaries.groups import parts_with
 
 Row = dict[str, Any]
 
@@ -253,8 +253,10 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
             chapters.append(Chapter(stage, "dead", added, reason, value, why))
             break
     else:
-        if place := _shard(run, index, at):
-            chapters.append(Chapter(Stage.SHARDS, "written", place))
+        if at is not None and (
+            place := place_in_shards(run, config, part=index, row=at, uid=kept["uid"])
+        ):
+            chapters.append(Chapter(Stage.SHARDS, "written", {**place}))
     return Story(pair.uid or "", pair.url, pair.caption, index, tuple(chapters))
 
 
@@ -327,20 +329,6 @@ def _survivors(run: Run, config: Config, stage: Stage, uid: str) -> Iterator[Row
 def _stages(run: Run, part: int) -> list[Stage]:
     """The stages that a part is through."""
     return [stage for stage in PART_STAGES if run.record(stage, part)]
-
-
-def _shard(run: Run, part: int, row: int | None) -> Row | None:
-    """Shard and key of a row of a part after the last stage; None while the set is not finished."""
-    manifest = run.path(Stage.SHARDS, MANIFEST)
-    if row is None or not files.exists(manifest):
-        return None
-    row += kept_before(run, _stages(run, part)[-1], part)
-    for shard in files.read_document(manifest)["shards"]:
-        if row < shard["pairs"]:
-            key = shard_rows(run, shard["name"])["key"][row].as_py()
-            return {"shard": f"{shard['name']}.tar", "key": key}
-        row -= shard["pairs"]
-    return None
 
 
 def lines(story: Story) -> Iterator[tuple[str, str]]:

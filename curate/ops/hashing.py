@@ -161,3 +161,12 @@ def uniform(uids: Strings, *, seed: int) -> NDArray[np.float64]:
     """
     top = hash64(uids, seed=seed & 0xFFFFFFFFFFFFFFFF) >> np.uint64(11)
     return top.astype(np.float64) * 2.0**-53
+
+
+def order_keys(uids: Strings, *, seed: int) -> NDArray[np.uint64]:
+    """A number for each uid, shape (n,): in their order pairs are mixed.
+
+    The XXH64 of the uid, keyed by that of a text with `seed` in it, so that it tells nothing of what
+    `uniform` draws with the same seed.
+    """
+    return hash64(uids, seed=hash64([f"order of mixed shards, seed {seed}"]))

@@ -174,6 +174,15 @@ def _dedup(step: Step, *_: object) -> object:
     return step.settings and step.settings.model_dump(exclude={"prefer_earlier"})
 
 
+def _shards(step: Step, config: Config, assets: Assets) -> object:
+    """The rows alone where nothing else is set, as before there were other ways to cut."""
+    shards = config.shards
+    own: dict[str, object] = {"bytes": shards.bytes} if shards.bytes else {"rows": shards.rows}
+    if shards.multiple_of is not None:
+        own["multiple_of"] = shards.multiple_of
+    return own | ({"mixed": config.seed} if shards.order == "mixed" else {})
+
+
 def _dumped(step: Step, *_: object) -> object:
     return step.settings and step.settings.model_dump()
 
@@ -190,7 +199,7 @@ _OWN: dict[Kind, Callable[[Step, Config, Assets], object]] = {
     Kind.MEANINGS: _meanings,
     Kind.SELECT_SCORES: _score_rules,
     Kind.BALANCE: _balance,
-    Kind.SHARDS: _dumped,
+    Kind.SHARDS: _shards,
 }
 """What the output of a step depends on, of its own settings."""
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from curate.config import Config
+from curate.config import Config, Shards
 from curate.planning.asked import parquet_alone
 from curate.report.croissant import RIGHTS
 from curate.report.facts import Facts
@@ -59,11 +59,18 @@ def datacard(facts: Facts, *, config: Config, name: str) -> str:
     return head + "\n" + "\n".join(lines) + "\n"
 
 
+def _cut(shards: Shards) -> str:
+    """How the shards were cut."""
+    form = f"some {size(shards.bytes)} a shard" if shards.bytes else f"{shards.rows:,} pairs a shard"
+    form = f"{form} at most, all even" if shards.is_even else form
+    return f"{form}, in a random order" if shards.order == "mixed" else form
+
+
 def _summary(facts: Facts, config: Config) -> list[str]:
     lines = []
     if facts.shards:
         form = (
-            f"{config.shards.rows:,} pairs a shard, images at {config.download.stored_size} pixels"
+            f"{_cut(config.shards)}, images at {config.download.stored_size} pixels"
             f" ({config.download.resize_mode})"
         )
         if config.download.keeps and facts.brings_images:

@@ -1,12 +1,18 @@
 """Scratch: what steps write to the run while they work, and nothing reads once their parts are done.
 
-It holds hashes, uids and embeddings of single pairs (a centroid may be that of one image alone), so a
+It holds hashes, uids, embeddings (a centroid may be that of one image alone) and images of pairs, so a
 run that goes on, and a revocation, begin with removing it: a step that was stopped makes it anew. What
 parts write lies in a folder of its generation, so that what a late worker wrote is not read.
 Journals of downloads are not among it: what was fetched is taken over.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+import pyarrow as pa
+
 from curate import files, schema
+from curate.errors import DamagedError
 from curate.run.directory import SCORED, Run
 from curate.run.layout import SUMMARIES
 from curate.schema import Stage
@@ -30,6 +36,7 @@ _SCRATCH = {
     files.join(SCORED, schema.SEMANTIC): (WORK, CENTROIDS),
     files.join(SCORED, "nearest_target"): (SAMPLES, HELD),
     files.join(SCORED, "simcore"): (CANDIDATES, CENTROIDS, TAKEN),
+    str(Stage.SHARDS): (WORK,),
     **{files.join(x, SUMMARIES): (WORK,) for x in (Stage.PREPARE, Stage.DEDUP, Stage.SCORE)},
 }
 
@@ -50,6 +57,51 @@ def work(run: Run, folder: str, name: str, *names: str) -> str:
     '/run/keys/3/part-00000.keys'
     """
     return run.path(folder, name, str(run.generation), *names)
+
+
+Extent = tuple[int, int, tuple[int, ...]]
+"""Where the file of a group of parts holds a piece: the group, the offset, bytes of each section."""
+
+
+def write_pieces(url: str, group: int, pieces: Iterable[Sequence[bytes]]) -> Iterator[Extent]:
+    """Write the file of a group, one piece after the other, each of sections; the extents of pieces."""
+    with files.atomic_write(url) as file:
+        offset = 0
+        for sections in pieces:
+            file.write(b"".join(sections))
+            sizes = tuple(map(len, sections))
+            yield group, offset, sizes
+            offset += sum(sizes)
+
+
+def read_piece(url: str, extent: Extent) -> list[bytes]:
+    """The sections of a piece of the file at `url`, in one read.
+
+    Raises
+    ------
+    DamagedError
+        Where the file ends before.
+    """
+    _, offset, sizes = extent
+    content = files.read_range(url, offset, offset + sum(sizes))
+    if len(content) < sum(sizes):
+        raise DamagedError(url, "it is truncated")
+    ends = list(accumulate(sizes))
+    return [content[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def as_bytes(table: pa.Table) -> bytes:
+    """A table as a section of a piece, or as it crosses a shuffle."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def as_table(content: bytes) -> pa.Table:
+    """What `as_bytes` made."""
+    return pa.ipc.open_stream(content).read_all()
 
 
 def remove_scratch(run: Run) -> None:

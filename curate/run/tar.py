@@ -4,7 +4,8 @@ import hashlib
 import tarfile
 from typing import IO
 
-_BLOCK = 512
+BLOCK = 512
+"""Bytes that members begin at multiples of: what their headers take."""
 
 
 class TarWriter:
@@ -20,12 +21,12 @@ class TarWriter:
         self._write(_header(name, len(content)))
         offset = self._at
         self._write(content)
-        self._write(bytes(-len(content) % _BLOCK))
+        self._write(bytes(-len(content) % BLOCK))
         return offset
 
     def end(self) -> str:
         """Write the end of the archive; the SHA-256 (hex) of all its bytes, if it is `hashed`."""
-        self._write(bytes(2 * _BLOCK))
+        self._write(bytes(2 * BLOCK))
         self._write(bytes(-self._at % tarfile.RECORDSIZE))
         return self._digest.hexdigest() if self._digest else ""
 
@@ -71,19 +72,19 @@ def read_member(file: IO[bytes], *, name: str, offset: int, size: int) -> bytes:
     The header in front of it must name the member and its size: a tar that does not belong to its
     table is found out instead of giving another pair's image.
     """
-    file.seek(offset - _BLOCK)
-    block = file.read(_BLOCK + size)
+    file.seek(offset - BLOCK)
+    block = file.read(BLOCK + size)
     try:
-        header = tarfile.TarInfo.frombuf(block[:_BLOCK], "utf-8", "strict")
+        header = tarfile.TarInfo.frombuf(block[:BLOCK], "utf-8", "strict")
         found = f"{header.name} of {header.size} bytes"
     except tarfile.HeaderError:
         found = "nothing"
     wanted = f"{name} of {size} bytes"
-    if found == wanted and len(block) < _BLOCK + size:
-        found = f"{len(block) - _BLOCK} of them"
+    if found == wanted and len(block) < BLOCK + size:
+        found = f"{len(block) - BLOCK} of them"
     if found != wanted:
         raise tarfile.ReadError(f"expected {wanted} at offset {offset}, found {found}")
-    return block[_BLOCK:]
+    return block[BLOCK:]
 
 
 REVOKED = "revoked"
@@ -96,13 +97,13 @@ def blanked(file: IO[bytes], *, stems: set[str]) -> list[tuple[int, int]]:
     at = 0
     while True:
         file.seek(at)
-        block = file.read(_BLOCK)
-        if len(block) < _BLOCK or not any(block):
+        block = file.read(BLOCK)
+        if len(block) < BLOCK or not any(block):
             return found
         header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
         if header.name.partition(".")[0] in stems:
             found.append((at, header.size))
-        at += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
+        at += BLOCK + -(-header.size // BLOCK) * BLOCK
 
 
 def blank_header(size: int) -> bytes:

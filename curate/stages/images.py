@@ -4,7 +4,7 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
 import pyarrow as pa
@@ -34,13 +34,21 @@ def read_images(run: Run, part: int, rows: pa.Table, *, encode_format: str) -> I
     places = rows.select(["uid", "tar_offset", "tar_size"]).to_pylist()
     hashed = "stored_sha256" in rows.column_names
     hashes = rows["stored_sha256"].to_pylist() if hashed else [None] * len(rows)
+    with open_tar(run, part) as tar:
+        for place, sha256 in zip(places, hashes, strict=True):
+            yield read_image(tar, place, url=url, encode_format=encode_format, sha256=sha256)
+
+
+@contextmanager
+def open_tar(run: Run, part: int) -> Iterator[IO[bytes]]:
+    """The tar with the images of a part; a DamagedError where there is none."""
+    url = run.part(Stage.DOWNLOAD, part, "tar")
     with ExitStack() as opened:
         try:
             tar = opened.enter_context(files.open_read(url))
         except AbsentError:
             raise DamagedError(url, "it is gone") from None
-        for place, sha256 in zip(places, hashes, strict=True):
-            yield read_image(tar, place, url=url, encode_format=encode_format, sha256=sha256)
+        yield tar
 
 
 def read_image(

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import itertools
 import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pytest
 import webdataset
@@ -16,12 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import files, schema
+from curate.config import Shards as Settings
 from curate.revoking.shards import rewrite_shards
 from curate.run import revocations
 from curate.run.directory import Part, Run
 from curate.run.shards import ShardRecord
 from curate.schema import Stage
-from curate.stages.shards import Shard, Shards, ShardStep, Slice, cut
+from curate.stages.shards.cut import Shard, Sizes, Slice, cut
+from curate.stages.shards.shards import Shards
+from curate.stages.shards.write import ShardStep
 from tests.stages.rundir import lay, lay_images, uid_of
 
 COLUMNS = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
@@ -33,7 +38,7 @@ def test_a_cut_holds_every_kept_row_once_and_in_order(
 ) -> None:
     parts = [Part(i, "pool.parquet", 0, 99, kept=n) for i, n in enumerate(kept)]
     shuffle.shuffle(parts)
-    shards = list(cut(parts, rows=rows))
+    shards = list(cut(parts, Settings(rows=rows), sizes=never))
     assert [shard.index for shard in shards] == list(range(-(-sum(kept) // rows)))
     sizes = [sum(piece.rows for piece in shard.slices) for shard in shards]
     assert sizes[:-1] == [rows] * (len(shards) - 1)
@@ -47,9 +52,49 @@ def test_a_cut_holds_every_kept_row_once_and_in_order(
     assert held == [(part, row) for part, n in enumerate(kept) for row in range(n)]
 
 
+def never(parts: list[Part]) -> list[Sizes]:
+    raise AssertionError("no cut by rows asks for sizes")
+
+
+@given(
+    sizes=st.lists(st.lists(st.integers(1, 40_000), max_size=9), max_size=6),
+    limit=st.integers(10_240, 120_000),
+)
+def test_a_shard_by_bytes_holds_as_many_rows_as_fit(sizes: list[list[int]], limit: int) -> None:
+    """Against a loop over single rows."""
+    wanted: list[int] = []
+    held = 0
+    for size in (-(-x // 512) * 512 + 4096 for x in itertools.chain(*sizes)):
+        if held and held + size <= limit:
+            wanted[-1] += 1
+        else:
+            wanted, held = [*wanted, 1], 0
+        held += size
+    parts = [Part(i, "p", 0, 99, kept=len(x)) for i, x in enumerate(sizes)]
+    shards = cut(
+        parts, Settings(bytes=limit), sizes=lambda parts: (np.array(sizes[x.index]) for x in parts)
+    )
+    assert [sum(piece.rows for piece in shard.slices) for shard in shards] == wanted
+
+
+@given(
+    pairs=st.integers(0, 200), rows=st.integers(1, 60), multiple=st.integers(1, 8),
+)  # fmt: skip
+def test_even_shards_differ_by_a_pair_and_are_a_multiple(
+    pairs: int, rows: int, multiple: int
+) -> None:
+    parts = [Part(i, "p", 0, 99, kept=n) for i, n in enumerate([pairs // 3, pairs - pairs // 3])]
+    shards = cut(parts, Settings(rows=rows, multiple_of=multiple), sizes=never)
+    sizes = [sum(piece.rows for piece in shard.slices) for shard in shards]
+    assert sum(sizes) == pairs
+    assert not sizes or 0 <= max(sizes) - min(sizes) <= 1
+    assert len(sizes) % multiple == 0 or len(sizes) == pairs < multiple * -(-pairs // rows)
+    assert all(0 < size <= rows for size in sizes)
+
+
 def test_a_shard_begins_where_the_last_one_ended() -> None:
     parts = [Part(i, "p", 0, 9, kept=n) for i, n in enumerate([5, 0, 4])]
-    assert list(cut(parts, rows=3)) == [
+    assert list(cut(parts, Settings(rows=3), sizes=never)) == [
         Shard(0, (Slice(0, 0, 3),)), Shard(1, (Slice(0, 3, 2), Slice(2, 0, 1))),
         Shard(2, (Slice(2, 1, 3),)),
     ]  # fmt: skip
@@ -79,7 +124,9 @@ def lay_parts(run: Run, *parts: list[int]) -> list[Part]:
 
 def shard(run: Run, parts: list[Part], *, rows: int, digest: str = "d") -> dict[str, Any]:
     """Run the stage; the manifest."""
-    step = ShardStep(run=run, reads="dedup", digest=digest, rows=rows, encode_format="jpg")
+    step = ShardStep(
+        run=run, reads="dedup", digest=digest, settings=Settings(rows=rows), encode_format="jpg"
+    )
     with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
         pipeline | beam.Create(parts[::-1]) | Shards(step)
     manifest: dict[str, Any] = files.read_document(run.path("shards", "manifest.json"))
@@ -156,7 +203,9 @@ def test_the_manifest_states_size_and_digest_of_each_tar(run: Run) -> None:
 
 
 def test_shards_past_five_digits_are_listed_in_order(run: Run) -> None:
-    step = ShardStep(run=run, reads="dedup", digest="d", rows=1, encode_format="jpg")
+    step = ShardStep(
+        run=run, reads="dedup", digest="d", settings=Settings(rows=1), encode_format="jpg"
+    )
     records = [ShardRecord(Shard(i, ()).name, 1, 1, "") for i in (100_000, 99_999, 7)]
     listed = files.read_json(step.manifest(records))["shards"]
     assert [x["name"] for x in listed] == ["00007", "99999", "100000"]

@@ -11,16 +11,8 @@ from numpy.typing import NDArray
 from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import Policy
-from curate.stages.dedup.exchange import (
-    Extent,
-    Keyed,
-    Known,
-    Packed,
-    Spread,
-    as_bytes,
-    as_table,
-    edges_in,
-)
+from curate.run.scratch import Extent, as_bytes, as_table
+from curate.stages.dedup.exchange import Keyed, Known, Packed, Spread, edges_in
 from curate.stages.dedup.keys import CANDIDATES
 from curate.stages.timing import timed
 

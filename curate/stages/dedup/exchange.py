@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate import files
 from curate.ops.duplicates.graph import DedupRule, Meeting, Policy
 from curate.run.directory import Part, Run
-from curate.run.scratch import KEYS, work
+from curate.run.scratch import KEYS, Extent, read_piece, work, write_pieces
 from curate.schema import Stage
 
 _TEXT, _PICTURE = 100, 270  # bytes of keys
@@ -77,28 +76,11 @@ def edges_in(content: bytes) -> NDArray[np.int64]:
     return np.frombuffer(content, np.int64).reshape(-1, 2)
 
 
-def as_bytes(table: pa.Table) -> bytes:
-    """A table as it crosses a shuffle."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def as_table(content: bytes) -> pa.Table:
-    """What `as_bytes` made."""
-    return pa.ipc.open_stream(content).read_all()
-
-
 Known = dict[int, Part]
 """The parts, by index."""
 
 Packed = tuple[Policy, bytes]
 """Edges, or a forest; of candidates edges between captions, or buckets of images."""
-
-Extent = tuple[int, int, tuple[int, ...]]
-"""Where the file of a group holds a piece: the group, the offset, the bytes of each section."""
 
 
 @dataclass(frozen=True)
@@ -120,17 +102,8 @@ class Keyed:
 
     def write(self, group: int, kind: str, pieces: Iterable[Sequence[bytes]]) -> Iterator[Extent]:
         """Write the sections of each piece; the extents of the pieces."""
-        with files.atomic_write(self.url(group, kind)) as file:
-            offset = 0
-            for sections in pieces:
-                file.write(b"".join(sections))
-                sizes = tuple(map(len, sections))
-                yield group, offset, sizes
-                offset += sum(sizes)
+        return write_pieces(self.url(group, kind), group, pieces)
 
     def read(self, extent: Extent, kind: str) -> list[bytes]:
         """The sections of a piece, in one read."""
-        group, offset, sizes = extent
-        content = files.read_range(self.url(group, kind), offset, offset + sum(sizes))
-        ends = np.cumsum(sizes).tolist()
-        return [content[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        return read_piece(self.url(extent[0], kind), extent)

@@ -10,7 +10,8 @@ from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import Meeting, Policy
 from curate.run.directory import Part
-from curate.stages.dedup.exchange import Extent, Keyed, Known, edges_in
+from curate.run.scratch import Extent
+from curate.stages.dedup.exchange import Keyed, Known, edges_in
 from curate.stages.timing import timed
 
 _MADE_OF: dict[Policy, frozenset[str]] = {

@@ -1,29 +1,23 @@
-"""shards: kept rows and their images -> WebDataset shards, beside each a parquet and its statistics.
+"""One shard: tar, parquet and statistics; the manifest of all.
 
-A shard is a run of `rows` kept pairs in the order of the pool, so shard k is a function of the parts
-and k. Keys are img2dataset's: shard and index, zero-padded. A retry writes the same bytes.
+Keys are img2dataset's: shard and index, zero-padded. A retry writes the same bytes.
 """
 
 import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, replace
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
+from curate.config import Shards as Settings
 from curate.errors import AbsentError, DamagedError
 from curate.ops.captions import written
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
-from curate.parent import at_work
-from curate.planning.asked import parquet_alone
-from curate.planning.plan import Plan
-from curate.planning.steps import Step
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
 from curate.run import counts
 from curate.run.directory import Part, Run
@@ -32,53 +26,16 @@ from curate.run.shards import ShardRecord, read_stats, write_manifest
 from curate.run.tar import TarWriter
 from curate.schema import FRONT, OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.images import read_images
-from curate.stages.timing import timed
+from curate.stages.shards.cut import Shard, Sizes, cut
 
-_SHARD_DIGITS = 5
 _ENDINGS = {kind: ending for ending, kind in KINDS.items()}
-
-
+_DIGITS = 6
+"""Of the index in a key where shards are cut by bytes: a pair takes too many for a million."""
 _TIMES = {"start_time": 0.0, "end_time": 0.0, "duration": 0.0}
 """img2dataset's; of a file that is the same on every run, as are the times in the tars."""
 
-
-class Slice(NamedTuple):
-    """Consecutive kept rows of one part."""
-
-    part: int
-    start: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which rows go into a shard."""
-
-    index: int
-    slices: tuple[Slice, ...]
-    parts: dict[int, Part] = field(default_factory=dict, compare=False)  # by index, as they came
-
-    @property
-    def name(self) -> str:
-        """The file name without its ending."""
-        return f"{self.index:0{_SHARD_DIGITS}d}"
-
-
-def cut(parts: Iterable[Part], *, rows: int) -> Iterator[Shard]:
-    """The shards of `rows` pairs that the kept rows of `parts`, in order, make up."""
-    slices: list[Slice] = []
-    free, index = rows, 0
-    for part in sorted(parts, key=lambda part: part.index):
-        start = 0
-        while start < part.kept:
-            n = min(free, part.kept - start)
-            slices.append(Slice(part.index, start, n))
-            start, free = start + n, free - n
-            if not free:
-                yield Shard(index, tuple(slices))
-                slices, free, index = [], rows, index + 1
-    if slices:
-        yield Shard(index, tuple(slices))
+Rows = Iterable[tuple[pa.Table, Iterable[bytes]]]
+"""Rows of a shard, in order, each table with the images of its rows."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +45,9 @@ class ShardStep:
     run: Run
     reads: str
     digest: str
-    rows: int
+    settings: Settings
     encode_format: str
+    seed: int = 0  # of the order of mixed shards
     kept: bool = False  # whether an image may be a file of the pool, of another format
     parquet_alone: frozenset[str] = frozenset(PARQUET_ALONE)  # columns that no JSON file has
     samples: tuple[int, str] | None = None  # seed and reference of the balance that trainers repeat
@@ -98,22 +56,18 @@ class ShardStep:
         """The URL of a file among the shards."""
         return self.run.path(Stage.SHARDS, name)
 
-    def write(self, shard: Shard) -> ShardRecord:
-        """Write tar, parquet and, last, statistics; a shard that is valid already is left alone."""
-        if found := self._whole(shard):
-            return found
-        digits = max(1, math.ceil(math.log10(self.rows)))
+    def write(self, shard: Shard, rows: Rows) -> ShardRecord:
+        """Write tar, parquet and, last, statistics."""
+        digits = max(1, math.ceil(math.log10(self.settings.rows)))
+        digits = _DIGITS if self.settings.bytes else digits
         tables, count = [], 0
         with files.atomic_write(self.path(f"{shard.name}.tar")) as file:
             tar = TarWriter(file)
-            for slice_ in shard.slices:
-                part = shard.parts.get(slice_.part, slice_.part)
-                table = self.run.rows(self.reads, part)
-                table = table.slice(slice_.start, slice_.rows)
+            for table, images in rows:
                 keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
                 table = _with_status(_with_written(table), keys)
                 tables.append(_without(table, OF_PARTS))
-                self._add(tar, slice_.part, table)
+                self._add(tar, table, images)
                 count += len(table)
             digest = tar.end()
         parquet = files.write_table(self.path(f"{shard.name}.parquet"), pa.concat_tables(tables))
@@ -122,16 +76,23 @@ class ShardStep:
             {
                 "count": count, "successes": count, **self._statuses(shard, count), **_TIMES,
                 "bytes": tar.size, "sha256": digest, "parquet": parquet, "digest": self.digest,
-                "slices": _plain(shard.slices),
+                **shard.told,
             },
         )  # fmt: skip
         return ShardRecord(shard.name, count, tar.size, digest, parquet, stats)
 
+    def rows_of(self, shard: Shard) -> Rows:
+        """Those of a shard in the order of the pool, from its parts."""
+        for slice_ in shard.slices:
+            table = self.run.rows(self.reads, shard.parts.get(slice_.part, slice_.part))
+            table = table.slice(slice_.start, slice_.rows)
+            yield table, read_images(self.run, slice_.part, table, encode_format=self.encode_format)
+
     def _statuses(self, shard: Shard, count: int) -> dict[str, object]:
         """img2dataset's counts of failures: those of the parts whose first pair is in the shard."""
         failed: Counter[str] = Counter()
-        for slice_ in shard.slices:
-            record = self.run.record(Stage.DOWNLOAD, slice_.part) if not slice_.start else None
+        for part in shard.begun:
+            record = self.run.record(Stage.DOWNLOAD, part)
             failed.update(record.dropped if record else {})
         failed = Counter({reason: n for reason, n in failed.items() if reason in FETCH_FAILURES})
         resized = sum(n for reason, n in failed.items() if ROWS[reason].fetch == "content")
@@ -140,13 +101,13 @@ class ShardStep:
             "status_dict": {SUCCESS: count, **dict(sorted(failed.items()))},
         }  # fmt: skip
 
-    def _whole(self, shard: Shard) -> ShardRecord | None:
+    def whole(self, shard: Shard) -> ShardRecord | None:
         """The record of a shard that is whole and of these settings; None of any other."""
         try:
             found, record = read_stats(self.run, shard.name)
         except (AbsentError, DamagedError):
             return None
-        same = found["digest"] == self.digest and found["slices"] == _plain(shard.slices)
+        same = found["digest"] == self.digest and shard.told.items() <= found.items()
         if not same or not self._is_whole(record):
             return None
         told = found | self._statuses(shard, record.pairs)
@@ -164,8 +125,7 @@ class ShardStep:
                 return False
         return True
 
-    def _add(self, tar: TarWriter, part: int, table: pa.Table) -> None:
-        images = read_images(self.run, part, table, encode_format=self.encode_format)
+    def _add(self, tar: TarWriter, table: pa.Table, images: Iterable[bytes]) -> None:
         visible = _typed(_without(table, OF_PARTS | self.parquet_alone))
         for columns, image in zip(visible.to_pylist(), images, strict=True):
             key = columns["key"]
@@ -179,25 +139,37 @@ class ShardStep:
         return _ENDINGS.get(sniff(image), self.encode_format) if self.kept else self.encode_format
 
     def shards(self, parts: Iterable[Part]) -> list[Shard]:
-        """The shards that the kept rows of `parts` make up.
-
-        After a revocation they are those that are written, with their keys, though they are
-        not full any more, or are missing where they held nothing else.
-        """
+        """The shards that the kept rows of `parts` make up, in the order of the pool."""
         known = {part.index: part for part in parts}
+        shards = self.standing(known.values())
+        if shards is None:
+            shards = [*cut(known.values(), self.settings, sizes=self._sizes)]
         return [
             replace(shard, parts={x.part: known[x.part] for x in shard.slices if x.part in known})
-            for shard in self._shards([*known.values()])
+            for shard in shards
         ]
 
-    def _shards(self, parts: list[Part]) -> list[Shard]:
-        if rows_of(self.run):
-            valid = self._valid()
-            if sum(pairs for _, pairs in valid) == sum(part.kept for part in parts):
-                return [shard for shard, _ in valid]
-            for shard, _ in valid:  # its slices may be places from before the revocation
-                files.remove(self.path(f"{shard.name}_stats.json"))
-        return list(cut(parts, rows=self.rows))
+    def standing(self, parts: Iterable[Part]) -> list[Shard] | None:
+        """After a revocation the shards that are written, which keep their keys; else None.
+
+        They are not full any more, or are missing where they held nothing else.
+        """
+        if not rows_of(self.run):
+            return None
+        valid = self._valid()
+        if sum(pairs for _, pairs in valid) == sum(part.kept for part in parts):
+            return [shard for shard, _ in valid]
+        for shard, _ in valid:  # its slices may be places from before the revocation
+            files.remove(self.path(f"{shard.name}_stats.json"))
+        return None
+
+    def _sizes(self, parts: list[Part]) -> Iterator[Sizes]:
+        def read(part: Part) -> Sizes:
+            found = self.run.rows(self.reads, part, columns=["tar_size"])["tar_size"]
+            sizes: Sizes = found.to_numpy()
+            return sizes
+
+        return (sizes for _, sizes in self.run.each(parts, read))
 
     def _valid(self) -> list[tuple[Shard, int]]:
         """The shards that are whole and of these settings, and the pairs of each."""
@@ -208,8 +180,7 @@ class ShardStep:
                     stats, record = read_stats(self.run, name.removesuffix("_stats.json"))
                 except DamagedError:
                     continue
-                slices = tuple(Slice(*slice_) for slice_ in stats["slices"])
-                shard = Shard(int(record.name), slices)
+                shard = Shard.of(int(record.name), stats)
                 if stats["digest"] == self.digest and self._is_whole(record):
                     found.append((shard, stats["count"]))
         return sorted(found, key=lambda one: one[0].index)
@@ -248,10 +219,6 @@ def _with_written(table: pa.Table) -> pa.Table:
     return table.set_column(at, "captions", written(table["captions"]))
 
 
-def _plain(slices: tuple[Slice, ...]) -> list[list[int]]:
-    return [list(slice_) for slice_ in slices]
-
-
 def _typed(table: pa.Table) -> pa.Table:
     """`table` with empty strings for nulls, but in `error_message`, which is null in img2dataset's.
 
@@ -268,47 +235,3 @@ def _with_status(table: pa.Table, keys: list[str]) -> pa.Table:
     n = len(table)
     front = pa.table([keys, [SUCCESS] * n, [None] * n], schema=FRONT)
     return pa.table([*front.columns, *table.columns], schema=pa.schema([*FRONT, *table.schema]))
-
-
-@timed
-def _write(shard: Shard, *, step: ShardStep) -> ShardRecord:
-    with at_work(f"shard {shard.name}"):
-        return step.write(shard)
-
-
-class Shards(beam.PTransform):
-    """Parts -> the URL of the manifest; a barrier, because a shard may begin in any part."""
-
-    def __init__(self, step: ShardStep) -> None:
-        super().__init__()
-        self._step = step
-
-    def expand(self, parts: beam.PCollection) -> beam.PCollection:
-        """Divide the rows into shards, write each, list all in the manifest."""
-        step = self._step
-        return (
-            parts
-            | "Parts" >> beam.combiners.ToList().without_defaults()
-            | "Cut" >> beam.FlatMap(step.shards)
-            | "Spread" >> beam.Reshuffle()
-            | "Write" >> beam.Map(_write, step=step)
-            | "All" >> beam.combiners.ToList()
-            | "Manifest" >> beam.Map(step.manifest)
-        )
-
-
-def transform(plan: Plan, step: Step) -> beam.PTransform:
-    """Parts -> the shards of what their last stage kept."""
-    download, balance = plan.config.download, plan.config.balance
-    samples = balance is not None and balance.writes_all
-    own = ShardStep(
-        run=plan.run,
-        reads=plan.steps.upstream(step.stage),
-        digest=plan.digests[step.folder].chain,
-        rows=plan.config.shards.rows,
-        encode_format=download.encode_format,
-        kept=download.keeps and not download.disable_all_reencoding,
-        parquet_alone=parquet_alone(plan.config),
-        samples=(plan.config.seed, balance.reference) if balance and samples else None,
-    )
-    return Shards(own)

@@ -1,0 +1,1 @@
+"""shards: kept rows and their images, as WebDataset; see `curate.stages.shards.shards`."""
