@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
 from curate.ops.hashing import order_keys
@@ -99,5 +98,6 @@ def test_another_balance_has_the_bytes_of_a_whole_run(made: Path, tmp_path: Path
 
 
 def test_datasets_reads_them(made: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
     found = datasets.load_dataset(str(made / "shards"), cache_dir=str(tmp_path))["train"]
     assert [row["json"]["uid"] for row in found] == [row["uid"] for row in pairs(made)]
