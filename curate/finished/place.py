@@ -39,9 +39,7 @@ def _place(name: str, key: str) -> Place:
     return {"shard": f"{name}.tar", "key": key}
 
 
-def _place_by_key(
-    run: Run, names: Sequence[str], uid: str, nth: int, *, seed: int
-) -> Place | None:
+def _place_by_key(run: Run, names: Sequence[str], uid: str, nth: int, *, seed: int) -> Place | None:
     """That of the `nth` row of a uid, from 0, where shards are in the order of keys."""
 
     def key_of(uid: str) -> int:

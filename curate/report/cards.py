@@ -61,7 +61,9 @@ def datacard(facts: Facts, *, config: Config, name: str) -> str:
 
 def _cut(shards: Shards) -> str:
     """How the shards were cut."""
-    form = f"some {size(shards.bytes)} a shard" if shards.bytes else f"{shards.rows:,} pairs a shard"
+    form = (
+        f"some {size(shards.bytes)} a shard" if shards.bytes else f"{shards.rows:,} pairs a shard"
+    )
     form = f"{form} at most, all even" if shards.is_even else form
     return f"{form}, in a random order" if shards.order == "mixed" else form
 
