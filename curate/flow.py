@@ -17,7 +17,7 @@ from curate.stages import balance, cuts, download, prepare, select
 from curate.stages.dedup import dedup
 from curate.stages.derived import columns
 from curate.stages.meanings import semantic
-from curate.stages.score import measure, model
+from curate.stages.score import measure, model, table
 from curate.stages.shards import shards
 
 TRANSFORMS: dict[Kind, Callable[[Plan, Step], beam.PTransform]] = {
@@ -27,6 +27,7 @@ TRANSFORMS: dict[Kind, Callable[[Plan, Step], beam.PTransform]] = {
     Kind.SELECT_IMAGES: select.transform,
     Kind.DEDUP: dedup.transform,
     Kind.MEASURE: measure.transform,
+    Kind.TABLE: table.transform,
     Kind.MODEL: model.transform,
     Kind.JOIN: measure.transform,
     Kind.DERIVE: columns.transform,

@@ -155,7 +155,13 @@ class Config(Model):
     @model_validator(mode="after")
     def _scores_have_what_they_need(self) -> "Config":
         for name, further in self.scores.items():
-            may_do_without = further.kind in ("relations", "actions", "profanity", "python")
+            may_do_without = further.kind in (
+                "relations",
+                "actions",
+                "profanity",
+                "python",
+                "table",
+            )
             if not self.download.enabled and not may_do_without:
                 raise ValueError(f"scores.{name}: {further.kind} needs images; enable download")
             if further.kind == "masked_clip" and self.score is None:
@@ -214,7 +220,7 @@ class Config(Model):
             known = ", ".join(("clip_score", *self.score.also))
             raise ValueError(f"caption.by: no model's score {self.caption.by!r}; known: {known}")
         for name, further in self.scores.items():
-            if further.kind not in ("head", "nsfw", "text_area"):
+            if further.kind not in ("head", "nsfw", "text_area", "table"):
                 raise ValueError(
                     f"scores.{name}: {further.kind} is of a caption, and with caption.choose best that"
                     " is not known yet; choose draw, or all"

@@ -141,16 +141,20 @@ class Score(Scorer):
         return self
 
 
+_ColumnName = Annotated[str, Field(pattern=COLUMN_NAME)]
+
+
 class FurtherScore(Model):
     """A score by another method than a CLIP model."""
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
-                  "nsfw", "head", "python"] = Field(
+                  "nsfw", "head", "python", "table"] = Field(
         examples=["nsfw"],
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
         " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings."
-        " python: one that you write (docs/extending.md)"
+        " python: one that you write (docs/extending.md). table: columns of a table of yours, joined to"
+        " the pairs"
     )  # fmt: skip
     parser: str | None = Field(
         None, description="spaCy package for relations and actions; default: en_core_web_sm"
@@ -168,9 +172,21 @@ class FurtherScore(Model):
     options: dict[str, JsonValue] = Field(
         default_factory=dict, description="keyword arguments of `call`"
     )
-    columns: dict[Annotated[str, Field(pattern=COLUMN_NAME)], Kind] | None = Field(
+    path: FilesPath | None = Field(
+        None,
+        description="the table: a file, folder, glob or range in any format of a pool that is a table."
+        " Of rows with the same key the last counts; a pair without a row has nulls",
+    )
+    on: Literal["uid", "url"] = Field(
+        "uid", description="what the table is joined by: the uid of a pair, or its URL"
+    )
+    key: str | None = Field(
+        None, description="the table's column of uids or URLs; default: as `on` says"
+    )
+    columns: tuple[_ColumnName, ...] | dict[_ColumnName, Kind] | None = Field(
         None, description="columns of `call` and their types, where it declares none; default: one of"
-        " float32, with the name of the score",
+        " float32, with the name of the score. Of a table: those wanted, with types or as it has them;"
+        " default: all but the key",
     )  # fmt: skip
     batch_size: Positive | None = Field(
         None, description="pairs in one call, at most; default: the batch_size of `call`, or 64"
@@ -183,10 +199,27 @@ class FurtherScore(Model):
     def _is_called(self) -> "FurtherScore":
         if (self.call is not None) != (self.kind == "python"):
             raise ValueError("`call` and kind python go together")
-        for key in ("options", "columns", "batch_size", "accelerator"):
+        for key in ("options", "batch_size", "accelerator"):
             if self.call is None and getattr(self, key):
                 raise ValueError(f"`{key}` is of kind python, not of {self.kind}")
         return self
+
+    @model_validator(mode="after")
+    def _is_joined(self) -> "FurtherScore":
+        if (self.path is not None) != (self.kind == "table"):
+            raise ValueError("`path` and kind table go together")
+        if self.path is None and (self.on != "uid" or self.key is not None):
+            raise ValueError(f"`on` and `key` are of kind table, not of {self.kind}")
+        if self.columns is not None and self.kind not in ("python", "table"):
+            raise ValueError(f"`columns` are of kinds python and table, not of {self.kind}")
+        if self.call is not None and isinstance(self.columns, tuple):
+            raise ValueError("`columns` of kind python are given with their types")
+        return self
+
+    @property
+    def typed(self) -> dict[str, Kind] | None:
+        """The columns with their types, where these are known."""
+        return self.columns if isinstance(self.columns, dict) else None
 
     @model_validator(mode="after")
     def _fits(self) -> "FurtherScore":

@@ -1,25 +1,34 @@
-"""A further model's score for the pairs of a finished run: nothing else of the run is made again."""
+"""A further model's score, or columns of a table, for the pairs of a finished run.
+
+Nothing else of the run is made again.
+"""
 
 import re
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 
 from curate import files
-from curate.config import COLUMN_NAME, Beam, Scorer, is_file_name
+from curate.config import COLUMN_NAME, Beam, FurtherScore, Scorer, is_file_name
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.flow import build
 from curate.planning.assets import check_assets, check_name
 from curate.planning.digests import chain
+from curate.planning.own_scores import check_table_columns
 from curate.planning.plan import Plan
-from curate.planning.steps import steps_of
-from curate.run.directory import SCORED, Part, Run
+from curate.planning.steps import before_own, steps_of
+from curate.planning.tables import with_types
+from curate.run.directory import MATCHED, SCORED, Part, Run
 from curate.running.execute import run_graph
 from curate.schema import Stage
+from curate.stages.score.table import sort_tables
 
 
 def column_name(model: str) -> str:
@@ -32,14 +41,16 @@ def column_name(model: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) -> Plan:
-    """The step that gives the pairs of the run at `url` a score called `name`.
+def make_plan(
+    url: str, scorer: Scorer | FurtherScore, *, name: str, beam: Beam | None = None
+) -> Plan:
+    """The step that gives the pairs of the run at `url` a score called `name`: a model's, or a table.
 
     Raises
     ------
     CurateError
-        Where the run is not complete, scores nothing, or would give others than its pairs now; and
-        for a name or a model that cannot be.
+        Where the run is not complete, has no model's score beside which another could stand, or would
+        give others than its pairs now; and for a name, a model or a table that cannot be.
     """
     if not re.match(COLUMN_NAME, name):
         raise CurateError(f"--name {name}: expected small letters, digits and _, a letter first")
@@ -48,20 +59,31 @@ def make_plan(url: str, scorer: Scorer, *, name: str, beam: Beam | None = None) 
     again = f"curate run {run.path('config.yaml')}"
     state = run.state()
     if run.source:
-        raise CurateError(f"{url} is a rebalance of {run.source}, which has the scores: score that")
+        raise CurateError(f"{url} is a rebalance of {run.source}, which has the scores: give that")
     if state["state"] != "complete":
         raise CurateError(
             f"{url} is not complete (its state is {state['state']}); go on with it first: {again}"
         )
     config = config_file.load(run.path("config.yaml"))
-    if config.score is None or not config.download.enabled:
+    config = config.model_copy(update={"beam": beam or config.beam, "out": url})
+    if isinstance(scorer, FurtherScore):
+        if name in {**config.scores, **(config.score.also if config.score else {})}:
+            raise CurateError(
+                f"--name {name}: {url} has a score of that name in its configuration; give another"
+            )
+        scores = {**config.scores, name: with_types(name, scorer)}
+        config = config.model_copy(update={"scores": scores})
+        before = before_own(config)
+    elif config.score is None or not config.download.enabled:
         raise CurateError(
             f"{url} has no scores yet; a first model is part of its configuration: {again}"
             f" --set score.model={scorer.model} --set score.pretrained={scorer.pretrained}"
         )
-    score = config.score.model_copy(update={"also": {**config.score.also, name: scorer}})
-    config = config.model_copy(update={"score": score, "beam": beam or config.beam, "out": url})
+    else:
+        score = config.score.model_copy(update={"also": {**config.score.also, name: scorer}})
+        config, before = config.model_copy(update={"score": score}), pa.schema([])
     steps = steps_of(config)
+    check_table_columns(config, before)
     digests = chain(
         steps, config, check_assets(config), start=state["input_digest"], grown=state.get("grown")
     )
@@ -101,9 +123,47 @@ def summary(plan: Plan, *, name: str) -> str:
     )
 
 
-def settings(scorer: Scorer, *, name: str) -> list[str]:
+def annotate(
+    url: str, table: FurtherScore, *, name: str, beam: Beam, extra: list[str], debug: bool
+) -> tuple[Plan, int]:
+    """Join the pairs of a run with a table; the plan of it, and how many rows repeated a key.
+
+    Raises
+    ------
+    CurateError
+        As `make_plan`; and where the table has a row of no pair, of which nothing is left then.
+    """
+    try:
+        plan = make_plan(url, table, name=name, beam=beam)
+        repeats = sort_tables(plan)
+        try:
+            execute(plan, name=name, extra=extra, debug=debug)
+        finally:
+            (step,) = plan.steps
+            records = [one for _, one in plan.run.records(step.folder)]
+            if not any(one.figures.get(MATCHED) for one in records):
+                files.remove(plan.run.path(step.folder))
+                files.remove(plan.run.part(step.folder, 0, "json").rpartition("/")[0])
+    except CurateError as error:
+        told = str(error).replace(f"scores.{name}.path: ", "--table ")
+        raise CurateError(told.replace(f"scores.{name}.", "--")) from error.__cause__
+    return plan, repeats
+
+
+def matched(plan: Plan) -> tuple[int, int]:
+    """Of how many pairs the table has a row, and of how many pairs in all."""
+    (step,) = plan.steps
+    records = [one for _, one in plan.run.records(step.folder)]
+    return int(sum(x.figures.get(MATCHED, 0) for x in records)), sum(x.rows for x in records)
+
+
+def settings(scorer: Scorer | FurtherScore, *, name: str) -> list[str]:
     """The ``--set`` options that make a further score part of a run."""
     chosen = scorer.model_dump(exclude_defaults=True)
+    if isinstance(scorer, FurtherScore):
+        chosen["path"] = files.absolute(str(scorer.path))
+        value = yaml.safe_dump(chosen, default_flow_style=True, width=10_000, sort_keys=False)
+        return ["--set", shlex.quote(f"scores.{name}={value.strip()}")]
     paths = {
         key: files.absolute(chosen[key])
         for key in ("model", "pretrained")

@@ -23,7 +23,9 @@ def runs_model(config: Config) -> bool:
 
 def measured(config: Config) -> dict[str, FurtherScore]:
     """The further scores of the project's own with a step of their own, joined by the model's."""
-    return {name: x for name, x in config.scores.items() if x.kind not in ("head", "python")}
+    return {
+        name: x for name, x in config.scores.items() if x.kind not in ("head", "python", "table")
+    }
 
 
 def headed(config: Config) -> dict[str, FurtherScore]:

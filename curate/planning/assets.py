@@ -17,6 +17,7 @@ from curate.ops.text.lists import read_words
 from curate.planning.asked import caption_tables, score_spec
 from curate.planning.languages import check_languages
 from curate.planning.steps import Steps
+from curate.planning.tables import user_table
 from curate.pool.joined import table_files
 from curate.pool.tables import read_entries
 from curate.run.directory import ANNOTATED
@@ -118,6 +119,9 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> None:
     check_name(name, where=where)
     if config.score and name in config.score.also:
         raise CurateError(f"{where}: score.also.{name} has that name; give another")
+    if further.path is not None:
+        user_table(name, further).check()
+        return
     if further.weights is None:
         score_spec(name, config).check()
         return

@@ -131,6 +131,13 @@ def _measure(step: Step, config: Config, assets: Assets) -> object:
     return [further.model_dump(include={"kind", "parser", "weights", "activation"}), with_model]
 
 
+def _table(step: Step, config: Config, assets: Assets) -> object:
+    if not isinstance(step.settings, FurtherScore):
+        raise AssertionError(f"{step.folder} has no table")
+    content = _content(step.settings.path, assets)
+    return [step.settings.model_dump(include={"on", "key", "columns"}), content]
+
+
 def _run_as(scorer: Scorer) -> object:
     """How a model is run, but for the number of processes that have it."""
     return {key: x for key, x in asdict(clip_model(scorer)).items() if key != "workers"}
@@ -193,6 +200,7 @@ _OWN: dict[Kind, Callable[[Step, Config, Assets], object]] = {
     Kind.SELECT_IMAGES: _select_images,
     Kind.DEDUP: _dedup,
     Kind.MEASURE: _measure,
+    Kind.TABLE: _table,
     Kind.MODEL: _model,
     Kind.JOIN: lambda step, config, assets: [*measured(config), *headed(config)],
     Kind.DERIVE: _derive,

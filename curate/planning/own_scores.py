@@ -15,6 +15,7 @@ from curate.imported import imported, version_of
 from curate.ops.scores.batch import EMBEDDINGS, IMAGE
 from curate.ops.scores.kinds import batch_size_of, reads_of
 from curate.ops.scores.scoring import ScoreSpec
+from curate.planning.tables import tables, with_types
 from curate.schema import Kind
 
 KIND = "python"
@@ -24,6 +25,11 @@ KIND = "python"
 def own_scores(config: Config) -> dict[str, FurtherScore]:
     """The scores of `config` that users write."""
     return {name: one for name, one in config.scores.items() if one.kind == KIND}
+
+
+def beside(config: Config) -> dict[str, FurtherScore]:
+    """Those whose columns stand in folders of their own: joined tables, then what users write."""
+    return tables(config) | own_scores(config)
 
 
 def with_columns(config: Config) -> Config:
@@ -40,6 +46,8 @@ def with_columns(config: Config) -> Config:
         columns = {one.name: str(one.type) for one in own_spec(name, further).columns}
         named = {x: _NAMES.get(kind, kind) for x, kind in columns.items()}
         scores[name] = further.model_copy(update={"columns": named})
+    for name, further in tables(config).items():
+        scores[name] = with_types(name, further)
     return config.model_copy(update={"scores": scores}) if scores else config
 
 
@@ -47,8 +55,8 @@ _NAMES = {"float": "float32", "double": "float64"}
 
 
 def own_columns(name: str, further: FurtherScore) -> pa.Schema:
-    """The columns of a score that a user writes, as `with_columns` left them."""
-    named: Mapping[str, str] = further.columns or {name: "float32"}
+    """The columns of a score that is `beside`, as `with_columns` left them."""
+    named: Mapping[str, str] = further.typed or {name: "float32"}
     return pa.schema([(x, pa.type_for_alias(kind)) for x, kind in named.items()])
 
 
@@ -154,14 +162,14 @@ _BATCH = None
 def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
     """The digest of each user's score by ``code NAME``, once it is known that it has what it reads.
 
-    `before` are the columns of a pair before users' scores.
+    `before` are the columns of a pair before those `beside`.
 
     Raises
     ------
     CurateError
         Where a column is not there, has the name of another, or images or embeddings are not there.
     """
-    known = list(before.names)
+    known = check_table_columns(config, before)
     digests = {}
     for name, further in own_scores(config).items():
         spec = own_spec(name, further)
@@ -185,6 +193,20 @@ def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
         known += spec.columns.names
         digests[f"code {name}"] = f"{spec.version} {' '.join(spec.reads)}"
     return digests
+
+
+def check_table_columns(config: Config, before: pa.Schema) -> list[str]:
+    """The columns of a pair once it has those of tables; CurateError where a name is taken."""
+    known = list(before.names)
+    for name, table in tables(config).items():
+        for column in own_columns(name, table).names:
+            if column in known or column in schema.OWN:
+                raise CurateError(
+                    f"scores.{name}.columns: {column} is taken by another column; name the wanted ones"
+                    " without it, or give it another name in the table"
+                )
+            known.append(column)
+    return known
 
 
 def _unknown(column: str, known: list[str]) -> str:

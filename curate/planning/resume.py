@@ -135,7 +135,7 @@ def settle(plan: Plan) -> Standing:
     run.sweep()
     remove_scratch(run)
     for stage in own:
-        if stage not in plan.steps.stages:
+        if stage not in plan.steps.stages and not _only_beside(run, stage):
             for folder in run.folders(stage):
                 files.remove(folder)
     _retract_spare(plan)
@@ -229,7 +229,9 @@ def _check_nothing_is_lost(plan: Plan) -> None:
         (Stage.SCORE, "scores", "neither score nor scores"),
     ):
         folder = run.path(stage, ANNOTATED)
-        if stage not in plan.steps.stages and run.makes(stage) and files.names(folder):
+        if stage in plan.steps.stages or not run.makes(stage) or _only_beside(run, stage):
+            continue
+        if files.names(folder):
             raise CurateError(
                 f"{run.root} holds {what}, which this configuration ({key}) would remove; give"
                 f" another --out, or remove {run.path(stage)} and {folder} yourself"
@@ -243,6 +245,12 @@ def _check_nothing_is_lost(plan: Plan) -> None:
                 f" ({f'score.also.{name}' if name else 'score'}.embeddings: false) would remove; give"
                 " another --out, or remove the .npz files yourself"
             )
+
+
+def _only_beside(run: Run, stage: Stage) -> bool:
+    """Whether all that a stage has left is columns of a table that was joined beside the run."""
+    names = files.names(run.path(stage, ANNOTATED))
+    return bool(names) and not any("." in name for name in names)
 
 
 def _remove_journals(run: Run, folder: str, done: NDArray[np.int64]) -> None:

@@ -15,7 +15,7 @@ from curate import files, schema
 from curate.config import Config, FurtherScore, Model, Rule
 from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.asked import derived_of, measured, runs_model, sized_by_pool
-from curate.planning.own_scores import own_columns, own_scores
+from curate.planning.own_scores import beside, own_columns
 from curate.planning.rules import stage_of
 from curate.run.directory import ANNOTATED, PART_STAGES
 from curate.schema import Stage
@@ -43,6 +43,7 @@ class Kind(Enum):
     SELECT_IMAGES = Nature("Select images")
     DEDUP = Nature("Dedup", gathers=True)
     MEASURE = Nature("Measure", annotates=True, takes_over=True)
+    TABLE = Nature("Join table", annotates=True)
     JOIN = Nature("Join scores", annotates=True)
     MODEL = Nature("Score", annotates=True, takes_over=True)
     DERIVE = Nature("Derive", annotates=True)
@@ -88,8 +89,9 @@ class Step:
             return pa.schema([schema.DERIVED.field(self.name)])
         if self.kind is Kind.MEANINGS:
             return pa.schema([schema.VERDICT.field(schema.SEMANTIC)])
-        if isinstance(self.settings, FurtherScore) and self.settings.call is not None:
-            return own_columns(self.name, self.settings)
+        further = self.settings
+        if isinstance(further, FurtherScore) and (further.call or further.path):
+            return own_columns(self.name, further)
         return pa.schema([])
 
     @property
@@ -167,8 +169,8 @@ def steps_of(config: Config) -> Steps:
 
 
 def before_own(config: Config) -> pa.Schema:
-    """The columns of a pair before the scores that users write."""
-    own = own_scores(config)
+    """The columns of a pair before those of tables and of scores that users write."""
+    own = beside(config)
     others = {name: one for name, one in config.scores.items() if name not in own}
     steps = steps_of(config.model_copy(update={"scores": others, "select": ()}))
     last = [x for x in PART_STAGES if x in steps.added and x is not Stage.BALANCE][-1]
@@ -218,8 +220,8 @@ def _scores(config: Config) -> Iterator[Step]:
         yield Step(Kind.JOIN, Stage.SCORE)
     for name, derived in derived_of(config).items():
         yield Step(Kind.DERIVE, Stage.SCORE, name, derived)
-    for name, own in own_scores(config).items():
-        yield Step(Kind.MEASURE, Stage.SCORE, name, own)
+    for name, own in beside(config).items():
+        yield Step(Kind.TABLE if own.path else Kind.MEASURE, Stage.SCORE, name, own)
 
 
 def _meanings(config: Config, rules: tuple[Rule, ...]) -> list[Step]:
@@ -244,7 +246,7 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
-    own = own_scores(config)
+    own = beside(config)
     also = config.score.also if config.score and runs_model(config) else ()
     further = [*also, *(name for name in config.scores if name not in own)]
     scores = schema.scores(further, clip=runs_model(config), derived=derived_of(config))

@@ -6,9 +6,10 @@ bisection, so a part of n pairs touches some n places of the table, whatever its
 holds more of it than a bucket. In a store each process copies a bucket once that it looks into.
 """
 
+import difflib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +28,7 @@ from curate.ops.hashing import hash64
 from curate.ops.urls import stripped
 from curate.pool.rows import PoolFormat, UnreadableError
 from curate.pool.tables import column_kinds, read_batches
-from curate.schema import Column
+from curate.schema import Column, Kind
 
 INDEX = "index.json"
 """The name of the document beside the buckets, written last."""
@@ -66,17 +67,35 @@ class UserTable:
 
     def check(self) -> None:
         """Raise a CurateError where the first of its files lacks a column, before any work."""
-        first = self.files[0]
+        known = self.kinds()
+        for name in dict(self.columns):
+            if name not in known:
+                raise CurateError(self.lacks(name, known))
+
+    def kinds(self) -> dict[str, Kind | None]:
+        """The columns of its first file, and the kind of each; None where it has no values.
+
+        Raises
+        ------
+        CurateError
+            Where it cannot be read, or has no column `key`.
+        """
         try:
-            known = column_kinds(first, pool=self._format)
+            known = column_kinds(self.files[0], pool=self._format)
         except UnreadableError as error:
             raise CurateError(f"{self.called}: {error}") from None
-        for name in (self.key, *dict(self.columns)):
-            if name not in known:
-                raise CurateError(
-                    f"{self.called}: {first} has no column {name!r}; it has"
-                    f" {', '.join(sorted(known))}"
-                )
+        if self.key not in known:
+            raise CurateError(self.lacks(self.key, known))
+        return known  # type: ignore[return-value] # the kinds are those of Kind
+
+    def lacks(self, name: str, known: Iterable[str]) -> str:
+        """That its first file has no column `name`, but those `known`."""
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        hint = f", did you mean {near[0]!r}?" if near else ";"
+        return (
+            f"{self.called}: {self.files[0]} has no column {name!r}{hint} it has"
+            f" {', '.join(sorted(known))}"
+        )
 
     @property
     def _format(self) -> PoolFormat:

@@ -60,7 +60,7 @@ def meaning(name: str, config: Config) -> str:
     """What a column says, in a line."""
     for score, one in config.scores.items():
         if name in (one.columns or ()):
-            return f"of {one.call} (scores.{score})"
+            return f"of {one.call or one.path} (scores.{score})"
         if name == score:
             return f"score of kind {one.kind}"
     if config.score and name in config.score.also:

@@ -79,8 +79,9 @@ class Rewriter:
                     self._part(Stage.PREPARE, str(Stage.PREPARE), index)
         revoked = self.run.each(prepared, self._revoked_in)
         concerned = {index for index, has_some in revoked if has_some}
-        for stage in self.stages:
-            if stage is not Stage.PREPARE and self.run.makes(stage):
+        for stage in PART_STAGES:  # columns may be joined to a run without scores of its own
+            stands = stage in self.stages or files.names(self.run.path(stage, ANNOTATED))
+            if stage is not Stage.PREPARE and self.run.makes(stage) and stands:
                 for folder in self.run.steps(stage, spare=True):
                     for index in indices_of(self.run, folder):
                         if index in concerned or self.revoked.captions:

@@ -37,6 +37,8 @@ ON_GPU = "on_gpu"
 """The figure of rows that a model scored on a GPU."""
 ON_DEVICE = "on_device_"
 """What the figure of the rows begins with that one process of a model scored; then its number."""
+MATCHED = "matched"
+"""The figure of pairs that a table of the user's has a row of."""
 DRAWN = "drawn "
 """What the figure of the pairs of a language begins with that the balance's own draw takes, where all
 pairs are written."""

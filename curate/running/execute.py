@@ -14,12 +14,10 @@ from curate.config import Download
 from curate.config import file as config_file
 from curate.engines.job import Job
 from curate.errors import CurateError, DamagedError
-from curate.planning.cutting import check_rows, most_dead
 from curate.planning.growing import wave_of
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.pool.joined import sort
-from curate.reasons import ErrorCode
 from curate.run import borrowed, revocations
 from curate.run.damage import short_shard, whole_files
 from curate.run.directory import (
@@ -35,6 +33,7 @@ from curate.run.directory import (
 from curate.run.mending import taken_back
 from curate.run.scratch import remove_laid_by
 from curate.run.shards import counts_of
+from curate.running.failures import check_dead
 from curate.running.owned import (
     DetachedError,
     Owner,
@@ -48,7 +47,6 @@ from curate.stages.timing import Graph
 if TYPE_CHECKING:
     import apache_beam as beam
 
-_FAILURES = (ErrorCode.SCORE_FAILED, ErrorCode.SCORE_NOT_FINITE)
 _ASKS = tuple(name for name, x in Download.changes().items() if x.redoes == "ask")
 
 
@@ -222,6 +220,7 @@ def execute(
     from curate.flow import build
     from curate.running.trial import try_models
     from curate.stages.captions import tables_of
+    from curate.stages.score.table import sort_tables
 
     if standing.made:
         check_dead(plan)
@@ -230,6 +229,7 @@ def execute(
         if not standing.skips(Stage.PREPARE):
             sort(table, folder)
     try_models(plan, standing)
+    sort_tables(plan)
     graph = partial(build, plan=plan)
     return run_graph(
         plan, graph, extra=extra, debug=debug, owner=Owner(plan.run, target(plan), watch)
@@ -271,44 +271,3 @@ def run_graph(
     remove_laid_by(plan.run)
     check_dead(plan)
     return took
-
-
-def check_dead(plan: Plan) -> None:
-    """Raise where more of the pool is dead than `input.max_dead_fraction` allows."""
-    if plan.run.makes(Stage.PREPARE):
-        found = totals(plan.run, Stage.PREPARE)
-        check_rows(
-            sum(found["dead"].values()), found["rows"],
-            fraction=plan.config.input.max_dead_fraction, see=plan.run.path("dead", Stage.PREPARE),
-        )  # fmt: skip
-    if Stage.SCORE in plan.steps.stages and plan.run.makes(Stage.SCORE):
-        _check_scored(plan)
-
-
-def _check_scored(plan: Plan) -> None:
-    """Raise where `scores` failed for more of the pairs than `input.max_dead_fraction` allows.
-
-    A number of theirs that is not finite is a failure, one of the model's is not: `score.precision`
-    has those, and the rest of the set stands.
-    """
-    run, fraction = plan.run, plan.config.input.max_dead_fraction
-    found = totals(run, Stage.SCORE)
-    most = most_dead(found["rows"], fraction=fraction)
-    if sum(found["dead"].get(error, 0) for error in _FAILURES) <= most:
-        return
-    failed, names, first = 0, set[str](), ""
-    for index, record in run.records(Stage.SCORE):
-        if not any(record.dead.get(error) for error in _FAILURES):
-            continue
-        dead = run.rows(f"dead/{Stage.SCORE}", index, columns=["error", "detail"])
-        for row in dead.to_pylist():
-            name, _, told = (row["detail"] or "").partition(": ")
-            if row["error"] in _FAILURES and name.startswith("scores."):
-                failed, first = failed + 1, first or told
-                names.add(name)
-    if failed > most:
-        raise CurateError(
-            f"{', '.join(sorted(names))} failed for {failed:,} of {found['rows']:,} pairs, more than"
-            f" input.max_dead_fraction {fraction:g} allows, the first with: {first}; see"
-            f" {run.path('dead', Stage.SCORE)}"
-        )

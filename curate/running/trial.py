@@ -44,7 +44,7 @@ def try_models(plan: Plan, standing: Standing) -> None:
             continue
         if step.kind is Kind.FETCH and config.download.faces:
             find_faces(np.zeros((64, 64, 3), np.uint8))
-        elif isinstance(step.settings, FurtherScore):
+        elif isinstance(step.settings, FurtherScore) and step.kind is not Kind.TABLE:
             try_out(score_spec(step.name, config))
         elif isinstance(step.settings, Scorer):
             if find_spec("torch") is None:

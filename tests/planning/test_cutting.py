@@ -19,7 +19,7 @@ from curate.planning.inputs import find_inputs, find_pool
 from curate.planning.parts import FORMAT
 from curate.planning.plan import Plan, make_plan
 from curate.planning.steps import Kind
-from curate.running.execute import check_dead
+from curate.running.failures import check_dead
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from curate.stages.prepare import step_of

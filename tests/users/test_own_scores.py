@@ -20,7 +20,7 @@ from curate.ops.scores import scoring
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
 from curate.run.directory import part_name
-from curate.running.execute import check_dead
+from curate.running.failures import check_dead
 from curate.running.trial import try_models
 from tests.users import runs
 from tests.users.runs import document, moved, pairs, refused, well
