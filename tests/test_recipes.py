@@ -11,13 +11,16 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.config.file import load, recipes
+from curate.ops.hashing import pair_uids
 from curate.ops.selection.quantiles import find_cuts, quantiles_of
 from curate.ops.selection.rules import drops
 from curate.planning.plan import make_plan
 from curate.planning.steps import Kind, steps_of
+from curate.pool.joined import sort
 from curate.pool.rows import PoolFormat
 from curate.run.directory import Part, Run
 from curate.schema import Stage
+from curate.stages.captions import tables_of
 from curate.stages.prepare import PrepareStep, step_of
 
 Row = dict[str, Any]
@@ -169,6 +172,28 @@ def test_negcliploss_and_normsim_are_both_of_the_whole_pool() -> None:
 def test_simcore_keeps_what_was_taken_in_any_round() -> None:
     rows: list[Row] = [{"simcore": number} for number in (1, 20_000, None)]
     assert fates(recipe("simcore"), rows) == ["kept", "kept", "simcore"]
+
+
+def test_veclip_mix_keeps_both_captions(tmp_path: Path) -> None:
+    rows = [{"url": f"http://x.example/{i}", "caption": f"caption {i}"} for i in range(2)]
+    files.write_table(str(tmp_path / "pool.parquet"), pa.Table.from_pylist(rows))
+    (tmp_path / "captions").mkdir()
+    uid = pair_uids([rows[1]["url"]], [rows[1]["caption"]])[0].as_py()
+    enriched = pa.table({"uid": [uid], "caption": ["a caption of what is seen"]})
+    files.write_table(str(tmp_path / "captions/0.parquet"), enriched)
+    changes = (f"input.paths={tmp_path}/pool.parquet", f"captions.vecap.path={tmp_path}/captions")
+    config = load(str(recipes()["veclip-mix"]), overrides=changes, out=str(tmp_path / "run"))
+    plan = make_plan(config)
+    for folder, table in tables_of(plan).items():
+        sort(table, folder)
+    step = step_of(plan, plan.steps.of(Kind.PREPARE)[0])
+    kept = step.process(plan.parts[0]).kept.to_pylist()
+    found = [[(x["source"], x["caption"], x["weight"]) for x in row["captions"]] for row in kept]
+    assert found == [
+        [("original", "caption 0", 1.0)],
+        [("original", "caption 1", 0.5), ("vecap", "a caption of what is seen", 0.5)],
+    ]
+    assert [row["caption"] for row in kept] == ["caption 0", "caption 1"]
 
 
 @pytest.mark.parametrize("name", ["datacomp-text", "datacomp-clip-l14-30", "dfn", "cat", "tmars"])

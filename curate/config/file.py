@@ -2,9 +2,7 @@
 
 import difflib
 import json
-import re
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -12,92 +10,11 @@ from pydantic import ValidationError
 
 from curate import files
 from curate.config import Config, Model, paths
+from curate.config.dialect import Dumper, parsed, problem
 from curate.config.prices import Prices
 from curate.errors import CurateError
 from curate.files.texts import read_text
 from curate.imported import folders_used, look_in
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without some surprises: 010 is no octal number, 10:00 and 2001-01-01 are strings."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Construct a value; an error that names the line where it does not fit its tag."""
-        try:
-            return super().construct_object(node, deep=deep)
-        except (ValueError, KeyError, AttributeError):  # what PyYAML's constructors end in
-            kind = node.tag.rpartition(":")[2]
-            raise yaml.MarkedYAMLError(
-                problem=f"{shorten(str(node.value), width=60)!r} is no {kind} that can be read",
-                problem_mark=node.start_mark,
-            ) from None
-
-
-_INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
-_Loader.yaml_implicit_resolvers = {
-    first: [one for one in resolvers if one[0] not in (_INT, _FLOAT, _TIMESTAMP)]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    _INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$"), [*"-+0123456789"]
-)
-_Loader.add_implicit_resolver(
-    _FLOAT,
-    re.compile(
-        r"([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?\.[0-9][0-9_]*([eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
-    ),
-    [*"-+.0123456789"],
-)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes strings that this `_Loader` or another YAML parser would take for a number."""
-
-
-_Dumper.yaml_implicit_resolvers = {
-    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()), *more]
-    for first, more in _Loader.yaml_implicit_resolvers.items()
-}
-
-
-def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
-    """The document in `text`, and its node graph for line numbers; a repeated key is an error."""
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        _check_keys(node)
-        return yaml.load(text, Loader=_Loader), node
-    except RecursionError:
-        raise yaml.MarkedYAMLError(problem="brackets are nested too deeply") from None
-
-
-def _check_keys(root: yaml.Node | None) -> None:
-    nodes = [root]
-    seen: set[int] = set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            nodes += node.value
-            continue
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            nodes += [key, value]
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in lines:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is in line {lines[key.value]} already",
-                    problem_mark=key.start_mark,
-                )
-            lines[key.value] = key.start_mark.line + 1
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    problem = getattr(error, "problem", None) or "cannot be read"
-    return problem if problem.startswith("the key ") else f"not YAML: {problem}"
 
 
 def parse_set(assignment: str) -> tuple[list[str], object]:
@@ -106,9 +23,9 @@ def parse_set(assignment: str) -> tuple[list[str], object]:
     if not equals or not key:
         raise CurateError(f"--set {assignment}: expected key=value, as in --set balance.t=20")
     try:
-        return key.split("."), _parsed(value)[0]
+        return key.split("."), parsed(value)[0]
     except yaml.YAMLError as error:
-        raise CurateError(f"--set {assignment}: {_problem(error)}") from None
+        raise CurateError(f"--set {assignment}: {problem(error)}") from None
 
 
 def load(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) -> Config:
@@ -153,11 +70,11 @@ def load_prices(path: str) -> Prices:
 def _read(path: str) -> tuple[dict[str, Any], yaml.Node | None]:
     """The mapping in the YAML file at `path`."""
     try:
-        document, node = _parsed(read_text(path))
+        document, node = parsed(read_text(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise CurateError(f"{path}{line}: {_problem(error)}") from None
+        raise CurateError(f"{path}{line}: {problem(error)}") from None
     if not isinstance(document, dict):
         raise CurateError(f"{path}: expected a mapping of keys, found {type(document).__name__}")
     return document, node
@@ -277,7 +194,7 @@ def _values(schema: Any) -> Any:
 def dump(config: Config) -> str:
     """The resolved configuration as YAML that :func:`load` reads back."""
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def json_schema() -> str:

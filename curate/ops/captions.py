@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.ops.hashing import uniform
+from curate.ops.strings import Strings
 from curate.schema import CAPTIONS, WRITTEN_CAPTIONS, Column
 
 How: TypeAlias = Literal["all", "draw", "best"]
@@ -86,6 +87,11 @@ def weights(
     return np.where(total > 0, share / np.where(total > 0, total, 1.0), equal)
 
 
+def draws(uids: Strings, *, seed: int) -> NDArray[np.float64]:
+    """The place of each pair among the shares of its captions, in [0, 1), shape (n,)."""
+    return uniform(uids, seed=seed + _DRAWN)
+
+
 def drawn(
     shares: NDArray[np.float64], starts: NDArray[np.int64], *, at: NDArray[np.float64]
 ) -> NDArray[np.int64]:
@@ -133,7 +139,7 @@ def chosen(captions: Column, uids: Column, choice: Choice) -> NDArray[np.int64]:
     stays = np.asarray(pc.is_null(each.field("reason")))
     if choice.choose == "draw":
         shares = pc.fill_null(each.field("weight"), 0.0).to_numpy(zero_copy_only=False)
-        return drawn(shares, starts, at=uniform(uids, seed=choice.seed + _DRAWN))
+        return drawn(shares, starts, at=draws(uids, seed=choice.seed))
     return first(stays, starts)
 
 

@@ -620,3 +620,18 @@ def test_defaults_have_the_types_that_they_are_read_back_with(tmp_path: Path) ->
     (tmp_path / "again.yaml").write_text(dump(first))
     again = load(str(tmp_path / "again.yaml"))
     assert json.dumps(first.model_dump()) == json.dumps(again.model_dump())
+
+
+def test_keys_that_yaml_takes_for_booleans_are_names(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(
+        "input: {paths: x}\nprepare: {metadata: {no: norsk.txt}}\n"
+        "captions: {recap: {path: y, on: url}}\n"
+    )
+    config = load(str(tmp_path / "run.yaml"))
+    assert config.prepare.metadata == {"no": "norsk.txt"}
+    assert config.captions["recap"].on == "url"
+    (tmp_path / "again.yaml").write_text(dump(config))
+    assert load(str(tmp_path / "again.yaml")) == config
+    with pytest.raises(CurateError, match=r"run\.yaml:2: the key 'on' is in line 2 already"):
+        (tmp_path / "run.yaml").write_text("input: {paths: x}\ncaptions: {on: {}, 'on': {}}\n")
+        load(str(tmp_path / "run.yaml"))

@@ -59,6 +59,8 @@ RUN_HERE = {
     ("README.md", "curate rebalance runs/demo --out runs/t5 --t 5            # or --p 0.2, or --size"
      " 250"),
     ("README.md", "import curate"), ("README.md", "scores:"),
+    ("captions.md", "# captions.yaml"), ("captions.md", "import webdataset as wds"),
+    ("captions.md", "curate run captions.yaml --out runs/captions"),
     ("coming-from.md", "input:"), ("intranet.md", "download:"),
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
@@ -305,6 +307,35 @@ def test_scores_of_ones_own(tmp_path: Path) -> None:
         sums = dict(zip(stored["uid"].astype(str), vectors.sum(axis=1), strict=True))
     found = [2 * sums[uid] for uid in kept["uid"]] * kept["clip_score"]
     assert kept["probe"].to_numpy() == pytest.approx(found.to_numpy(), abs=1e-2)
+
+
+def test_several_captions_a_pair(tmp_path: Path) -> None:
+    pool(tmp_path)
+    table = pq.read_table(tmp_path / "pairs/0.parquet")
+    titles = pa.array([f"title {k}" if k % 2 else None for k in range(len(table))])
+    pq.write_table(table.append_column("title", titles), tmp_path / "pairs/0.parquet")
+    (tmp_path / "recap").mkdir()
+    recap = {
+        "url": table["url"],
+        "text": [f"a recaption of {x}" for x in table["caption"].to_pylist()],
+    }
+    pq.write_table(pa.table(recap), tmp_path / "recap/0.parquet")
+    with serve() as addresses:
+        settings = block("captions.md", "# captions.yaml")
+        settings += f"download: {{connect_to: {json.dumps(addresses)}}}\n"
+        (tmp_path / "captions.yaml").write_text(settings)
+        bash(block("captions.md", "curate run captions.yaml"), tmp_path)
+    kept = pd.read_parquet(tmp_path / "runs/captions/dedup")
+    assert {*kept["caption_source"]} == {"original", "recap", "title"}
+    code = block("captions.md", "import webdataset").replace(
+        "        ...", "        print(caption)"
+    )
+    said = bash(f"python - <<'END'\n{code}END", tmp_path).splitlines()
+    half = len(said) // 2
+    jpegs = json.loads((tmp_path / "runs/captions/shards/sizes.json").read_text())["00000.tar"]
+    assert 0 < half <= jpegs
+    assert said[:half] == [x for x in kept["caption"] if x in said[:half]]
+    assert said[:half] != said[half:]
 
 
 def test_rules_over_text(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.files import shipped
+from curate.loading import draw_caption
 from curate.ops.hashing import pair_uids, uniform
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.pairs import Preparer
@@ -230,6 +231,9 @@ def test_a_changed_table_asks_neither_the_net_nor_the_image_tower(
     assert not decoded
     assert captions(run)[6] == [(OWN, "cat of France"), (RE, "a flag and a cat")]
     assert document(run / "run.json")["stages"]["download"]["figures"]["reused"] == 6
+    loaded = [{"json": row, "txt": b""} for _, row in samples(run)]
+    drawn = [x["txt"].decode() for x in draw_caption()(loaded)]
+    assert drawn == [text for text, _ in samples(run)], "the draw of epoch 0"
     other = tmp_path / "other"
     well("demo", "--out", str(other), *options)
     assert decoded
