@@ -632,6 +632,6 @@ def test_keys_that_yaml_takes_for_booleans_are_names(tmp_path: Path) -> None:
     assert config.captions["recap"].on == "url"
     (tmp_path / "again.yaml").write_text(dump(config))
     assert load(str(tmp_path / "again.yaml")) == config
+    (tmp_path / "run.yaml").write_text("input: {paths: x}\ncaptions: {on: {}, 'on': {}}\n")
     with pytest.raises(CurateError, match=r"run\.yaml:2: the key 'on' is in line 2 already"):
-        (tmp_path / "run.yaml").write_text("input: {paths: x}\ncaptions: {on: {}, 'on': {}}\n")
         load(str(tmp_path / "run.yaml"))

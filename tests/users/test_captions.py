@@ -155,6 +155,9 @@ def test_drawn_by_uid_and_weight(home: Path, made: Path, tmp_path: Path) -> None
         assert (row["caption_source"], row["caption"]) == (one["source"], one["caption"])
     assert {source for source, _ in own.values()} == {OWN, TITLE, RE}
     assert captions(run) == KEPT, said
+    loaded = [{"json": row, "txt": b""} for _, row in samples(run)]
+    drawn = [x["txt"].decode() for x in draw_caption()(loaded)]
+    assert drawn == [text for text, _ in samples(run)], "the draw of epoch 0"
     well("demo", "--out", str(tmp_path / "other"), *options, "--set", "part_rows=8")
     assert {
         NUMBERS[x["uid"]]: (x["caption_source"], x["caption"]) for x in pairs(tmp_path / "other")
@@ -231,9 +234,6 @@ def test_a_changed_table_asks_neither_the_net_nor_the_image_tower(
     assert not decoded
     assert captions(run)[6] == [(OWN, "cat of France"), (RE, "a flag and a cat")]
     assert document(run / "run.json")["stages"]["download"]["figures"]["reused"] == 6
-    loaded = [{"json": row, "txt": b""} for _, row in samples(run)]
-    drawn = [x["txt"].decode() for x in draw_caption()(loaded)]
-    assert drawn == [text for text, _ in samples(run)], "the draw of epoch 0"
     other = tmp_path / "other"
     well("demo", "--out", str(other), *options)
     assert decoded
