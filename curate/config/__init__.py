@@ -80,6 +80,13 @@ class Shards(Model):
         " of this, of ranks times loader processes",
     )
 
+    rewrite: bool = Field(
+        False,
+        description="of a set that grows: true cuts all shards anew; false leaves those it has, but for"
+        " pairs that leave them, and writes the others to new shards behind them. Shards that are mixed"
+        " or even, or say how likely a pair is kept (balance.write: all), are cut anew in any case",
+    )
+
     @property
     def is_even(self) -> bool:
         """Whether all shards hold as many pairs, but for one."""

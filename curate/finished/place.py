@@ -22,11 +22,15 @@ def place_in_shards(run: Run, config: Config, *, part: int, row: int, uid: str) 
     manifest = run.path(Stage.SHARDS, MANIFEST)
     if not files.exists(manifest):
         return None
-    shards = files.read_document(manifest)["shards"]
+    found = files.read_document(manifest)
+    shards = found["shards"]
     last = [stage for stage in PART_STAGES if run.record(stage, part)][-1]
     if config.shards.order == "mixed":
         nth = _before(run, last, part, row, uid)
         return _place_by_key(run, [shard["name"] for shard in shards], uid, nth, seed=config.seed)
+    if found.get("grown"):
+        nth = _before(run, last, part, row, uid)
+        return _place_of(run, [shard["name"] for shard in shards], uid, nth)
     row += kept_before(run, last, part)
     for shard in shards:
         if row < shard["pairs"]:
@@ -37,6 +41,17 @@ def place_in_shards(run: Run, config: Config, *, part: int, row: int, uid: str) 
 
 def _place(name: str, key: str) -> Place:
     return {"shard": f"{name}.tar", "key": key}
+
+
+def _place_of(run: Run, names: Sequence[str], uid: str, nth: int) -> Place | None:
+    """That of the `nth` row of a uid, from 0, in shards that grew: they follow no order."""
+    for name in names:
+        table = shard_rows(run, name)
+        rows = np.flatnonzero(pc.equal(table["uid"], uid))
+        if nth < len(rows):
+            return _place(name, table["key"][int(rows[nth])].as_py())
+        nth -= len(rows)
+    return None
 
 
 def _place_by_key(run: Run, names: Sequence[str], uid: str, nth: int, *, seed: int) -> Place | None:

@@ -99,6 +99,15 @@ def caption_columns(config: Config) -> dict[str, str]:
     return {name: column for name, column in named.items() if column}
 
 
+def keeps_shards(config: Config) -> bool:
+    """Whether the shards of a set that grows stay: not where they would not be even any more.
+
+    Nor where they say how likely each pair is kept.
+    """
+    says = config.balance is not None and config.balance.writes_all
+    return not (config.shards.rewrite or config.shards.is_even or says)
+
+
 def derived_of(config: Config) -> Mapping[str, Model]:
     """What is made of the embeddings that the first model of `config` stores, by column."""
     if config.score is None or not runs_model(config):

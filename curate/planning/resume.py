@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError, DamagedError
+from curate.planning.asked import keeps_shards
 from curate.planning.plan import Plan
-from curate.run import borrowed
+from curate.run import borrowed, held
 from curate.run.counts import COUNTS
 from curate.run.cuts import FILE as CUTS
 from curate.run.damage import damaged_parts, damaged_tables
@@ -34,7 +35,7 @@ from curate.run.directory import (
     Run,
     part_index,
 )
-from curate.run.mending import take_back, take_back_tables
+from curate.run.mending import take_back, take_back_parts, take_back_tables
 from curate.run.scratch import remove_scratch
 from curate.run.verdicts import NAME as VERDICTS
 from curate.run.verdicts import verdicts_stand
@@ -130,7 +131,8 @@ def settle(plan: Plan) -> Standing:
     run = plan.run
     _check_nothing_is_lost(plan)
     if plan.stands is not None:
-        _take_back(run, first=sum(part.wave <= plan.stands for part in plan.parts))
+        take_back_parts(run, first=sum(part.wave <= plan.stands for part in plan.parts))
+    grows = _lays_aside(plan)
     own = [stage for stage in (*PART_STAGES, Stage.SHARDS) if run.makes(stage)]
     run.sweep()
     remove_scratch(run)
@@ -190,27 +192,39 @@ def settle(plan: Plan) -> Standing:
                 files.remove(run.path(VERDICTS))
     _remove_subsets(plan, stands=len(before) == everything)
     if Stage.SHARDS in plan.steps.stages:
-        _settle_shards(plan, whole=len(before) == everything)
+        _settle_shards(plan, whole=len(before) == everything, grows=grows)
     return Standing(valid, stale, clustered, parts=everything, damaged=tuple(damaged),
                     taken_over=taken_over, spent=spent)  # fmt: skip
 
 
-def _take_back(run: Run, *, first: int) -> None:
-    """Remove all of the parts from index `first` on, their records first: their files left the pool."""
-    folders = [folder for stage in PART_STAGES for folder in run.folders(stage)]
-    records = run.path("records")
-    folders.sort(key=lambda folder: not folder.startswith(records))
-    for folder in folders:
-        for name in files.names(folder):
-            index = part_index(name)
-            if index is not None and index >= first:
-                files.remove(files.join(folder, name))
-            elif "." not in name:
-                folders.append(files.join(folder, name))  # of a column of its own
+def _lays_aside(plan: Plan) -> bool:
+    """Whether shards of an earlier wave stay, if so laid aside; a set is while it is finished."""
+    run = plan.run
+    if Stage.SHARDS not in plan.steps.stages:
+        return False
+    earlier = (
+        {one[Stage.SHARDS].chain for one in plan.earlier} if keeps_shards(plan.config) else set()
+    )
+    url, now = run.path(Stage.SHARDS, MANIFEST), plan.digests[Stage.SHARDS].chain
+    manifest = None
+    with suppress(DamagedError):
+        manifest = files.read_document(url) if files.exists(url) else None
+    digest = manifest and manifest["digest"]
+    laid = None if digest == now else held.manifest_of(run)
+    if laid and laid["digest"] in earlier:
+        return True
+    held.remove(run)
+    if digest == now or manifest is None or digest not in earlier:
+        return False
+    held.lay_aside(run, manifest, reads=plan.steps.upstream(Stage.SHARDS))
+    return True
 
 
-def _settle_shards(plan: Plan, *, whole: bool) -> None:
-    """Remove the manifest and what is derived from it where the set is stale; the tars stay for now."""
+def _settle_shards(plan: Plan, *, whole: bool, grows: bool) -> None:
+    """Remove the manifest and what is derived from it where the set is stale; the tars stay for now.
+
+    Where it `grows` the shards stay as they are, with their statistics.
+    """
     run, digest = plan.run, plan.digests[Stage.SHARDS].chain
     url = run.path(Stage.SHARDS, MANIFEST)
     same = False
@@ -218,7 +232,7 @@ def _settle_shards(plan: Plan, *, whole: bool) -> None:
         same = whole and files.exists(url) and files.read_document(url).get("digest") == digest
     for name in files.names(run.path(Stage.SHARDS)):
         told = name in (MANIFEST, SIZES, CARD, COUNTS)
-        if not same and (told or (name.endswith(".json") and not whole)):
+        if not same and (told or (name.endswith(".json") and not whole and not grows)):
             files.remove(run.path(Stage.SHARDS, name))
 
 

@@ -43,6 +43,7 @@ from curate.run.directory import (
     part_index,
     part_name,
 )
+from curate.run.held import HELD
 from curate.run.revocations import Revocations
 from curate.run.scratch import remove_scratch
 from curate.run.tar import blank_header, blanked
@@ -87,6 +88,7 @@ class Rewriter:
                         if index in concerned or self.revoked.captions:
                             self._part(stage, folder, index)
         self._input()
+        self._held()
         self.shards = rewrite_shards(self.run, self.revoked)
         if concerned:
             self._entries()
@@ -252,6 +254,15 @@ class Rewriter:
             held[name] = files.write_table(url, table)
         if held:
             note_copies(self.run, held)
+
+    def _held(self) -> None:
+        """Forget the pairs of a set that was laid aside, as its run is to grow."""
+        folder = files.join(self.run.root, Stage.SHARDS, HELD)
+        for name in files.names(folder):
+            url = files.join(folder, name)
+            left = self._without(url) if name.endswith(".parquet") else None
+            if left is not None:
+                files.write_table(url, left)
 
     def _entries(self) -> None:
         """Count again how many kept pairs each entry has; counts and t stay what was decided on."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from curate import files
 from curate.errors import CurateError
 from curate.run.damage import OF_ALL_PARTS, OF_CUTS, stage_of, steps
-from curate.run.directory import CLUSTERS, Run, part_index, part_name
+from curate.run.directory import CLUSTERS, PART_STAGES, Run, part_index, part_name
 from curate.run.layout import ANNOTATED
 from curate.run.lock import locked
 from curate.run.verdicts import NAME as VERDICTS
@@ -43,6 +43,20 @@ def take_back_tables(run: Run, names: Iterable[str]) -> None:
     for name in names:
         if run.makes(stage_of(name)):
             files.remove(run.path(VERDICTS if name.startswith(f"{CLUSTERS}/") else name))
+
+
+def take_back_parts(run: Run, *, first: int) -> None:
+    """Remove all of the parts from index `first` on, their records first: their files left the pool."""
+    folders = [folder for stage in PART_STAGES for folder in run.folders(stage)]
+    records = run.path("records")
+    folders.sort(key=lambda folder: not folder.startswith(records))
+    for folder in folders:
+        for name in files.names(folder):
+            index = part_index(name)
+            if index is not None and index >= first:
+                files.remove(files.join(folder, name))
+            elif "." not in name:
+                folders.append(files.join(folder, name))  # of a column of its own
 
 
 def _take_back_file(run: Run, url: str, folders: Iterable[str]) -> bool:

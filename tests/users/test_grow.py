@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -59,10 +60,15 @@ def configuration(folder: Path, document: dict[str, Any], **changed: Any) -> str
     return str(path)
 
 
+def uids(path: Path) -> list[str]:
+    """Those in a table."""
+    found: list[str] = pq.read_table(path)["uid"].to_pylist()
+    return found
+
+
 def kept(run: Path, stage: str = "balance") -> list[str]:
     """The uids that a stage of a run keeps, in order."""
-    paths = sorted((run / stage).glob("*.parquet"))
-    return [uid for path in paths for uid in pq.read_table(path)["uid"].to_pylist()]
+    return [uid for path in sorted((run / stage).glob("*.parquet")) for uid in uids(path)]
 
 
 def cut(rows: Sequence[Row], n: int) -> list[list[Row]]:
@@ -287,7 +293,7 @@ def counted() -> Iterator[None]:
 
 MODEL = (
     "--set", "part_rows=20", "--set", "shards.rows=10", "--set", "dedup.policy=strict",
-    "--set", "balance.t=2", "--set", "select=[{column: clip_score, min: 0.1}]",
+    "--set", "balance.t=1", "--set", "select=[{column: clip_score, min: 0.1}]",
 )  # fmt: skip
 
 
@@ -321,7 +327,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, counted: None, undrawn: N
     write(pool / "b.jsonl", first)
     with_images(pool, run)
     shutil.copytree(run, folder / "before")
-    well("rebalance", str(run), "--out", str(folder / "balanced"), "--t", "1")
+    well("rebalance", str(run), "--out", str(folder / "balanced"), "--t", "2")
     write(pool / "a.jsonl", second)
     planned = well("plan", str(run / "config.yaml"))
     FETCHED.clear()
@@ -376,3 +382,89 @@ def test_old_and_new_pairs_tell_their_story(pictures: Pictures) -> None:
     for path in sorted(pictures.run.glob("balance/*.parquet"))[::4]:
         uid = pq.read_table(path)["uid"][0].as_py()
         assert "shards" in well("explain", str(pictures.run), uid)
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    """The files of the shards of a run, by name."""
+    return {x.name: x.read_bytes() for x in (run / "shards").iterdir() if x.is_file()}
+
+
+def test_shards_stay_and_new_ones_follow(pictures: Pictures) -> None:
+    old, now = files_of(pictures.before), files_of(pictures.run)
+    names = [x["name"] for x in document(pictures.run / "shards/manifest.json")["shards"]]
+    before = [x["name"] for x in document(pictures.before / "shards/manifest.json")["shards"]]
+    assert names[: len(before)] == before
+    assert len(names) > len(before)
+    left = {*kept(pictures.before)} - {*kept(pictures.run)}
+    assert left
+    for name in before:
+        was, is_ = (
+            {x["key"]: x["uid"] for x in pq.read_table(run / f"shards/{name}.parquet").to_pylist()}
+            for run in (pictures.before, pictures.run)
+        )
+        assert is_ == {key: uid for key, uid in was.items() if uid not in left}
+        if was == is_:
+            for ending in (".tar", ".parquet", "_stats.json"):
+                assert old[f"{name}{ending}"] == now[f"{name}{ending}"]
+    assert sorted(x["uid"] for x in pairs(pictures.run)) == sorted(kept(pictures.run))
+    assert not (pictures.run / "shards/held").exists()
+
+
+@contextmanager
+def connected(run: Path) -> Iterator[tuple[str, ...]]:
+    """The command that goes on with a run, whose hosts are served while the block runs."""
+    with demo.serve() as addresses:
+        told = json.dumps(addresses).replace('"', "")
+        config = str(run / "config.yaml")
+        yield "run", config, "--out", str(run), "--set", f"download.connect_to={told}"
+
+
+def test_a_set_that_is_stopped_again_and_again_while_it_grows(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    """As it is laid aside, in a shard that a pair leaves, in a new one, and at the end."""
+    run = moved(pictures.before, tmp_path / "run")
+    old, now = files_of(pictures.before), files_of(pictures.run)
+    changed = next(x for x in sorted(old) if x.endswith(".parquet") and old[x] != now[x])
+    new = max(x for x in now if x.endswith(".parquet"))
+    with connected(run) as command:
+        for after in (
+            "held/manifest.json",
+            f"shards/{changed}",
+            f"shards/{new}",
+            "shards/manifest.json",
+        ):
+            interrupted(*command, after=after)
+        well(*command)
+    made = files_of(run)
+    for name in now:
+        assert name == "README.md" or made[name] == now[name], name
+    assert made.keys() == now.keys()
+
+
+@pytest.mark.life
+def test_a_pair_is_revoked_while_its_set_grows(pictures: Pictures, tmp_path: Path) -> None:
+    run = moved(pictures.before, tmp_path / "run")
+    gone = kept(run)[4]
+    (tmp_path / "list.txt").write_text(gone)
+    new = max(x for x in files_of(pictures.run) if x.endswith(".parquet"))
+    with connected(run) as command:
+        interrupted(*command, after=f"shards/{new}")
+        well("revoke", str(run), "--list", str(tmp_path / "list.txt"))
+        assert gone not in {x for y in run.glob("shards/held/*.parquet") for x in uids(y)}
+        well(*command)
+        assert sorted(x["uid"] for x in pairs(run)) == sorted(kept(run))
+        assert gone not in kept(run)
+        well(*command[:2], "--force", *command[2:], "--set", "shards.rows=7")
+        assert sorted(x["uid"] for x in pairs(run)) == sorted(kept(run))
+
+
+@pytest.mark.life
+def test_all_shards_are_written_anew_where_that_is_asked_for(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    run = moved(pictures.before, tmp_path / "run")
+    with connected(run) as command:
+        well(*command, "--set", "shards.rewrite=true")
+    made, union = ({x["key"]: x["uid"] for x in pairs(one)} for one in (run, pictures.union))
+    assert made == union

@@ -12,8 +12,10 @@ from curate.parent import at_work
 from curate.planning.asked import parquet_alone
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
+from curate.run.held import held_by
 from curate.run.shards import ShardRecord
 from curate.stages.shards.cut import Shard
+from curate.stages.shards.earlier import EarlierShards
 from curate.stages.shards.mixed import MixedShards
 from curate.stages.shards.write import ShardStep
 from curate.stages.timing import timed
@@ -39,12 +41,17 @@ class Shards(beam.PTransform):
         if step.settings.order == "mixed":
             records = gathered | "Mix" >> MixedShards(step)
         else:
-            records = (
+            earlier = []
+            if step.held is not None:
+                stay = gathered | "Earlier" >> EarlierShards(step)
+                gathered, earlier = stay["parts"], [stay["records"]]
+            written = (
                 gathered
                 | "Cut" >> beam.FlatMap(step.shards)
                 | "Spread" >> beam.Reshuffle()
                 | "Write" >> beam.Map(_write, step=step)
             )
+            records = [written, *earlier] | "Together" >> beam.Flatten()
         return records | "All" >> beam.combiners.ToList() | "Manifest" >> beam.Map(step.manifest)
 
 
@@ -62,5 +69,6 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         kept=download.keeps and not download.disable_all_reencoding,
         parquet_alone=parquet_alone(plan.config),
         samples=(plan.config.seed, balance.reference) if balance and samples else None,
+        held=held_by(plan.run) if plan.run.makes(step.stage) else None,
     )
     return Shards(own)

@@ -19,8 +19,9 @@ from curate.ops.captions import written
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
-from curate.run import counts
+from curate.run import counts, held
 from curate.run.directory import Part, Run
+from curate.run.held import Held
 from curate.run.revocations import rows_of
 from curate.run.shards import ShardRecord, read_stats, write_manifest
 from curate.run.tar import TarWriter
@@ -51,6 +52,12 @@ class ShardStep:
     kept: bool = False  # whether an image may be a file of the pool, of another format
     parquet_alone: frozenset[str] = frozenset(PARQUET_ALONE)  # columns that no JSON file has
     samples: tuple[int, str] | None = None  # seed and reference of the balance that trainers repeat
+    held: Held | None = None  # the shards of a set that grows, behind which further ones are cut
+
+    @property
+    def own(self) -> str:
+        """The digest of a shard: behind others it holds other rows of the same parts."""
+        return files.digest_of(self.digest, self.held) if self.held else self.digest
 
     def path(self, name: str) -> str:
         """The URL of a file among the shards."""
@@ -75,7 +82,7 @@ class ShardStep:
             self.path(f"{shard.name}_stats.json"),
             {
                 "count": count, "successes": count, **self._statuses(shard, count), **_TIMES,
-                "bytes": tar.size, "sha256": digest, "parquet": parquet, "digest": self.digest,
+                "bytes": tar.size, "sha256": digest, "parquet": parquet, "digest": self.own,
                 **shard.told,
             },
         )  # fmt: skip
@@ -84,14 +91,24 @@ class ShardStep:
     def rows_of(self, shard: Shard) -> Rows:
         """Those of a shard in the order of the pool, from its parts."""
         for slice_ in shard.slices:
-            table = self.run.rows(self.reads, shard.parts.get(slice_.part, slice_.part))
+            table = self.rest(shard.parts.get(slice_.part, slice_.part))
             table = table.slice(slice_.start, slice_.rows)
             yield table, read_images(self.run, slice_.part, table, encode_format=self.encode_format)
+
+    def rest(self, part: Part | int, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a part that no shard holds before any is cut."""
+        if self.held is None:
+            return self.run.rows(self.reads, part, columns=columns)
+        table = self.run.rows(self.reads, part, columns=columns and ["uid", *columns])
+        index = part.index if isinstance(part, Part) else part
+        stays = held.staying(held.uids_of(self.run, index), table["uid"])
+        return table.filter(pa.array(~stays))
 
     def _statuses(self, shard: Shard, count: int) -> dict[str, object]:
         """img2dataset's counts of failures: those of the parts whose first pair is in the shard."""
         failed: Counter[str] = Counter()
-        for part in shard.begun:
+        told = self.held.parts if self.held else 0  # of earlier parts, in the shards that stay
+        for part in (part for part in shard.begun if part >= told):
             record = self.run.record(Stage.DOWNLOAD, part)
             failed.update(record.dropped if record else {})
         failed = Counter({reason: n for reason, n in failed.items() if reason in FETCH_FAILURES})
@@ -107,8 +124,8 @@ class ShardStep:
             found, record = read_stats(self.run, shard.name)
         except (AbsentError, DamagedError):
             return None
-        same = found["digest"] == self.digest and shard.told.items() <= found.items()
-        if not same or not self._is_whole(record):
+        same = found["digest"] == self.own and shard.told.items() <= found.items()
+        if not same or not self.is_whole(record):
             return None
         told = found | self._statuses(shard, record.pairs)
         if told == found:
@@ -116,7 +133,7 @@ class ShardStep:
         url = self.path(f"{shard.name}_stats.json")  # after a retry that brought no image
         return replace(record, stats=files.write_document(url, told))
 
-    def _is_whole(self, record: ShardRecord) -> bool:
+    def is_whole(self, record: ShardRecord) -> bool:
         """Whether the tar and the table of a shard have the sizes that its statistics give."""
         held = {".tar": record.bytes, ".parquet": record.parquet and record.parquet.size}
         for ending, size in held.items():
@@ -143,7 +160,9 @@ class ShardStep:
         known = {part.index: part for part in parts}
         shards = self.standing(known.values())
         if shards is None:
-            shards = [*cut(known.values(), self.settings, sizes=self._sizes)]
+            first = self.held.stop if self.held else 0
+            cuts = cut(known.values(), self.settings, sizes=self._sizes)
+            shards = [replace(shard, index=first + shard.index) for shard in cuts]
         return [
             replace(shard, parts={x.part: known[x.part] for x in shard.slices if x.part in known})
             for shard in shards
@@ -165,7 +184,7 @@ class ShardStep:
 
     def _sizes(self, parts: list[Part]) -> Iterator[Sizes]:
         def read(part: Part) -> Sizes:
-            found = self.run.rows(self.reads, part, columns=["tar_size"])["tar_size"]
+            found = self.rest(part, columns=["tar_size"])["tar_size"]
             sizes: Sizes = found.to_numpy()
             return sizes
 
@@ -181,7 +200,7 @@ class ShardStep:
                 except DamagedError:
                     continue
                 shard = Shard.of(int(record.name), stats)
-                if stats["digest"] == self.digest and self._is_whole(record):
+                if stats["digest"] == self.own and self.is_whole(record):
                     found.append((shard, stats["count"]))
         return sorted(found, key=lambda one: one[0].index)
 
@@ -191,20 +210,23 @@ class ShardStep:
         endings = (".tar", ".parquet", "_stats.json")
         wanted = {record.name + ending for record in shards for ending in endings}
         for name in files.names(self.run.path(Stage.SHARDS)):
-            if name not in wanted:
+            if name not in wanted | {held.HELD}:
                 files.remove(self.path(name))
         if self.samples is not None:
             seed, reference = self.samples
             counts.write(self.run, counts.of_run(self.run, seed=seed, reference=reference))
-        return write_manifest(
+        url = write_manifest(
             self.run,
             {
                 "pairs": sum(record.pairs for record in shards),
                 "bytes": sum(record.bytes for record in shards),
                 "digest": self.digest,
+                **({"grown": True} if self.held else {}),
                 "shards": [asdict(record) for record in shards],
             },
         )
+        held.remove(self.run)
+        return url
 
 
 def _without(table: pa.Table, names: Collection[str]) -> pa.Table:
