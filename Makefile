@@ -28,11 +28,16 @@ test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/score/test_measure.py
 
 BEAM = $$($(BIN)/python -c 'from importlib.metadata import version; print(version("apache-beam"))')
-test-engines: $(READY)  # on job servers: Prism, which Go builds (three minutes, once)
+FLINK = mvn -q -B dependency:get -Dtransitive=false \
+  -Dartifact=org.apache.beam:beam-runners-flink-1.20-job-server
+test-engines: $(READY)  # on job servers: Prism, which Go builds (three minutes, once), and Flink
 	@if ! command -v go > /dev/null; then echo "there is no Go to build Prism with: its tests are skipped"; \
 	  else GOBIN=$(abspath $(BIN)) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM) \
 	  || echo "Go could not build Prism: without an earlier one its tests are skipped"; fi
-	$(PIP) gcsfs gcp-storage-emulator==2026.7.19  # beside them a Dataflow on loopback
+	@[ -n "$$BEAM_FLINK_JOB_SERVER" ] || $(FLINK):$(BEAM) > /dev/null 2>&1 || $(FLINK):2.73.0 > /dev/null 2>&1 \
+	  || echo "Maven does not bring Beam's job server for Flink: its tests are skipped"
+	$(PIP) gcsfs gcp-storage-emulator==2026.7.19 s3fs 'moto[server]==5.2.5'  # stores on loopback
+	$(PIP) --no-deps apache-flink-libraries==1.20.3
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m engine tests/engines
 
 check: lint types

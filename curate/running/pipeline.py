@@ -165,6 +165,11 @@ def _in_one_line(error: BaseException) -> CurateError:
         return CurateError(_WHILE.sub("", str(error)))
     if is_ours(str(error)):
         return CurateError(in_one_line(str(error)))
+    import grpc
+
+    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        told = f"{error.code().name}: {error.details()}"
+        return CurateError(f"the pipeline failed: its job server's answer is {told}")
     last = str(error).strip().splitlines() or [""]
     return CurateError(
         f"the pipeline failed: {type(error).__name__}: {last[-1]}; --debug shows where"

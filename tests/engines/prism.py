@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,13 +126,16 @@ def _heed_interruptions() -> None:
 class Command:
     """A `curate` command in a process, and a group, of its own."""
 
-    def __init__(self, *arguments: str, said: Path) -> None:
+    def __init__(
+        self, *arguments: str, said: Path, inside: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._said = said
         with said.open("wb") as to:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "curate.cli", *arguments],
-                stdout=to, stderr=to, start_new_session=True, env={**os.environ, "COLUMNS": "160"},
-                preexec_fn=_heed_interruptions,
+                [*inside, sys.executable, "-m", "curate.cli", *arguments],
+                stdout=to, stderr=to, start_new_session=True, preexec_fn=_heed_interruptions,
+                env=environment or {**os.environ, "COLUMNS": "160"},
             )  # fmt: skip
 
     def interrupt(self) -> None:
@@ -210,15 +213,18 @@ def captions(folder: Path, pairs: int) -> Path:
     return path
 
 
+def is_data(name: str) -> bool:
+    """Whether a file of a run says neither when nor where the run was made."""
+    apart = {"run.json", "config.yaml", "report", "records", "input"}
+    return name.split("/")[0] not in apart and name.split("/")[-1] != "README.md"
+
+
 def data(run: Path) -> dict[str, bytes]:
     """The files of a run that say neither when nor where it was made."""
-    apart = {"run.json", "config.yaml", "report", "records", "input"}
     return {
         name: path.read_bytes()
         for path in run.rglob("*")
-        if path.is_file()
-        and (name := str(path.relative_to(run))).split("/")[0] not in apart
-        and path.name != "README.md"
+        if path.is_file() and is_data(name := str(path.relative_to(run)))
     }
 
 

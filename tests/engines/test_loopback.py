@@ -13,6 +13,7 @@ from curate.config import file as config_file
 from curate.files import shipped
 from curate.run.directory import Run
 from tests.engines.cloud import BUCKET, Dataflow, serving
+from tests.engines.hosts import CHOICES
 from tests.engines.prism import Command, change_job, until
 from tests.users.runs import SMALL
 
@@ -24,10 +25,6 @@ pytestmark = [
         reason="no gcsfs or gcp-storage-emulator: `make test-engines` installs them",
     ),
 ]
-CHOICES = (
-    "part_rows=30", "shards.rows=10", "balance.t=1", "score=null",
-    "select=[{name: short_caption, column: caption_chars, min: 5}]",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
