@@ -50,7 +50,7 @@ class Sampler:
         if files.exists(files.join(self.shards, "run.json")):
             run = Run.at(self.shards)
             asked = config_file.load(run.path("config.yaml"))
-            if asked.balance is not None and asked.balance.writes_all:
+            if asked.balance is not None and asked.balance.is_online:
                 return counts.of_run(run, seed=asked.seed, reference=asked.balance.reference)
         raise CurateError(
             f"{self.shards}: no {counts.COUNTS} here, which is beside the shards of a run with"
@@ -99,6 +99,9 @@ class Sampler:
 class resample:  # noqa: N801 - a stage, as webdataset's own are called
     """A WebDataset stage that takes the pairs of an epoch, by the balance at `t`.
 
+    Of a run with ``balance: {soft_cap: …}`` it takes each pair as often as its `weight` says, one time
+    after the other: shuffle behind it.
+
     Parameters
     ----------
     shards
@@ -122,11 +125,18 @@ class resample:  # noqa: N801 - a stage, as webdataset's own are called
         """The samples that are taken, as they come."""
         epoch = self.epoch() if callable(self.epoch) else self.epoch
         t = self.t(epoch) if callable(self.t) else self.t
-        sampler = self._sampler
-        _ = sampler.sampling  # said before the first sample where it is not there
         for sample in samples:
-            if sampler.takes(_table(columns_of(sample), t=t), t=t, epoch=epoch)[0]:
-                yield sample
+            for _ in range(self._times(columns_of(sample), t=t, epoch=epoch)):
+                yield {**sample}  # the stages after this may change it
+
+    def _times(self, row: dict[str, Any], *, t: float | None, epoch: int) -> int:
+        """How often a pair is taken."""
+        if "weight" in row and "keep_probability" not in row:
+            if t is not None:
+                raise CurateError(f"{self.shards}: t={t:g}: pairs that a soft cap drew have no t")
+            return int(row["weight"])
+        _ = self._sampler.sampling  # said first where it is not there
+        return int(self._sampler.takes(_table(row, t=t), t=t, epoch=epoch)[0])
 
 
 @dataclass(frozen=True)

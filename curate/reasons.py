@@ -160,6 +160,9 @@ class DropReason(_Reason):
     SAMPLED_OUT = Row("sampled_out", "Balancing: all entries of the caption are frequent, and chance"
         " was against the pair; the value is its probability of being kept.",
         "see balance.t; curate sweep shows what others keep.", intended=True)
+    NOT_DRAWN = Row("not_drawn", "Soft cap sampling did not draw the pair once; the value is its"
+        " score.",
+        "see balance.soft_cap.size.", intended=True)
     FREQUENT_WORDS = Row("frequent_words", "Pruning by word frequency: the words of the caption are"
         " frequent in the pool; the value is its score, and pairs with higher ones filled the fraction"
         " to keep.",

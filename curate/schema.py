@@ -244,6 +244,11 @@ BALANCE = _columns(
     ("keep_probability", pa.float64(), "probability with which balancing kept the pair")
 )
 
+SOFT_CAP = _columns(
+    ("weight", _I, "times that soft cap sampling drew the pair: how often a trainer takes it")
+)
+"""What the balance adds, and alone, where it draws with repeats."""
+
 WFPP = _columns(
     ("word_score", pa.float64(), "how rare the caption's words are in the pool (WFPP), from 0")
 )
@@ -314,7 +319,7 @@ ON_REQUEST = {
     Stage.DOWNLOAD: (FACES,),
     Stage.DEDUP: (OTHER_CAPTIONS,),
     Stage.SCORE: (DERIVED,),
-    Stage.BALANCE: (WFPP,),
+    Stage.BALANCE: (WFPP, SOFT_CAP),
 }
 """The columns that each stage adds where it is asked for them."""
 
@@ -345,7 +350,7 @@ OWN = frozenset(
         DEAD,
     )
     for name in columns.names
-) | {"texts", "given", "failure", ROW, EMBEDDING.name}
+) - {*SOFT_CAP.names} | {"texts", "given", "failure", ROW, EMBEDDING.name}
 """Names of columns that some step writes beside those of the pool: a score can have none of them, and a
 column of the pool that has is renamed."""
 

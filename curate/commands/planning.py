@@ -160,16 +160,20 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
     policies = [name for name in config.dedup.policy if name in _OF_TEXT]
     by_text = config.dedup.enabled and bool(policies)
     dedup = config.dedup.model_copy(update={"prefer": prefer})
+    soft_cap = config.balance.soft_cap if config.balance else None
+    capped = soft_cap is not None and soft_cap.column not in told
     left_out = {
         "links that are dead": True,
         "duplicate images": config.dedup.enabled and set(config.dedup.policy) - {"url", "caption"},
         **{f"dedup.prefer {x}": by_text for x in config.dedup.prefer if x not in prefer},
+        "balance.soft_cap": capped,
         **{f"rule {x.label}": True for x in config.select if x not in of_text},
         "decontaminate": config.decontaminate,
         "semdedup": config.semdedup,
     }
     changed: dict[str, object] = {
         "download": config.download.model_copy(update={"enabled": False}),
+        "balance": None if capped else config.balance,
         "decontaminate": None, "score": None, "scores": {}, "semdedup": None, "select": of_text,
         "dedup": dedup if by_text else Dedup(enabled=False),
     }  # fmt: skip

@@ -298,9 +298,7 @@ def summary(
     said = alarms(state["stages"], config=plan.config)
     for alarm in [*said, *entries.idle(entries.thresholds(run), plan.config.balance)]:
         console.print(Text.assemble(("warning ", "bold yellow"), alarm))
-    if written := entries.all_written(
-        run, plan.config.balance, state["stages"].get(Stage.BALANCE, {})
-    ):
+    if written := entries.written(run, plan.config.balance, state["stages"].get(Stage.BALANCE, {})):
         console.print(f"balance {written}")
     manifest = run.path(Stage.SHARDS, "manifest.json")
     if files.exists(manifest):

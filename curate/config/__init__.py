@@ -248,6 +248,8 @@ class Config(Model):
         for name in kept:
             if kept.count(name) > 1:
                 raise ValueError(f"input.columns.keep: {name!r} would be kept twice")
+            if self.balance and self.balance.soft_cap and name == "weight":
+                raise ValueError("input.columns.keep: `weight` is a column of balance.soft_cap")
             if name in {**self.scores, **(self.score.also if self.score else {})}:
                 raise ValueError(
                     f"input.columns.keep: {name!r} is also the name of a score: rename the score"

@@ -21,8 +21,21 @@ class Wfpp(Model):
     )
 
 
+class SoftCap(Model):
+    """Soft cap sampling (FLYT): draws by the softmax of a score that each draw of a pair lowers."""
+
+    size: Positive = Field(examples=[128_000_000], description="draws in all, repeats included")
+    column: str = Field(
+        examples=["quality"],
+        description="the score: a column of numbers, as logits are; a pair without one is not drawn",
+    )
+    penalty: float = Field(
+        0.15, ge=0, description="what is subtracted from a pair's score whenever it is drawn"
+    )
+
+
 class Balance(Model):
-    """MetaCLIP balancing by one of `t`, `p` and `size`, or `wfpp` in its place."""
+    """MetaCLIP balancing by one of `t`, `p` and `size`, or `wfpp` or `soft_cap` in its place."""
 
     t: float | None = Field(
         None, gt=0, description="matches of an entry above which it is sampled down"
@@ -30,6 +43,9 @@ class Balance(Model):
     p: Fraction | None = Field(None, description="share of the matches in the tail")
     size: Positive | None = Field(None, description="expected number of pairs to keep")
     wfpp: Wfpp | None = Field(None, description="prune pairs of frequent words, without metadata")
+    soft_cap: SoftCap | None = Field(
+        None, description="draw pairs by a score, with repeats: the column `weight`"
+    )
     reference: str = Field("en", description="the language whose t is given; its p goes to others")
     write: Literal["kept", "all"] = Field(
         "kept",
@@ -40,17 +56,25 @@ class Balance(Model):
     @property
     def by_entries(self) -> bool:
         """Whether pairs are sampled by the counts of their entries."""
-        return self.wfpp is None
+        return self.wfpp is None and self.soft_cap is None
 
     @property
     def writes_all(self) -> bool:
         """Whether pairs that the sampling leaves out are written, too."""
         return self.write == "all"
 
+    @property
+    def is_online(self) -> bool:
+        """Whether it is left to the trainer which pairs are taken, by the counts of their entries."""
+        return self.writes_all and self.by_entries
+
     @model_validator(mode="after")
     def _exactly_one(self) -> "Balance":
-        if sum(x is not None for x in (self.t, self.p, self.size, self.wfpp)) != 1:
-            raise ValueError("give exactly one of t, p, size and wfpp")
+        targets = (self.t, self.p, self.size, self.wfpp, self.soft_cap)
+        if sum(x is not None for x in targets) != 1:
+            raise ValueError("give exactly one of t, p, size, wfpp and soft_cap")
         if self.wfpp and self.writes_all:
-            raise ValueError("write: all goes with t, p or size: wfpp keeps by rank, not at random")
+            raise ValueError(
+                "write: all goes with t, p, size or soft_cap: wfpp keeps by rank, not at random"
+            )
         return self

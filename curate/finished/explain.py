@@ -264,6 +264,10 @@ def _drawn(config: Config, row: Row) -> str:
     """Whether the run's own draw takes a pair that is written whatever that says."""
     if config.balance is None or not config.balance.writes_all:
         return ""
+    if config.balance.soft_cap:
+        return (
+            "" if row["weight"] else "Written as all are (balance.write: all), and not drawn once."
+        )
     keeps = drawn([row["uid"]], pa.array([row["keep_probability"]]), seed=config.seed)[0]
     told = "keeps" if keeps else "leaves out"
     return f"Written as all are (balance.write: all); the run's own draw {told} this pair."

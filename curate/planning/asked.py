@@ -72,7 +72,7 @@ def parquet_alone(config: Config) -> frozenset[str]:
 
     Matches are not among them where a trainer samples by them.
     """
-    samples = config.balance is not None and config.balance.writes_all
+    samples = config.balance is not None and config.balance.is_online
     return frozenset() if samples else frozenset(schema.PARQUET_ALONE)
 
 

@@ -172,8 +172,10 @@ def _balance(step: Step, config: Config, assets: Assets) -> object:
     asked = config.balance
     if asked is None:
         raise AssertionError("balance is not configured")
-    writes = [asked.write] if asked.write != "kept" else []
-    return [asked.model_dump(exclude={"write"}), config.seed, *writes]
+    later: list[object] = [asked.write] if asked.writes_all else []
+    if asked.soft_cap:
+        later.append(asked.soft_cap.model_dump())
+    return [asked.model_dump(exclude={"write", "soft_cap"}), config.seed, *later]
 
 
 def _dedup(step: Step, *_: object) -> object:

@@ -28,7 +28,7 @@ from curate.planning.own_scores import check_own_scores, with_columns
 from curate.planning.parts import known_contents, parts_digest, pool_digest
 from curate.planning.pool_columns import with_column_types
 from curate.planning.reading import Readings, read_once
-from curate.planning.rules import check_prefer
+from curate.planning.rules import check_prefer, check_soft_cap
 from curate.planning.spreading import Over, here
 from curate.planning.steps import Steps, before_own, steps_of
 from curate.pool.own import version_of_reader
@@ -86,6 +86,8 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     steps = steps_of(config)
     if config.dedup.enabled:
         check_prefer(config.dedup.prefer, steps.added)
+    if config.balance is not None and config.balance.soft_cap is not None:
+        check_soft_cap(config.balance.soft_cap.column, steps.added)
     if Stage.DOWNLOAD in steps.stages and config.beam.runner == LOCAL_RUNNER:
         allow_requests(config.download.concurrency)
     assets = check_assets(config) | check_own_scores(config, before_own(config))

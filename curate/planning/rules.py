@@ -70,6 +70,22 @@ def check_prefer(prefer: Sequence[str], added: Mapping[Stage, pa.Schema]) -> Non
         raise CurateError(f"dedup.prefer: {_unknown(name, usable, named)}")
 
 
+def check_soft_cap(column: str, added: Mapping[Stage, pa.Schema]) -> None:
+    """That the balance has the column of `balance.soft_cap`, and that it is of numbers.
+
+    Raises
+    ------
+    CurateError
+        Naming the column, and those there are.
+    """
+    known = {x.name: x.type for stage, of in added.items() if stage in _RULE_STAGES for x in of}
+    usable = [x for x, kind in known.items() if _compares(kind) and x not in _FEW_RULES]
+    if column not in usable:
+        named = f"columns of numbers: {', '.join(usable)}"
+        told = f"{column} is no number; {named}" if column in known else ""
+        raise CurateError(f"balance.soft_cap.column: {told or _unknown(column, usable, named)}")
+
+
 def _unknown(name: str, usable: Sequence[str], named: str) -> str:
     """That there is no column `name`: which was meant, or else what there is and how a pool's comes."""
     told = f"no column {name!r} in this run"

@@ -246,6 +246,8 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
+    if config.balance is not None and config.balance.soft_cap is not None:
+        added[Stage.BALANCE] = schema.SOFT_CAP
     own = beside(config)
     also = config.score.also if config.score and runs_model(config) else ()
     further = [*also, *(name for name in config.scores if name not in own)]

@@ -79,6 +79,8 @@ def _summary(facts: Facts, config: Config) -> list[str]:
             form += ", those that came with the pool as they were"
         lines.append(f"- Form: WebDataset, {form}")
         lines.append(f"- Size: {size(sum(shard.bytes for shard in facts.shards))}")
+    if facts.written:
+        lines.append(f"- {facts.written}")
     captions = facts.captions
     lines.append(f"- Caption length, median: {significant(captions.words.median_after)} words")
     if facts.images:
@@ -114,8 +116,6 @@ def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
             f" t was settled, and matches counted, with {facts.balance.revoked:,} that were revoked"
             " since; what is kept is counted without."
         )
-    if facts.balance.written:
-        text += f" {facts.balance.written}"
     return ["", "## Balance", "", text, "", *_table(columns, rows)]
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate import config, files
-from curate.run.directory import DRAWN, Run, Totals
+from curate.run.directory import DRAWN, DRAWS, Run, Totals
 from curate.schema import Stage
 
 HEAD = 25
@@ -75,9 +75,6 @@ class Balance:
     languages: tuple[LanguageBalance, ...]
     head: tuple[HeadEntry, ...]
     revoked: int  # pairs that were counted, and have been revoked since
-    written: str = (
-        ""  # what is to be said of pairs that are written though the draw leaves them out
-    )
 
 
 def balance(
@@ -88,8 +85,7 @@ def balance(
     `counts_of` are the counts of the stage, `kept_pairs` the pairs in the set by language; where all
     are written, those that the draw takes count as kept.
     """
-    written = all_written(run, asked, counts_of)
-    if written:
+    if asked is not None and asked.is_online:
         kept_pairs = _drawn(counts_of)
     thresholds = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))
     counts, head = _read(run.path(Stage.BALANCE, "entries.parquet"))
@@ -118,7 +114,7 @@ def balance(
     languages.sort(key=lambda one: (-one.matches, one.language))
     rest = [replace(one, ranks=(), cumulative=()) for one in languages[CURVES:]]
     revoked = max(0, sum(one.pairs for one in languages) - counts_of["rows"])
-    return Balance((*languages[:CURVES], *rest), tuple(head), revoked, written)
+    return Balance(languages=(*languages[:CURVES], *rest), head=tuple(head), revoked=revoked)
 
 
 def _drawn(counts_of: Totals) -> dict[str, int]:
@@ -127,9 +123,14 @@ def _drawn(counts_of: Totals) -> dict[str, int]:
     return {x.removeprefix(DRAWN): int(n) for x, n in figures if x.startswith(DRAWN)}
 
 
-def all_written(run: Run, asked: config.Balance | None, counts_of: Totals) -> str:
-    """What the draw would keep of the pairs, where all are written; else empty."""
-    if asked is None or not asked.writes_all:
+def written(run: Run, asked: config.Balance | None, counts_of: Totals) -> str:
+    """What is to be said of a set where not each pair is taken once; else empty."""
+    if asked is not None and asked.soft_cap is not None:
+        return (
+            f"{counts_of['kept']:,} pairs are written, which a trainer takes"
+            f" {counts_of['figures'].get(DRAWS, 0):,.0f} times in all (soft cap: column weight)."
+        )
+    if asked is None or not asked.is_online:
         return ""
     t = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))[asked.reference]["t"]
     return (

@@ -13,7 +13,7 @@ from curate.errors import CurateError
 from curate.planning.steps import Kind, Steps
 from curate.reasons import TRANSIENT, reached_rules
 from curate.run.cuts import read_cuts
-from curate.run.directory import TRANSIENT_ROWS, Run
+from curate.run.directory import DRAWS, TRANSIENT_ROWS, Run
 from curate.schema import Stage
 from curate.stages.balance import drawn_figures
 from curate.stages.prepare import languages_of, measures
@@ -44,8 +44,10 @@ def recount(
         figures["matches"] = pc.sum(pc.list_value_length(kept["matches"])).as_py() or 0
     if "stored_bytes" in figures:
         figures["stored_bytes"] = pc.sum(kept["tar_size"]).as_py() or 0
-    if stage is Stage.BALANCE and config.balance and config.balance.writes_all:
+    if stage is Stage.BALANCE and config.balance and config.balance.is_online:
         figures = drawn_figures(kept, seed=config.seed)
+    if DRAWS in figures:
+        figures[DRAWS] = pc.sum(kept["weight"]).as_py() or 0
     if TRANSIENT_ROWS in figures:
         figures[TRANSIENT_ROWS] = sum(x in TRANSIENT for x in kept["outcome"].to_pylist())
     now = replace(

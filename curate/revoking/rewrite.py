@@ -273,7 +273,7 @@ class Rewriter:
         codes = np.asarray(entries["language"].to_pylist(), object)
         places = {code: np.flatnonzero(codes == code) for code in sorted(set(codes))}
         kept = np.zeros(len(entries), np.int64)
-        is_all = self.config.balance is not None and self.config.balance.writes_all
+        is_all = self.config.balance is not None and self.config.balance.is_online
         columns = ["language", "matches", *(DRAWN_BY if is_all else ())]
         for table in self.run.tables(Stage.BALANCE, columns=columns):
             if is_all:

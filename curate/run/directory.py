@@ -37,6 +37,8 @@ ON_GPU = "on_gpu"
 """The figure of rows that a model scored on a GPU."""
 ON_DEVICE = "on_device_"
 """What the figure of the rows begins with that one process of a model scored; then its number."""
+DRAWS = "draws"
+"""The figure of draws by soft cap sampling, of which a pair may have several."""
 MATCHED = "matched"
 """The figure of pairs that a table of the user's has a row of."""
 DRAWN = "drawn "
@@ -217,9 +219,12 @@ class Run:
     def _records(self, folder: str) -> str:
         return self.part(folder, 0, "json").rpartition("/")[0]
 
-    def tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The rows of a stage, a part at a time, in order."""
-        for _, table in self.each(self.done(folder), partial(self.rows, folder, columns=columns)):
+    def tables(
+        self, folder: str, columns: list[str] | None = None, present: Collection[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """The rows of a stage, a part at a time, in order: all columns, these, or those there are."""
+        read = partial(self.rows, folder, columns=columns, present=present)
+        for _, table in self.each(self.done(folder), read):
             yield table
 
     def each(

@@ -28,7 +28,7 @@ from curate.pool.tables import read_entries
 from curate.reasons import DropReason
 from curate.run.directory import DRAWN, Part, Run
 from curate.schema import Stage
-from curate.stages import wfpp
+from curate.stages import softcap, wfpp
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 from curate.stages.timing import timed
 
@@ -331,6 +331,8 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         raise AssertionError("balance is not configured")
     if asked.wfpp:
         return wfpp.transform(plan, step)
+    if asked.soft_cap:
+        return softcap.transform(plan, step)
     own = BalanceStep(
         **given(plan, step),
         target=Target(t=asked.t, p=asked.p, size=asked.size, reference=asked.reference),

@@ -102,10 +102,15 @@ class WfppStep(PartStep):
         return pa.table([word_scores(_captions(self.run, self.reads, part), weights)], WFPP)
 
 
-def settle_cut(cuts: Cuts, *, step: WfppStep) -> float:
-    """The score to reach; files of another way to balance go."""
+def remove_entries(run: Run) -> None:
+    """Remove what a balance by entries has left of another configuration."""
     for name in ("entries.parquet", "thresholds.json"):
-        files.remove(step.run.path(Stage.BALANCE, name))
+        files.remove(run.path(Stage.BALANCE, name))
+
+
+def settle_cut(cuts: Cuts, *, step: WfppStep) -> float:
+    """The score to reach."""
+    remove_entries(step.run)
     return next(iter(cuts.values()), Cut(0, 0.0)).value
 
 

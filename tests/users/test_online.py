@@ -217,3 +217,78 @@ def test_other_languages_have_the_t_of_the_same_share(tmp_path: Path) -> None:
         mask = Sampler(str(run)).takes(table, t=t)
         assert table["uid"].filter(pa.array(mask)).to_pylist() == kept
         assert 0 < len(kept) < len(table)
+
+
+@pytest.fixture(scope="module")
+def capped(small: Path, tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
+    """A finished run that draws 100 times by a score of a table, with repeats."""
+    folder = tmp_path_factory.mktemp("capped")
+    rows = [
+        {"uid": row["uid"], "quality": i / 5}
+        for i, row in enumerate(pq.read_table(small / "dedup").to_pylist()) if i % 4
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), folder / "quality.parquet")
+    return small_run(
+        folder, "--set", f"scores={{quality: {{kind: table, path: {folder}/quality.parquet}}}}",
+        "--set", "balance={soft_cap: {size: 100, column: quality}}", "--set", "select=[]",
+    )  # fmt: skip
+
+
+def test_a_soft_cap_draws_pairs_again(capped: Path, tmp_path: Path) -> None:
+    rows = pairs(capped)
+    assert sum(row["weight"] for row in rows) == 100
+    assert min(row["weight"] for row in rows) == 1
+    came = pq.read_table(capped / "score")
+    for part in ("part-00000", "part-00001"):
+        table = pq.read_table(capped / f"score/{part}.parquet")
+        left = pq.read_table(capped / f"dropped/balance/{part}.parquet")
+        assert {*left["reason"].to_pylist()} == {"not_drawn"}
+        assert len(left) + len(pq.read_table(capped / f"balance/{part}.parquet")) == len(table)
+    scores = {row["uid"]: row["quality"] for row in came.to_pylist()}
+    assert all(scores[row["uid"]] is not None for row in rows)
+    best = sorted(rows, key=lambda row: -row["quality"])
+    assert sum(x["weight"] for x in best[:8]) > 2 * sum(x["weight"] for x in best[-8:])
+    assert max(row["weight"] for row in rows) > 3
+    found = taken(capped / "shards", resample(str(capped / "shards")))
+    assert {uid: found.count(uid) for uid in found} == {x["uid"]: x["weight"] for x in rows}
+    assert len(found) == 100
+    with pytest.raises(CurateError, match="t=2: pairs that a soft cap drew have no t"):
+        taken(capped / "shards", resample(str(capped / "shards"), t=2))
+    told = f"{len(rows)} pairs are written, which a trainer takes 100 times in all"
+    assert told in (capped / "report/index.html").read_text()
+    assert told in (capped / "report/datacard.md").read_text()
+    assert "weight" in well("explain", str(capped), rows[0]["uid"])
+    out = tmp_path / "uids.npy"
+    well("subset", str(capped), "--npy", str(out))
+    listed = np.load(out)
+    assert len(listed) == 100, "DataComp takes a pair as often as it is listed"
+    assert np.array_equal(listed, np.sort(listed))
+
+
+def test_draws_do_not_depend_on_parts_or_workers(capped: Path, tmp_path: Path) -> None:
+    pool = capped.parent / "pool.jsonl"
+    well(
+        "run", str(capped / "config.yaml"), "--out", str(tmp_path / "run"), "--workers", "2", "--set",
+        f"input.paths={pool}", "--set", "part_rows=17", "--set", "download.enabled=false",
+        "--set", "balance={soft_cap: {size: 100, column: quality}, write: all}",
+    )  # fmt: skip
+    found = pq.read_table(tmp_path / "run/balance")
+    weights = dict(zip(found["uid"].to_pylist(), found["weight"].to_pylist(), strict=True))
+    one = tmp_path / "one"
+    well(
+        "run", str(tmp_path / "run/config.yaml"), "--out", str(one), "--set", "part_rows=1000",
+    )  # fmt: skip
+    again = pq.read_table(one / "balance")
+    assert dict(zip(again["uid"].to_pylist(), again["weight"].to_pylist(), strict=True)) == weights
+    assert sum(weights.values()) == 100
+    assert 0 in weights.values(), "all are written"
+
+
+def test_a_soft_cap_of_what_is_no_number_is_refused(capped: Path) -> None:
+    for column, told in (
+        ("qualty", "no column 'qualty' in this run, did you mean 'quality'?"),
+        ("language", "language is no number; columns of numbers:"),
+    ):
+        balance = f"balance={{soft_cap: {{size: 9, column: {column}}}}}"
+        said = refused("run", str(capped / "config.yaml"), "--set", balance, "--force")
+        assert f"balance.soft_cap.column: {told}" in said

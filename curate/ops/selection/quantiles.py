@@ -30,6 +30,7 @@ class Quantile(NamedTuple):
     column: str
     fraction: float
     per: str | None = None
+    lowest: int = 0  # in place of a fraction: so many values are at or below the cut
 
 
 class Cut(NamedTuple):
@@ -151,6 +152,8 @@ def narrow(searches: Searches, counted: Mapping[Group, Digits], *, number: int) 
         else:
             pairs, prefix = int(counts.sum()), 0
             rank = min(int(pairs * group[0].fraction), pairs - 1)
+            if lowest := group[0].lowest:
+                rank = max(pairs - lowest, 0)
         reached = np.cumsum(counts[::-1])
         at = int(np.searchsorted(reached, rank, side="right"))
         above = int(reached[at] - counts[::-1][at])

@@ -58,7 +58,7 @@ class Shards(beam.PTransform):
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """Parts -> the shards of what their last stage kept."""
     download, balance = plan.config.download, plan.config.balance
-    samples = balance is not None and balance.writes_all
+    samples = balance is not None and balance.is_online
     own = ShardStep(
         run=plan.run,
         reads=plan.steps.upstream(step.stage),
