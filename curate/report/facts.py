@@ -120,8 +120,8 @@ class Facts:
     sweep: Sweep | None
     examples: tuple[Example, ...]  # kept pairs
     seconds: dict[str, float]  # of work, over all workers, by stage
+    written: str  # what is to be said of a set where not each pair is taken once
     columns: pa.Schema  # of the parts after the last stage
-    written: str = ""  # what is to be said of a set where not each pair is taken once
 
     def image_endings(self, config: Config) -> tuple[str, ...]:
         """What the names of the shards' images end in, most often what is encoded here does."""
@@ -251,10 +251,10 @@ def collect(
         sweep=sweeps.stored(run, stages),
         examples=last.examples(First.KEPT),
         seconds={str(stage): float(one["seconds"]) for stage, one in counts.items()},
-        columns=schema.after(final, enabled=stages, added=steps.added),
         written=entries.written(run, asked, counts[Stage.BALANCE])
         if Stage.BALANCE in stages
         else "",
+        columns=schema.after(final, enabled=stages, added=steps.added),
     )
 
 

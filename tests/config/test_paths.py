@@ -23,6 +23,7 @@ NO_FILES = {
     "FurtherScore": {"parser", "call", "key", "columns"},
     "Rule": {"name", "column", "in_", "not_in", "same_as", "per", "matches", "not_matches"},
     "Balance": {"reference"},
+    "SoftCap": {"column"},
     "Beam": {"runner", "options"},
 }
 """Keys whose texts name something else."""
