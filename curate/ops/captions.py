@@ -207,6 +207,19 @@ def figures(pairs: pa.Table) -> dict[str, float]:
     return found
 
 
+def score_figures(pairs: pa.Table) -> dict[str, float]:
+    """The same of scores: ``scored`` captions, the sum of their ``score``, and the pairs ``chosen``."""
+    each, _ = flattened(pairs["captions"])
+    scores = each.field("score").to_numpy(zero_copy_only=False).astype(np.float64)
+    found: dict[str, float] = {}
+    for name in each.field("source").unique().to_pylist():
+        ours = scores[np.asarray(pc.equal(each.field("source"), name)) & np.isfinite(scores)]
+        told = f"{FIGURE} {name}"
+        found |= {f"{told} scored": len(ours), f"{told} score": round(float(ours.sum()), 6)}
+        found[f"{told} chosen"] = pc.sum(pc.equal(pairs[SOURCES], name)).as_py() or 0
+    return found
+
+
 def written(captions: Column) -> pa.Array:
     """The column `captions` as it stands in the shards: without what was left out."""
     each, starts = flattened(captions)

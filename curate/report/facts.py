@@ -22,6 +22,7 @@ from curate.report import (
     ledger,
     meanings,
     selection,
+    sources,
     sweeps,
 )
 from curate.report.hosts import Hosts, Tally, summary
@@ -116,6 +117,7 @@ class Facts:
     rules: tuple[selection.RuleFacts, ...]
     scores: tuple[selection.Scores, ...]
     labels: tuple[labels.Labels, ...]
+    sources: tuple[sources.Source, ...]  # of captions, where pairs may have several
     balance: entries.Balance | None
     sweep: Sweep | None
     examples: tuple[Example, ...]  # kept pairs
@@ -140,6 +142,8 @@ class Facts:
         """The facts as a JSON document."""
         document = asdict(self)
         del document["columns"]
+        if not self.sources:
+            del document["sources"]
         for check, one in zip(document["checks"], self.checks, strict=True):
             check["holds"] = one.holds
         return document
@@ -240,6 +244,7 @@ def collect(
         if Stage.SCORE in stages
         else (),
         labels=labels.labels(found.stages[Stage.SCORE], steps) if Stage.SCORE in stages else (),
+        sources=sources.sources(config, counts),
         balance=entries.balance(
             run,
             asked,

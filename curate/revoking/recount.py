@@ -10,6 +10,8 @@ from curate import files
 from curate.config import Config
 from curate.config.paths import paths_in
 from curate.errors import CurateError
+from curate.ops.captions import FIGURE, score_figures
+from curate.ops.captions import figures as figures_of_captions
 from curate.planning.steps import Kind, Steps
 from curate.reasons import TRANSIENT, reached_rules
 from curate.run.cuts import read_cuts
@@ -40,6 +42,10 @@ def recount(
         if files.exists(broken := run.dead(stage, index)):
             dead.update(files.read_table(broken)["error"].to_pylist())
         figures |= _figures_of_rules(run, config, steps, stage=stage, index=index, kept=kept)
+    if any(name.startswith(f"{FIGURE} ") for name in figures):
+        of_scores = stage is Stage.SCORE
+        figures = {x: n for x, n in figures.items() if not x.startswith(f"{FIGURE} ")}
+        figures |= score_figures(kept) if of_scores else figures_of_captions(kept)
     if "matches" in figures:
         figures["matches"] = pc.sum(pc.list_value_length(kept["matches"])).as_py() or 0
     if "stored_bytes" in figures:

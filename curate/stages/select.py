@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from curate import files
 from curate.config import Config, Rule
 from curate.config.paths import absolute
-from curate.ops.captions import with_chosen, with_scores
+from curate.ops.captions import score_figures, with_chosen, with_scores
 from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.rules import drops, shares
 from curate.ops.text.patterns import first_of
@@ -248,6 +248,8 @@ class SelectScore(SelectStep):
             survivors = found[SEMANTIC].take(sieve.table[ROW])
             reason = DropReason.DUPLICATE_MEANING
             sieve.remove(pc.is_valid(survivors), reason=reason, value=survivors)
+        if self.scored:
+            figures |= score_figures(sieve.table)
         return sieve.output(columns=self.columns, figures=figures)
 
     def together(self, table: pa.Table) -> pa.Table:

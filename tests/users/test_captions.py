@@ -238,3 +238,43 @@ def test_a_changed_table_asks_neither_the_net_nor_the_image_tower(
     well("demo", "--out", str(other), *options)
     assert decoded
     assert pairs(run) == pairs(other)
+
+
+def test_the_report_compares_the_sources(made: Path, best: Path) -> None:
+    found = {x["source"]: x for x in document(made / "report/report.json")["sources"]}
+    assert [*found] == [OWN, RE, TITLE]
+    told = {
+        x: tuple(one[y] for y in ("pairs", "captions", "chosen", "left"))
+        for x, one in found.items()
+    }
+    assert told == {
+        OWN: (5, 5, 5, {"empty_caption": 1, "no_match": 1}), RE: (4, 5, 1, {"no_match": 1}),
+        TITLE: (5, 5, 1, {}),
+    }  # fmt: skip
+    assert found[RE]["weight"] == 0.5
+    assert found[RE]["words"] == pytest.approx((7 + 5 + 6 + 6 + 5) / 5)
+    assert found[TITLE]["entries"] == pytest.approx((1 + 2 + 1 + 1 + 1) / 5)
+    assert {one["score"] for one in found.values()} == {None}
+    page = (made / "report/index.html").read_text()
+    assert "What each source of captions brings" in page
+    scored = {x["source"]: x for x in document(best / "report/report.json")["sources"]}
+    scores = [x["score"] for row in pairs(best) for x in row["captions"] if x["source"] == RE]
+    assert scored[RE]["score"] == pytest.approx(sum(scores) / len(scores), abs=1e-5)
+    assert sum(one["chosen"] for one in scored.values()) == len(KEPT)
+
+
+def test_all_captions_of_a_revoked_pair_go(best: Path, tmp_path: Path) -> None:
+    run = moved(best, tmp_path / "run")
+    (tmp_path / "list.txt").write_text(POOL[0]["url"] + "\n")
+    well("revoke", str(run), "--list", str(tmp_path / "list.txt"))
+    left = {n: found for n, found in KEPT.items() if n != 0}
+    assert captions(run) == left
+    gone = [text.encode() for _, text in KEPT[0]] + [POOL[0]["title"].encode()]
+    for path in run.rglob("*"):
+        if path.is_file() and path.suffix in (".parquet", ".tar", ".json", ".html", ".arrow"):
+            content = path.read_bytes()
+            if path.suffix == ".parquet":
+                content = repr(pq.read_table(path).to_pylist()).encode()
+            assert not [x for x in gone if len(x) > 8 and x in content], path
+    found = {x["source"]: x for x in document(run / "report/report.json")["sources"]}
+    assert [found[x]["pairs"] for x in (OWN, RE, TITLE)] == [4, 3, 4]
