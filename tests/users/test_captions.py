@@ -15,7 +15,7 @@ from curate.loading import draw_caption
 from curate.ops.hashing import pair_uids, uniform
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.pairs import Preparer
-from tests.users.runs import document, moved, pairs, well
+from tests.users.runs import document, interrupted, moved, pairs, refused, well
 
 Pair = dict[str, Any]
 URL = "http://pictures.example/images/"
@@ -278,3 +278,87 @@ def test_all_captions_of_a_revoked_pair_go(best: Path, tmp_path: Path) -> None:
             assert not [x for x in gone if len(x) > 8 and x in content], path
     found = {x["source"]: x for x in document(run / "report/report.json")["sources"]}
     assert [found[x]["pairs"] for x in (OWN, RE, TITLE)] == [4, 3, 4]
+
+
+def test_killed_in_the_middle_it_goes_on(home: Path, made: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["demo", "--out", str(run), *written(home)]
+    interrupted(*options, after="prepare/part-00001.parquet")
+    assert (run / "input/tables").is_dir()
+    well(*options)
+    assert not (run / "input/tables").exists()
+    assert pairs(run) == pairs(made)
+    assert [x.read_bytes() for x in sorted(run.glob("shards/*.tar"))] == [
+        x.read_bytes() for x in sorted(made.glob("shards/*.tar"))
+    ]
+    assert "Nothing to do" in well(*options)
+
+
+def test_rebalanced_and_swept(made: Path, tmp_path: Path) -> None:
+    assert "pairs kept" in well("sweep", str(made), "--t", "1,5")
+    well("rebalance", str(made), "--out", str(tmp_path / "t"), "--t", "100")
+    assert captions(tmp_path / "t") == KEPT
+
+
+def test_of_the_text_alone_with_wfpp(home: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = [
+        *written(home), "--set", "download.enabled=false", "--set", "caption.choose=draw",
+        "--set", "balance={wfpp: {fraction: 0.9, threshold: 0.1}}", "--set", "prepare.metadata={}",
+        "--set", "prepare.unsure=null", "--set", "prepare.languages=null",
+    ]  # fmt: skip
+    well("demo", "--out", str(run), *options)
+    kept = pq.read_table(run / "balance").to_pylist()
+    assert {NUMBERS[row["uid"]] for row in kept} <= set(range(len(POOL)))
+    assert {row["caption_source"] for row in kept} > {OWN}
+    for row in kept:
+        chosen = [x for x in row["captions"] if x["caption"] == row["caption"]]
+        assert row["caption_source"] in {x["source"] for x in chosen}
+        assert row["caption_words"] == len(row["caption"].split())
+
+
+def test_a_second_model_scores_all_captions(best: Path, tmp_path: Path) -> None:
+    run = moved(best, tmp_path / "run")
+    well(
+        "score", str(run), "--model", f"{SCORER}/curate-mini.json", "--pretrained",
+        f"{SCORER}/curate-mini.safetensors", "--name", "again",
+    )  # fmt: skip
+    first, again = (
+        pq.read_table(run / folder, columns=["uid", "caption_scores"]).to_pylist()
+        for folder in ("annotated/score/other", "annotated/score/again")
+    )
+    assert first == again
+    assert all(any(x is not None for x in row["caption_scores"]) for row in again)
+
+
+REFUSED = {
+    "captions={recap: {path: nowhere/*.parquet}}": "nowhere/*.parquet: no such file, folder or match",
+    "captions.recap.key=id": "recap.parquet has no column 'id', did you mean 'uid'? it has",
+    "captions.recap.column=text": "recap.parquet has no column 'text'; it has caption, uid",
+    "captions.title.column=titel": "captions.title.column: no column 'titel' in any input file, did",
+    "captions.original={column: title}": "captions.original is the pair's own caption",
+    "captions.more={weight: 1}": "captions.more: give the `path` of a table, or a `column` of the pool",
+    "captions.title.on=url": "captions.title: `on` and `key` are of a table; give its `path`",
+    "captions={original: {weight: 1}}": "there is no source beside the pair's own caption",
+    "captions={}": "caption: there is nothing to choose from",
+    "input.columns.keep=[captions]": "captions is a column of a run with `captions`",
+    "caption={choose: best}": "caption.choose best goes by a score: set score.model",
+    "caption.by=other": "caption.by is of choose: best",
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_refused_before_work(home: Path, tmp_path: Path, change: str) -> None:
+    options = [*written(home), "--set", "caption.choose=draw", "--set", change]
+    told = refused("demo", "--out", str(tmp_path / "run"), *options)
+    assert REFUSED[change] in told
+    assert not (tmp_path / "run/prepare").exists()
+
+
+def test_the_best_is_refused_with_scores_of_a_caption(home: Path, tmp_path: Path) -> None:
+    options = [
+        *written(home), "--set", f"score={{{MODEL}}}", "--set", "caption.choose=best",
+        "--set", "scores={letters: {kind: python, call: own:letters}}",
+    ]  # fmt: skip
+    told = refused("demo", "--out", str(tmp_path / "run"), *options)
+    assert "scores.letters: python is of a caption, and with caption.choose best" in told
