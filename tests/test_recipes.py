@@ -57,6 +57,14 @@ def datacomp_kept(scores: list[float], fraction: float) -> list[float]:
     return [score for score in descending if score >= descending[int(len(scores) * fraction)]]
 
 
+def test_metaclip_online_is_metaclip_400m_but_for_what_is_written() -> None:
+    online, offline = recipe("metaclip-online"), recipe("metaclip-400m")
+    assert online.balance is not None
+    assert online.balance.is_online
+    assert online.model_copy(update={"balance": offline.balance}) == offline
+    assert online.balance.model_copy(update={"write": "kept"}) == offline.balance
+
+
 TOP = [
     ("datacomp-clip-l14-30", "clip_score", 0.3),
     ("dfn", "clip_score", 0.15),

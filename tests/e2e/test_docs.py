@@ -24,6 +24,7 @@ from curate.commands.demo import serve
 from curate.config import Config
 from curate.config import file as config_file
 from curate.files import shipped
+from curate.loading import Sampler
 from curate.ops.scores.vectors import stored_vectors
 from tests.e2e.conftest import SOME, Copied
 
@@ -61,6 +62,8 @@ RUN_HERE = {
     ("README.md", "import curate"), ("README.md", "scores:"),
     ("captions.md", "# captions.yaml"), ("captions.md", "import webdataset as wds"),
     ("captions.md", "curate run captions.yaml --out runs/captions"),
+    ("training.md", "# online.yaml"), ("training.md", "curate run online.yaml --out runs/online"),
+    ("training.md", "import webdataset as wds"), ("training.md", "# capped.yaml"),
     ("coming-from.md", "input:"), ("intranet.md", "download:"),
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
@@ -336,6 +339,35 @@ def test_several_captions_a_pair(tmp_path: Path) -> None:
     assert 0 < half <= jpegs
     assert said[:half] == [x for x in kept["caption"] if x in said[:half]]
     assert said[:half] != said[half:]
+
+
+def test_balancing_while_training(tmp_path: Path) -> None:
+    pool(tmp_path)
+    with serve() as addresses:
+        fetched = f"download: {{connect_to: {json.dumps(addresses)}}}\n"
+        (tmp_path / "online.yaml").write_text(block("training.md", "# online.yaml") + fetched)
+        bash(block("training.md", "curate run online.yaml"), tmp_path)
+        table = pq.read_table(tmp_path / "runs/online/shards/00000.parquet")
+        code = block("training.md", "import webdataset").replace(
+            "        ...", "        print(epoch, caption)"
+        )
+        said = bash(f"python - <<'END'\n{code}END", tmp_path).splitlines()
+        sampler = Sampler(str(tmp_path / "runs/online/shards"))
+        assert said == [
+            f"{epoch} {caption}"
+            for epoch in range(3)
+            for caption in table["caption"].filter(
+                pa.array(sampler.takes(table, t=5 + 5 * epoch, epoch=epoch))
+            ).to_pylist()
+        ]  # fmt: skip
+        n = len(table)
+        quality = {"uid": table["uid"], "quality": [3.0 * k / n for k in range(n)]}
+        pq.write_table(pa.table(quality), tmp_path / "flyt.parquet")
+        (tmp_path / "capped.yaml").write_text(block("training.md", "# capped.yaml") + fetched)
+        bash("curate run capped.yaml --out runs/capped", tmp_path)
+    drawn = pd.read_parquet(tmp_path / "runs/capped/balance")
+    assert drawn["weight"].sum() == 50
+    assert drawn["weight"].max() > 1
 
 
 def test_rules_over_text(tmp_path: Path) -> None:
