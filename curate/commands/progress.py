@@ -30,6 +30,7 @@ from curate.reasons import RULE_PREFIX, TRANSIENT
 from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
 from curate.run.directory import ANNOTATED, PART_STAGES, Totals, totals
+from curate.run.held import held_by
 from curate.run.mending import in_words
 from curate.running.owned import Watch
 from curate.schema import Stage
@@ -53,7 +54,12 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
     if plan.new:
         last = plan.inputs[-plan.new :]
         rows = sum(one["rows"] for one in last)
-        console.print(f"Grows by {_counted(len(last), 'file')}: {_counted(rows, 'row')}")
+        held = held_by(plan.run)
+        n = len(held.names) if held else 0
+        stay = (
+            f"; {_counted(n, 'shard')} stay{'s' * (n == 1)}, but for pairs that leave" if n else ""
+        )
+        console.print(f"Grows by {_counted(len(last), 'file')}: {_counted(rows, 'row')}{stay}")
     if standing.is_fresh:
         return
     total = len(plan.parts)

@@ -243,7 +243,8 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
             if reason.startswith("duplicate_"):
                 others = tuple(_survivors(run, config, stage, value))
             if stage is Stage.DEDUP:
-                why, standing = f"{why} {survivor_in_words(config)}", _standing(before, config)
+                told = survivor_in_words(config, grown=bool(run.state().get("grown")))
+                why, standing = f"{why} {told}", _standing(before, config)
             chapters.append(Chapter(stage, "dropped", added, reason, value, why, others, standing))
             break
         if left - len(dropped) < len(broken := pair.rows(run, dead, index)):

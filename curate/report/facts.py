@@ -79,6 +79,7 @@ class Source:
     bytes: int | None
     digest: str
     format: str | None = None
+    wave: int = 0  # with which addition to the pool it came
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,7 @@ def _origin(run: Run, config: Config) -> Origin:
                 bytes=one.get("bytes"),
                 digest=str(one.get("digest", "")),
                 format=one.get("format"),
+                wave=one.get("wave", 0),
             )
             for one in state.get("inputs", ())
         ),

@@ -69,7 +69,7 @@ def render(
         blurred=config.download.faces == "blur",
         ignore_case=config.prepare.ignore_case,
         caption_keeps=config.dedup.caption_keeps,
-        survivor=survivor_in_words(config),
+        survivor=survivor_in_words(config, grown=any(x.wave for x in facts.origin.inputs)),
         looked_at=sheets.PARTS,
         epsilon=config.semdedup.epsilon if config.semdedup else 0.0,
         stages=STAGES,

@@ -82,15 +82,17 @@ def explain(reason: str, *, config: Config) -> str:
     return ROWS[reason].sentence if reason in ROWS else reason
 
 
-def survivor_in_words(config: Config) -> str:
-    """Which pair of a cluster stays."""
+def survivor_in_words(config: Config, *, grown: bool = False) -> str:
+    """Which pair of a cluster stays; in a pool that has `grown`, first of all an earlier one."""
     first, *then = [
         *(f"the {'lower' if x[0] == '-' else 'higher'} {x.removeprefix('-')}"
           for x in config.dedup.prefer),
         *(["the larger image"] if config.download.enabled else []),
         "the longer caption", "the smaller uid",
     ]  # fmt: skip
-    return f"Of a cluster the pair with {first} stays, then {', then '.join(then)}."
+    earlier = "a pair that came to the pool earlier stays, of those that came together "
+    before = earlier if grown and config.dedup.prefer_earlier else ""
+    return f"Of a cluster {before}the pair with {first} stays, then {', then '.join(then)}."
 
 
 def choice_in_words(config: Config, pair: Mapping[str, object]) -> str:

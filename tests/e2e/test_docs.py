@@ -60,6 +60,8 @@ RUN_HERE = {
     ("README.md", "curate rebalance runs/demo --out runs/t5 --t 5            # or --p 0.2, or --size"
      " 250"),
     ("README.md", "import curate"), ("README.md", "scores:"),
+    ("growing.md", "cp new/*.parquet pairs/                   # or name them too: input.paths:"
+     " [pairs/*.parquet, new/*.parquet]"),
     ("captions.md", "# captions.yaml"), ("captions.md", "import webdataset as wds"),
     ("captions.md", "curate run captions.yaml --out runs/captions"),
     ("training.md", "# online.yaml"), ("training.md", "curate run online.yaml --out runs/online"),
@@ -137,6 +139,27 @@ def test_a_pool_of_ones_own(tmp_path: Path) -> None:
         said = bash("\n".join([first, *rest]).replace("--workers 8", "--workers 2"), tmp_path)
     assert "pairs would be fetched" in said
     assert len(pd.read_parquet(tmp_path / "runs/mine/balance")) > 0
+
+
+def test_a_set_that_grows(tmp_path: Path) -> None:
+    pool(tmp_path)
+    rows = pq.read_table(tmp_path / "pairs/0.parquet")
+    (tmp_path / "new").mkdir()
+    pq.write_table(rows[30:], tmp_path / "new/1.parquet")
+    pq.write_table(rows[:30], tmp_path / "pairs/0.parquet")
+    with serve() as addresses:
+        settings = {
+            "input": {"paths": "pairs/*.parquet"}, "balance": {"t": 20},
+            "prepare": {"metadata": {"en": "shipped://metadata/en-small.txt"}},
+            "download": {"connect_to": addresses},
+        }  # fmt: skip
+        (tmp_path / "my.yaml").write_text(yaml.safe_dump(settings))
+        bash("curate run my.yaml --out runs/mine", tmp_path)
+        said = bash(block("growing.md", "cp new/*.parquet"), tmp_path)
+    assert "runs/mine grows by 1 file: 10 rows to the 30 that it has" in said
+    assert "Grows by 1 file: 10 rows; 1 shard stays, but for pairs that leave" in said
+    (manifest,) = (tmp_path / "runs/mine/shards").glob("manifest.json")
+    assert len(json.loads(manifest.read_text())["shards"]) == 2
 
 
 def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:
