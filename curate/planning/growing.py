@@ -14,6 +14,7 @@ from curate.formats import format_of
 from curate.planning.inputs import Input, Pool
 from curate.planning.parts import stored_inputs
 from curate.run.directory import Run
+from curate.run.scratch import NOTES
 from curate.schema import Stage
 
 _NAMED = 3
@@ -54,6 +55,7 @@ def in_order(run: Run, pool: Pool, inputs: Sequence[Input]) -> Grown:
         held, stands = [one for one in held if wave_of(one) <= settled], settled
         found, lost = _matched(held, inputs)
     if lost:
+        files.remove(run.path("input", NOTES))
         raise CurateError(_lost(run, lost))
     known = set(found)
     found += (new := [k for k in range(len(inputs)) if k not in known])
