@@ -11,6 +11,7 @@ from apache_beam.portability.api import beam_job_api_pb2_grpc
 
 from curate.engines import flink
 from curate.engines.job import Job, Seen, State, in_one_line
+from curate.errors import CurateError
 
 Reply = TypeVar("Reply")
 _ANSWER = 10.0  # seconds that a job server may take
@@ -32,6 +33,20 @@ class JobServer:
     """A job server, and the Flink that it submits to, where that is known."""
 
     is_process = False
+
+    def check_answers(self, where: str) -> None:
+        """Raise where no job server answers at this address: Beam would wait for minutes."""
+        with grpc.insecure_channel(where) as channel:
+            ready = grpc.channel_ready_future(channel)
+            try:
+                ready.result(timeout=_ANSWER)
+            except grpc.FutureTimeoutError:
+                raise CurateError(
+                    f"--job_endpoint {where}: no job server answers there; start it, or correct the"
+                    " address"
+                ) from None
+            finally:
+                ready.cancel()
 
     def look(self, job: Job) -> Seen:
         """How a job is doing."""

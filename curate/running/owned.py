@@ -130,7 +130,11 @@ def planned_job(settings: Beam, flags: list[str], owner: Owner) -> tuple[Job, li
         needed = "this process as its worker; give another --environment_type"
     if owner.watch.detach and needed:
         raise CurateError(f"--detach: with these options the job needs {needed}")
-    if not where:
+    if where:
+        from curate.engines.portable import JobServer
+
+        JobServer().check_answers(where)
+    else:
         port = option(flags, "job_port") or str(_free_port())
         more += [] if option(flags, "job_port") else [f"--job_port={port}"]
         where, host = f"localhost:{port}", socket.gethostname()

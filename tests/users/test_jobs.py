@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.engines import portable
 from curate.engines.job import Job
 from curate.engines.local import identity
 from curate.run.directory import Run
@@ -103,3 +104,17 @@ def test_status_of_a_run_that_is_done(run: Path) -> None:
 
 def test_a_local_run_cannot_be_left(run: Path) -> None:
     assert "--detach: a local run" in refused("run", str(run / "config.yaml"), "--detach")
+
+
+def test_a_job_server_that_does_not_answer_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portable, "_ANSWER", 1.0)
+    with socket.socket() as closed:
+        closed.bind(("localhost", 0))  # and not listening
+        where = f"localhost:{closed.getsockname()[1]}"
+        config, out = str(run / "config.yaml"), str(tmp_path / "other")
+        beam = "--runner=PortableRunner", f"--job_endpoint={where}"
+        said = refused("run", config, "--out", out, "--", *beam)
+    assert f"--job_endpoint {where}: no job server answers there" in said
+    assert not (tmp_path / "other/prepare").exists()
