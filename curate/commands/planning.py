@@ -22,7 +22,7 @@ from curate.commands.terminal import (
     over_workers,
     with_engine,
 )
-from curate.config import LOCAL_RUNNER, Config, Dedup
+from curate.config import LOCAL_RUNNER, Caption, Config, Dedup
 from curate.config import file as config_file
 from curate.errors import CurateError, hidden
 from curate.run.directory import Run, totals
@@ -170,12 +170,14 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
         **{f"rule {x.label}": True for x in config.select if x not in of_text},
         "decontaminate": config.decontaminate,
         "semdedup": config.semdedup,
+        "which caption is the best": config.caption.choose == "best",
     }
     changed: dict[str, object] = {
         "download": config.download.model_copy(update={"enabled": False}),
         "balance": None if capped else config.balance,
         "decontaminate": None, "score": None, "scores": {}, "semdedup": None, "select": of_text,
         "dedup": dedup if by_text else Dedup(enabled=False),
+        "caption": Caption() if config.caption.choose == "best" else config.caption,
     }  # fmt: skip
     return config.model_copy(update=changed), tuple(x for x, is_so in left_out.items() if is_so)
 

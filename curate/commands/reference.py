@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from curate import schema
-from curate.config import Config
+from curate.config import CaptionSource, Config
 from curate.reasons import FETCH_FAILURES, TRANSIENT, DropReason, ErrorCode
 from curate.schema import OF_PARTS, PARQUET_ALONE
 
@@ -54,7 +54,8 @@ def _keys(model: type[BaseModel]) -> Iterator[str]:
             yield from _indented(_keys(inner))
         else:
             yield _line(key, default)
-            lead = {"one": [], "many": ["  -"], "named": ["  my_score:"]}[kind]
+            called = "my_source" if inner is CaptionSource else "my_score"
+            lead = {"one": [], "many": ["  -"], "named": [f"  {called}:"]}[kind]
             lines = [f"{key}:", *lead, *_indented(_keys(inner), depth=1 + len(lead))]
             yield from (f"# {line}".rstrip() for line in lines)
 

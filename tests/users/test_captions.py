@@ -362,3 +362,26 @@ def test_the_best_is_refused_with_scores_of_a_caption(home: Path, tmp_path: Path
     ]  # fmt: skip
     told = refused("demo", "--out", str(tmp_path / "run"), *options)
     assert "scores.letters: python is of a caption, and with caption.choose best" in told
+
+
+def test_planned_first_and_by_another_model_in_mixed_shards(
+    home: Path, best: Path, tmp_path: Path
+) -> None:
+    """What the plan prepared stands; the other model is the same one, so it finds the same best."""
+    run = tmp_path / "run"
+    options = [
+        *written(home), "--set", f"score={{{MODEL}, also: {{other: {{{MODEL}}}}}}}",
+        "--set", "caption={choose: best, by: other}", "--set", "shards.order=mixed",
+    ]  # fmt: skip
+    told = well("plan", str(shipped("pipelines/demo.yaml")), "--out", str(run), *options)
+    assert "not judged here: links that are dead, which caption is the best" in told
+    assert f"{len(KEPT)} of {len(POOL)} pairs would be fetched" in told
+    stood = (run / "prepare/part-00000.parquet").stat().st_mtime_ns
+    well("demo", "--out", str(run), *options)
+    assert (run / "prepare/part-00000.parquet").stat().st_mtime_ns == stood
+
+    def chosen(of: Path) -> dict[str, Any]:
+        names = ("caption", "caption_source", "captions", "clip_score", "other", "matches")
+        return {row["uid"]: [row[x] for x in names] for row in pairs(of)}
+
+    assert chosen(run) == chosen(best)
