@@ -43,7 +43,9 @@ def subset(
         tell_incomplete(run)
         found = write_subset(run, chosen, npy)
         out_console.print(f"{found.pairs:,} pairs kept by {chosen}  {npy}")
-        if repeated := found.pairs - found.uids:
+        if found.uids > found.pairs:
+            out_console.print(f"{found.uids:,} uids: each pair as often as it was drawn")
+        elif repeated := found.pairs - found.uids:
             out_console.print(
                 f"{found.uids:,} uids: {repeated:,} pairs have the uid of another, which is listed once"
             )

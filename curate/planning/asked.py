@@ -102,9 +102,10 @@ def caption_columns(config: Config) -> dict[str, str]:
 def keeps_shards(config: Config) -> bool:
     """Whether the shards of a set that grows stay: not where they would not be even any more.
 
-    Nor where they say how likely each pair is kept.
+    Nor where they say how likely each pair is kept, or how often it was drawn.
     """
-    says = config.balance is not None and config.balance.writes_all
+    asked = config.balance
+    says = asked is not None and (asked.writes_all or asked.soft_cap is not None)
     return not (config.shards.rewrite or config.shards.is_even or says)
 
 

@@ -19,6 +19,7 @@ from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.pool.joined import sort
 from curate.run import borrowed, revocations
+from curate.run.counts import COUNTS
 from curate.run.damage import short_shard, whole_files
 from curate.run.directory import (
     ANNOTATED,
@@ -134,7 +135,9 @@ def _is_made(plan: Plan, standing: Standing) -> bool:
     if Stage.SHARDS not in plan.steps.stages:
         return True
     sizes = files.sizes(run.path(Stage.SHARDS))
-    if not {MANIFEST, SIZES} <= sizes.keys():
+    asked = plan.config.balance
+    counted = {COUNTS} if asked is not None and asked.is_online else set()
+    if not {MANIFEST, SIZES, *counted} <= sizes.keys():
         return False
     try:
         manifest = files.read_document(run.path(Stage.SHARDS, MANIFEST))

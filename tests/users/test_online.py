@@ -100,6 +100,10 @@ def test_the_shards_alone_are_enough(
     there = tmp_path / "elsewhere"
     shutil.copytree(made / "shards", there)
     assert taken(there, resample(str(there), t=2.0)) == rebalanced[2.0]
+    assert taken(there, resample(t=2.0)) == rebalanced[2.0], "beside the tars of the samples"
+    sample = {"__key__": "0", "__url__": "pipe:cat 0.tar", "json": b"{}"}
+    with pytest.raises(CurateError, match=r"of pipe:cat 0\.tar, which tells of no folder"):
+        list(resample(t=2.0)([sample]))
 
 
 def test_epochs_draw_anew_and_t_is_annealed(made: Path) -> None:
@@ -168,6 +172,16 @@ def test_a_revoked_pair_is_counted_out(made: Path, small: Path, tmp_path: Path) 
     assert [i for i, n in enumerate(fewer) if n] == matches
 
 
+def test_counts_that_are_lost_are_made_again(made: Path, tmp_path: Path) -> None:
+    run = moved(made, tmp_path / "run")
+    whole = (run / "shards/counts.npz").read_bytes()
+    (run / "shards/counts.npz").unlink()
+    tars = {path: path.stat().st_mtime_ns for path in run.glob("shards/*.tar")}
+    well("run", str(run / "config.yaml"))
+    assert (run / "shards/counts.npz").read_bytes() == whole
+    assert {path: path.stat().st_mtime_ns for path in run.glob("shards/*.tar")} == tars
+
+
 def test_another_write_makes_the_set_again(made: Path, small: Path, tmp_path: Path) -> None:
     run = moved(made, tmp_path / "run")
     well("run", str(run / "config.yaml"), "--set", "balance.write=kept", "--force")
@@ -184,7 +198,7 @@ def test_wfpp_is_no_draw(small: Path) -> None:
         "run", str(small / "config.yaml"), "--set", "balance={wfpp: {fraction: 0.5}, write: all}",
         "--force",
     )  # fmt: skip
-    assert "balance: write: all goes with t, p or size" in said
+    assert "balance: write: all goes with t, p, size or soft_cap" in said
 
 
 def test_other_languages_have_the_t_of_the_same_share(tmp_path: Path) -> None:
