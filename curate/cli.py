@@ -18,6 +18,7 @@ import typer
 from curate import files
 from curate.commands import (
     balancing,
+    exporting,
     hashing,
     jobs,
     metadata,
@@ -259,6 +260,7 @@ planning.add_to(app)
 balancing.add_to(app)
 revoking.add_to(app)
 subset.add_to(app)
+exporting.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)
 warming.add_to(app)

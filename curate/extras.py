@@ -16,5 +16,9 @@ def install(extra: str) -> str:
 
 def require(package: str, *, by: str, command: str) -> None:
     """Raise a CurateError that says what to install where a package is missing that `by` needs."""
-    if find_spec(package) is None:
+    try:
+        found = find_spec(package)
+    except ModuleNotFoundError:  # of a package in another
+        found = None
+    if found is None:
         raise CurateError(f"{by} needs the package {package}: {command}")

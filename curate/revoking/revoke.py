@@ -20,6 +20,7 @@ from curate import files
 from curate.config import file as config_file
 from curate.errors import AbsentError, CurateError
 from curate.files.texts import read_utf8
+from curate.finished import indexes
 from curate.ops.selection.blocklists import hashes_of, lines_of
 from curate.ops.urls import host_of, normalise_url
 from curate.planning.steps import steps_of
@@ -50,6 +51,7 @@ class Revoked:
     removed: tuple[str, ...]  # shards of which nothing was left
     unreadable: tuple[str, ...]  # shards that could not be read, and were removed
     untouched: int  # shards
+    indexes: tuple[str, ...]  # lines on those beside the shards that could not be written again
     unknown: tuple[str, ...]  # kinds of hash on the list that the run has of no image
 
 
@@ -132,6 +134,7 @@ def revoke(run: Run, listed: Rows | None) -> Revoked:
         removed=tuple(sorted({x for one in done for x in one.shards.removed})),
         unreadable=tuple(sorted({x for one in done for x in one.shards.unreadable})),
         untouched=done[-1].shards.untouched,
+        indexes=tuple(dict.fromkeys(line for one in done for line in one.indexes)),
         unknown=unknown,
     )
 
@@ -219,6 +222,7 @@ def _apply(run: Run, rows: Rows) -> Rewriter:
     run.sweep()  # they may hold pairs
     rewriter = Rewriter(run, revocations.write(run, rows), config, steps_of(config))
     rewriter.rewrite()
+    rewriter.indexes = [*indexes.renew(run)]
     counts = {str(stage): totals(run, Stage(stage)) for stage in run.state().get("stages", {})}
     run.update(
         stages=counts, revoked=revocations.digest(rows), borrowed=borrowed_by(run),
@@ -238,4 +242,5 @@ def said(done: Revoked) -> Iterator[str]:
     changed += [
         f"{name} (unreadable, so removed; curate run makes it again)" for name in done.unreadable
     ]
+    yield from done.indexes
     yield f"shards  {', '.join(changed) or 'none'} written again, {done.untouched} as they were"

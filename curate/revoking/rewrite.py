@@ -68,6 +68,7 @@ class Rewriter:
     steps: Steps
     parts: set[int] = field(default_factory=set, init=False)
     shards: RewrittenShards = field(default=RewrittenShards(), init=False)
+    indexes: list[str] = field(default_factory=list, init=False)
 
     def rewrite(self) -> None:
         """Everything but the report; the order makes a repeat after a stop do what is left."""

@@ -74,7 +74,7 @@ def write_pieces(url: str, group: int, pieces: Iterable[Sequence[bytes]]) -> Ite
             offset += sum(sizes)
 
 
-def read_piece(url: str, extent: Extent) -> list[bytes]:
+def read_piece(url: str, extent: Extent) -> list[memoryview]:
     """The sections of a piece of the file at `url`, in one read.
 
     Raises
@@ -83,7 +83,7 @@ def read_piece(url: str, extent: Extent) -> list[bytes]:
         Where the file ends before.
     """
     _, offset, sizes = extent
-    content = files.read_range(url, offset, offset + sum(sizes))
+    content = memoryview(files.read_range(url, offset, offset + sum(sizes)))
     if len(content) < sum(sizes):
         raise DamagedError(url, "it is truncated")
     ends = list(accumulate(sizes))
@@ -99,7 +99,7 @@ def as_bytes(table: pa.Table) -> bytes:
     return content
 
 
-def as_table(content: bytes) -> pa.Table:
+def as_table(content: bytes | memoryview) -> pa.Table:
     """What `as_bytes` made."""
     return pa.ipc.open_stream(content).read_all()
 

@@ -1,5 +1,6 @@
 """The shards of a run: what each holds by its own statistics, and the manifest of all."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,9 @@ import pyarrow as pa
 from curate import files
 from curate.run.directory import MANIFEST, SIZES, Run
 from curate.schema import Stage
+
+WIDS, ENERGON, _TAR_INDEX = "index.json", ".nv-meta", ".tar.idx"
+"""Indexes of the tars beside these, on request: of wids, and of Energon."""
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,8 @@ def write_manifest(run: Run, document: dict[str, Any]) -> str:
     target = run.path(Stage.SHARDS, MANIFEST)
     files.write_document(target, document)
     return target
+
+
+def indexes(names: Iterable[str]) -> list[str]:
+    """Those of some files among the shards that are an index, or part of one."""
+    return [x for x in names if x in (WIDS, ENERGON) or x.endswith(_TAR_INDEX)]

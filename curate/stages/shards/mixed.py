@@ -11,12 +11,14 @@ of a group. The files are scratch, and take as much room as the shards, until al
 What a shard holds follows from the set and the seed (`order`).
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import IO
+from functools import cache
+from typing import IO, cast
 
 import apache_beam as beam
 import numpy as np
@@ -46,6 +48,12 @@ from curate.stages.shards.order import (
 from curate.stages.shards.write import ShardStep
 from curate.stages.timing import timed
 
+_PIECE = 1 << 22
+"""Bytes that are read at once, about."""
+_GAP = 1 << 15
+"""Bytes between members that are rather read with them."""
+_IN_MEMORY = 1 << 28
+"""Bytes of images of a shard that a worker holds, before they go to a file."""
 _PLACE = "_place"
 """A column while rows are on their way: part and row."""
 
@@ -69,80 +77,110 @@ class Mix(Order):
         keys = order_keys(table["uid"], seed=step.seed)
         order = np.argsort(keys, kind="stable")
         at = bounds.within(keys[order], table[_PLACE].to_numpy()[order])
-        spans = [(k, order[at[k] : at[k + 1]]) for k in missing if at[k] < at[k + 1]]
+        sizes = table["tar_size"].to_numpy() + BLOCK
+        pieces = [
+            (k, rows) for k in missing for rows in _pieces_of(order[at[k] : at[k + 1]], sizes)
+        ]
         url, where = self.url(group.number, "images"), np.full(len(table), -1)
         is_near = files.local_path(url) is not None
         with (
             files.atomic_write(url) as target,
             nullcontext(target) if is_near else _temporary() as file,
         ):
-            offset = 0
-            sizes = table["tar_size"].to_numpy() + BLOCK
-            for k, rows in spans:
-                content = as_bytes(table.take(pa.array(rows)).combine_chunks())
-                file.seek(offset)
-                file.write(content)
+            ordered, start, offset = _taken(table, [rows for _, rows in pieces]), 0, 0
+            for k, rows in pieces:
+                content = as_bytes(ordered.slice(start, len(rows)))
+                start += len(rows)
+                os.pwrite(file.fileno(), content, offset)
                 ends = offset + len(content) + np.cumsum(sizes[rows])
                 where[rows] = ends - sizes[rows]
                 held = len(content), int(sizes[rows].sum())
                 yield k, (group.number, offset, held)
                 offset += sum(held)
-            self._copy_images(group, table, where, file)
+            self._copy_images(group, table, where, file.fileno())
             if not is_near:
                 file.seek(0)
                 shutil.copyfileobj(file, target)
 
     def _copy_images(
-        self, group: Group, table: pa.Table, where: NDArray[np.int64], file: IO[bytes]
+        self, group: Group, table: pa.Table, where: NDArray[np.int64], file: int
     ) -> None:
-        """Write the members of a group's tars, in the order in which they lie there, to `file`."""
-        offsets, sizes = (table[x].to_numpy() for x in ("tar_offset", "tar_size"))
+        """Write the members of a group's tars, in the order of these, to their places in `file`."""
+        begins = table["tar_offset"].to_numpy() - BLOCK
+        sizes = table["tar_size"].to_numpy() + BLOCK
         parts = table[_PLACE].to_numpy() >> ROW_BITS
         for part in group.parts:
-            rows = np.flatnonzero((parts == part.index) & (where >= 0))
-            rows = rows[np.argsort(offsets[rows], kind="stable")]
-            if not len(rows):
+            wanted = np.flatnonzero((parts == part.index) & (where >= 0))
+            wanted = wanted[np.argsort(begins[wanted], kind="stable")]
+            if not len(wanted):
                 continue
             with open_tar(self.step.run, part.index) as tar:
-                for row in rows.tolist():
-                    tar.seek(int(offsets[row]) - BLOCK)
-                    member = tar.read(int(sizes[row]) + BLOCK)
-                    if len(member) < sizes[row] + BLOCK:
+                for rows in _blocks_of(wanted, begins, sizes):
+                    first, stop = int(begins[rows[0]]), int(begins[rows[-1]] + sizes[rows[-1]])
+                    tar.seek(first)
+                    block = memoryview(tar.read(stop - first))
+                    if len(block) < stop - first:
                         url = self.step.run.part(Stage.DOWNLOAD, part.index, "tar")
                         raise DamagedError(url, "it is truncated")
-                    file.seek(where[row])
-                    file.write(member)
+                    for row, a in zip(rows.tolist(), (begins[rows] - first).tolist(), strict=True):
+                        os.pwrite(file, block[a : a + sizes[row]], where[row])
 
     def write(self, index: int, extents: Iterable[Extent], bounds: Bounds) -> ShardRecord:
         """Write a shard of its pieces."""
         shard = bounds.shards[index]
-        with at_work(f"shard {shard.name}"), _temporary() as file:
-            tables = []
+        with at_work(f"shard {shard.name}"), _spooled() as file:
+            tables, places = [], []
             for _, (rows, images) in self.step.run.each(sorted(extents), self._read_images):
-                table = as_table(rows)
-                sizes = table["tar_size"].to_numpy() + BLOCK
-                offsets = file.tell() + np.cumsum(sizes) - sizes + BLOCK
+                tables.append(as_table(rows))
+                sizes = tables[-1]["tar_size"].to_numpy() + BLOCK
+                places.append(file.tell() + np.cumsum(sizes) - sizes + BLOCK)
                 file.write(images)
-                column = table.column_names.index("tar_offset")
-                tables.append(table.set_column(column, "tar_offset", pa.array(offsets)))
             table = pa.concat_tables(tables)
             order = np.argsort(order_keys(table["uid"], seed=self.step.seed), kind="stable")
-            table = table.take(pa.array(order)).combine_chunks()
-            rows = table.drop_columns([_PLACE])
-            return self.step.write(shard, [(rows, self._images(table, file))])
+            table = _taken(table, [order])
+            offsets = np.concatenate(places)[order]
+            images = self._images(table, offsets.tolist(), file)
+            return self.step.write(shard, [(table.drop_columns([_PLACE]), images)])
 
-    def _read_images(self, extent: Extent) -> list[bytes]:
+    def _read_images(self, extent: Extent) -> list[memoryview]:
         return read_piece(self.url(extent[0], "images"), extent)
 
-    def _images(self, table: pa.Table, file: IO[bytes]) -> Iterator[bytes]:
-        """The images of a shard's rows, in `file`, each checked as in the part that it comes from."""
+    def _images(self, table: pa.Table, offsets: list[int], file: IO[bytes]) -> Iterator[bytes]:
+        """The images of a shard's rows, which lie at `offsets` in `file`, checked as in their parts."""
         step = self.step
-        names = ["uid", "tar_offset", "tar_size", _PLACE, "stored_sha256"]
+        url_of = cache(lambda part: step.run.part(Stage.DOWNLOAD, part, "tar"))
+        names = ["uid", "tar_size", _PLACE, "stored_sha256"]
         known = table.select([name for name in names if name in table.column_names])
-        for place in known.to_pylist():
-            url = step.run.part(Stage.DOWNLOAD, place[_PLACE] >> ROW_BITS, "tar")
+        for place, offset in zip(known.to_pylist(), offsets, strict=True):
+            url, place["tar_offset"] = url_of(place[_PLACE] >> ROW_BITS), offset
             yield read_image(file, place, url=url, encode_format=step.encode_format,
                              sha256=place.get("stored_sha256"))  # fmt: skip
+
+
+def _taken(table: pa.Table, rows: list[NDArray[np.int64]]) -> pa.Table:
+    """These rows of a table, in this order, in one piece."""
+    return table.combine_chunks().take(pa.array(np.concatenate([[], *rows]).astype(np.int64)))
+
+
+def _pieces_of(rows: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """`rows` in pieces of about `_PIECE` bytes; none where there are no rows."""
+    ends = np.cumsum(sizes[rows]) // _PIECE
+    return np.split(rows, np.flatnonzero(np.diff(ends)) + 1) if len(rows) else []
+
+
+def _blocks_of(
+    rows: NDArray[np.int64], begins: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """`rows`, in the order of their members in a tar, in blocks to read: neighbours, and few."""
+    first, stop = begins[rows], begins[rows] + sizes[rows]
+    apart = first[1:] - stop[:-1] > _GAP
+    return np.split(rows, np.flatnonzero(apart | (np.diff(first // _PIECE) > 0)) + 1)
+
+
+def _spooled() -> IO[bytes]:
+    """A temporary file, in memory as long as it is not large."""
+    with told_of_temporary():
+        return cast(IO[bytes], tempfile.SpooledTemporaryFile(_IN_MEMORY))
 
 
 def _temporary() -> IO[bytes]:

@@ -155,7 +155,7 @@ class Order:
             if a < b
         ]
 
-    def _read_keys(self, extent: Extent) -> list[bytes]:
+    def _read_keys(self, extent: Extent) -> list[memoryview]:
         return read_piece(self.url(extent[0], "keys"), extent)
 
     def bounds(self, found: list[list[Piece]], parts: list[Part]) -> Bounds:

@@ -1,0 +1,138 @@
+"""The pairs of a finished set as other loaders' own files: MDS of mosaicml-streaming, and Lance."""
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from curate import files
+from curate.errors import CurateError, DamagedError
+from curate.extras import install, require
+from curate.finished.indexes import shards_of
+from curate.run.directory import Run
+from curate.run.shards import shard_rows
+from curate.schema import Stage
+
+_AT_ONCE = 256
+"""Pairs of a batch."""
+_TEXTS = ("txt", "json")
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How a format is written."""
+
+    check: Callable[[], None]  # raises where its package is missing
+    write: Callable[[Run, str], None]  # to a folder that is not there yet
+
+
+Sample = dict[str, bytes]
+"""The files of a pair by their endings; `image` is the image, whatever its ending."""
+
+
+def samples(run: Run, shard: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+    """Key and files of each pair of a shard, in order.
+
+    Raises
+    ------
+    DamagedError
+        Where the tar holds other pairs than the manifest says.
+    """
+    url = run.path(Stage.SHARDS, f"{shard['name']}.tar")
+    pairs, last, found = 0, "", Sample()
+    try:
+        with files.open_read(url) as file, tarfile.open(fileobj=file) as tar:
+            for member in tar:
+                key, _, ending = member.name.partition(".")
+                content = tar.extractfile(member)
+                if key != last and found:
+                    yield last, found
+                    pairs, found = pairs + 1, Sample()
+                last = key
+                found[ending if ending in _TEXTS else "image"] = content.read() if content else b""
+    except tarfile.TarError as error:
+        raise DamagedError(url, str(error)) from None
+    if found:
+        yield last, found
+        pairs += 1
+    if pairs != shard["pairs"]:
+        raise DamagedError(url, f"it holds {pairs:,} of {shard['pairs']:,} pairs")
+
+
+def write_mds(run: Run, folder: str) -> None:
+    """Key, image, caption and the columns of KEY.json; images are the bytes that the tars hold."""
+    from streaming import MDSWriter
+
+    columns = {"key": "str", "image": "bytes", "caption": "str", "json": "str"}
+    with MDSWriter(out=folder, columns=columns) as writer:
+        for shard in shards_of(run):
+            for key, found in samples(run, shard):
+                row = {"caption": found["txt"].decode(), "json": found["json"].decode()}
+                writer.write({"key": key, "image": found["image"], **row})
+
+
+def write_lance(run: Run, folder: str) -> None:
+    """The columns of the shards' parquet files, and `image`."""
+    import lance
+
+    shards = shards_of(run)
+    image = pa.field("image", pa.large_binary())
+    columns = shard_rows(run, shards[0]["name"]).schema.append(image)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for shard in shards:
+            rows, found = shard_rows(run, shard["name"]), samples(run, shard)
+            for batch in rows.cast(pa.schema([*columns][:-1])).to_batches(_AT_ONCE):
+                read = dict(next(found) for _ in range(len(batch)))
+                if [*read] != batch["key"].to_pylist():
+                    url = run.path(Stage.SHARDS, f"{shard['name']}.tar")
+                    raise DamagedError(url, "it holds other pairs than the table beside it")
+                images = pa.array([one["image"] for one in read.values()], image.type)
+                yield pa.RecordBatch.from_arrays([*batch.columns, images], schema=columns)
+
+    lance.write_dataset(pa.RecordBatchReader.from_batches(columns, batches()), folder)
+
+
+WRITERS = {
+    "mds": Writer(
+        lambda: require("streaming", by="--format mds", command="pip install mosaicml-streaming"),
+        write_mds,
+    ),
+    "lance": Writer(
+        lambda: require("lance", by="--format lance", command=install("lance")), write_lance
+    ),
+}
+"""Those that there are, by format."""
+
+
+def export(run: Run, kind: str, out: str) -> int:
+    """Write the set of `run` to the folder `out`, which appears when it is whole; its pairs.
+
+    Raises
+    ------
+    CurateError
+        Where something stands at `out`, the run has no finished set, or a package is missing.
+    """
+    path = files.local_path(files.absolute(out))
+    if path is None:
+        raise CurateError(
+            f"--out {out}: {kind} is written to a disk; give a folder there, and copy it"
+        )
+    if files.names(path) or os.path.isfile(path):
+        raise CurateError(f"--out {out} is not empty; give another, or remove it")
+    WRITERS[kind].check()
+    shards = shards_of(run)
+    if not shards:
+        raise CurateError(f"{run.root}: its set has no pairs")
+    unfinished = f"{path.rstrip('/')}{_UNFINISHED}"
+    files.remove(unfinished)
+    os.makedirs(os.path.dirname(unfinished), exist_ok=True)
+    WRITERS[kind].write(run, unfinished)
+    if os.path.isdir(path):
+        os.rmdir(path)
+    os.replace(unfinished, path)
+    return sum(shard["pairs"] for shard in shards)
