@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/ready
 
-.PHONY: demo test suite test-lives test-scores test-engines check lint types reference bench lock clean
+.PHONY: demo test suite test-lives test-scores test-engines test-loaders check lint types reference bench lock clean
 
 demo: $(READY)
 	$(BIN)/curate demo --out runs/demo
@@ -39,6 +39,14 @@ test-engines: $(READY)  # on job servers: Prism, which Go builds (three minutes,
 	$(PIP) gcsfs gcp-storage-emulator==2026.7.19 s3fs 'moto[server]==5.2.5'  # stores on loopback
 	$(PIP) --no-deps apache-flink-libraries==1.20.3
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m engine tests/engines
+
+# What mosaicml-streaming imports; with its own bounds it would put back numpy and transformers.
+MDS := mosaicml-streaming==0.13.0 transformers==5.24.0 tokenizers==0.23.3 brotli catalogue crc32c \
+  python-snappy cramjam zstd boto3 botocore s3transfer jmespath
+test-loaders: $(READY)  # sets read back by the loaders that they are written for
+	$(PIP) --editable '.[energon,lance]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/mds $(MDS)
+	PYTHONPATH=$(VENV)/mds $(BIN)/python -m pytest -n 2 --dist loadfile tests/loaders
 
 check: lint types
 

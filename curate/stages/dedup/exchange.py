@@ -104,6 +104,6 @@ class Keyed:
         """Write the sections of each piece; the extents of the pieces."""
         return write_pieces(self.url(group, kind), group, pieces)
 
-    def read(self, extent: Extent, kind: str) -> list[memoryview]:
+    def read(self, extent: Extent, kind: str) -> list[bytes]:
         """The sections of a piece, in one read."""
-        return read_piece(self.url(extent[0], kind), extent)
+        return [*map(bytes, read_piece(self.url(extent[0], kind), extent))]

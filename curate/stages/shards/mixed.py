@@ -139,8 +139,8 @@ class Mix(Order):
             order = np.argsort(order_keys(table["uid"], seed=self.step.seed), kind="stable")
             table = _taken(table, [order])
             offsets = np.concatenate(places)[order]
-            images = self._images(table, offsets.tolist(), file)
-            return self.step.write(shard, [(table.drop_columns([_PLACE]), images)])
+            found = self._images(table, offsets.tolist(), file)
+            return self.step.write(shard, [(table.drop_columns([_PLACE]), found)])
 
     def _read_images(self, extent: Extent) -> list[memoryview]:
         return read_piece(self.url(extent[0], "images"), extent)
