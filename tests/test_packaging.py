@@ -105,16 +105,17 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
               "PIL": "pillow", "faiss": "faiss-cpu", "vl_convert": "vl-convert-python",
               "grpc": "grpcio", "open_clip": "open-clip-torch", "fasttext": "fasttext-community",
               "exifread": "exifread-nocycle",
-              "profanity_check": "alt-profanity-check"}  # fmt: skip
+              "profanity_check": "alt-profanity-check", "lance": "pylance",
+              "megatron": "megatron-energon", "streaming": "mosaicml-streaming"}  # fmt: skip
     modules = [(path, imported(path)) for path in sorted((ROOT / "curate").rglob("*.py"))]
     base = {canonicalize_name(Requirement(x).name) for x in PROJECT["dependencies"]}
     extra = {
         canonicalize_name(Requirement(x).name)
-        for name in ("crawls", "languages", "scores")
+        for name in ("crawls", "languages", "scores", "energon", "lance")
         for x in EXTRAS[name]
     }
-    extra.add(canonicalize_name("rapidocr-onnxruntime"))
-    # It names an OpenCV that would overwrite the headless one.
+    extra |= {canonicalize_name(x) for x in ("rapidocr-onnxruntime", "mosaicml-streaming")}
+    # They name an OpenCV that would overwrite the headless one, and versions of years ago.
     unused = set(base)
     for path, found in modules:
         for name, at_once in found.items():

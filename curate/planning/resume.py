@@ -37,6 +37,7 @@ from curate.run.directory import (
 )
 from curate.run.mending import take_back, take_back_parts, take_back_tables
 from curate.run.scratch import remove_scratch
+from curate.run.shards import indexes
 from curate.run.verdicts import NAME as VERDICTS
 from curate.run.verdicts import verdicts_stand
 from curate.schema import Stage
@@ -230,8 +231,9 @@ def _settle_shards(plan: Plan, *, whole: bool, grows: bool) -> None:
     same = False
     with suppress(DamagedError):
         same = whole and files.exists(url) and files.read_document(url).get("digest") == digest
-    for name in files.names(run.path(Stage.SHARDS)):
-        told = name in (MANIFEST, SIZES, CARD, COUNTS)
+    names = files.names(run.path(Stage.SHARDS))
+    for name in names:
+        told = name in (MANIFEST, SIZES, CARD, COUNTS, *indexes(names))
         if not same and (told or (name.endswith(".json") and not whole and not grows)):
             files.remove(run.path(Stage.SHARDS, name))
 
