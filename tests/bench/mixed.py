@@ -52,18 +52,18 @@ def lay_pool(run: Run) -> list[Part]:
     return lay(run, "dedup", parts, COLUMNS)
 
 
-def write(run: Run, parts: list[Part], order: str) -> float:
-    """Seconds that the stage takes."""
+def write(run: Run, parts: list[Part], order: str) -> tuple[float, float]:
+    """Seconds that the stage takes, and of processor of this process, which one worker shares."""
     files.remove(run.path("shards"))
     settings = Settings.model_validate({"order": order, "rows": SHARD})
     step = ShardStep(run=run, reads="dedup", digest=order, settings=settings, encode_format="jpg")
     flags = ["--runner=FnApiRunner"]
     if WORKERS > 1:
         flags += ["--direct_running_mode=multi_processing", f"--direct_num_workers={WORKERS}"]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), time.process_time()
     with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         pipeline | beam.Create(parts) | Shards(step)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - before
 
 
 def from_one_host(run: Run) -> tuple[float, float]:
@@ -82,15 +82,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Run(str(Path(folder) / "run"))
         parts = lay_pool(run)
-        took: dict[str, list[float]] = {"pool": [], "mixed": []}
+        took: dict[str, list[tuple[float, float]]] = {"pool": [], "mixed": []}
         for _ in range(3):
             for order, seconds in took.items():
                 seconds.append(write(run, parts, order))
                 share, chance = from_one_host(run)
-                told = f"{order}: {seconds[-1]:.1f} s, {share:.2%} of neighbours from one host"
-                print(f"{told}, by chance {chance:.2%}", flush=True)
-        pool, mixed = (min(seconds[1:]) for seconds in took.values())
-    print(f"{PAIRS:,} pairs, {WORKERS} workers: mixed takes {mixed / pool:.2f} times as long")
+                told = f"{order}: {seconds[-1][0]:.1f} s, {seconds[-1][1]:.1f} of processor"
+                print(f"{told}; neighbours from one host {share:.2%}, by chance {chance:.2%}")
+        (pool, pool_cpu), (mixed, mixed_cpu) = (
+            map(min, zip(*seconds[1:], strict=True)) for seconds in took.values()
+        )
+    print(
+        f"{PAIRS:,} pairs, {WORKERS} workers: mixed takes {mixed / pool:.2f} times as long,"
+        f" {mixed_cpu / pool_cpu:.2f} times the processor time"
+    )
 
 
 if __name__ == "__main__":

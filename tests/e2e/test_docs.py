@@ -48,6 +48,8 @@ NOT_HERE = {
             "apiVersion: flink.apache.org/v1beta1", "#!/bin/bash",
         )
     },
+    ("loaders.md", "curate export runs/mine --format wids"): "needs packages that a plain checkout"
+    " lacks; each format is written and read by tests/loaders",
     ("README.md", "python -m open_clip_train.main --model ViT-B-32 --batch-size 64 --workers 2 \\"):
     "run by tests/e2e/test_training.py",
 }  # fmt: skip
@@ -66,6 +68,7 @@ RUN_HERE = {
     ("captions.md", "curate run captions.yaml --out runs/captions"),
     ("training.md", "# online.yaml"), ("training.md", "curate run online.yaml --out runs/online"),
     ("training.md", "import webdataset as wds"), ("training.md", "# capped.yaml"),
+    ("loaders.md", "shards:"),
     ("coming-from.md", "input:"), ("intranet.md", "download:"),
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
@@ -195,6 +198,13 @@ def test_the_further_scores_are_settings(tmp_path: Path) -> None:
     }
     found = Config.model_validate({"input": {"paths": "x"}, "score": score, **document})
     assert list(found.scores) == list(document["scores"])
+
+
+def test_mixed_shards_are_settings(tmp_path: Path) -> None:
+    """Their making is tried by tests/users/test_mixed.py."""
+    document = yaml.safe_load(block("loaders.md", "shards:"))
+    shards = Config.model_validate({"input": {"paths": "x"}, **document}).shards
+    assert (shards.bytes, shards.is_even, shards.multiple_of) == (500_000_000, True, 32)
 
 
 def test_scores_that_the_pool_brings(tmp_path: Path) -> None:

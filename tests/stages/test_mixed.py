@@ -18,6 +18,7 @@ from curate.stages.shards.shards import Shards
 from curate.stages.shards.write import ShardStep
 from tests.stages.rundir import uid_of
 from tests.stages.test_shards import content, keys_and_uids, lay_parts, members, revoke
+from tests.store import PROTOCOL, counted_store
 
 NUMBERS = [[*range(1, 9)], [], [*range(20, 27)], [30], [*range(40, 51)]]
 ALL = [*itertools.chain(*NUMBERS)]
@@ -80,6 +81,30 @@ def test_bytes_do_not_depend_on_how_parts_are_grouped_or_cut(
     other = Run(str(tmp_path / "other"))
     mix(other, lay_parts(other, ALL[9:], ALL[:9]), rows=6)
     assert {name: files.read_bytes(other.path("shards", name)) for name in names} == made
+
+
+def test_in_a_store_a_shard_is_a_read_of_each_group(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a tar of images is read in order, once; the bytes are those of a run on a disk."""
+    monkeypatch.setattr(order, "_GROUPS", (2, 2))
+    manifest = mix(run, lay_parts(run, *NUMBERS), rows=6)
+    with counted_store() as requests:
+        other = Run(f"{PROTOCOL}://b/run")
+        parts = lay_parts(other, *NUMBERS)
+        requests.clear()
+        assert mix(other, parts, rows=6) == manifest
+        for one in manifest["shards"]:
+            name = f"{one['name']}.tar"
+            assert files.read_bytes(other.path("shards", name)) == files.read_bytes(
+                run.path("shards", name)
+            )
+        pieces = {x: n for (kind, x), n in requests.items() if kind == "range" and "images" in x}
+        assert len(pieces) == 2
+        assert max(pieces.values()) <= len(manifest["shards"])
+        tars = {x: n for (kind, x), n in requests.items() if kind == "range" and "download" in x}
+        assert len(tars) == 4
+        assert {*tars.values()} == {1}
 
 
 def test_rows_of_one_uid_are_shared_out_as_all_others(run: Run) -> None:
