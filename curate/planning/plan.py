@@ -108,7 +108,7 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     reader = _reader_version(run, config)
     input_digest = _first_digest(inputs, config, reader)
     as_of = digests_of(inputs, input_digest)
-    _check_input(run, input_digest, config, whole=as_of[-1])
+    _check_input(run, input_digest, config, as_of=as_of)
     check_settled(run)
     with spent("cutting"):
         found = cut(
@@ -144,7 +144,7 @@ def grown_pool(run: Run, config: Config, *, over: Over = here) -> Grown:
     found = in_order(run, pool, find_inputs(pool, contents))
     check_readers(found.pool)
     first = _first_digest(found.inputs, config, _reader_version(run, config))
-    _check_input(run, first, config, whole=digests_of(found.inputs, first)[-1])
+    _check_input(run, first, config, as_of=digests_of(found.inputs, first))
     return found
 
 
@@ -180,7 +180,7 @@ def _opened(out: str) -> Run:
     return replace(run, layout=1) if older and files.exists(known[1]) else run
 
 
-def _state(run: Run, input_digest: str, config: Config, *, whole: str) -> dict[str, Any]:
+def _state(run: Run, input_digest: str, config: Config, *, as_of: Sequence[str]) -> dict[str, Any]:
     """The content of run.json; where that is lost, of a new one if the parts are of this input."""
     lost: DamagedError | None = None
     try:
@@ -188,7 +188,8 @@ def _state(run: Run, input_digest: str, config: Config, *, whole: str) -> dict[s
             return state
     except DamagedError as error:
         lost = error
-    if parts_digest(run) == pool_digest(whole, config) and files.exists(run.path(Stage.PREPARE)):
+    known = {pool_digest(one, config) for one in as_of}
+    if parts_digest(run) in known and files.exists(run.path(Stage.PREPARE)):
         run.begin(input_digest=input_digest)
         return run.state()
     if lost:
@@ -230,9 +231,9 @@ def _check_free(run: Run, config: Config) -> None:
             raise CurateError(f"{run.root} is not empty and holds no run; give another --out")
 
 
-def _check_input(run: Run, input_digest: str, config: Config, *, whole: str) -> None:
-    """Raise where the first wave of the run is another; `whole` is the digest of all waves."""
-    state = _state(run, input_digest, config, whole=whole)
+def _check_input(run: Run, input_digest: str, config: Config, *, as_of: Sequence[str]) -> None:
+    """Raise where the first wave of the run is another; `as_of` are the pool's digests, by wave."""
+    state = _state(run, input_digest, config, as_of=as_of)
     if state and state.get("input_digest") != input_digest:
         files.remove(run.path("input", NOTES))
         own = "" if config.input.format in (AUTO, *FORMATS) else "another version of its reader, "

@@ -179,6 +179,16 @@ def test_additions_are_the_union(
     assert "Nothing to do" in well(*here.command())
 
 
+def test_a_run_that_lost_its_record_grows(here: Captions, second: Captions, whole: Path) -> None:
+    """The parts tell which files came when."""
+    shutil.copytree(second.folder, here.folder, dirs_exist_ok=True)
+    (here.run / "run.json").write_text("{")
+    here.add(PIECES[2], "b.parquet")
+    assert "made again: run.json" in well(*here.command())
+    assert [x.get("wave", 0) for x in document(here.run / "run.json")["inputs"]] == [0, 1, 2]
+    assert kept(here.run) == kept(whole)
+
+
 def test_an_addition_that_was_never_finished_is_taken_back(
     here: Captions, second: Captions
 ) -> None:
