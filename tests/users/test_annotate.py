@@ -11,6 +11,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from curate import files
+from curate.loading import Sampler
+from tests.store import PROTOCOL, CountedStore, counted_store
 from tests.users.runs import document, interrupted, moved, pairs, refused, small_run, well
 
 RULES = "select=[{column: quality, min: 10}]"
@@ -231,3 +234,23 @@ def test_the_best_fraction_of_a_joined_column(run: Path, tmp_path: Path) -> None
     best = sorted(range(0, len(uids), 2))[-(len(rows) // 4) - 1 :]
     assert kept["uid"].to_pylist() == [uids[i] for i in best]
     assert kept["double"].to_pylist() == [2 * i for i in best]
+
+
+def test_a_run_and_a_table_in_a_store(run: Path, tmp_path: Path) -> None:
+    """Of text alone; the trainer's sampler reads the run there as well."""
+    table = quality(run, tmp_path)
+    uids = [row["uid"] for row in expected(run) if row["quality"] is not None]
+    with counted_store():
+        root = f"{PROTOCOL}://b/run"
+        files.write_bytes(f"{PROTOCOL}://b/t/0.parquet", table.read_bytes())
+        options = ("--set", "download.enabled=false", "--set", "select=[]")
+        well("run", str(run / "config.yaml"), "--out", root, *options, "--set",
+             "balance={t: 1, write: all}")  # fmt: skip
+        well("annotate", root, "--table", f"{PROTOCOL}://b/t/*.parquet", "--name", "t")
+        found = files.read_table(f"{root}/annotated/score/t/part-00000.parquet").to_pylist()
+        assert {row["uid"] for row in found if row["quality"] is not None} <= {*uids}
+        assert any(row["quality"] is not None for row in found)
+        assert not files.exists(f"{root}/input/tables/index.json")
+        assert not [x for x in CountedStore.objects if "/input/tables" in x]
+        pairs_there = files.read_table(f"{root}/balance/part-00000.parquet")
+        assert 0 < Sampler(root).takes(pairs_there, t=0.1).sum() < len(pairs_there)

@@ -306,3 +306,26 @@ def test_a_soft_cap_of_what_is_no_number_is_refused(capped: Path) -> None:
         balance = f"balance={{soft_cap: {{size: 9, column: {column}}}}}"
         said = refused("run", str(capped / "config.yaml"), "--set", balance, "--force")
         assert f"balance.soft_cap.column: {told}" in said
+
+
+def test_a_set_that_grows_is_drawn_from_as_one(small: Path, tmp_path: Path, undrawn: None) -> None:
+    """Weights of the pairs of before are others then, so their shards are written again."""
+    lines = (small.parent / "pool.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "a.jsonl").write_text("".join(lines[:50]))
+    (tmp_path / "b.jsonl").write_text("".join(lines[50:]))
+    options = (
+        "--set", "balance={soft_cap: {size: 90, column: caption_chars, penalty: 3}}", "--set",
+        "dedup.enabled=false",
+    )  # fmt: skip
+    one, both = (
+        f"input.paths=[{tmp_path}/a.jsonl]",
+        f"input.paths=[{tmp_path}/a.jsonl, {tmp_path}/b.jsonl]",
+    )
+    small_run(tmp_path, "--set", one, *options, out=tmp_path / "grown")
+    before = {row["uid"]: row["weight"] for row in pairs(tmp_path / "grown")}
+    small_run(tmp_path, "--set", both, *options, out=tmp_path / "grown")
+    small_run(tmp_path, "--set", both, *options, out=tmp_path / "union")
+    found = [{row["uid"]: row["weight"] for row in pairs(tmp_path / x)} for x in ("grown", "union")]
+    assert found[0] == found[1] != before
+    assert sum(found[0].values()) == 90
+    assert any(found[0].get(uid) != weight for uid, weight in before.items())
