@@ -315,7 +315,7 @@ ADDED = {
 
 
 ON_REQUEST = {
-    Stage.PREPARE: (LISTED, BOXED),
+    Stage.PREPARE: (LISTED, BOXED, CAPTIONS),
     Stage.DOWNLOAD: (FACES,),
     Stage.DEDUP: (OTHER_CAPTIONS,),
     Stage.SCORE: (DERIVED,),
@@ -336,6 +336,9 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 Kind = Literal["string", "bool", "int64", "float32", "float64"]
 """The types of columns that travel with the pairs, by their names in Arrow."""
 
+OF_SEVERAL = frozenset((*CAPTIONS.names, *OF_CAPTIONS.names))
+"""Names of columns of a run whose pairs have several captions, which in others are free."""
+
 OWN = frozenset(
     name
     for columns in (
@@ -350,7 +353,7 @@ OWN = frozenset(
         DEAD,
     )
     for name in columns.names
-) - {*SOFT_CAP.names} | {"texts", "given", "failure", ROW, EMBEDDING.name}
+) - {*SOFT_CAP.names, *CAPTIONS.names} | {"texts", "given", "failure", ROW, EMBEDDING.name}
 """Names of columns that some step writes beside those of the pool: a score can have none of them, and a
 column of the pool that has is renamed."""
 

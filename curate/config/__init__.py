@@ -24,7 +24,7 @@ from curate.config.scoring import (
     Scorer,
     SimCore,
 )
-from curate.schema import kept_name
+from curate.schema import OF_SEVERAL, kept_name
 
 __all__ = [
     "COLUMN_NAME",
@@ -206,7 +206,7 @@ class Config(Model):
             raise ValueError("caption.choose draw: all weights of `captions` are 0")
         taken = set(map(kept_name, self.input.columns.keep)) | {*self.scores}
         taken |= {*self.score.also} if self.score else set()
-        for name in sorted(taken & {"captions", "caption_source"}):
+        for name in sorted(taken & OF_SEVERAL):
             raise ValueError(
                 f"{name} is a column of a run with `captions`: give what is called so another name"
             )

@@ -92,6 +92,9 @@ class EachCaption(Sieve):
         self._values = np.full(len(row), None, object)
         table = pairs.table.take(pa.array(self._row))
         table = table.set_column(table.column_names.index("caption"), "caption", self._texts)
+        names = np.array(captions.names, object)[self._source]
+        self._names = pa.array(names, pa.string())
+        table = table.append_column(ops.SOURCES, self._names)
         table = table.append_column(_PLACE, pa.array(np.arange(len(row))))
         super().__init__(table, stage=Stage.PREPARE)
         self.remove(pc.equal(self._texts, ""), reason=DropReason.EMPTY_CAPTION)
@@ -120,13 +123,12 @@ class EachCaption(Sieve):
         at = np.full(len(self._row), -1)
         at[self._places()] = np.arange(len(self.table))
         known = self.table.take(pa.array(at, mask=at < 0))
-        names = np.array(self._captions.names, object)
         of = np.array(self._captions.weights)
         shares = ops.weights(self._source, self._row, stays, of=of)
         columns: dict[str, Column] = {name: known[name] for name in ops.OF_EACH
                                       if name in known.column_names}  # fmt: skip
         columns |= {
-            "source": pa.array(names[self._source], pa.string()),
+            "source": self._names,
             "caption": self._texts,
             "weight": pa.array(shares, mask=~stays),
             "reason": pa.array(self._reasons, pa.string()),

@@ -306,11 +306,16 @@ def test_of_the_text_alone_with_wfpp(home: Path, tmp_path: Path) -> None:
         *written(home), "--set", "download.enabled=false", "--set", "caption.choose=draw",
         "--set", "balance={wfpp: {fraction: 0.9, threshold: 0.1}}", "--set", "prepare.metadata={}",
         "--set", "prepare.unsure=null", "--set", "prepare.languages=null",
+        "--set", "select=[{column: caption_source, not_in: [title]}]",
     ]  # fmt: skip
     well("demo", "--out", str(run), *options)
     kept = pq.read_table(run / "balance").to_pylist()
     assert {NUMBERS[row["uid"]] for row in kept} <= set(range(len(POOL)))
-    assert {row["caption_source"] for row in kept} > {OWN}
+    assert {row["caption_source"] for row in kept} == {OWN, RE}
+    left = {x["reason"] for row in kept for x in row["captions"] if x["source"] == TITLE}
+    assert left == {"rule:caption_source"}
+    gone = {x["uid"]: x["reason"] for x in pq.read_table(run / "dropped/prepare").to_pylist()}
+    assert gone == {uid(1): "empty_caption"}
     for row in kept:
         chosen = [x for x in row["captions"] if x["caption"] == row["caption"]]
         assert row["caption_source"] in {x["source"] for x in chosen}
@@ -342,6 +347,7 @@ REFUSED = {
     "captions={original: {weight: 1}}": "there is no source beside the pair's own caption",
     "captions={}": "caption: there is nothing to choose from",
     "input.columns.keep=[captions]": "captions is a column of a run with `captions`",
+    "input.columns.keep=[caption_scores]": "caption_scores is a column of a run with `captions`",
     "caption={choose: best}": "caption.choose best goes by a score: set score.model",
     "caption.by=other": "caption.by is of choose: best",
 }
