@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 _OF_CAPTIONS = ("captions", "caption_source")
 """What a stage may change of a pair that has several captions."""
-_INNER = ("pair", "scored", "error", *schema.OF_PARTS)
+_INNER = ("pair", "scored", "error", *schema.OF_CAPTIONS.names, *schema.OF_PARTS)
 
 
 @dataclass(frozen=True)

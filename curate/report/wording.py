@@ -1,6 +1,7 @@
 """Reasons, errors and stages in plain words."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from curate.config import Config, Rule
 from curate.reasons import ROWS, RULE_PREFIX, rule_reason
@@ -95,12 +96,14 @@ def survivor_in_words(config: Config, *, grown: bool = False) -> str:
     return f"Of a cluster {before}the pair with {first} stays, then {', then '.join(then)}."
 
 
-def choice_in_words(config: Config, pair: Mapping[str, object]) -> str:
+def choice_in_words(config: Config, pair: Mapping[str, Any]) -> str:
     """Which of the captions of a kept pair is its own, and why."""
+    first = "the first that was not left out"
+    judged = any(one["score"] is not None for one in pair["captions"])
     how = {
-        "all": "the first that was not left out",
+        "all": first,
         "draw": "drawn by the weights",
-        "best": f"the one with the highest {config.caption.by}",
+        "best": f"the one with the highest {config.caption.by}" if judged else f"{first}, for now",
     }
     return (
         f"Of its captions that of {pair['caption_source']} is the pair's, {pair['caption']!r}:"

@@ -209,7 +209,10 @@ def test_each_caption_has_a_score_and_the_best_is_chosen(best: Path, made: Path)
             set(row["caption"].split()) & set(entries), key=entries.index
         )
     told = well("explain", str(best), POOL[5]["url"])
+    assert "the first that was not left out, for now (caption.choose best)" in told
     assert "the one with the highest clip_score (caption.choose best)" in told
+    assert "caption of recap: 'an off-road car with a dog', score 0." in told
+    assert "caption_at" not in told
 
 
 def test_a_changed_table_asks_neither_the_net_nor_the_image_tower(
