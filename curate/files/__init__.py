@@ -11,6 +11,7 @@ from curate.files.content import ends_as_parquet as ends_as_parquet
 from curate.files.content import local_copy as local_copy
 from curate.files.content import open_read as open_read
 from curate.files.content import read_bytes as read_bytes
+from curate.files.content import read_into as read_into
 from curate.files.content import read_range as read_range
 from curate.files.content import scratch as scratch
 from curate.files.content import temporaries as temporaries

@@ -186,6 +186,28 @@ def read_range(url: str, start: int, stop: int) -> bytes:
     return content
 
 
+def read_into(url: str, start: int, target: memoryview) -> None:
+    """Fill `target` with bytes from `start` on of the file at `url`.
+
+    Raises
+    ------
+    DamagedError
+        Where the file ends before.
+    """
+    fs, path = file_system(url)
+    with told(url):
+        if is_local(fs):
+            with open(path, "rb", buffering=0) as file:
+                file.seek(start)
+                found = file.readinto(target) if len(target) else 0
+        else:
+            content = fs.cat_file(path, start=start, end=start + len(target))
+            found = len(content)
+            target[:found] = content
+    if found != len(target):
+        raise DamagedError(url, "it is truncated")
+
+
 def ends_as_parquet(url: str, *, size: int) -> bool:
     """Whether a file of `size` bytes ends as parquet files do; 0 where there is none."""
     return size > 0 and read_range(url, max(0, size - 4), size) == b"PAR1"

@@ -2,6 +2,7 @@
 
 import hashlib
 import tarfile
+from mmap import mmap
 from typing import IO
 
 BLOCK = 512
@@ -66,7 +67,7 @@ def _header(name: str, size: int) -> bytes:
     return bytes(header)
 
 
-def read_member(file: IO[bytes], *, name: str, offset: int, size: int) -> bytes:
+def read_member(file: IO[bytes] | mmap, *, name: str, offset: int, size: int) -> bytes:
     """The content of the member `name`, which begins at `offset`.
 
     The header in front of it must name the member and its size: a tar that does not belong to its

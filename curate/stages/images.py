@@ -5,6 +5,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from mmap import mmap
 from typing import IO
 
 import pyarrow as pa
@@ -52,7 +53,7 @@ def open_tar(run: Run, part: int) -> Iterator[IO[bytes]]:
 
 
 def read_image(
-    tar: IO[bytes], place: Columns, *, url: str, encode_format: str, sha256: str | None
+    tar: IO[bytes] | mmap, place: Columns, *, url: str, encode_format: str, sha256: str | None
 ) -> bytes:
     """One of them: `place` has its uid, tar_offset and tar_size, `tar` is the file at `url`."""
     name = member_name(place["uid"], encode_format)

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from curate import files
 from curate.config import Shards as Settings
 from curate.run.directory import Part, Run
-from curate.stages.shards import order
+from curate.stages.shards import mixed, order
 from curate.stages.shards.shards import Shards
 from curate.stages.shards.write import ShardStep
 from tests.stages.rundir import uid_of
@@ -83,10 +83,12 @@ def test_bytes_do_not_depend_on_how_parts_are_grouped_or_cut(
     assert {name: files.read_bytes(other.path("shards", name)) for name in names} == made
 
 
+@pytest.mark.parametrize("in_memory", [mixed._IN_MEMORY, 1000])
 def test_in_a_store_a_shard_is_a_read_of_each_group(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    in_memory: int, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a tar of images is read in order, once; the bytes are those of a run on a disk."""
+    monkeypatch.setattr(mixed, "_IN_MEMORY", in_memory)
     monkeypatch.setattr(order, "_GROUPS", (2, 2))
     manifest = mix(run, lay_parts(run, *NUMBERS), rows=6)
     with counted_store() as requests:

@@ -5,8 +5,8 @@
 
 A group reads its parts' images once, as they stand, and writes one file of them that has a piece a
 shard; who writes a shard reads its piece of each group's file. Only extents of pieces cross a shuffle.
-A worker holds the rows of a group, and images on disk: those of a shard, and in front of a store those
-of a group. The files are scratch, and take as much room as the shards, until all of these are written.
+A worker holds the rows of a group; in front of a store also a group's images, on disk, and those of a
+shard. The files are scratch, and take as much room as the shards, until all of these are written.
 
 What a shard holds follows from the set and the seed (`order`).
 """
@@ -15,10 +15,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, cast
+from mmap import mmap
+from typing import IO
 
 import apache_beam as beam
 import numpy as np
@@ -30,7 +31,7 @@ from curate.errors import DamagedError
 from curate.files.stores import told_of_temporary
 from curate.ops.hashing import order_keys
 from curate.parent import at_work
-from curate.run.scratch import Extent, as_bytes, as_table, read_piece
+from curate.run.scratch import Extent, as_bytes, as_table
 from curate.run.shards import ShardRecord
 from curate.run.tar import BLOCK
 from curate.schema import Stage
@@ -128,33 +129,57 @@ class Mix(Order):
     def write(self, index: int, extents: Iterable[Extent], bounds: Bounds) -> ShardRecord:
         """Write a shard of its pieces."""
         shard = bounds.shards[index]
-        with at_work(f"shard {shard.name}"), _spooled() as file:
+        extents = sorted(extents)
+        with at_work(f"shard {shard.name}"), ExitStack() as opened:
+            held = self._held(extents, opened)
             tables, places = [], []
-            for _, (rows, images) in self.step.run.each(sorted(extents), self._read_images):
-                tables.append(as_table(rows))
-                sizes = tables[-1]["tar_size"].to_numpy() + BLOCK
-                places.append(file.tell() + np.cumsum(sizes) - sizes + BLOCK)
-                file.write(images)
+            for (_, _, (rows, _)), (table, file, begin) in zip(extents, held, strict=True):
+                tables.append(table)
+                ends = np.cumsum(table["tar_size"].to_numpy() + BLOCK)
+                offsets = begin + rows + ends - table["tar_size"].to_numpy()
+                places += [(file, offset) for offset in offsets.tolist()]
             table = pa.concat_tables(tables)
             order = np.argsort(order_keys(table["uid"], seed=self.step.seed), kind="stable")
-            table = _taken(table, [order])
-            offsets = np.concatenate(places)[order]
-            found = self._images(table, offsets.tolist(), file)
+            found = self._images(table := _taken(table, [order]), [places[i] for i in order])
             return self.step.write(shard, [(table.drop_columns([_PLACE]), found)])
 
-    def _read_images(self, extent: Extent) -> list[memoryview]:
-        return read_piece(self.url(extent[0], "images"), extent)
+    def _held(
+        self, extents: list[Extent], opened: ExitStack
+    ) -> Iterator[tuple[pa.Table, IO[bytes] | mmap, int]]:
+        """The rows of each piece, and where it begins in which file: on a disk that of its group."""
+        urls = {group: self.url(group, "images") for group, _, _ in extents}
+        if all(files.local_path(url) is not None for url in urls.values()):
+            groups = {x: opened.enter_context(files.open_read(url)) for x, url in urls.items()}
+            for group, begin, (rows, _) in extents:
+                groups[group].seek(begin)
+                yield as_table(groups[group].read(rows)), groups[group], begin
+            return
+        sizes = [sum(extent[2]) for extent in extents]
+        begins = dict(zip(extents, (np.cumsum(sizes) - sizes).tolist(), strict=True))
+        room = opened.enter_context(_room(sum(sizes)))
+        view = opened.enter_context(memoryview(room))
 
-    def _images(self, table: pa.Table, offsets: list[int], file: IO[bytes]) -> Iterator[bytes]:
-        """The images of a shard's rows, which lie at `offsets` in `file`, checked as in their parts."""
+        def read(extent: Extent) -> None:
+            group, start, _ = extent
+            begin = begins[extent]
+            files.read_into(urls[group], start, view[begin : begin + sum(extent[2])])
+
+        for extent, _ in self.step.run.each(extents, read):
+            begin = begins[extent]
+            yield as_table(bytes(view[begin : begin + extent[2][0]])), room, begin
+
+    def _images(
+        self, table: pa.Table, places: list[tuple[IO[bytes] | mmap, int]]
+    ) -> Iterator[bytes]:
+        """The images of a shard's rows, by file and offset, each checked as in its part."""
         step = self.step
         url_of = cache(lambda part: step.run.part(Stage.DOWNLOAD, part, "tar"))
         names = ["uid", "tar_size", _PLACE, "stored_sha256"]
         known = table.select([name for name in names if name in table.column_names])
-        for place, offset in zip(known.to_pylist(), offsets, strict=True):
-            url, place["tar_offset"] = url_of(place[_PLACE] >> ROW_BITS), offset
-            yield read_image(file, place, url=url, encode_format=step.encode_format,
-                             sha256=place.get("stored_sha256"))  # fmt: skip
+        for row, (file, offset) in zip(known.to_pylist(), places, strict=True):
+            url, row["tar_offset"] = url_of(row[_PLACE] >> ROW_BITS), offset
+            yield read_image(file, row, url=url, encode_format=step.encode_format,
+                             sha256=row.get("stored_sha256"))  # fmt: skip
 
 
 def _taken(table: pa.Table, rows: list[NDArray[np.int64]]) -> pa.Table:
@@ -177,10 +202,15 @@ def _blocks_of(
     return np.split(rows, np.flatnonzero(apart | (np.diff(first // _PIECE) > 0)) + 1)
 
 
-def _spooled() -> IO[bytes]:
-    """A temporary file, in memory as long as it is not large."""
-    with told_of_temporary():
-        return cast(IO[bytes], tempfile.SpooledTemporaryFile(_IN_MEMORY))
+@contextmanager
+def _room(size: int) -> Iterator[mmap]:
+    """Memory for so many bytes, or a temporary file where they are many."""
+    file = _temporary() if size > _IN_MEMORY else None
+    with file or nullcontext(), told_of_temporary():
+        if file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        with mmap(file.fileno() if file else -1, size) as room:
+            yield room
 
 
 def _temporary() -> IO[bytes]:

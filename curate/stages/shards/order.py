@@ -24,8 +24,8 @@ from curate.stages.shards.write import ShardStep
 
 _GROUP = 1 << 15
 """Rows of a group of parts, about: some GB of images."""
-_GROUPS = 16, 1024
-"""Groups that are enough for workers to share, and the most: a shard is that many reads."""
+_GROUPS = 16, 512
+"""Groups that are enough for workers to share, and the most: a shard is that many files and reads."""
 _RANGE = 1 << 20
 """Keys that meet in one element."""
 ROW_BITS = 32
