@@ -279,6 +279,16 @@ def test_a_soft_cap_draws_pairs_again(capped: Path, tmp_path: Path) -> None:
     assert np.array_equal(listed, np.sort(listed))
 
 
+def test_a_revoked_pair_is_drawn_no_more(capped: Path, tmp_path: Path) -> None:
+    run = moved(capped, tmp_path / "run")
+    gone = max(pairs(run), key=lambda row: row["weight"])
+    (tmp_path / "list").write_text(f"{gone['uid']}\n")
+    well("revoke", str(run), "--list", str(tmp_path / "list"))
+    told = " ".join(well("run", str(run / "config.yaml"), "--out", str(run)).split())
+    assert f"takes {100 - gone['weight']} times in all" in told
+    assert len(taken(run / "shards", resample())) == 100 - gone["weight"]
+
+
 def test_draws_do_not_depend_on_parts_or_workers(capped: Path, tmp_path: Path) -> None:
     pool = capped.parent / "pool.jsonl"
     well(
