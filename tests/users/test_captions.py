@@ -394,3 +394,41 @@ def test_planned_first_and_by_another_model_in_mixed_shards(
         return {row["uid"]: [row[x] for x in names] for row in pairs(of)}
 
     assert chosen(run) == chosen(best)
+
+
+def test_captions_come_to_a_finished_run(
+    home: Path, best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images and their embeddings are those of the run without; and so again without captions."""
+    run = tmp_path / "run"
+    options = [
+        *written(home), "--set", f"score={{{MODEL}, embeddings: true, also: {{other: {{{MODEL}}}}}}}",
+        "--force",
+    ]  # fmt: skip
+    alone = ["--set", "captions={}", "--set", "prepare.metadata={}", "--set", "balance=null"]
+    well("demo", "--out", str(run), *options, *alone)
+    plain = pairs(run)
+    assert "captions" not in plain[0]
+    decoded, was = [], Preparer.prepare
+
+    def seen(preparer: Preparer, content: bytes) -> Any:
+        decoded.append(content)
+        return was(preparer, content)
+
+    monkeypatch.setattr(Preparer, "prepare", seen)
+    model = ["--set", f"score={{{MODEL}, embeddings: true}}", "--set", "caption.choose=best"]
+    well("demo", "--out", str(run), *options, *model)
+    fetched = len(KEPT) - 1  # the pair without a caption of its own had left
+    assert len(decoded) == len(KEPT) - fetched
+    assert document(run / "run.json")["stages"]["download"]["figures"]["reused"] == fetched
+    of_best = {row["uid"]: row["captions"] for row in pairs(best)}
+    assert {row["uid"]: row["captions"] for row in pairs(run)} == of_best
+    well("demo", "--out", str(run), *options, *alone)
+    assert pairs(run) == plain
+
+
+def test_load_dataset_reads_the_list(made: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    found = datasets.load_dataset(str(made / "shards"), cache_dir=str(tmp_path))["train"]
+    assert [row["captions"] for row in found["json"]] == [row["captions"] for row in pairs(made)]
