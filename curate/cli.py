@@ -194,10 +194,13 @@ def _run(
         locked(config.out) if config.out else nullcontext(),
         ahead(config.beam, out=config.out),
     ):
+        from curate.planning.based import begin, pooled
         from curate.planning.plan import make_plan
 
-        over = over_workers(config, options)
-        plan = replace(make_plan(config, over=over), retry_failed=retry_failed)
+        pool = pooled(config)
+        begin(config)
+        over = over_workers(pool, options)
+        plan = replace(make_plan(pool, over=over), retry_failed=retry_failed)
         run_plan(plan, options=options, started=started, force=force, detach=detach)
 
 

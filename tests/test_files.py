@@ -310,3 +310,17 @@ def test_a_local_copy_keeps_the_name(tmp_path: Path) -> None:
     assert files.local_copy(str(tmp_path / "here")) == str(tmp_path / "here")
     shipped = files.local_copy("shipped://pipelines/demo/scorer/curate-mini.json")
     assert Path(shipped) == files.shipped("pipelines/demo/scorer/curate-mini.json")
+
+
+@pytest.mark.parametrize(("source", "target"), [("memory", "memory"), ("", ""), ("memory", "")])
+def test_a_file_is_shared(source: str, target: str, tmp_path: Path) -> None:
+    """A later change of one is none of the other."""
+    roots = {"memory": "memory://shared", "": str(tmp_path)}
+    url, to = files.join(roots[source], "a/1"), files.join(roots[target], "b/c/1")
+    files.write_bytes(url, b"one")
+    files.share(url, to)
+    assert files.read_bytes(to) == b"one"
+    files.share(url, to)
+    files.write_bytes(to, b"two")
+    assert files.read_bytes(url) == b"one"
+    files.remove(roots["memory"])

@@ -54,7 +54,8 @@ def _told(config: Config, run: Run, found: Grown, prepared: Totals) -> Iterator[
     held = sum(one.get("rows", 0) for one in state.get("inputs", ()))
     n = found.new
     yield f"{run.root} grows by {n:,} file{'s' * (n != 1)}: {rows:,} rows to the {held:,} that it has"
-    yield f"{kept:,} of the new rows would be fetched; what the run has fetched stays"
+    if config.download.enabled:
+        yield f"{kept:,} of the new rows would be fetched; what the run has fetched stays"
     steps = steps_of(config)
     share = 1.0
     for stage in steps.stages:

@@ -76,6 +76,7 @@ def plan(
     from curate.commands.adding import tell_addition
     from curate.finished.advice import advice
     from curate.planning.asked import runs_model
+    from curate.planning.based import pooled
     from curate.planning.own_scores import check_own_scores, with_columns
     from curate.planning.plan import make_plan
     from curate.planning.pool_columns import with_column_types
@@ -99,16 +100,18 @@ def plan(
         check_seen_by_workers(whole.beam, named_in(whole))
         if not whole.out:
             raise CurateError("no output folder: give --out RUN or the key `out`")
-        run = Run.to(whole.out)
-        with locked(whole.out), ahead(whole.beam, out=whole.out):
+        run = Run.at(whole.base) if whole.base else Run.to(whole.out)
+        stays, place = whole.base is not None or _has_images(run), whole.out
+        whole = pooled(whole)
+        with locked(place), ahead(whole.beam, out=place):
             over = over_workers(whole, beam_options(context))
             typed = with_columns(with_column_types(whole, over=over))
-            if _has_images(run):
+            if stays:
                 if not tell_addition(typed, run, over=over):
                     raise CurateError(
-                        f"{run.root} is a run with images, part of which a plan would make stale, and"
-                        " its pool has not grown; give another --out. To see what another t would keep"
-                        " of it: curate sweep"
+                        f"{run.root} is a run that a plan would make stale in part, and its pool has"
+                        " not grown; give another --out. To see what another t would keep of it: curate"
+                        " sweep"
                     )
                 _tell_how_to_go_on(config, whole, set_, workers, context)
                 return

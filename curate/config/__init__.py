@@ -111,6 +111,11 @@ class Config(Model):
 
     input: Input
     out: PlacePath | None = Field(None, description="the run directory, any fsspec URL")
+    base: PlacePath | None = Field(
+        None,
+        description="a finished run that this one begins as a copy of, and grows by the pool of"
+        " `input`; it stays as it is",
+    )
     seed: int = Field(0, description="of the random sampling")
     part_rows: Positive = Field(
         10_000, le=1_000_000, description="pairs a part, the unit of work and of resume"

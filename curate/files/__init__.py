@@ -14,6 +14,7 @@ from curate.files.content import read_bytes as read_bytes
 from curate.files.content import read_into as read_into
 from curate.files.content import read_range as read_range
 from curate.files.content import scratch as scratch
+from curate.files.content import share as share
 from curate.files.content import temporaries as temporaries
 from curate.files.content import write_bytes as write_bytes
 from curate.files.documents import CHECK as CHECK

@@ -66,6 +66,29 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         changed(fs, path)
 
 
+def share(url: str, target: str) -> None:
+    """Have what is at `url` at `target`, too: a hard link on one disk, else a copy.
+
+    Neither may be changed in place afterwards, but written anew as `atomic_write` does it.
+    """
+    (fs, path), (there, to) = file_system(url), file_system(target)
+    with told(target, to="write"):
+        if is_local(fs) and is_local(there):
+            there.makedirs(os.path.dirname(to), exist_ok=True)
+            with suppress(OSError):  # on another disk, or one without links
+                os.link(path, to)
+            if os.path.exists(to):
+                changed(there, to)
+                return
+        elif type(fs) is type(there) and fs.storage_options == there.storage_options:
+            there.makedirs(os.path.dirname(to), exist_ok=True)
+            fs.cp_file(path, to)
+            changed(there, to)
+            return
+        with open_read(url) as source, atomic_write(target) as copy:
+            shutil.copyfileobj(source, copy)
+
+
 def _sync(folder: str) -> None:
     """Wait until the names in a local folder are on the disk, where the system can tell."""
     descriptor = os.open(folder, os.O_RDONLY)

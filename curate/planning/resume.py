@@ -80,6 +80,8 @@ def replaced(plan: Plan) -> str | None:
     """
     run = plan.run
     manifest = run.path(Stage.SHARDS, MANIFEST)
+    if run.state().get("base") and run.state()["state"] != "complete":
+        return None  # the copy of a set that stays where it is
     if Stage.SHARDS not in plan.steps.stages:
         return _replaced_subset(plan)
     if not files.exists(manifest):

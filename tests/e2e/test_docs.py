@@ -64,6 +64,7 @@ RUN_HERE = {
     ("README.md", "import curate"), ("README.md", "scores:"),
     ("growing.md", "cp new/*.parquet pairs/                   # or name them too: input.paths:"
      " [pairs/*.parquet, new/*.parquet]"),
+    ("growing.md", "base: runs/mine                           # a finished run; its pool comes first"),
     ("captions.md", "# captions.yaml"), ("captions.md", "import webdataset as wds"),
     ("captions.md", "curate run captions.yaml --out runs/captions"),
     ("training.md", "# online.yaml"), ("training.md", "curate run online.yaml --out runs/online"),
@@ -158,11 +159,15 @@ def test_a_set_that_grows(tmp_path: Path) -> None:
         }  # fmt: skip
         (tmp_path / "my.yaml").write_text(yaml.safe_dump(settings))
         bash("curate run my.yaml --out runs/mine", tmp_path)
+        more = {**settings, **yaml.safe_load(block("growing.md", "base: runs/mine"))}
+        (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
+        bash("curate run more.yaml --out runs/more", tmp_path)
         said = bash(block("growing.md", "cp new/*.parquet"), tmp_path)
     assert "runs/mine grows by 1 file: 10 rows to the 30 that it has" in said
     assert "Grows by 1 file: 10 rows; 1 shard stays, but for pairs that leave" in said
-    (manifest,) = (tmp_path / "runs/mine/shards").glob("manifest.json")
-    assert len(json.loads(manifest.read_text())["shards"]) == 2
+    grown, beside = (tmp_path / f"runs/{x}/shards/manifest.json" for x in ("mine", "more"))
+    assert len(json.loads(grown.read_text())["shards"]) == 2
+    assert grown.read_bytes() == beside.read_bytes()
 
 
 def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from curate.commands import demo
 from curate.files import shipped
@@ -268,6 +269,34 @@ def test_later_pairs_may_be_preferred(here: Captions, tmp_path: Path) -> None:
     assert kept(here.run) != kept(other.run)
 
 
+def test_a_run_begins_as_a_copy_of_another(
+    first: Captions, second: Captions, tmp_path: Path
+) -> None:
+    """Which stays as it is; where the copying was stopped, the same command goes on."""
+    before = {x: x.read_bytes() for x in first.run.rglob("*") if x.is_file()}
+    here = Captions(tmp_path)
+    here.add(PIECES[1])
+    command = here.command(base=str(first.run))
+    assert f"{first.run} grows by 1 file: 194 rows to the 150 that it has" in well(
+        "plan", *command[1:]
+    )
+    assert not here.run.exists()
+    interrupted(*command, after="run.json")
+    assert "Grows by 1 file: 194 rows" in well(*command)
+    assert here.tables() == second.tables()
+    assert "Nothing to do" in well(*command)
+    assert "Nothing to do" in well("run", str(here.run / "config.yaml"))
+    assert before == {x: x.read_bytes() for x in first.run.rglob("*") if x.is_file()}
+    refusals: dict[str, dict[str, Any]] = {
+        "was made with part_rows 50, and this configuration has 60": {"part_rows": 60},
+        f"did not begin as a copy of {second.run}": {"base": str(second.run)},
+        "no run here": {"base": str(tmp_path)},
+    }
+    for told, changed in refusals.items():
+        settings: dict[str, Any] = {"base": str(first.run), **changed}
+        assert told in refused(*here.command(**settings))
+
+
 @pytest.mark.life
 def test_ten_additions_are_the_union(tmp_path: Path, undrawn: None) -> None:
     pieces = cut(captions(), 10)
@@ -475,3 +504,19 @@ def test_all_shards_are_written_anew_where_that_is_asked_for(
         well(*command, "--set", "shards.rewrite=true")
     made, union = ({x["key"]: x["uid"] for x in pairs(one)} for one in (run, pictures.union))
     assert made == union
+
+
+@pytest.mark.life
+def test_shards_of_a_base_are_shared(pictures: Pictures, tmp_path: Path) -> None:
+    run, base = tmp_path / "run", pictures.before
+    settings = yaml.safe_load((base / "config.yaml").read_text())
+    settings |= {"base": str(base), "out": str(run)}
+    settings["input"]["paths"] = str(pictures.pool / "a.jsonl")
+    before = files_of(base)
+    with demo.serve() as addresses:
+        settings["download"]["connect_to"] = addresses
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
+        well("run", str(tmp_path / "c.yaml"))
+    made, now = files_of(run), files_of(pictures.run)
+    assert all(name == "README.md" or made[name] == now[name] for name in {*made, *now})
+    assert files_of(base) == before
