@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
     """Ask on the terminal whether to replace a finished set; a CurateError without a yes."""
-    from curate.planning.resume import replaced
+    from curate.planning.replacing import replaced
     from curate.run.damage import find_damage
     from curate.run.mending import in_words
 

@@ -31,7 +31,7 @@ NO_FILES = {
 NAMED = {"model": "{}/m.json", "pretrained": "{}/w.pt"}
 FULL: dict[str, Any] = {
     "input": {"paths": ["{}/pool.parquet"], "image_folders": ["{}/images"]},
-    "out": "{}/run",
+    "out": "{}/run", "base": "{}/base",
     "prepare": {"metadata": {"en": "{}/en.txt"}, "words_in": "{}/words.txt", "uids_in": "{}/uids.npy",
                 "language_model": "{}/languages.bin"},
     "captions": {"recap": {"path": "{}/recap/*.parquet"}},
