@@ -93,6 +93,10 @@ def test_equal_to_open_clip_and_bit_for_bit_whatever_the_company(
     """A ViT, two timm trunks, and checkpoints of both formats."""
     scorer = ClipModel(custom[name].model, custom[name].pretrained, batch_size=5).load()
     first = [run(scorer, *rows) for rows in (range(5), range(5, 10), range(10, 13))]
+    captions = pairs()[1][:5]
+    alone = scorer(scorer.collate([], captions))
+    np.testing.assert_array_equal(alone.text, first[0].text)
+    assert alone.image.shape == (5, 0)
     scores, image, text = reference(custom[name])
     whole = [
         np.concatenate([getattr(x, key) for x in first]) for key in ("scores", "image", "text")

@@ -60,6 +60,8 @@ def test_workers_share_processes_that_end_with_the_last_of_them() -> None:
             for name in ("scores", "image", "text"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     assert seen == {0, 1}
+    texts = [x(x.collate([], ["a dog", "a cat"])) for x in (here, one)]
+    np.testing.assert_array_equal(texts[0].text, texts[1].text)
     first, second = served._children
     del other, worker
 
