@@ -70,9 +70,11 @@ class Balance(Model):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Balance":
-        targets = (self.t, self.p, self.size, self.wfpp, self.soft_cap)
-        if sum(x is not None for x in targets) != 1:
-            raise ValueError("give exactly one of t, p, size, wfpp and soft_cap")
+        others = sum(x is not None for x in (self.t, self.p, self.size, self.wfpp))
+        if self.soft_cap and others:
+            raise ValueError("soft_cap stands in the place of t, p, size and wfpp")
+        if not self.soft_cap and others != 1:
+            raise ValueError("give exactly one of t, p, size and wfpp")
         if self.wfpp and self.writes_all:
             raise ValueError(
                 "write: all goes with t, p, size or soft_cap: wfpp keeps by rank, not at random"
