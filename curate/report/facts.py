@@ -143,8 +143,6 @@ class Facts:
         """The facts as a JSON document."""
         document = asdict(self)
         del document["columns"]
-        if not self.sources:
-            del document["sources"]
         for check, one in zip(document["checks"], self.checks, strict=True):
             check["holds"] = one.holds
         return document

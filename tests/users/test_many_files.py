@@ -204,14 +204,14 @@ def test_each_worker_reads_some_of_a_users_format(
 ) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(own_code, "_folders", [])
-    (tmp_path / "theirs.py").write_text(
+    (tmp_path / "telling.py").write_text(
         "import json, os, time\nimport pyarrow as pa\n\n\ndef read(path):\n    time.sleep(0.1)\n"
         "    rows = [json.loads(line) for line in open(path)]\n"
         "    return pa.Table.from_pylist([{**row, 'process': os.getpid()} for row in rows])\n"
     )
     pool = lay(tmp_path, "jsonl")
     path = configuration(
-        tmp_path, pool, format="theirs:read", columns={"keep": {"process": "int64"}}
+        tmp_path, pool, format="telling:read", columns={"keep": {"process": "int64"}}
     )
     well("run", str(path), "--out", str(tmp_path / "run"), "--workers", "2")
     tables = [pq.read_table(path) for path in (tmp_path / "run/prepare").glob("*.parquet")]

@@ -254,7 +254,7 @@ def test_ctrl_c_while_a_run_is_planned(config: str, tmp_path: Path) -> None:
     assert len(loading) == 2  # they load meanwhile
     terminal.press(b"\x03")
     check_stopped(terminal, tmp_path / "run")
-    assert not any(map(lives, loading))
+    wait_for(lambda: not any(map(lives, loading)))
     os.close(held[0])
 
 

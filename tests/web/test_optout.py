@@ -35,6 +35,12 @@ def replies(status: int = 200, body: bytes | str = BODY, *headers: str) -> Route
     return lambda request: request.reply(status, content, *headers)
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port of a server may have been that of another test's."""
+    monkeypatch.setattr("curate.web.fetch.ROBOTS", RobotsCache[bytes]())
+
+
 def fetch_all(server: HostileServer, *urls: str, **options: object) -> list[Fetched]:
     policy = FetchPolicy(
         timeout=10,
