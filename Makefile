@@ -16,7 +16,8 @@ test: lint  # mypy takes a minute of one processor: beside the tests, which wait
 	$(MAKE) --no-print-directory --jobs=2 types suite
 
 suite: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not life and not engine"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not life and not engine" \
+	  --ignore=tests/loaders
 
 test-lives: $(READY)  # a run whose configuration changes again and again
 	$(BIN)/python -m pytest -n 2 -m life tests/users

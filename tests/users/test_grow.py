@@ -455,6 +455,7 @@ def connected(run: Path) -> Iterator[tuple[str, ...]]:
         yield "run", config, "--out", str(run), "--set", f"download.connect_to={told}"
 
 
+@pytest.mark.life
 def test_a_set_that_is_stopped_again_and_again_while_it_grows(
     pictures: Pictures, tmp_path: Path
 ) -> None:
