@@ -311,7 +311,8 @@ def summary(
         found = files.read_document(manifest)
         n, pairs, size = len(found["shards"]), found["pairs"], found["bytes"] / 1e6
         console.print(
-            f"shards  {run.path('shards')}  ({n:,} shards, {pairs:,} pairs, {size:,.1f} MB)"
+            f"shards  {run.path('shards')}  ({n:,} shard{'s' * (n != 1)}, {pairs:,} pairs,"
+            f" {size:,.1f} MB)"
         )
     else:
         last = [stage for stage in PART_STAGES if str(stage) in state["stages"]][-1]

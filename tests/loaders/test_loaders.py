@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +61,17 @@ def read(kind: str, path: Path) -> list[list[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    reader = "-m", "tests.loaders.reader", kind, str(path)
+    return two_ranks(*reader, MASTER_PORT=port)
+
+
+def two_ranks(*program: str, **environment: str) -> list[list[Any]]:
+    """What Python prints last, as JSON, in the processes of two ranks, whose numbers they are told."""
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.loaders.reader", kind, str(path), str(rank)],
+            [sys.executable, *program, str(rank)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-            env={**os.environ, "MASTER_PORT": port},
+            env={**os.environ, **environment, "RANK": str(rank), "WORLD_SIZE": "2"},
         )
         for rank in range(2)
     ]  # fmt: skip
@@ -90,19 +97,8 @@ def test_open_clip_trains_on_each_pair_once(made: Path) -> None:
     """With batches that a loader process's share is a multiple of."""
     import open_clip
 
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", LOADER, braces(made / "shards"), str(rank)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    seen = []
-    for rank in ranks:
-        printed, errors = rank.communicate(timeout=240)
-        assert rank.returncode == 0, errors[-3000:]
-        seen.append([tuple(row) for row in json.loads(printed.splitlines()[-1])])
+    printed = two_ranks("-c", LOADER, braces(made / "shards"), OMP_NUM_THREADS="1")
+    seen = [[tuple(row) for row in rows] for rows in printed]
     assert len(seen[0]) == len(seen[1])
     captions = [row["caption"] for row in pairs(made)]
     tokens = open_clip.get_tokenizer("ViT-B-32")(captions).tolist()
