@@ -50,8 +50,8 @@ from curate.config import LOCAL_RUNNER, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.reasons import FETCH_FAILURES, TRANSIENT
-from curate.run.directory import DISTRIBUTION, Run
-from curate.run.lock import locked
+from curate.rundir.directory import DISTRIBUTION, Run
+from curate.rundir.lock import locked
 from curate.running.recruits import ahead
 
 app = typer.Typer(
@@ -209,7 +209,7 @@ def report(run_directory: Annotated[str, typer.Argument(metavar="RUN")]) -> None
     """Write the report of a run again, from the files in its directory."""
     from curate.commands.progress import tell_report
     from curate.report.write import write_report
-    from curate.run.borrowed import open_run
+    from curate.rundir.borrowed import open_run
 
     with one_line_errors():
         found = Run.at(run_directory)

@@ -22,8 +22,8 @@ from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.ops import captions as ops
 from curate.ops.selection.sampling import Probabilities, drawn, seed_of
-from curate.run import counts
-from curate.run.directory import Run
+from curate.rundir import counts
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 __all__ = ["Sampler", "draw_caption", "resample"]

@@ -29,7 +29,7 @@ from curate.ops.selection.contamination import (
     read_evaluation,
 )
 from curate.planning.assets import content_digests, embedding_model
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.stages.select import SelectDownload
 from curate.stages.unwanted import Evaluations

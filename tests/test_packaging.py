@@ -134,7 +134,7 @@ def test_the_supported_pythons_are_said_in_one_way() -> None:
 
 def test_the_name_on_the_package_index_is_the_same_everywhere() -> None:
     from curate.config import Download
-    from curate.run.directory import DISTRIBUTION
+    from curate.rundir.directory import DISTRIBUTION
 
     assert PROJECT["name"] == DISTRIBUTION
     assert metadata.version(DISTRIBUTION) == PROJECT["version"]

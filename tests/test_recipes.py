@@ -18,7 +18,7 @@ from curate.planning.plan import make_plan
 from curate.planning.steps import Kind, steps_of
 from curate.pool.joined import sort
 from curate.pool.rows import PoolFormat
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.captions import tables_of
 from curate.stages.prepare import PrepareStep, step_of

@@ -10,7 +10,7 @@ from curate.planning.growing import Grown
 from curate.planning.plan import grown_pool, make_plan
 from curate.planning.spreading import Over
 from curate.planning.steps import Kind, steps_of
-from curate.run.directory import Run, Totals, totals
+from curate.rundir.directory import Run, Totals, totals
 from curate.running import execute
 from curate.schema import Stage
 

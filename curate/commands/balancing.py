@@ -23,8 +23,8 @@ from curate.commands.terminal import (
 )
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.run.directory import Run
-from curate.run.lock import locked
+from curate.rundir.directory import Run
+from curate.rundir.lock import locked
 from curate.running.recruits import ahead
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A complete run.")]

@@ -7,7 +7,7 @@ import typer
 
 from curate.commands.terminal import one_line_errors, out_console, tell_incomplete
 from curate.errors import CurateError
-from curate.run.lock import locked
+from curate.rundir.lock import locked
 
 
 class Format(StrEnum):
@@ -41,7 +41,7 @@ def export(
     from curate.finished.export import WRITERS
     from curate.finished.export import export as write
     from curate.finished.indexes import INDEXES, shards_of
-    from curate.run.borrowed import open_run
+    from curate.rundir.borrowed import open_run
 
     with one_line_errors():
         beside = INDEXES.get(format_)

@@ -8,8 +8,8 @@ from contextlib import suppress
 from curate import files
 from curate.errors import CurateError
 from curate.planning.plan import Plan
-from curate.run.directory import ANNOTATED, JOURNAL, PartRecord, part_index
-from curate.run.journal import grown
+from curate.rundir.directory import ANNOTATED, JOURNAL, PartRecord, part_index
+from curate.rundir.journal import grown
 from curate.schema import Stage
 
 FETCHED = files.join(Stage.DOWNLOAD, ANNOTATED)

@@ -11,7 +11,7 @@ from curate.commands.terminal import one_line_errors, out_console, shown
 from curate.engines.job import Job, Seen, State
 from curate.engines.known import engine_of
 from curate.errors import CurateError
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
 

@@ -25,8 +25,8 @@ from curate.commands.terminal import (
 from curate.config import LOCAL_RUNNER, Caption, Config, Dedup
 from curate.config import file as config_file
 from curate.errors import CurateError, hidden
-from curate.run.directory import Run, totals
-from curate.run.lock import locked
+from curate.rundir.directory import Run, totals
+from curate.rundir.lock import locked
 from curate.running.recruits import ahead
 from curate.schema import Stage
 

@@ -9,7 +9,7 @@ from curate.commands.terminal import out_console
 from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from curate.planning.resume import Standing
 from curate.reasons import RULE_PREFIX, TRANSIENT
 from curate.report import entries
 from curate.report.wording import UNDRAWN, alarms
-from curate.run.directory import ANNOTATED, PART_STAGES, Totals, totals
-from curate.run.held import held_by
-from curate.run.mending import in_words
+from curate.rundir.directory import ANNOTATED, PART_STAGES, Totals, totals
+from curate.rundir.held import held_by
+from curate.rundir.mending import in_words
 from curate.running.owned import Watch
 from curate.schema import Stage
 

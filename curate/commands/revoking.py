@@ -9,8 +9,8 @@ from rich.text import Text
 
 from curate.commands.terminal import one_line_errors, out_console, shown, tell_incomplete
 from curate.config import file as config_file
-from curate.run.directory import Run
-from curate.run.lock import locked
+from curate.rundir.directory import Run
+from curate.rundir.lock import locked
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
 
@@ -35,7 +35,7 @@ def revoke(
     from curate.commands.progress import tell_report
     from curate.report.write import write_report
     from curate.revoking import revoke as revoking
-    from curate.run import borrowed
+    from curate.rundir import borrowed
     from curate.running.owned import take
 
     with one_line_errors():
@@ -58,7 +58,7 @@ def explain(
 ) -> None:
     """Trace one pair through the run: its columns at each stage, and where it was dropped and why."""
     from curate.finished import explain as explaining
-    from curate.run.borrowed import open_run, source_kept
+    from curate.rundir.borrowed import open_run, source_kept
 
     with one_line_errors():
         run = Run.at(run_directory)

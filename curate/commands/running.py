@@ -13,7 +13,7 @@ from curate.commands.terminal import debugging, error_console, out_console
 from curate.engines.job import Job, Seen, State
 from curate.engines.known import engine_of
 from curate.errors import CurateError
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
     """Ask on the terminal whether to replace a finished set; a CurateError without a yes."""
     from curate.planning.replacing import replaced
-    from curate.run.damage import find_damage
-    from curate.run.mending import in_words
+    from curate.rundir.damage import find_damage
+    from curate.rundir.mending import in_words
 
     told = replaced(planned)
     if told is None:
@@ -109,7 +109,7 @@ def run_plan(
 
 def _write_subset(planned: "Plan") -> None:
     from curate.finished.subset import write_subset
-    from curate.run.directory import SUBSET
+    from curate.rundir.directory import SUBSET
 
     if not planned.config.download.enabled:
         kept = planned.steps.upstream(Stage.SHARDS)

@@ -16,8 +16,8 @@ from curate.commands.terminal import (
     with_engine,
 )
 from curate.errors import CurateError
-from curate.run.directory import Run
-from curate.run.lock import locked
+from curate.rundir.directory import Run
+from curate.rundir.lock import locked
 
 
 def score(

@@ -6,7 +6,7 @@ import typer
 
 from curate.commands.terminal import one_line_errors, out_console, tell_incomplete
 from curate.errors import CurateError
-from curate.run.directory import PART_STAGES, earlier
+from curate.rundir.directory import PART_STAGES, earlier
 from curate.schema import Stage
 
 
@@ -24,7 +24,7 @@ def subset(
     from curate.config import file as config_file
     from curate.finished.subset import write_subset
     from curate.planning.steps import enabled_stages
-    from curate.run.borrowed import open_run
+    from curate.rundir.borrowed import open_run
 
     with one_line_errors():
         run = open_run(run_directory)

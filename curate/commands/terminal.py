@@ -21,12 +21,12 @@ from curate.config.paths import paths_in
 from curate.errors import CurateError, DamagedError, hidden
 from curate.files.stores import told
 from curate.machine import faults_named
-from curate.run.lock import locked
+from curate.rundir.lock import locked
 from curate.schema import Stage
 
 if TYPE_CHECKING:
     from curate.planning.spreading import Over
-    from curate.run.directory import Run
+    from curate.rundir.directory import Run
 
 _TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters, of terminals and of bidirectional text, except tab and line feed."""
@@ -90,7 +90,7 @@ def one_line_errors() -> Iterator[None]:
         error_console.print(f"stopped; what is done is kept. Resume with: {this_command()}")
         raise typer.Exit(status()) from None
     except CurateError as error:
-        from curate.run.mending import note_damage, remedy
+        from curate.rundir.mending import note_damage, remedy
 
         noted = isinstance(error, DamagedError) and note_damage(error.url)
         if debugging():
@@ -118,7 +118,7 @@ def reporting(run: "Run") -> Iterator[None]:
 
 def tell_incomplete(run: "Run") -> None:
     """Print a warning if a run is incomplete, as the numbers of a command are then of a part of it."""
-    from curate.run.damage import incomplete
+    from curate.rundir.damage import incomplete
 
     if told_of := incomplete(run):
         error_console.print(Text.assemble(("warning", "bold yellow"), " ", told_of))

@@ -10,7 +10,7 @@ from curate import files
 from curate.config import Config
 from curate.ops.captions import word_count
 from curate.reasons import DropReason
-from curate.run.directory import Run, totals
+from curate.rundir.directory import Run, totals
 from curate.schema import Stage
 from curate.stages.prepare import languages_of, match_by_language
 

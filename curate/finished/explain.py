@@ -26,10 +26,10 @@ from curate.reasons import rule_reason
 from curate.report.wording import caption_in_words, choice_in_words, survivor_in_words
 from curate.report.wording import explain as worded
 from curate.report.wording import value as in_words
-from curate.run.cuts import read_cuts
-from curate.run.damage import check_part
-from curate.run.directory import PART_STAGES, PartRecord, Run, step_of
-from curate.run.revocations import load_revocations
+from curate.rundir.cuts import read_cuts
+from curate.rundir.damage import check_part
+from curate.rundir.directory import PART_STAGES, PartRecord, Run, step_of
+from curate.rundir.revocations import load_revocations
 from curate.schema import Column, Stage
 from curate.summaries.groups import parts_with
 

@@ -12,8 +12,8 @@ from curate import files
 from curate.errors import CurateError, DamagedError
 from curate.extras import install, require
 from curate.finished.indexes import shards_of
-from curate.run.directory import Run
-from curate.run.shards import shard_rows
+from curate.rundir.directory import Run
+from curate.rundir.shards import shard_rows
 from curate.schema import Stage
 
 _AT_ONCE = 256

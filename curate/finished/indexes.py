@@ -18,8 +18,8 @@ from curate.config import file as config_file
 from curate.errors import CurateError, DamagedError
 from curate.extras import install, require
 from curate.ops.images.encoder import KINDS
-from curate.run.directory import MANIFEST, Run
-from curate.run.shards import ENERGON, WIDS, indexes
+from curate.rundir.directory import MANIFEST, Run
+from curate.rundir.shards import ENERGON, WIDS, indexes
 from curate.schema import Stage
 
 _BLOCK = 1 << 22

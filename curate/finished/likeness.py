@@ -16,7 +16,7 @@ from curate.planning.inputs import PoolFile, find_pool
 from curate.planning.spreading import waited_for
 from curate.planning.steps import steps_of
 from curate.pool.pictures import sizes_of
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 _ELSEWHERE = {

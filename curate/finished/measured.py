@@ -16,7 +16,7 @@ from curate.config import LOCAL_RUNNER, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.planning.steps import Step, Steps, steps_of
-from curate.run.directory import ON_DEVICE, ON_GPU, PART_STAGES, REUSED, PartRecord, Run
+from curate.rundir.directory import ON_DEVICE, ON_GPU, PART_STAGES, REUSED, PartRecord, Run
 from curate.schema import Stage
 
 _FIRST = 0.3

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.ops.hashing import order_keys
-from curate.run.directory import MANIFEST, PART_STAGES, Run
-from curate.run.shards import shard_rows
+from curate.rundir.directory import MANIFEST, PART_STAGES, Run
+from curate.rundir.shards import shard_rows
 from curate.schema import Stage
 from curate.summaries.groups import kept_before, parts_with
 

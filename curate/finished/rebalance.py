@@ -18,9 +18,9 @@ from curate.planning.assets import check_texts
 from curate.planning.digests import chain
 from curate.planning.plan import Plan
 from curate.planning.steps import steps_of
-from curate.run import borrowed, lock
-from curate.run.directory import Part, Run, part_name
-from curate.run.revocations import check_settled
+from curate.rundir import borrowed, lock
+from curate.rundir.directory import Part, Run, part_name
+from curate.rundir.revocations import check_settled
 from curate.schema import Stage
 
 _AT_ONCE = 4096  # records that are taken apart together, as Python's objects are ten times as large

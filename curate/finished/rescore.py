@@ -25,7 +25,7 @@ from curate.planning.own_scores import check_table_columns
 from curate.planning.plan import Plan
 from curate.planning.steps import before_own, steps_of
 from curate.planning.tables import with_types
-from curate.run.directory import MATCHED, SCORED, Part, Run
+from curate.rundir.directory import MATCHED, SCORED, Part, Run
 from curate.running.execute import run_graph
 from curate.schema import Stage
 from curate.stages.score.table import sort_tables

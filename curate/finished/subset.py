@@ -17,7 +17,7 @@ from numpy.lib.format import write_array_header_1_0
 from curate import files
 from curate.files.stores import told_of_temporary
 from curate.ops.selection.uids import DTYPE, halves
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import SOFT_CAP
 
 _TOGETHER = 1 << 22

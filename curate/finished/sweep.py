@@ -17,7 +17,7 @@ from curate.ops.selection.sampling import carry
 from curate.ops.selection.sweeping import Curve, Expectation, Point, Sweep, curve, default_ts, total
 from curate.pool.tables import read_entries
 from curate.report.sweeps import SWEEP
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.stages.balance import (
     Counts,

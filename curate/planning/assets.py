@@ -20,7 +20,7 @@ from curate.planning.steps import Steps
 from curate.planning.tables import user_table
 from curate.pool.joined import table_files
 from curate.pool.tables import read_entries
-from curate.run.directory import ANNOTATED
+from curate.rundir.directory import ANNOTATED
 from curate.schema import Stage
 from curate.web.optout import read_list
 

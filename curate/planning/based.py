@@ -8,9 +8,9 @@ from curate import files
 from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.run import lock
-from curate.run.damage import check, incomplete
-from curate.run.directory import Run
+from curate.rundir import lock
+from curate.rundir.damage import check, incomplete
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 BASE = "base"

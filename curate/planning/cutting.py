@@ -37,8 +37,8 @@ from curate.pool.own import version_of_reader
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import read_batches, row_groups
 from curate.reasons import ErrorCode
-from curate.run.directory import Part, Run
-from curate.run.scratch import NOTES
+from curate.rundir.directory import Part, Run
+from curate.rundir.scratch import NOTES
 from curate.schema import Stage
 
 WHAT = "reading the pool's files"

@@ -13,8 +13,8 @@ from curate.errors import CurateError, DamagedError
 from curate.formats import format_of
 from curate.planning.inputs import Input, Pool
 from curate.planning.parts import stored_inputs
-from curate.run.directory import Run
-from curate.run.scratch import NOTES
+from curate.rundir.directory import Run
+from curate.rundir.scratch import NOTES
 from curate.schema import Stage
 
 _NAMED = 3

@@ -9,7 +9,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import DamagedError
 from curate.planning.inputs import Contents, Input, Known
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 
 FORMAT = 4
 """Raised when the copies change shape, so that older ones are made again."""

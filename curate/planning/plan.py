@@ -32,12 +32,12 @@ from curate.planning.rules import check_prefer, check_soft_cap
 from curate.planning.spreading import Over, here
 from curate.planning.steps import Steps, before_own, steps_of
 from curate.pool.own import version_of_reader
-from curate.run import lock
-from curate.run.borrowed import target_options
-from curate.run.damage import damaged_documents
-from curate.run.directory import Part, Run
-from curate.run.revocations import check_settled
-from curate.run.scratch import NOTES
+from curate.rundir import lock
+from curate.rundir.borrowed import target_options
+from curate.rundir.damage import damaged_documents
+from curate.rundir.directory import Part, Run
+from curate.rundir.revocations import check_settled
+from curate.rundir.scratch import NOTES
 from curate.schema import Stage
 
 _LATER = ("blur_boxes", "headless", "image", "image_folders")

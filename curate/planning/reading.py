@@ -11,7 +11,7 @@ from curate.planning.inputs import Known, Pool, stamps_of
 from curate.planning.parts import are_whole, cut_of
 from curate.planning.spreading import Over, is_much
 from curate.planning.uncut import Uncut, check_some, uncut_files
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 Read = tuple[str, dict[str, Any]]
 """The digest of a file and its cut, as a document."""

@@ -3,8 +3,8 @@
 from curate import files
 from curate.errors import DamagedError
 from curate.planning.plan import Plan
-from curate.run import borrowed
-from curate.run.directory import MANIFEST, PART_STAGES, SUBSET
+from curate.rundir import borrowed
+from curate.rundir.directory import MANIFEST, PART_STAGES, SUBSET
 from curate.schema import Stage
 
 

@@ -19,11 +19,11 @@ from curate import files
 from curate.errors import CurateError, DamagedError
 from curate.planning.asked import keeps_shards
 from curate.planning.plan import Plan
-from curate.run import held
-from curate.run.counts import COUNTS
-from curate.run.cuts import FILE as CUTS
-from curate.run.damage import damaged_parts, damaged_tables
-from curate.run.directory import (
+from curate.rundir import held
+from curate.rundir.counts import COUNTS
+from curate.rundir.cuts import FILE as CUTS
+from curate.rundir.damage import damaged_parts, damaged_tables
+from curate.rundir.directory import (
     ANNOTATED,
     CARD,
     JOURNAL,
@@ -35,11 +35,11 @@ from curate.run.directory import (
     Run,
     part_index,
 )
-from curate.run.mending import take_back, take_back_parts, take_back_tables
-from curate.run.scratch import remove_scratch
-from curate.run.shards import indexes
-from curate.run.verdicts import NAME as VERDICTS
-from curate.run.verdicts import verdicts_stand
+from curate.rundir.mending import take_back, take_back_parts, take_back_tables
+from curate.rundir.scratch import remove_scratch
+from curate.rundir.shards import indexes
+from curate.rundir.verdicts import NAME as VERDICTS
+from curate.rundir.verdicts import verdicts_stand
 from curate.schema import Stage
 
 

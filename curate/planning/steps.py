@@ -17,7 +17,7 @@ from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.asked import derived_of, measured, runs_model, sized_by_pool
 from curate.planning.own_scores import beside, own_columns
 from curate.planning.rules import stage_of
-from curate.run.directory import ANNOTATED, PART_STAGES
+from curate.rundir.directory import ANNOTATED, PART_STAGES
 from curate.schema import Stage
 
 

@@ -12,7 +12,7 @@ from curate.planning.spreading import is_much
 from curate.pool.reader import FIRST
 from curate.pool.rows import PoolFormat, UnreadableError
 from curate.pool.tables import check_urls, read_batches, row_groups
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 _AT_ONCE = 4
 """Parts in a row group that is read in place; a larger one is copied.

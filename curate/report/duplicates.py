@@ -14,8 +14,8 @@ from curate import files
 from curate.config import Config
 from curate.pool.tables import read_entries
 from curate.report.wording import POLICIES, value
-from curate.run.directory import CLUSTERS as VERDICTS
-from curate.run.directory import PAIRS, PART_STAGES, Run
+from curate.rundir.directory import CLUSTERS as VERDICTS
+from curate.rundir.directory import PAIRS, PART_STAGES, Run
 from curate.schema import Stage
 from curate.summaries.counting import count_clusters, rows_left
 from curate.summaries.groups import parts_with

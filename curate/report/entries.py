@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate import config, files
-from curate.run.directory import DRAWN, DRAWS, Run, Totals
+from curate.rundir.directory import DRAWN, DRAWS, Run, Totals
 from curate.schema import Stage
 
 HEAD = 25

@@ -26,7 +26,7 @@ from curate.report import (
     sweeps,
 )
 from curate.report.hosts import Hosts, Tally, summary
-from curate.run.directory import PART_STAGES, Run, earlier, totals
+from curate.rundir.directory import PART_STAGES, Run, earlier, totals
 from curate.schema import Stage
 from curate.summaries.counting import Counting
 from curate.summaries.groups import whole

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.reasons import DropReason
 from curate.report.duplicates import Cluster, SizeClass, members_of, size_classes
-from curate.run.directory import SCORED, Run
+from curate.rundir.directory import SCORED, Run
 from curate.schema import GROUPS, SEMANTIC, Stage
 from curate.summaries.groups import parts_with
 from curate.summaries.tallies import Example

@@ -14,7 +14,7 @@ from curate.report.charts import GRID, INK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
 from curate.report.wording import STAGES, UNDRAWN, alarms, meaning, survivor_in_words
-from curate.run.directory import Counts
+from curate.rundir.directory import Counts
 from curate.summaries.tallies import Example, Key
 
 LANGUAGES = 40

@@ -14,8 +14,8 @@ from curate.reasons import ALONE, ONLY, reached_rules, rule_reason
 from curate.report.distributions import Grid, Spread
 from curate.report.sheets import Ends, Sheet, Strip, beside, show
 from curate.report.wording import conditions
-from curate.run.cuts import read_cuts
-from curate.run.directory import PART_STAGES, Run, Totals
+from curate.rundir.cuts import read_cuts
+from curate.rundir.directory import PART_STAGES, Run, Totals
 from curate.schema import Stage
 from curate.summaries.counting import by_language, group_of
 from curate.summaries.tallies import First, Tallies, What

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
-from curate.run.directory import ANNOTATED, Beside, Run
+from curate.rundir.directory import ANNOTATED, Beside, Run
 from curate.schema import Stage
 from curate.summaries.counting import NO_LANGUAGE, ends
 from curate.summaries.tallies import SHOWN, Example, First, Ranked

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from curate.config import Config, weights_of
 from curate.ops.captions import FIGURE
 from curate.reasons import RULE_PREFIX
-from curate.run.directory import Totals
+from curate.rundir.directory import Totals
 from curate.schema import Stage
 
 _LEFT = "left "

@@ -11,7 +11,7 @@ from curate.ops.selection.sweeping import Curve, Sweep
 from curate.report import charts
 from curate.report.charts import BEFORE, KEPT, MARK, Figure
 from curate.report.entries import CURVES, Balance
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 SWEEP = "sweep.json"

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.ops.hashing import pair_uids
 from curate.ops.images.levels import trainer_pixels
-from curate.run.directory import ANNOTATED, Run
+from curate.rundir.directory import ANNOTATED, Run
 from curate.schema import Column, Stage
 from curate.summaries.tallies import Example, Key
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from curate.config import Config, Rule
 from curate.reasons import ROWS, RULE_PREFIX, rule_reason
-from curate.run.directory import Counts
+from curate.rundir.directory import Counts
 from curate.schema import MEANINGS, Stage, kept_name
 
 STAGES: dict[Stage, str] = {

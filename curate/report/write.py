@@ -13,7 +13,7 @@ from curate.report.croissant import croissant
 from curate.report.facts import collect, counted
 from curate.report.figures import draw
 from curate.report.thumbnails import thumbnails
-from curate.run.directory import CARD, Run
+from curate.rundir.directory import CARD, Run
 from curate.schema import Stage
 
 HOSTS = "hosts.parquet"

@@ -14,8 +14,8 @@ from curate.ops.captions import FIGURE, score_figures
 from curate.ops.captions import figures as figures_of_captions
 from curate.planning.steps import Kind, Steps
 from curate.reasons import TRANSIENT, reached_rules
-from curate.run.cuts import read_cuts
-from curate.run.directory import DRAWS, TRANSIENT_ROWS, Run
+from curate.rundir.cuts import read_cuts
+from curate.rundir.directory import DRAWS, TRANSIENT_ROWS, Run
 from curate.schema import Stage
 from curate.stages.balance import drawn_figures
 from curate.stages.prepare import languages_of, measures

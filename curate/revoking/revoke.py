@@ -26,11 +26,11 @@ from curate.ops.urls import host_of, normalise_url
 from curate.planning.steps import steps_of
 from curate.reasons import DropReason
 from curate.revoking.rewrite import Rewriter, indices_of, read_or_empty
-from curate.run import revocations
-from curate.run.borrowed import borrowed_by
-from curate.run.damage import check_content, whole_files
-from curate.run.directory import ANNOTATED, Run, totals
-from curate.run.revocations import Revocations, fingerprint
+from curate.rundir import revocations
+from curate.rundir.borrowed import borrowed_by
+from curate.rundir.damage import check_content, whole_files
+from curate.rundir.directory import ANNOTATED, Run, totals
+from curate.rundir.revocations import Revocations, fingerprint
 from curate.schema import Stage
 
 Rows = set[tuple[str, str]]

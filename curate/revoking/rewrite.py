@@ -31,7 +31,7 @@ from curate.reasons import DropReason
 from curate.report.sweeps import SWEEP
 from curate.revoking.recount import recount
 from curate.revoking.shards import RewrittenShards, rewrite_shards
-from curate.run.directory import (
+from curate.rundir.directory import (
     ANNOTATED,
     CLUSTERS,
     JOURNAL,
@@ -43,11 +43,11 @@ from curate.run.directory import (
     part_index,
     part_name,
 )
-from curate.run.held import HELD
-from curate.run.revocations import Revocations
-from curate.run.scratch import remove_scratch
-from curate.run.tar import blank_header, blanked
-from curate.run.verdicts import NAME, document, vouch
+from curate.rundir.held import HELD
+from curate.rundir.revocations import Revocations
+from curate.rundir.scratch import remove_scratch
+from curate.rundir.tar import blank_header, blanked
+from curate.rundir.verdicts import NAME, document, vouch
 from curate.schema import Stage
 from curate.stages.balance import DRAWN_BY, by_language, taken
 from curate.stages.dedup.clusters import without_rows

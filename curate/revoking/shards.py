@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate import files
-from curate.run.directory import MANIFEST, Run
-from curate.run.revocations import Revocations
-from curate.run.samples import ENDINGS, ShardFiles, take_out
-from curate.run.shards import read_stats, write_manifest
+from curate.rundir.directory import MANIFEST, Run
+from curate.rundir.revocations import Revocations
+from curate.rundir.samples import ENDINGS, ShardFiles, take_out
+from curate.rundir.shards import read_stats, write_manifest
 from curate.schema import Stage
 
 

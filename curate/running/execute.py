@@ -18,10 +18,10 @@ from curate.planning.growing import wave_of
 from curate.planning.plan import Plan
 from curate.planning.resume import Standing, settle
 from curate.pool.joined import sort
-from curate.run import borrowed, revocations
-from curate.run.counts import COUNTS
-from curate.run.damage import short_shard, whole_files
-from curate.run.directory import (
+from curate.rundir import borrowed, revocations
+from curate.rundir.counts import COUNTS
+from curate.rundir.damage import short_shard, whole_files
+from curate.rundir.directory import (
     ANNOTATED,
     MANIFEST,
     PART_STAGES,
@@ -31,9 +31,9 @@ from curate.run.directory import (
     totals,
     versions,
 )
-from curate.run.mending import taken_back
-from curate.run.scratch import remove_laid_by
-from curate.run.shards import counts_of
+from curate.rundir.mending import taken_back
+from curate.rundir.scratch import remove_laid_by
+from curate.rundir.shards import counts_of
 from curate.running.failures import check_dead
 from curate.running.owned import (
     DetachedError,

@@ -5,7 +5,7 @@ from curate.planning.cutting import check_rows, most_dead
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind
 from curate.reasons import ErrorCode
-from curate.run.directory import MATCHED, totals
+from curate.rundir.directory import MATCHED, totals
 from curate.schema import Stage
 
 _FAILURES = (ErrorCode.SCORE_FAILED, ErrorCode.SCORE_NOT_FINITE)

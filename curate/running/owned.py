@@ -16,8 +16,8 @@ from curate.engines.job import Job, Seen, State, option
 from curate.engines.known import engine_of
 from curate.errors import CurateError, DamagedError
 from curate.planning.plan import Plan
-from curate.run.directory import Run
-from curate.run.generation import FRESH, generation_of
+from curate.rundir.directory import Run
+from curate.rundir.generation import FRESH, generation_of
 
 _POLL = 1.0  # seconds between two looks at a job
 _CANCELLED = 120.0  # seconds in which an engine ends a job that it was asked to end

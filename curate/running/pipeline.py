@@ -12,7 +12,7 @@ from curate import files
 from curate.config import LOCAL_RUNNER, Beam
 from curate.engines.job import Job, in_one_line, is_ours
 from curate.errors import CurateError
-from curate.run.generation import binding
+from curate.rundir.generation import binding
 from curate.running.owned import (
     DetachedError,
     Owner,

@@ -19,7 +19,7 @@ from curate.config import LOCAL_RUNNER, Beam
 from curate.errors import DamagedError
 from curate.files.stores import told_of_temporary
 from curate.machine import faults_named
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 CONNECTED = "connected"
 """What a worker says first."""

@@ -16,8 +16,8 @@ from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind
 from curate.reasons import TRANSIENT
-from curate.run.cuts import cuts_stand
-from curate.run.directory import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
+from curate.rundir.cuts import cuts_stand
+from curate.rundir.directory import ALTERED, ANNOTATED, TRANSIENT_ROWS, Part, PartRecord, Run
 from curate.running.execute import recorded, run_graph
 from curate.running.owned import Owner
 from curate.schema import Stage

@@ -10,7 +10,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.planning.spreading import Over, anything, here, is_much
-from curate.run.scratch import NOTES
+from curate.rundir.scratch import NOTES
 from curate.running.pipeline import run_pipeline
 
 _POLL, _STORE_POLL = 0.5, 10.0  # seconds between two looks at how many are done

@@ -26,7 +26,7 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.tables import read_entries
 from curate.reasons import DropReason
-from curate.run.directory import DRAWN, Part, Run
+from curate.rundir.directory import DRAWN, Part, Run
 from curate.schema import Stage
 from curate.stages import softcap, wfpp
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given

@@ -20,8 +20,8 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.joined import Sorted, UserTable, opened
 from curate.reasons import DropReason
-from curate.run.directory import Run
-from curate.run.scratch import TABLES
+from curate.rundir.directory import Run
+from curate.rundir.scratch import TABLES
 from curate.schema import Column, Stage, kept_name
 from curate.stages.part import Sieve, as_text
 

@@ -13,8 +13,8 @@ from curate.config import Rule
 from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.cuts import FILE, cuts_stand, write_cuts
-from curate.run.directory import Part, Run
+from curate.rundir.cuts import FILE, cuts_stand, write_cuts
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from curate.stages import prepare, select
 from curate.stages.quantiles import FindCuts, Quantiles

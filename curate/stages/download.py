@@ -35,9 +35,9 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.stored import Place, read_places
 from curate.reasons import SUCCESS, TRANSIENT, DropReason
-from curate.run.directory import ALTERED, PLACES_FILE, REUSED, TRANSIENT_ROWS, Part, part_name
-from curate.run.journal import Columns, Journal
-from curate.run.tar import TarWriter, read_member
+from curate.rundir.directory import ALTERED, PLACES_FILE, REUSED, TRANSIENT_ROWS, Part, part_name
+from curate.rundir.journal import Columns, Journal
+from curate.rundir.tar import TarWriter, read_member
 from curate.schema import Stage
 from curate.stages.images import member_name, read_image, row_keys, uid_of
 from curate.stages.part import PartOutput, PartStep, TakePart, given

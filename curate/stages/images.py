@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
-from curate.run.directory import Run
-from curate.run.journal import Columns
-from curate.run.tar import read_member
+from curate.rundir.directory import Run
+from curate.rundir.journal import Columns
+from curate.rundir.tar import read_member
 from curate.schema import Stage
 
 

@@ -30,8 +30,8 @@ from curate.parent import at_work
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.reasons import DropReason, ErrorCode
-from curate.run.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
-from curate.run.journal import Journal
+from curate.rundir.directory import ANNOTATED, JOURNAL, Part, PartRecord, Run, part_name
+from curate.rundir.journal import Journal
 from curate.schema import Column, Stage
 from curate.summaries.counting import Counting
 from curate.summaries.groups import MOST, Group, identity, number_of, write

@@ -40,8 +40,8 @@ from curate.planning.steps import Step
 from curate.pool.rows import PoolFormat, UnreadableError, unreadable_rows
 from curate.pool.tables import STAGED, read_entries, read_slice
 from curate.reasons import DropReason, ErrorCode
-from curate.run.directory import PLACES_FILE, Part, part_name
-from curate.run.revocations import Revocations, load_revocations
+from curate.rundir.directory import PLACES_FILE, Part, part_name
+from curate.rundir.revocations import Revocations, load_revocations
 from curate.schema import Column, Stage, kept_name
 from curate.stages.captions import Captions, EachCaption, captions_of
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given

@@ -23,7 +23,7 @@ from curate.ops.selection.quantiles import (
     narrow,
     passes,
 )
-from curate.run.directory import Part
+from curate.rundir.directory import Part
 from curate.stages.timing import timed
 
 Counted = dict[Group, Digits]

@@ -28,8 +28,8 @@ from curate.planning.asked import runs_model
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.reasons import ALONE, ONLY, SUCCESS, DropReason, ErrorCode, rule_reason
-from curate.run.cuts import read_cuts
-from curate.run.directory import ANNOTATED, SCORED, Beside, Part, Run
+from curate.rundir.cuts import read_cuts
+from curate.rundir.directory import ANNOTATED, SCORED, Beside, Part, Run
 from curate.schema import ITEM, OF_CAPTIONS, ROW, SCORE, SEMANTIC, SIMILARITY, Column, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, as_text, given
 from curate.stages.score.measure import FAILED

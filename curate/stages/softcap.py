@@ -21,7 +21,7 @@ from curate.ops.selection.quantiles import Cut, Cuts, Quantile
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.reasons import DropReason
-from curate.run.directory import DRAWS, Part
+from curate.rundir.directory import DRAWS, Part
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 from curate.stages.quantiles import FindCuts, Quantiles

@@ -9,9 +9,9 @@ from curate.ops.images.encoder import Refusal, StoredImage
 from curate.ops.selection.blocklists import BlockList, Hit, read_block_lists
 from curate.ops.selection.contamination import Contamination, read_evaluation
 from curate.reasons import DropReason
-from curate.run.directory import Run
-from curate.run.journal import Columns
-from curate.run.revocations import load_revocations
+from curate.rundir.directory import Run
+from curate.rundir.journal import Columns
+from curate.rundir.revocations import load_revocations
 
 HASHES = ("md5", "sha256", "phash")
 """The columns that an image is looked up by."""

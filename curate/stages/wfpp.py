@@ -26,7 +26,7 @@ from curate.ops.selection.wfpp import (
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.reasons import DropReason
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import WFPP, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
 from curate.stages.quantiles import FindCuts, Quantiles

@@ -12,7 +12,7 @@ from curate import files, schema
 from curate.ops.urls import host_names
 from curate.planning.steps import Steps
 from curate.reasons import SUCCESS, DropReason
-from curate.run.directory import ANNOTATED, Beside, Run
+from curate.rundir.directory import ANNOTATED, Beside, Run
 from curate.schema import Column, Stage
 from curate.summaries.places import Places
 from curate.summaries.tallies import (

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
-from curate.run.directory import PartRecord, Run
-from curate.run.layout import SUMMARIES
-from curate.run.scratch import WORK, work
+from curate.rundir.directory import PartRecord, Run
+from curate.rundir.layout import SUMMARIES
+from curate.rundir.scratch import WORK, work
 from curate.schema import Stage
 from curate.summaries import places
 from curate.summaries.counting import Counting

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from curate import files, schema
 from curate.ops.duplicates.graph import DedupRule
 from curate.ops.duplicates.jaccard import jaccard, normalise_captions
-from curate.run.directory import Part, PartRecord, Run
+from curate.rundir.directory import Part, PartRecord, Run
 from curate.schema import Stage
 from curate.stages.dedup.dedup import Dedup, DedupStep
 from curate.stages.dedup.exchange import Spread

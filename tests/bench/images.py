@@ -86,7 +86,7 @@ def run_curate(folder: Path, count: int, *, name: str = "curate", **image: Any) 
     """The download stage's step on one part, without an engine."""
     from curate import config, files, schema
     from curate.ops.images.encoder import ImageEncoder
-    from curate.run.directory import Part, PartRecord, Run
+    from curate.rundir.directory import Part, PartRecord, Run
     from curate.stages.download import FetchStep
     from curate.stages.part import TakePart
     from curate.web.fetch import FetchPolicy

@@ -30,8 +30,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from curate import files
 from curate.files import shipped
-from curate.run.directory import PART_STAGES, Run
-from curate.run.layout import SUMMARIES
+from curate.rundir.directory import PART_STAGES, Run
+from curate.rundir.layout import SUMMARIES
 from curate.schema import Stage
 from curate.summaries import groups, places
 from curate.summaries.places import Places, marked

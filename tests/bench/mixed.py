@@ -17,8 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import files, schema
 from curate.config import Shards as Settings
-from curate.run.directory import Part, Run
-from curate.run.shards import shard_rows
+from curate.rundir.directory import Part, Run
+from curate.rundir.shards import shard_rows
 from curate.schema import Stage
 from curate.stages.shards.shards import Shards
 from curate.stages.shards.write import ShardStep

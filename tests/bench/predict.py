@@ -21,7 +21,7 @@ from curate.files import shipped
 from curate.finished.likeness import share_balanced
 from curate.finished.measured import Sample
 from curate.finished.predict import Asked, predict
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from tests.bench import pools
 
 PAIRS = int(os.environ.get("PAIRS", "300000"))

@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import files
 from curate.ops.selection.quantiles import Cut, Cuts, Group, Quantile
-from curate.run.cuts import write_cuts
-from curate.run.directory import Part
+from curate.rundir.cuts import write_cuts
+from curate.rundir.directory import Part
 from curate.stages.quantiles import FindCuts, Quantiles
 
 SCORES = 10_000_000

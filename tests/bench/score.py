@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.ops.scores.clip import ClipModel
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.score.model import ScoreStep, TakeScores
 from tests.stages.rundir import drive, lay, lay_images, uid_of

@@ -20,7 +20,7 @@ from curate import files, schema
 from curate.ops.duplicates.semantic import Cluster
 from curate.ops.scores.centroids import find_centroids
 from curate.ops.scores.vectors import nearest, unit
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.meanings.semantic import FindDuplicates, SemanticStep
 from curate.stages.select import SelectScore

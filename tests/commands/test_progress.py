@@ -19,8 +19,8 @@ from curate.config import Config
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing
 from curate.reasons import TRANSIENT
-from curate.run.directory import PartRecord, Run, Totals
-from curate.run.journal import Journal
+from curate.rundir.directory import PartRecord, Run, Totals
+from curate.rundir.journal import Journal
 
 
 def planned(tmp_path: Path, **keys: Any) -> Plan:

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from curate import files
 from curate.files import shipped
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from tests.users import runs
 

@@ -15,7 +15,7 @@ from curate.cli import app
 from curate.config import Beam
 from curate.errors import CurateError
 from curate.finished import rebalance
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from tests.e2e.conftest import Command, Copied, output_bytes, read_json
 from tests.e2e.test_resume import start, wait_for

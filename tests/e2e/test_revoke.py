@@ -22,8 +22,8 @@ from curate.files import documents
 from curate.finished import rebalance
 from curate.finished.explain import stories
 from curate.revoking import revoke
-from curate.run import revocations
-from curate.run.directory import Run
+from curate.rundir import revocations
+from curate.rundir.directory import Run
 from curate.running import execute
 from tests.e2e.conftest import Command, Copied, read_json
 from tests.e2e.test_demo import kept, ledger, rows

@@ -16,7 +16,7 @@ from curate.evaluation import Embedder, hash_sets
 from curate.finished import explain
 from curate.report.meanings import meanings
 from curate.revoking.revoke import revoke
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from tests.e2e.conftest import Command, output_bytes, read_json
 from tests.ops.duplicates.test_semantic import by_definition

@@ -23,7 +23,7 @@ from curate.finished import rebalance, sweep
 from curate.finished.rebalance import Source
 from curate.ops.selection.balancing import p_to_t, t_for_size, t_to_p
 from curate.report import sweeps
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from tests.e2e.conftest import Command, read_json
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from curate.engines.job import Job, Seen
 from curate.engines.known import engine_of
 from curate.files import shipped
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 PROGRAM = shutil.which(
     "prism", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

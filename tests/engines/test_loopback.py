@@ -11,7 +11,7 @@ from curate import files
 from curate.commands import demo
 from curate.config import file as config_file
 from curate.files import shipped
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from tests.engines.cloud import BUCKET, Dataflow, serving
 from tests.engines.hosts import CHOICES
 from tests.engines.prism import Command, change_job, until

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from curate.engines.job import State
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from tests.engines.prism import (
     PARTS,
     PROGRAM,

@@ -11,7 +11,7 @@ from curate.config.prices import Prices
 from curate.finished.measured import Done, Sample, Segment, Stored, Work, _barrier, _done
 from curate.finished.predict import Asked, Prediction, Row, predict
 from curate.planning.steps import Kind, Step, steps_of
-from curate.run.directory import PART_STAGES, PartRecord
+from curate.rundir.directory import PART_STAGES, PartRecord
 from curate.schema import Stage
 
 STEP = Step(Kind.PREPARE, Stage.PREPARE)

@@ -15,7 +15,7 @@ from curate.config import Config
 from curate.finished import subset
 from curate.finished.subset import write_subset
 from curate.planning.plan import make_plan
-from curate.run.directory import PartRecord, Run
+from curate.rundir.directory import PartRecord, Run
 from curate.running.execute import prepare_run
 from tests.stages.rundir import uid_of
 

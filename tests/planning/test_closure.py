@@ -9,11 +9,11 @@ from curate.config import file as config_file
 from curate.planning.digests import scorer_settings
 from curate.planning.steps import steps_of
 from curate.reasons import FETCH_FAILURES, ROWS, TRANSIENT, DropReason, ErrorCode
-from curate.run import cuts, verdicts
-from curate.run.damage import OF_ALL_PARTS
-from curate.run.directory import CLUSTERS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
-from curate.run.layout import SUMMARIES
-from curate.run.scratch import scratch
+from curate.rundir import cuts, verdicts
+from curate.rundir.damage import OF_ALL_PARTS
+from curate.rundir.directory import CLUSTERS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
+from curate.rundir.layout import SUMMARIES
+from curate.rundir.scratch import scratch
 from curate.schema import Stage
 
 OF_NO_STEP = {"run.json", "config.yaml", "input", "shards", "report"}

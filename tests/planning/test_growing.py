@@ -8,7 +8,7 @@ import pytest
 from curate.errors import CurateError
 from curate.planning.growing import Grown, digests_of, in_order, wave_of
 from curate.planning.inputs import Input, Pool, PoolFile
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 
 def one(path: str, digest: str, form: str = "jsonl", **more: int) -> Input:

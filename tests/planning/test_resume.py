@@ -13,7 +13,7 @@ from curate.config import Config
 from curate.errors import CurateError
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
-from curate.run.directory import ANNOTATED, CLUSTERS, SIZES, SUBSET, PartRecord, Run
+from curate.rundir.directory import ANNOTATED, CLUSTERS, SIZES, SUBSET, PartRecord, Run
 from curate.running.execute import prepare_run, report_written
 from curate.schema import Stage
 

@@ -16,8 +16,8 @@ from curate.config import Config
 from curate.ops.hashing import pair_uids
 from curate.ops.selection.balancing import entry_probs, t_to_p
 from curate.report.write import write_report
-from curate.run.directory import PartRecord, Run
-from curate.run.tar import TarWriter
+from curate.rundir.directory import PartRecord, Run
+from curate.rundir.tar import TarWriter
 from curate.schema import Stage
 
 STAGES = [Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP, Stage.SCORE, Stage.BALANCE]

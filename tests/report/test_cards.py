@@ -20,7 +20,7 @@ from curate.report.cards import _table, code, datacard, plain
 from curate.report.croissant import croissant
 from curate.report.facts import collect
 from curate.report.write import write_report
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from tests.report.conftest import uid
 

@@ -13,7 +13,7 @@ from curate.report.duplicates import (
     SizeClass,
     duplicates,
 )
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.summaries.counting import Counting
 from curate.summaries.groups import whole

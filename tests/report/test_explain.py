@@ -12,8 +12,8 @@ from curate.config import Config
 from curate.config.file import dump
 from curate.errors import CurateError
 from curate.finished.explain import Story, lines, stories
-from curate.run import revocations
-from curate.run.directory import Run
+from curate.rundir import revocations
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 GONE = "f" * 32

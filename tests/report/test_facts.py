@@ -13,7 +13,7 @@ from curate.report.entries import HeadEntry, Point
 from curate.report.facts import Check, Facts, StageFacts, collect
 from curate.report.selection import Threshold
 from curate.report.wording import conditions, explain
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 

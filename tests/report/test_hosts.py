@@ -14,7 +14,7 @@ from curate.config import Config
 from curate.ops.urls import host_names
 from curate.report.hosts import SHOWN, Host, Tally, summary
 from curate.report.write import write_report
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.summaries.counting import by_host
 from tests.report.conftest import Fate, config, uid, write_run

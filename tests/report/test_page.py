@@ -22,7 +22,7 @@ from curate.report.ledger import Reason
 from curate.report.thumbnails import thumbnails
 from curate.report.wording import POLICIES, alarms
 from curate.report.write import write_report
-from curate.run.directory import Counts, Run
+from curate.rundir.directory import Counts, Run
 from curate.schema import Stage
 from curate.summaries.tallies import Example
 

@@ -12,7 +12,7 @@ from curate.config import Config, Rule
 from curate.planning.steps import steps_of
 from curate.report.selection import LANGUAGES, RuleFacts, Scores, Threshold, _grid, rules, scores
 from curate.report.wording import conditions
-from curate.run.directory import PartRecord, Run, totals
+from curate.rundir.directory import PartRecord, Run, totals
 from curate.schema import Stage
 from curate.summaries.counting import Counting
 from curate.summaries.groups import whole

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curate import schema
 from curate.report import sheets
 from curate.report.sheets import Strip, beside, show
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.summaries.tallies import SHOWN, First
 from tests.stages.rundir import lay, uid_of

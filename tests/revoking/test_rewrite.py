@@ -11,9 +11,9 @@ from curate.planning.steps import steps_of
 from curate.revoking import revoke
 from curate.revoking.rewrite import Rewriter
 from curate.revoking.shards import rewrite_shards
-from curate.run import revocations
-from curate.run.directory import PartRecord, Run
-from curate.run.revocations import fingerprint
+from curate.rundir import revocations
+from curate.rundir.directory import PartRecord, Run
+from curate.rundir.revocations import fingerprint
 from curate.schema import Stage
 from tests.stages.rundir import table_of, uid_of
 

@@ -18,7 +18,7 @@ from curate.config.file import load
 from curate.errors import CurateError
 from curate.finished.subset import write_subset
 from curate.planning.plan import Plan, make_plan
-from curate.run.directory import PartRecord
+from curate.rundir.directory import PartRecord
 from curate.running.execute import execute, prepare_run, recorded
 from curate.running.pipeline import beam_flags
 from tests.finished.test_subset import datacomp_subset

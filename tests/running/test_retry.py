@@ -9,7 +9,7 @@ from curate import files
 from curate.planning.plan import Plan
 from curate.planning.resume import settle
 from curate.reasons import TRANSIENT
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.running.retry import failures
 from tests.planning.test_resume import finish, planned, standing, unrecord
 

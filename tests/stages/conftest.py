@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 
 @pytest.fixture

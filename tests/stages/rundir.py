@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from curate import files, flow, schema
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind
-from curate.run.directory import Part, PartRecord, Run
-from curate.run.tar import TarWriter
+from curate.rundir.directory import Part, PartRecord, Run
+from curate.rundir.tar import TarWriter
 from curate.schema import Stage
 from curate.stages.cuts import TakeCuts
 from curate.stages.part import TakePart

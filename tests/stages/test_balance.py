@@ -12,7 +12,7 @@ import pytest
 import xxhash
 
 from curate import files, schema
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
 from tests.stages.rundir import check_conserved, drive, gone, lay, rows_of

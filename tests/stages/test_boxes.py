@@ -13,7 +13,7 @@ from curate.errors import CurateError
 from curate.ops.images.encoder import ImageEncoder
 from curate.planning.plan import Plan, make_plan
 from curate.planning.steps import Kind
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import BOXES, Stage
 from curate.stages.download import step_of
 from curate.stages.images import read_images

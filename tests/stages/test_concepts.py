@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from curate import files, schema
 from curate.pool.rows import PoolFormat
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.balance import Balance, BalanceStep, Target
 from curate.stages.part import TakePart

@@ -15,7 +15,7 @@ from PIL import Image
 from curate import files, schema
 from curate.commands import demo
 from curate.ops.images.encoder import ImageEncoder
-from curate.run.directory import PLACES_FILE, Run
+from curate.rundir.directory import PLACES_FILE, Run
 from curate.schema import Stage
 from curate.stages.download import FetchStep
 from curate.stages.images import member_name, read_images

@@ -14,8 +14,8 @@ from curate import files, schema
 from curate.ops.hashing import pair_uids
 from curate.ops.images.encoder import ImageEncoder
 from curate.reasons import TRANSIENT
-from curate.run.directory import Part, Run
-from curate.run.journal import Journal
+from curate.rundir.directory import Part, Run
+from curate.rundir.journal import Journal
 from curate.stages.download import FetchStep
 from curate.stages.images import row_keys, uid_of
 from curate.stages.part import TakePart

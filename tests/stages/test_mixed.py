@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from curate import files
 from curate.config import Shards as Settings
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.stages.shards import mixed, order
 from curate.stages.shards.shards import Shards
 from curate.stages.shards.write import ShardStep

@@ -14,7 +14,7 @@ import pytest
 from curate import files, schema
 from curate.errors import CurateError
 from curate.reasons import DropReason, ErrorCode, rule_reason
-from curate.run.directory import Part, PartRecord, Run
+from curate.rundir.directory import Part, PartRecord, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakePart, as_text
 from tests.stages.rundir import check_conserved, dead, drive, gone, lay, rows_of, uid_of

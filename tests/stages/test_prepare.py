@@ -19,8 +19,8 @@ from curate.ops.captions import word_count
 from curate.ops.selection.quantiles import Quantile
 from curate.ops.text.language import identify
 from curate.pool.rows import PoolFormat
-from curate.run.cuts import read_cuts
-from curate.run.directory import Part, Run
+from curate.rundir.cuts import read_cuts
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from curate.stages.prepare import (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from curate import files, schema
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.stages.download import FetchStep
 from curate.stages.part import TakePart
 from tests.stages import web as loopback

@@ -7,8 +7,8 @@ import pytest
 from curate import files, schema
 from curate.config import Rule
 from curate.ops.selection.quantiles import Group, Quantile
-from curate.run.cuts import read_cuts
-from curate.run.directory import Part, Run, totals
+from curate.rundir.cuts import read_cuts
+from curate.rundir.directory import Part, Run, totals
 from curate.schema import Stage
 from curate.stages.select import SelectDownload, SelectScore, SelectStep
 from tests.stages.rundir import (

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from curate import files, schema
 from curate.config import Shards as Settings
 from curate.revoking.shards import rewrite_shards
-from curate.run import revocations
-from curate.run.directory import Part, Run
-from curate.run.shards import ShardRecord
+from curate.rundir import revocations
+from curate.rundir.directory import Part, Run
+from curate.rundir.shards import ShardRecord
 from curate.schema import Stage
 from curate.stages.shards.cut import Shard, Sizes, Slice, cut
 from curate.stages.shards.shards import Shards

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from curate.ops.images.imagehash import perceptual_hash
-from curate.run import revocations
-from curate.run.directory import Run
+from curate.rundir import revocations
+from curate.rundir.directory import Run
 from curate.stages.unwanted import Lists
 from tests.stages.test_download import FOLDER, fetch_step, fetched, members, pairs
 from tests.stages.web import PICTURES, Web, serve

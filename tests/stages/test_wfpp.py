@@ -9,7 +9,7 @@ import pytest
 
 from curate import files, schema
 from curate.ops.selection.wfpp import count_words
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.stages import wfpp
 from curate.stages.wfpp import SumWords, Wfpp, WfppStep

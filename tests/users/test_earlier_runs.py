@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from curate import cli, files
 from curate.errors import CurateError
-from curate.run import layout
-from curate.run.directory import PART_STAGES, Run
+from curate.rundir import layout
+from curate.rundir.directory import PART_STAGES, Run
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "layout-1.tar.xz"
 SCORER = "shipped://pipelines/demo/scorer/curate-mini"

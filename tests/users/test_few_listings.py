@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curate.finished import sweep
-from curate.run import records
+from curate.rundir import records
 from tests.store import PROTOCOL, CountedStore, Request, counted_store
 from tests.users.runs import curate, well
 

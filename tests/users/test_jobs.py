@@ -14,7 +14,7 @@ import pytest
 from curate.engines import portable
 from curate.engines.job import Job
 from curate.engines.local import identity
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from tests.users.runs import document, refused, well
 
 

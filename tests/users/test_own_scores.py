@@ -19,7 +19,7 @@ from curate.files import shipped
 from curate.ops.scores import scoring
 from curate.planning.plan import Plan, make_plan
 from curate.planning.resume import Standing, settle
-from curate.run.directory import part_name
+from curate.rundir.directory import part_name
 from curate.running.failures import check_dead
 from curate.running.trial import try_models
 from tests.users import runs

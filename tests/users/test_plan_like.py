@@ -11,7 +11,7 @@ import pytest
 from curate.files import shipped
 from curate.finished.measured import Sample
 from curate.finished.predict import Asked, predict
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from tests.users.runs import document, refused, small_run, well
 
 ROW = re.compile(r"  +")

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curate import cli, files
-from curate.run.directory import PART_STAGES, Run
+from curate.rundir.directory import PART_STAGES, Run
 from curate.schema import Stage
 
 POOL = files.shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()

@@ -92,7 +92,7 @@ def test_exif_is_there_where_it_was_asked_for(run: Path) -> None:
 def test_columns_for_the_stages_alone_are_not_in_the_shards(run: Path) -> None:
     """Though dedup and score, which read `look`, are off; nor does the data card tell of it."""
     from curate.config import file as config_file
-    from curate.run.directory import Run
+    from curate.rundir.directory import Run
 
     columns = set(pq.read_schema(run / "shards" / "00000.parquet").names)
     assert not columns & {"look", "tar_offset", "tar_size", "stored_sha256"}

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from curate.files import shipped
-from curate.run.directory import SCORED, Run
+from curate.rundir.directory import SCORED, Run
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Command
 

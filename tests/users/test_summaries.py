@@ -12,7 +12,7 @@ import pytest
 
 from curate.config import file as config_file
 from curate.planning.steps import steps_of
-from curate.run.directory import PART_STAGES, Run
+from curate.rundir.directory import PART_STAGES, Run
 from curate.schema import Stage
 from curate.stages import part
 from curate.summaries import groups

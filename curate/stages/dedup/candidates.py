@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import Policy
-from curate.run.scratch import Extent, as_bytes, as_table
+from curate.rundir.scratch import Extent, as_bytes, as_table
 from curate.stages.dedup.exchange import Keyed, Known, Packed, Spread, edges_in
 from curate.stages.dedup.keys import CANDIDATES
 from curate.stages.timing import timed

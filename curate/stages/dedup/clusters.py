@@ -20,9 +20,9 @@ from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph, survivors
 from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.reasons import DropReason
-from curate.run.directory import CLUSTERS, Part, Run, part_name
-from curate.run.scratch import KEYS, as_bytes, as_table
-from curate.run.verdicts import NAME, WROTE
+from curate.rundir.directory import CLUSTERS, Part, Run, part_name
+from curate.rundir.scratch import KEYS, as_bytes, as_table
+from curate.rundir.verdicts import NAME, WROTE
 from curate.schema import Column, Stage
 from curate.stages.dedup.exchange import Clustering, Known, Packed, edges_in
 from curate.stages.dedup.forests import Forests, merged

@@ -27,8 +27,8 @@ from curate import files
 from curate.ops.duplicates.graph import DedupRule
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.directory import CLUSTERS, Part, part_name
-from curate.run.verdicts import document, vouched
+from curate.rundir.directory import CLUSTERS, Part, part_name
+from curate.rundir.verdicts import document, vouched
 from curate.schema import Stage
 from curate.stages.dedup.clusters import REASONS, Clusters
 from curate.stages.dedup.exchange import Clustering, Spread

@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.ops.duplicates.graph import DedupRule, Meeting, Policy
-from curate.run.directory import Part, Run
-from curate.run.scratch import KEYS, Extent, read_piece, work, write_pieces
+from curate.rundir.directory import Part, Run
+from curate.rundir.scratch import KEYS, Extent, read_piece, work, write_pieces
 from curate.schema import Stage
 
 _TEXT, _PICTURE = 100, 270  # bytes of keys

@@ -9,8 +9,8 @@ import numpy as np
 from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph
 from curate.ops.duplicates.graph import Meeting, Policy
-from curate.run.directory import Part
-from curate.run.scratch import Extent
+from curate.rundir.directory import Part
+from curate.rundir.scratch import Extent
 from curate.stages.dedup.exchange import Keyed, Known, edges_in
 from curate.stages.timing import timed
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curate import files, schema
 from curate.ops.scores.vectors import Stored, Vectors, stored_vectors, unit
-from curate.run.directory import SCORED, Part, Run
+from curate.rundir.directory import SCORED, Part, Run
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, TakePart, is_valid
 

@@ -18,8 +18,8 @@ from curate.ops.scores.centroids import find_centroids, holding, read_sample, sa
 from curate.ops.scores.vectors import check_width, nearest, read_target
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.directory import Part
-from curate.run.scratch import HELD, SAMPLES, work
+from curate.rundir.directory import Part
+from curate.rundir.scratch import HELD, SAMPLES, work
 from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart, given
 from curate.stages.timing import timed

@@ -24,7 +24,7 @@ from curate.ops.scores.vectors import (
 )
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.directory import Part
+from curate.rundir.directory import Part
 from curate.stages.derived.column import (
     DerivedStep,
     Progress,

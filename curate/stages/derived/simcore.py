@@ -22,8 +22,8 @@ from curate.ops.scores.simcore import Candidates, rounds_of
 from curate.ops.scores.vectors import check_width, read_target
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.directory import Part
-from curate.run.scratch import CANDIDATES, CENTROIDS, TAKEN, work
+from curate.rundir.directory import Part
+from curate.rundir.scratch import CANDIDATES, CENTROIDS, TAKEN, work
 from curate.stages.derived.column import DerivedStep, Survey, read_vectors, survey
 from curate.stages.part import PartOutput, TakePart, given
 from curate.stages.timing import timed

@@ -35,8 +35,8 @@ from curate.ops.scores.centroids import find_centroids, read_sample, save_sample
 from curate.ops.scores.vectors import Vectors, nearest, unit
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.directory import Part
-from curate.run.scratch import CENTROIDS, WORK, work
+from curate.rundir.directory import Part
+from curate.rundir.scratch import CENTROIDS, WORK, work
 from curate.stages.derived.column import DerivedStep, Survey, hand_out, read_stored, survey
 from curate.stages.meanings.placed import PLACED, ClusterRows, write_placed
 from curate.stages.part import PartOutput, given

@@ -19,7 +19,7 @@ from curate.errors import CurateError
 from curate.ops import captions as ops
 from curate.ops.hashing import pair_uids
 from curate.ops.scores.pairs import Embedded
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import Column
 from curate.stages.images import read_images
 from curate.stages.score.job import IMAGE, TEXT, Job, Scoring

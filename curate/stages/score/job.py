@@ -23,7 +23,7 @@ from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.pairs import Embedded
 from curate.ops.scores.scoring import ScoreSpec
 from curate.parent import at_work
-from curate.run.directory import REUSED, Part, part_name
+from curate.rundir.directory import REUSED, Part, part_name
 from curate.schema import Column, Stage
 from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from curate.ops.ahead import ahead
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.pairs import Batch, Embedded, Scorer
-from curate.run.directory import ON_DEVICE, ON_GPU
+from curate.rundir.directory import ON_DEVICE, ON_GPU
 
 if TYPE_CHECKING:
     import torch

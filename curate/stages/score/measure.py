@@ -36,7 +36,7 @@ from curate.planning.asked import measured, score_spec
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.reasons import ErrorCode
-from curate.run.directory import REUSED, SCORED, Beside, Part, Run
+from curate.rundir.directory import REUSED, SCORED, Beside, Part, Run
 from curate.schema import ROW, Stage
 from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep, TakePart, given

@@ -25,7 +25,7 @@ from curate.ops.scores.clip import embedding_prefix
 from curate.planning.asked import choice_of, clip_model, headed, measured, score_spec
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.directory import Part
+from curate.rundir.directory import Part
 from curate.stages.part import PartOutput, commit, given, is_valid, passed
 from curate.stages.score.accelerator import on_accelerator
 from curate.stages.score.captions import CaptionsJob

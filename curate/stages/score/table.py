@@ -20,8 +20,8 @@ from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.planning.tables import user_table
 from curate.pool.joined import Sorted, opened, sort
-from curate.run.directory import MATCHED, Part
-from curate.run.scratch import TABLES
+from curate.rundir.directory import MATCHED, Part
+from curate.rundir.scratch import TABLES
 from curate.schema import Stage
 from curate.stages.part import PartOutput, PartStep, TakePart, given
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.config import Shards as Settings
-from curate.run.directory import Part
-from curate.run.tar import BLOCK
+from curate.rundir.directory import Part
+from curate.rundir.tar import BLOCK
 
 _SHARD_DIGITS = 5
 _BESIDE = 4096

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from curate.errors import AbsentError, CurateError, DamagedError
-from curate.run import held
-from curate.run.directory import Part
-from curate.run.revocations import Revocations
-from curate.run.samples import ShardFiles, take_out
-from curate.run.shards import ShardRecord, read_stats
+from curate.rundir import held
+from curate.rundir.directory import Part
+from curate.rundir.revocations import Revocations
+from curate.rundir.samples import ShardFiles, take_out
+from curate.rundir.shards import ShardRecord, read_stats
 from curate.schema import Stage
 from curate.stages.shards.write import ShardStep
 from curate.stages.timing import timed

@@ -31,9 +31,9 @@ from curate.errors import DamagedError
 from curate.files.stores import told_of_temporary
 from curate.ops.hashing import order_keys
 from curate.parent import at_work
-from curate.run.scratch import Extent, as_bytes, as_table
-from curate.run.shards import ShardRecord
-from curate.run.tar import BLOCK
+from curate.rundir.scratch import Extent, as_bytes, as_table
+from curate.rundir.shards import ShardRecord
+from curate.rundir.tar import BLOCK
 from curate.schema import Stage
 from curate.stages.images import open_tar, read_image
 from curate.stages.shards.order import (

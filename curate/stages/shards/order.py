@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.ops.hashing import order_keys
-from curate.run.directory import Part
-from curate.run.scratch import WORK, Extent, read_piece, work, write_pieces
-from curate.run.shards import ShardRecord
+from curate.rundir.directory import Part
+from curate.rundir.scratch import WORK, Extent, read_piece, work, write_pieces
+from curate.rundir.shards import ShardRecord
 from curate.schema import Stage
 from curate.stages.shards.cut import Mixed, Shard, count_even, ends_even, sizes_in_tar
 from curate.stages.shards.write import ShardStep

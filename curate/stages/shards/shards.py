@@ -12,8 +12,8 @@ from curate.parent import at_work
 from curate.planning.asked import parquet_alone
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.run.held import held_by
-from curate.run.shards import ShardRecord
+from curate.rundir.held import held_by
+from curate.rundir.shards import ShardRecord
 from curate.stages.shards.cut import Shard
 from curate.stages.shards.earlier import EarlierShards
 from curate.stages.shards.mixed import MixedShards

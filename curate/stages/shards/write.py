@@ -19,12 +19,12 @@ from curate.ops.captions import written
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
-from curate.run import counts, held
-from curate.run.directory import Part, Run
-from curate.run.held import Held
-from curate.run.revocations import rows_of
-from curate.run.shards import ShardRecord, read_stats, write_manifest
-from curate.run.tar import TarWriter
+from curate.rundir import counts, held
+from curate.rundir.directory import Part, Run
+from curate.rundir.held import Held
+from curate.rundir.revocations import rows_of
+from curate.rundir.shards import ShardRecord, read_stats, write_manifest
+from curate.rundir.tar import TarWriter
 from curate.schema import FRONT, OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.images import read_images
 from curate.stages.shards.cut import Shard, Sizes, cut

@@ -14,8 +14,8 @@ from curate import files, schema
 from curate.ops.duplicates.graph import DedupRule, Policy
 from curate.ops.images import looks
 from curate.ops.urls import normalise_url
-from curate.run.directory import Part, Run
-from curate.run.verdicts import NAME as VERDICTS_FILE
+from curate.rundir.directory import Part, Run
+from curate.rundir.verdicts import NAME as VERDICTS_FILE
 from curate.schema import Stage
 from curate.stages.dedup.clusters import VERDICTS
 from curate.stages.dedup.dedup import Dedup, DedupStep

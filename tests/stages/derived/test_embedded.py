@@ -12,7 +12,7 @@ from curate import files, schema
 from curate.errors import CurateError
 from curate.ops.scores.centroids import find_centroids
 from curate.ops.scores.vectors import draw_batches, neg_clip_loss, norm_sim, read_target, unit
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.stages.derived.nearest import NearestTarget, NearestTargetStep
 from curate.stages.derived.neg_clip_loss import NegClipLoss, NegClipLossStep, plan_blocks
 from curate.stages.derived.simcore import SimCore, SimCoreStep

@@ -10,7 +10,7 @@ import pytest
 from curate import files, schema
 from curate.config import Rule
 from curate.ops.scores.vectors import unit
-from curate.run.directory import Part, Run
+from curate.rundir.directory import Part, Run
 from curate.schema import Stage
 from curate.stages.meanings import semantic
 from curate.stages.meanings.semantic import FindDuplicates, SemanticStep, plan_groups

@@ -17,7 +17,7 @@ from curate.ops.hashing import pair_uids
 from curate.ops.scores.batch import Batch
 from curate.ops.scores.kinds import builtin
 from curate.ops.scores.scoring import ScoreSpec
-from curate.run.directory import PartRecord, Run
+from curate.rundir.directory import PartRecord, Run
 from curate.schema import Stage
 from curate.stages.part import TakePart
 from curate.stages.score.measure import JoinStep, MeasureStep

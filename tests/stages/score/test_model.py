@@ -19,8 +19,8 @@ from curate import files, schema
 from curate.errors import CurateError
 from curate.ops.hashing import pair_uids
 from curate.ops.scores.clip import ClipModel, ClipScorer
-from curate.run.directory import Part, PartRecord, Run
-from curate.run.journal import grown
+from curate.rundir.directory import Part, PartRecord, Run
+from curate.rundir.journal import grown
 from curate.schema import Stage
 from curate.stages.score.model import ScoreStep, TakeScores
 from tests.stages.rundir import drive, lay, lay_images, rows_of, table_of, uid_of

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from curate import files
-from curate.run.directory import PART_STAGES, Part, PartRecord, Run, part_index, totals, versions
-from curate.run.layout import LAYOUT
+from curate.rundir.directory import PART_STAGES, Part, PartRecord, Run, part_index, totals, versions
+from curate.rundir.layout import LAYOUT
 from curate.schema import Stage
 
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 
 from curate import files
 from curate.errors import CurateError
-from curate.run.damage import OF_ALL_PARTS, OF_CUTS, stage_of, steps
-from curate.run.directory import CLUSTERS, PART_STAGES, Run, part_index, part_name
-from curate.run.layout import ANNOTATED
-from curate.run.lock import locked
-from curate.run.verdicts import NAME as VERDICTS
+from curate.rundir.damage import OF_ALL_PARTS, OF_CUTS, stage_of, steps
+from curate.rundir.directory import CLUSTERS, PART_STAGES, Run, part_index, part_name
+from curate.rundir.layout import ANNOTATED
+from curate.rundir.lock import locked
+from curate.rundir.verdicts import NAME as VERDICTS
 from curate.schema import Stage
 
 _DAMAGED = re.compile(r"(.*?) is damaged: ")

@@ -5,7 +5,7 @@ from typing import Any
 from curate import files
 from curate.errors import AbsentError, DamagedError
 from curate.ops.selection.quantiles import Cut, Cuts, Quantile
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 FILE = "quantiles.json"

@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
-from curate.run.cuts import FILE as CUTS
-from curate.run.cuts import read_cuts
-from curate.run.directory import MANIFEST, PART_STAGES, Run, part_name
-from curate.run.layout import ANNOTATED
-from curate.run.verdicts import NAME as VERDICTS
-from curate.run.verdicts import short_tables, vouched
+from curate.rundir.cuts import FILE as CUTS
+from curate.rundir.cuts import read_cuts
+from curate.rundir.directory import MANIFEST, PART_STAGES, Run, part_name
+from curate.rundir.layout import ANNOTATED
+from curate.rundir.verdicts import NAME as VERDICTS
+from curate.rundir.verdicts import short_tables, vouched
 from curate.schema import Stage
 
 _NUMBER = r"part-\d+\."

@@ -30,7 +30,7 @@ RUN/
   summaries/STAGE/                 what is counted of each 256 parts, and in which a uid or URL is
   subset/STAGE/uids.npy            (without images) the pairs of the last stage as a DataComp subset
   shards/00000.tar 00000.parquet 00000_stats.json manifest.json sizes.json README.md
-     held/                         while the run grows: the set that it had; see `curate.run.held`
+     held/                         while the run grows: the set that it had; see `curate.rundir.held`
   report/
 
 A folder of a stage, and one in ``dropped`` and ``dead``, holds a table of one schema in its parts and

@@ -18,7 +18,7 @@ from curate.errors import AbsentError, CurateError
 from curate.ops.selection.blocklists import MAX_DISTANCE, BlockList, hashes_of
 from curate.ops.urls import host_of, normalise_urls, stripped
 from curate.reasons import DropReason
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 
 FILE = "revoked.parquet"
 SCHEMA = pa.schema([("kind", pa.string()), ("value", pa.string())])

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files
-from curate.run.directory import MANIFEST, SIZES, Run
+from curate.rundir.directory import MANIFEST, SIZES, Run
 from curate.schema import Stage
 
 WIDS, ENERGON, _TAR_INDEX = "index.json", ".nv-meta", ".tar.idx"

@@ -11,10 +11,10 @@ from curate import files
 from curate.config import Balance
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.run import damage
-from curate.run.directory import BORROWED, PART_STAGES, Run, part_index
-from curate.run.lock import locked
-from curate.run.revocations import check_settled
+from curate.rundir import damage
+from curate.rundir.directory import BORROWED, PART_STAGES, Run, part_index
+from curate.rundir.lock import locked
+from curate.rundir.revocations import check_settled
 from curate.schema import Stage
 
 Borrowed = dict[str, list[str]]

@@ -15,8 +15,8 @@ import pyarrow as pa
 from curate import files
 from curate.errors import CurateError, DamagedError
 from curate.reasons import SUCCESS
-from curate.run.revocations import Revocations
-from curate.run.tar import TarWriter
+from curate.rundir.revocations import Revocations
+from curate.rundir.tar import TarWriter
 
 ENDINGS = (".tar", ".parquet", "_stats.json")
 _ROWS = pa.schema(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
-from curate.run.directory import MANIFEST, Run, part_name
+from curate.rundir.directory import MANIFEST, Run, part_name
 from curate.schema import Column, Stage
 
 HELD = "held"

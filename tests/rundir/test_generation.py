@@ -8,8 +8,8 @@ import pytest
 from curate import files
 from curate.errors import CurateError
 from curate.files import guards
-from curate.run import generation
-from curate.run.directory import Run
+from curate.rundir import generation
+from curate.rundir.directory import Run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
-from curate.run.directory import CLUSTERS, Run, part_name
+from curate.rundir.directory import CLUSTERS, Run, part_name
 from curate.schema import Stage
 
 FILE = "clusters.json"

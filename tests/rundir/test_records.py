@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import files
-from curate.run import records
-from curate.run.directory import PartRecord, Run
+from curate.rundir import records
+from curate.rundir.directory import PartRecord, Run
 from curate.schema import Stage
 
 RECORD = PartRecord("digest", "own", 10, 7, {"language": 3}, wrote={"a": files.Content(3, 5)})

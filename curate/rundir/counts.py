@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
-from curate.run.directory import Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 
 COUNTS = "counts.npz"

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.run.journal import Journal, grown
+from curate.rundir.journal import Journal, grown
 
 COLUMNS = st.dictionaries(
     st.text(max_size=5),

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from curate import files, schema
 from curate.errors import DamagedError
-from curate.run.directory import SCORED, Run
-from curate.run.layout import SUMMARIES
+from curate.rundir.directory import SCORED, Run
+from curate.rundir.layout import SUMMARIES
 from curate.schema import Stage
 
 NOTES = "found"

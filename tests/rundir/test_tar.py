@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate.run.tar import TarWriter, _header, read_member
+from curate.rundir.tar import TarWriter, _header, read_member
 
 names = st.text("abcdef0123456789-_", min_size=1, max_size=40).map(lambda stem: f"{stem}.jpg")
 contents = st.binary(max_size=40) | st.integers(500, 1100).map(lambda n: bytes([n % 251]) * n)

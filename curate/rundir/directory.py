@@ -12,12 +12,12 @@ import pyarrow as pa
 from curate import files, schema
 from curate.errors import AbsentError, CurateError, DamagedError
 from curate.ops.ahead import together
-from curate.run import records as record_files
-from curate.run.generation import bound
-from curate.run.layout import ANNOTATED as ANNOTATED
-from curate.run.layout import LAYOUT, folders, layout_of, place
-from curate.run.records import PartRecord as PartRecord
-from curate.run.records import part_index as part_index
+from curate.rundir import records as record_files
+from curate.rundir.generation import bound
+from curate.rundir.layout import ANNOTATED as ANNOTATED
+from curate.rundir.layout import LAYOUT, folders, layout_of, place
+from curate.rundir.records import PartRecord as PartRecord
+from curate.rundir.records import part_index as part_index
 from curate.schema import Stage
 
 Thing = TypeVar("Thing")
@@ -90,7 +90,7 @@ class Run:
     source: str | None = None  # the run whose stages before balance are this one's too
     layout: int = LAYOUT
     source_layout: int = LAYOUT
-    generation: int = 0  # in which a job changes it; see `curate.run.generation`
+    generation: int = 0  # in which a job changes it; see `curate.rundir.generation`
 
     def __reduce__(self) -> "tuple[Callable[..., Run], tuple[object, ...]]":
         return _arrived, tuple(vars(self).values())

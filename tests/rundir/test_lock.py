@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from curate import files
 from curate.cli import app
 from curate.errors import CurateError
-from curate.run.lock import NAME, locked
+from curate.rundir.lock import NAME, locked
 
 HOLDING = """
 import os, subprocess, sys, time
-from curate.run.lock import locked
+from curate.rundir.lock import locked
 with locked(sys.argv[1]):
     subprocess.Popen(["sleep", "60"], close_fds=False)
     child = os.fork()
