@@ -40,7 +40,7 @@ def export(
     """
     from curate.finished.export import WRITERS
     from curate.finished.export import export as write
-    from curate.finished.indexes import INDEXES, shards_of
+    from curate.finished.indexes import INDEXES, pairs_of
     from curate.rundir.borrowed import open_run
 
     with one_line_errors():
@@ -54,7 +54,7 @@ def export(
         if beside:
             beside.check(run)
             with locked(run.root):
-                pairs = sum(shard["pairs"] for shard in shards_of(run))
+                pairs = pairs_of(run)
                 beside.write(run)
             out_console.print(f"{format_:7} {run.path('shards', beside.name)}  ({pairs:,} pairs)")
             return

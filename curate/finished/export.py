@@ -11,7 +11,7 @@ import pyarrow as pa
 from curate import files
 from curate.errors import CurateError, DamagedError
 from curate.extras import install, require
-from curate.finished.indexes import shards_of
+from curate.finished.indexes import pairs_of, shards_of
 from curate.rundir.directory import Run
 from curate.rundir.shards import shard_rows
 from curate.schema import Stage
@@ -125,9 +125,7 @@ def export(run: Run, kind: str, out: str) -> int:
     if files.names(path) or os.path.isfile(path):
         raise CurateError(f"--out {out} is not empty; give another, or remove it")
     WRITERS[kind].check()
-    shards = shards_of(run)
-    if not shards:
-        raise CurateError(f"{run.root}: its set has no pairs")
+    pairs = pairs_of(run)
     unfinished = f"{path.rstrip('/')}{_UNFINISHED}"
     files.remove(unfinished)
     os.makedirs(os.path.dirname(unfinished), exist_ok=True)
@@ -135,4 +133,4 @@ def export(run: Run, kind: str, out: str) -> int:
     if os.path.isdir(path):
         os.rmdir(path)
     os.replace(unfinished, path)
-    return sum(shard["pairs"] for shard in shards)
+    return pairs

@@ -52,6 +52,22 @@ def shards_of(run: Run) -> list[dict[str, Any]]:
     return shards
 
 
+def pairs_of(run: Run) -> int:
+    """How many pairs the set of a run has.
+
+    Raises
+    ------
+    CurateError
+        Where the run has no finished set of shards, or its set has no pairs.
+    """
+    pairs: int = sum(shard["pairs"] for shard in shards_of(run))
+    if pairs:
+        return pairs
+    raise CurateError(
+        f"{run.root}: its set has no pairs; its report says what was dropped, and why"
+    )
+
+
 def _md5(run: Run, shard: dict[str, Any]) -> str:
     digest, size = hashlib.md5(usedforsecurity=False), 0
     url = run.path(Stage.SHARDS, f"{shard['name']}.tar")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from curate.ops.hashing import order_keys
-from tests.users.runs import document, interrupted, moved, pairs, small_run, well
+from tests.users.runs import document, interrupted, moved, pairs, refused, small_run, well
 
 MIXED = ("--set", "shards.order=mixed", "--set", "shards.rows=10")
 
@@ -101,3 +101,13 @@ def test_datasets_reads_them(made: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     found = datasets.load_dataset(str(made / "shards"), cache_dir=str(tmp_path))["train"]
     assert [row["json"]["uid"] for row in found] == [row["uid"] for row in pairs(made)]
+
+
+def test_a_set_without_pairs_is_not_exported(mixed: Path, tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("".join(f"{row['uid']}\n" for row in pairs(mixed)))
+    well("revoke", str(mixed), "--list", str(tmp_path / "all.txt"))
+    for kind in ("wids", "mds", "lance"):
+        options = () if kind == "wids" else ("--out", str(tmp_path / kind))
+        said = refused("export", str(mixed), "--format", kind, *options)
+        assert "its set has no pairs" in said or "pip install" in said
+    assert not (mixed / "shards/index.json").exists()
