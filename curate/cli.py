@@ -5,11 +5,8 @@ import logging
 import os
 import re
 import sys
-import time
 import traceback
 import warnings
-from contextlib import nullcontext
-from dataclasses import replace
 from importlib.metadata import version as version_of
 from typing import Annotated
 
@@ -29,7 +26,7 @@ from curate.commands import (
     warming,
 )
 from curate.commands.process import end, heed_signals, open_stream
-from curate.commands.running import run_plan
+from curate.commands.running import loaded, run_config
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Force,
@@ -37,22 +34,17 @@ from curate.commands.terminal import (
     Set,
     Workers,
     beam_options,
-    check_seen_by_workers,
-    named_in,
     one_line_errors,
     out_console,
-    over_workers,
     reporting,
     tell_incomplete,
     with_engine,
 )
-from curate.config import LOCAL_RUNNER, Config
+from curate.config import LOCAL_RUNNER
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.reasons import FETCH_FAILURES, TRANSIENT
 from curate.rundir.directory import DISTRIBUTION, Run
-from curate.rundir.lock import locked
-from curate.running.recruits import ahead
 
 app = typer.Typer(
     help="From a raw pool of (image URL, caption) pairs to balanced WebDataset shards and a report.",
@@ -122,22 +114,16 @@ def run(
     Options after -- go to Beam, as in: curate run c.yaml --out gs://b/run -- --runner=DataflowRunner
     """
     with one_line_errors():
-        if not files.exists(config):
-            raise CurateError(f"{config}: no such file{config_file.recipe_meant(config)}")
-        settings = config_file.load(config, overrides=tuple(set_ or ()), out=out)
-        if out is None and not any(one.startswith("out=") for one in set_ or ()):
-            _check_still_there(config, settings)
-        settings = with_engine(settings, workers=workers, context=context)
-        check_seen_by_workers(settings.beam, named_in(settings))
+        options = beam_options(context)
+        settings = loaded(config, overrides=tuple(set_ or ()), out=out)
+        settings = with_engine(settings, workers=workers, options=options)
         again = frozenset(TRANSIENT if retry_failed else ()) | _reasons(retry)
         if again and not settings.download.enabled:
             option = "--retry-failed" if retry_failed else "--retry"
             raise CurateError(f"{option}: download.enabled is false in this configuration")
         if detach and settings.beam.runner == LOCAL_RUNNER:
             raise CurateError("--detach: a local run goes on in this command; no job could be left")
-        _run(
-            settings, options=beam_options(context), retry_failed=again, force=force, detach=detach
-        )  # fmt: skip
+        run_config(settings, options=options, retry_failed=again, force=force, detach=detach)
 
 
 @app.command()
@@ -156,19 +142,8 @@ def demo(
 
     with one_line_errors(), serve() as addresses:
         settings = demo_config(addresses, out=out, overrides=tuple(set_ or ()))
-        _run(with_engine(settings, workers=workers, context=context), options=[], force=force)
-
-
-def _check_still_there(path: str, config: Config) -> None:
-    """Raise where `path` is the configuration of a moved or copied run: its `out` names another."""
-    folder = files.absolute(path).rpartition("/")[0]
-    if not config.out or not files.exists(files.join(folder, "run.json")):
-        return
-    if files.spelt(files.absolute(config.out)) != files.spelt(folder):
-        raise CurateError(
-            f"{path} belongs to the run in {folder} but its `out` is {config.out}; go on with the one"
-            f" with --out {folder}, or with the other with --out {config.out}"
-        )
+        settings = with_engine(settings, workers=workers, options=beam_options(context))
+        run_config(settings, options=[], force=force)
 
 
 def _reasons(text: str | None) -> frozenset[str]:
@@ -179,29 +154,6 @@ def _reasons(text: str | None) -> frozenset[str]:
             f" {', '.join(sorted(FETCH_FAILURES))}"
         )
     return found
-
-
-def _run(
-    config: Config,
-    *,
-    options: list[str],
-    retry_failed: frozenset[str] = frozenset(),
-    force: bool = False,
-    detach: bool = False,
-) -> None:
-    started = time.monotonic()
-    with (
-        locked(config.out) if config.out else nullcontext(),
-        ahead(config.beam, out=config.out),
-    ):
-        from curate.planning.based import begin, pooled
-        from curate.planning.plan import make_plan
-
-        pool = pooled(config)
-        begin(config)
-        over = over_workers(pool, options)
-        plan = replace(make_plan(pool, over=over), retry_failed=retry_failed)
-        run_plan(plan, options=options, started=started, force=force, detach=detach)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.running import run_plan
+from curate.commands.running import REMEDY, run_plan
 from curate.commands.terminal import (
     BEAM_OPTIONS,
     Force,
@@ -50,9 +50,30 @@ def rebalance(
     Nothing is downloaded or scored. RUN is not changed, and the new run reads its parts from it.
     Options after -- go to Beam.
     """
+    with one_line_errors():
+        rebalanced(
+            run_directory, out=out, t=t, p=p, size=size, reference=reference, workers=workers,
+            options=beam_options(context), force=force,
+        )  # fmt: skip
+
+
+def rebalanced(
+    run_directory: str,
+    *,
+    out: str,
+    t: float | None,
+    p: float | None,
+    size: int | None,
+    reference: str | None,
+    workers: int | None,
+    options: list[str],
+    force: bool,
+    remedy: str = REMEDY,
+) -> None:
+    """What `curate rebalance` does."""
     from curate.finished import rebalance as rebalancing
 
-    with one_line_errors(), ExitStack() as held:
+    with ExitStack() as held:
         started = time.monotonic()
         asked = Run.at(run_directory)
         root = asked.source or asked.root
@@ -60,7 +81,7 @@ def rebalance(
         held.enter_context(locked(root, shared=True))
         held.enter_context(locked(out))
         source = rebalancing.open_source(run_directory)
-        engine = with_engine(source.config, workers=workers, context=context).beam
+        engine = with_engine(source.config, workers=workers, options=options).beam
         lists = source.config.prepare.metadata.items()
         named = [("RUN", source.run.root), ("--out", out)]
         check_seen_by_workers(engine, [*named, *((f"prepare.metadata.{x}", y) for x, y in lists)])
@@ -72,7 +93,7 @@ def rebalance(
             out=out,
             beam=engine,
         )
-        run_plan(planned, options=beam_options(context), started=started, force=force)
+        run_plan(planned, options=options, started=started, force=force, remedy=remedy)
 
 
 def sweep(

@@ -87,7 +87,7 @@ def plan(
         whole = with_engine(
             config_file.load(config, overrides=tuple(set_ or ()), out=out),
             workers=workers,
-            context=context,
+            options=beam_options(context),
         )
         if like is not None:
             tell_prediction(whole, like, pairs=pairs, gpus=gpus, prices=prices)

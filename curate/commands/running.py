@@ -2,24 +2,97 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 from rich.text import Text
 
+from curate import files
 from curate.clock import spent
-from curate.commands.terminal import debugging, error_console, out_console
+from curate.commands.terminal import (
+    check_seen_by_workers,
+    debugging,
+    error_console,
+    named_in,
+    out_console,
+    over_workers,
+)
+from curate.config import Config
+from curate.config import file as config_file
 from curate.engines.job import Job, Seen, State
 from curate.engines.known import engine_of
 from curate.errors import CurateError
 from curate.rundir.directory import Run
+from curate.rundir.lock import locked
+from curate.running.recruits import ahead
 from curate.schema import Stage
 
 if TYPE_CHECKING:
     from curate.planning.plan import Plan
     from curate.planning.resume import Standing
     from curate.stages.timing import Graph
+
+
+REMEDY = "add --force to replace it; to keep it, move it away first or give another --out"
+"""What to do about a finished set that another would replace."""
+
+
+def loaded(path: str, *, overrides: tuple[str, ...] = (), out: str | None = None) -> Config:
+    """The configuration in the file at `path`, which is to be run.
+
+    Raises
+    ------
+    CurateError
+        Where there is none or it is not valid, or it is that of a run which has been moved or copied.
+    """
+    if not files.exists(path):
+        raise CurateError(f"{path}: no such file{config_file.recipe_meant(path)}")
+    config = config_file.load(path, overrides=overrides, out=out)
+    if out is None and not any(one.startswith("out=") for one in overrides):
+        _check_still_there(path, config)
+    return config
+
+
+def _check_still_there(path: str, config: Config) -> None:
+    """Raise where `path` is the configuration of a moved or copied run: its `out` names another."""
+    folder = files.absolute(path).rpartition("/")[0]
+    if not config.out or not files.exists(files.join(folder, "run.json")):
+        return
+    if files.spelt(files.absolute(config.out)) != files.spelt(folder):
+        raise CurateError(
+            f"{path} belongs to the run in {folder} but its `out` is {config.out}; go on with the one"
+            f" with --out {folder}, or with the other with --out {config.out}"
+        )
+
+
+def run_config(
+    config: Config,
+    *,
+    options: list[str],
+    retry_failed: frozenset[str] = frozenset(),
+    force: bool = False,
+    detach: bool = False,
+    remedy: str = REMEDY,
+) -> None:
+    """Run a configuration, or go on with its run; see :func:`run_plan`."""
+    started = time.monotonic()
+    check_seen_by_workers(config.beam, named_in(config))
+    with (
+        locked(config.out) if config.out else nullcontext(),
+        ahead(config.beam, out=config.out),
+    ):
+        from curate.planning.based import begin, pooled
+        from curate.planning.plan import make_plan
+
+        pool = pooled(config)
+        begin(config)
+        over = over_workers(pool, options)
+        plan = replace(make_plan(pool, over=over), retry_failed=retry_failed)
+        run_plan(
+            plan, options=options, started=started, force=force, detach=detach, remedy=remedy
+        )  # fmt: skip
 
 
 def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
@@ -44,7 +117,7 @@ def _ask_before_replacing(planned: "Plan", *, remedy: str) -> None:
 def run_plan(
     planned: "Plan", *, options: list[str], started: float, force: bool = False,
     detach: bool = False,
-    remedy: str = "add --force to replace it; to keep it, move it away first or give another --out",
+    remedy: str = REMEDY,
 ) -> None:  # fmt: skip
     """Run a plan and write its report. `started` is a time of the monotonic clock.
 

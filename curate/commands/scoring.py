@@ -53,7 +53,7 @@ def score(
         name = name or rescore.column_name(model)
         scorer = Scorer(model=model, pretrained=pretrained, embeddings=embeddings)
         settings = config_file.load(Run.at(run_directory).path("config.yaml"))
-        engine = with_engine(settings, workers=workers, context=context).beam
+        engine = with_engine(settings, workers=workers, options=beam_options(context)).beam
         of_model = [(f"--{one.key}", one.path) for one in paths_in(scorer)]
         check_seen_by_workers(engine, [("RUN", run_directory), *of_model])
         plan = rescore.make_plan(run_directory, scorer, name=name, beam=engine)
@@ -109,7 +109,7 @@ def annotate(
         further = FurtherScore(kind="table", path=table, on=on, key=key, columns=wanted)
         name = name or rescore.column_name(table.rpartition("/")[2].partition(".")[0])
         settings = config_file.load(Run.at(run_directory).path("config.yaml"))
-        engine = with_engine(settings, workers=workers, context=context).beam
+        engine = with_engine(settings, workers=workers, options=beam_options(context)).beam
         check_seen_by_workers(engine, [("RUN", run_directory), ("--table", table)])
         plan, repeats = rescore.annotate(
             run_directory, further, name=name, beam=engine, extra=beam_options(context),

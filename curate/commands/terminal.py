@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -134,10 +134,10 @@ def this_command() -> str:
     return hidden(shlex.join(["curate", *sys.argv[1:]]))
 
 
-def with_engine(config: Config, *, workers: int | None, context: typer.Context) -> Config:
-    """`config` with `--workers`, and with the runner of the options after ``--``."""
+def with_engine(config: Config, *, workers: int | None, options: Sequence[str]) -> Config:
+    """`config` with `--workers`, and with the runner of Beam's `options`, those after ``--``."""
     chosen: dict[str, object] = {}
-    options = [*config.beam.options, *beam_options(context)]
+    options = [*config.beam.options, *options]
     if workers is not None:
         if workers < 1:
             raise CurateError(f"--workers {workers}: expected 1 or more")

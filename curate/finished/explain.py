@@ -64,6 +64,11 @@ class Story:
     part: int
     chapters: tuple[Chapter, ...]
 
+    def __str__(self) -> str:
+        told = list(lines(self))
+        width = max(len(heading) for heading, _ in told)
+        return "\n".join(f"{heading:{width}}  {text}" for heading, text in told)
+
 
 @dataclass(frozen=True)
 class _Pair:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import altair as alt
 import vl_convert
+from altair.utils.schemapi import debug_mode
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
@@ -27,13 +29,29 @@ _OPENED = re.compile(r'<svg[^>]*? width="([\d.]+)" height="([\d.]+)"[^>]*>')
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart as the page and the report folder need it."""
+    """A chart as the page, the report folder and a notebook need it, drawn when it is asked for."""
 
     name: str  # of the PNG, without ending
     title: str
     note: str  # how to read it
-    svg: str
-    png: bytes
+    chart: Chart  # with the look that all figures share
+
+    @cached_property
+    def _drawn(self) -> str:
+        with debug_mode(False):
+            spec = self.chart.to_dict(validate=False)
+        version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+        return vl_convert.vegalite_to_svg(spec, vl_version=version)
+
+    @property
+    def svg(self) -> str:
+        """As SVG, to be part of a page."""
+        return _inline(self._drawn, name=self.name)
+
+    @property
+    def png(self) -> bytes:
+        """As PNG, on white."""
+        return vl_convert.svg_to_png(_on_white(self._drawn), scale=_SCALE)
 
 
 def can_draw() -> bool:
@@ -51,9 +69,9 @@ def can_draw() -> bool:
 
 
 def figure(name: str, title: str, note: str, chart: Chart) -> Figure:
-    """Draw `chart`, with the look that all figures share."""
+    """`chart` with the look that all figures share."""
     fonts = "system-ui, -apple-system, Segoe UI, sans-serif"
-    spec = (
+    styled = (
         chart.configure(background="transparent", font=fonts, aria=False, padding=4)
         .configure_view(stroke=None)
         .configure_axis(
@@ -64,12 +82,8 @@ def figure(name: str, title: str, note: str, chart: Chart) -> Figure:
             labelColor=INK, labelFontSize=11, orient="top", title=None, offset=6, padding=0,
             columnPadding=28,
         )
-        .to_dict(validate=False)
     )  # fmt: skip
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
-    png = vl_convert.svg_to_png(_on_white(svg), scale=_SCALE)
-    return Figure(name, title, note, _inline(svg, name=name), png)
+    return Figure(name, title, note, styled)
 
 
 def _on_white(svg: str) -> str:
