@@ -111,7 +111,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     base = {canonicalize_name(Requirement(x).name) for x in PROJECT["dependencies"]}
     extra = {
         canonicalize_name(Requirement(x).name)
-        for name in ("crawls", "languages", "scores", "energon", "lance")
+        for name in ("browse", "crawls", "energon", "lance", "languages", "scores", "training")
         for x in EXTRAS[name]
     }
     extra |= {canonicalize_name(x) for x in ("rapidocr-onnxruntime", "mosaicml-streaming")}
