@@ -107,7 +107,7 @@ def annotate(
                     f"--columns {column}: expected small letters, digits and _, a letter first"
                 )
         further = FurtherScore(kind="table", path=table, on=on, key=key, columns=wanted)
-        name = name or rescore.column_name(table.rpartition("/")[2].partition(".")[0])
+        name = name or rescore.table_name(table)
         settings = config_file.load(Run.at(run_directory).path("config.yaml"))
         engine = with_engine(settings, workers=workers, options=beam_options(context)).beam
         check_seen_by_workers(engine, [("RUN", run_directory), ("--table", table)])

@@ -41,6 +41,24 @@ def column_name(model: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
+def table_name(path: str) -> str:
+    """A name for a table: of its file, or of the last folder that can give one.
+
+    >>> table_name("labels/quality.v2.parquet"), table_name("labels/2026/*.parquet")
+    ('quality', 'labels')
+
+    Raises
+    ------
+    CurateError
+        Where neither can.
+    """
+    for part in reversed(path.split("/")):
+        name = column_name(part.partition(".")[0])
+        if re.match(COLUMN_NAME, name):
+            return name
+    raise CurateError(f"--table {path}: no name can be made of it; give one: --name labels")
+
+
 def make_plan(
     url: str, scorer: Scorer | FurtherScore, *, name: str, beam: Beam | None = None
 ) -> Plan:

@@ -254,3 +254,19 @@ def test_a_run_and_a_table_in_a_store(run: Path, tmp_path: Path) -> None:
         assert not [x for x in CountedStore.objects if "/input/tables" in x]
         pairs_there = files.read_table(f"{root}/balance/part-00000.parquet")
         assert 0 < Sampler(root).takes(pairs_there, t=0.1).sum() < len(pairs_there)
+
+
+@pytest.mark.parametrize("folder", ["labels", "labels/", "labels/*.parquet"])
+def test_a_folder_of_tables_gives_its_name(run: Path, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "labels").mkdir()
+    quality(run, tmp_path / "labels", name="0")
+    well("annotate", str(run), "--table", str(tmp_path / folder), "--on", "uid")
+    assert annotated(run, "labels") == expected(run)
+
+
+def test_what_no_name_can_be_made_of_asks_for_one(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(quality(run, run.parent, name="2026").parent)
+    said = refused("annotate", str(run), "--table", "2026.parquet", "--on", "uid")
+    assert "2026.parquet: no name can be made of it; give one: --name labels" in said
