@@ -304,12 +304,17 @@ def test_a_shipped_file_that_is_not_there() -> None:
 
 def test_a_local_copy_keeps_the_name(tmp_path: Path) -> None:
     files.write_bytes("memory://models/weights.safetensors", b"weights")
-    copy = Path(files.local_copy("memory://models/weights.safetensors"))
-    assert (copy.name, copy.read_bytes()) == ("weights.safetensors", b"weights")
+    with files.local_copy("memory://models/weights.safetensors") as path:
+        copy = Path(path)
+        assert (copy.name, copy.read_bytes()) == ("weights.safetensors", b"weights")
+    assert not copy.parent.exists()
     (tmp_path / "here").write_bytes(b"")
-    assert files.local_copy(str(tmp_path / "here")) == str(tmp_path / "here")
-    shipped = files.local_copy("shipped://pipelines/demo/scorer/curate-mini.json")
-    assert Path(shipped) == files.shipped("pipelines/demo/scorer/curate-mini.json")
+    with files.local_copy(str(tmp_path / "here")) as path:
+        assert path == str(tmp_path / "here")
+    with files.local_copy("shipped://pipelines/demo/scorer/curate-mini.json") as path:
+        assert Path(path) == files.shipped("pipelines/demo/scorer/curate-mini.json")
+    assert (tmp_path / "here").exists()
+    assert Path(path).exists()
 
 
 @pytest.mark.parametrize(("source", "target"), [("memory", "memory"), ("", ""), ("memory", "")])

@@ -243,15 +243,22 @@ def write_bytes(url: str, content: bytes) -> Content:
     return content_of(content)
 
 
-def local_copy(url: str) -> str:
-    """A path at which code that knows only local files can read `url`, under its own base name."""
+@contextmanager
+def local_copy(url: str) -> Iterator[str]:
+    """A path at which code that knows only local files can read `url`, under its own base name.
+
+    A copy is removed at the end of the block; what is mapped into memory by then stays readable.
+    """
     fs, path = file_system(url)
     if is_local(fs):
-        return str(path)
-    with told_of_temporary(), told(url):
-        copy = os.path.join(tempfile.mkdtemp(prefix="curate-"), os.path.basename(path))
-        fs.get_file(path, copy)
-    return copy
+        yield str(path)
+        return
+    with ExitStack() as stack:
+        with told_of_temporary(), told(url):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="curate-"))
+            copy = os.path.join(folder, os.path.basename(path))
+            fs.get_file(path, copy)
+        yield copy
 
 
 def content_digest(url: str) -> str:

@@ -10,7 +10,7 @@ import difflib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -271,16 +271,10 @@ def opened(folder: str) -> Sorted:
 @lru_cache(maxsize=_MOST)
 def _opened(url: str) -> pa.RecordBatch:
     """A bucket, mapped into memory: what is not looked at is not read."""
-    path = files.local_copy(url)
-    with pa.memory_map(path) as file:
+    with files.local_copy(url) as path, pa.memory_map(path) as file:
         reader = pa.ipc.open_file(file)
         batch = reader.get_batch(0) if reader.num_record_batches else None
-        found = batch or pa.RecordBatch.from_pylist([], schema=reader.schema)
-    if path != url and files.local_path(url) is None:
-        with suppress(OSError):  # mapped, it goes with this process
-            os.remove(path)
-            os.rmdir(os.path.dirname(path))
-    return found
+        return batch or pa.RecordBatch.from_pylist([], schema=reader.schema)
 
 
 def stands(folder: str) -> bool:

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -63,14 +64,14 @@ def known_width(model: str) -> int | None:
     """Length of a model's embeddings by its configuration; None where that is not on this machine."""
     from importlib.util import find_spec
 
-    if model.endswith(".json"):
-        path = Path(_here(model))
-    else:
+    path = model
+    if not model.endswith(".json"):
         spec = find_spec("open_clip")
         folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
-        path = Path(folder, "model_configs", f"{model}.json")
+        path = str(Path(folder, "model_configs", f"{model}.json"))
     try:
-        return int(json.loads(path.read_text())["embed_dim"])
+        with _here(path) as found:
+            return int(json.loads(Path(found).read_text())["embed_dim"])
     except (OSError, ValueError, KeyError):
         return None
 
@@ -273,15 +274,17 @@ def _open(spec: ClipModel, device: "torch.device") -> tuple[_Model, Preprocess, 
     from safetensors import SafetensorError
 
     try:
-        name = _here(spec.model)
-        pretrained = _here(spec.pretrained) if spec.pretrained else None
-        if name.endswith(".json"):
-            open_clip.add_model_config(name)
-            name = Path(name).stem
-        with warnings.catch_warnings():
+        with (
+            _here(spec.model) as name,
+            _here(spec.pretrained or "") as pretrained,
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
+            if name.endswith(".json"):
+                open_clip.add_model_config(name)
+                name = Path(name).stem
             model, _, preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=pretrained, precision="fp32", device=device
+                name, pretrained=pretrained or None, precision="fp32", device=device
             )
             return model, preprocess, open_clip.get_tokenizer(name)
     except (pickle.UnpicklingError, SafetensorError, EOFError):
@@ -318,9 +321,9 @@ def _reason(told: str, spec: ClipModel) -> str:
     return first
 
 
-def _here(name: str) -> str:
+def _here(name: str) -> AbstractContextManager[str]:
     """A name as it is; for a URL the path of a local copy."""
-    return files.local_copy(name) if "://" in name else name
+    return files.local_copy(name) if "://" in name else nullcontext(name)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -105,15 +105,15 @@ def _tensors(url: str) -> "dict[str, Tensor]":
 
     if not files.exists(url):
         raise CurateError(f"{url}: no such file")
-    path = files.local_copy(url) if "://" in url else url
     ending = PurePath(url).suffix
     try:
-        if ending == ".npy":
-            found: object = {"weight": torch.from_numpy(np.load(path, allow_pickle=False))}
-        elif ending == ".safetensors":
-            found = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        with files.local_copy(url) as path:
+            if ending == ".npy":
+                found: object = {"weight": torch.from_numpy(np.load(path, allow_pickle=False))}
+            elif ending == ".safetensors":
+                found = load_file(path)
+            else:
+                found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError, OSError,
             TypeError):  # fmt: skip
         raise CurateError(

@@ -34,8 +34,8 @@ def open_subset(url: str) -> NDArray[np.uint64]:
     if not files.exists(url):
         raise CurateError(f"{url}: no such file")
     try:
-        with told(url):
-            found = np.load(files.local_copy(url), mmap_mode="r", allow_pickle=False)
+        with told(url), files.local_copy(url) as path:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise CurateError(f"{url}: not an .npy file: {str(error).splitlines()[0]}") from None
     if not isinstance(found, np.ndarray) or found.dtype != DTYPE or found.ndim != 1:

@@ -59,7 +59,8 @@ def _other(path: str, _written: int) -> _Model:
     import fasttext
 
     try:
-        library: _Library = fasttext.load_model(files.local_copy(path))
+        with files.local_copy(path) as copy:
+            library: _Library = fasttext.load_model(copy)
         library.predict(["a"])
     except (ValueError, RuntimeError, MemoryError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0]
