@@ -15,6 +15,7 @@ import typer
 from curate import files
 from curate.commands import (
     balancing,
+    comparing,
     exporting,
     hashing,
     jobs,
@@ -214,6 +215,7 @@ def recipes() -> None:
 planning.add_to(app)
 balancing.add_to(app)
 revoking.add_to(app)
+comparing.add_to(app)
 subset.add_to(app)
 exporting.add_to(app)
 hashing.add_to(app)

@@ -130,7 +130,8 @@ class Fates:
         return {stage: frozenset(self.run.done(stage)) for stage in self.stages}
 
     @property
-    def _last(self) -> Stage:
+    def last(self) -> Stage:
+        """The stage that takes the last pairs out, whether or not it has parts."""
         return [stage for stage in PART_STAGES if stage in self.steps.stages][-1]
 
     def tables(
@@ -156,7 +157,7 @@ class Fates:
         if before is not None:
             own = [x for x in columns.names if x not in ("part", "stage", "verdict")]
             table = self.run.rows(before, index, present=own)
-            verdict: Verdict = "kept" if before is self._last else "pending"
+            verdict: Verdict = "kept" if before is self.last else "pending"
             found.append(_fate(table, before, verdict, index, columns))
         return pa.concat_tables(found) if found else columns.empty_table()
 

@@ -24,6 +24,7 @@ from curate.schema import DEAD, ENTRIES, LEDGER, Stage
 
 if TYPE_CHECKING:
     from curate.finished.explain import Story
+    from curate.library.compared import Compared
     from curate.library.curves import Curves
     from curate.report.charts import Chart, Figure
     from curate.report.facts import Facts
@@ -233,6 +234,19 @@ class OpenedRun:
                 options=[], force=force, remedy="give force=True to replace it, or another out",
             )  # fmt: skip
             return open(str(out))
+
+    def compare(
+        self, other: "OpenedRun | str | os.PathLike[str]", *, out: str | None = None
+    ) -> "Compared":
+        """Compare this run, a, with another, b: pair by pair, and what both sets hold.
+
+        With `out` the page, its numbers and the pairs that changed are written to that folder.
+        """
+        from curate.library.compared import Compared
+
+        second = other.root if isinstance(other, OpenedRun) else os.fspath(other)
+        with self._reading():
+            return Compared(self.root, second, out)
 
     @property
     def entries(self) -> Table:

@@ -20,7 +20,7 @@ from curate.summaries.tallies import Example, Key
 LANGUAGES = 40
 """Rows of a table of languages."""
 
-_TEMPLATE = "page.html.jinja"
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -49,7 +49,7 @@ def render(
     name: str,
 ) -> str:
     """The page of the run `name` as HTML; `thumbnails` are data: URIs by `Example.key`."""
-    return _template().render(
+    return template(_TEMPLATE).render(
         facts=facts,
         name=name,
         languages=folded(facts.languages),
@@ -85,9 +85,10 @@ def _scored(facts: Facts) -> list[str]:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(path: Path) -> jinja2.Template:
+    """The template in a file, with the filters of all pages; it may include what stands here."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([path.parent, Path(__file__).parent]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -97,7 +98,7 @@ def _template() -> jinja2.Template:
         "n": number, "percent": percent, "size": size, "time": duration, "sig": significant,
         "svg": lambda figure: Markup(figure.svg), "web": is_web,
     }  # fmt: skip
-    return environment.get_template(_TEMPLATE)
+    return environment.get_template(path.name)
 
 
 def folded(languages: Sequence[Language]) -> list[Language]:
