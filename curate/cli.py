@@ -24,6 +24,7 @@ from curate.commands import (
     revoking,
     scoring,
     subset,
+    verifying,
     warming,
 )
 from curate.commands.process import end, heed_signals, open_stream
@@ -218,6 +219,7 @@ revoking.add_to(app)
 comparing.add_to(app)
 subset.add_to(app)
 exporting.add_to(app)
+verifying.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)
 warming.add_to(app)

@@ -81,8 +81,11 @@ BEAM_OPTIONS = {"allow_extra_args": True}
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print an error, or an interruption, as one line; with `--debug` an error has its traceback."""
+def one_line_errors(code: int = 1) -> Iterator[None]:
+    """Print an error, or an interruption, as one line; with `--debug` an error has its traceback.
+
+    `code` is the exit code of an error.
+    """
     try:
         with faults_named("this command"), told(to="read or write"):
             yield
@@ -100,7 +103,7 @@ def one_line_errors() -> Iterator[None]:
             told_of += remedy(error.url, noted=noted)
         line = shown(told_of).replace("\n", "\\n")
         error_console.print(Text.assemble(("error", "bold red"), " ", hidden(line)))
-        raise typer.Exit(1) from None
+        raise typer.Exit(code) from None
 
 
 @contextmanager

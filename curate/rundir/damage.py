@@ -5,7 +5,6 @@ before anything is done, a listing a folder; the CRC by whoever reads a table (`
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,19 +124,31 @@ def _short(run: Run, name: str) -> DamagedError:
 
 def check_content(run: Run) -> None:
     """Raise DamagedError for the first table of a part that is there and is not what was written."""
+    for error in changed_content(run):
+        raise error
 
-    def check_ones(wrote: dict[str, files.Content]) -> None:
+
+def changed_content(run: Run) -> Iterator[DamagedError]:
+    """What is said of each table of a part that is there and is not what was written."""
+
+    def changes(wrote: dict[str, files.Content]) -> list[DamagedError]:
+        found = []
         for name, held in wrote.items():
             if held.crc32 is not None:
-                with suppress(AbsentError):
+                try:
                     held.check(run.path(name), files.read_bytes(run.path(name)))
+                except AbsentError:
+                    continue
+                except DamagedError as error:
+                    found.append(error)
+        return found
 
     for folder in steps(run):
-        for _ in run.each((record.wrote for _, record in run.records(folder)), check_ones):
-            pass
+        for _, found in run.each((record.wrote for _, record in run.records(folder)), changes):
+            yield from found
     if run.makes(Stage.DEDUP):
-        for _ in run.each(({name: held} for name, held in vouched(run).items()), check_ones):
-            pass
+        for _, found in run.each(({name: held} for name, held in vouched(run).items()), changes):
+            yield from found
 
 
 def whole_files(run: Run) -> dict[str, files.Content]:

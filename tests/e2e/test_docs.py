@@ -59,6 +59,9 @@ RUN_HERE = {
     ("README.md", "input:"), ("README.md", "import webdataset as wds"),
     ("README.md", "curate sweep runs/demo                                    # or --t 2,5,20, or"
      " --size 200,250"),
+    ("checking.md", "curate verify runs/demo                       # a run: its shards, and the files"
+     " that its records vouch for"),
+    ("checking.md", "curate verify runs/demo/shards --fix runs/repaired"),
     ("README.md", "curate rebalance runs/demo --out runs/t5 --t 5            # or --p 0.2, or --size"
      " 250"),
     ("README.md", "import curate"), ("README.md", "scores:"),
@@ -175,6 +178,10 @@ def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:
     copied("demo").rename(tmp_path / "runs/demo")
     assert "pairs kept" in bash(block("README.md", "curate sweep runs/demo"), tmp_path)
     bash(block("README.md", "curate rebalance runs/demo"), tmp_path)
+    assert bash(block("checking.md", "curate verify runs/demo  "), tmp_path).count("clean: ") == 3
+    assert (
+        bash(block("checking.md", "curate verify runs/demo/shards"), tmp_path).count("clean: ") == 2
+    )
     assert len(pd.read_parquet(tmp_path / "runs/t5/balance")) > 0
     code = block("README.md", "import webdataset as wds").replace("    ...", "    print(caption)")
     said = bash(f"python - <<'END'\n{code}END", tmp_path)

@@ -119,6 +119,7 @@ def test_each_caption_is_judged_and_a_pair_stays_for_any_of_them(made: Path) -> 
         assert row["captions"][0].keys() == {"source", "caption", "score", "weight"}
     (gone,) = pq.read_table(made / "dropped/prepare").to_pylist()
     assert (gone["uid"], gone["caption"], gone["reason"]) == (uid(3), "islands", "no_match")
+    well("verify", str(made))
 
 
 def test_weights_are_shared_by_the_captions_that_are_left(made: Path) -> None:

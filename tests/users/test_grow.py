@@ -444,6 +444,7 @@ def test_shards_stay_and_new_ones_follow(pictures: Pictures) -> None:
                 assert old[f"{name}{ending}"] == now[f"{name}{ending}"]
     assert sorted(x["uid"] for x in pairs(pictures.run)) == sorted(kept(pictures.run))
     assert not (pictures.run / "shards/held").exists()
+    well("verify", str(pictures.run))
 
 
 @contextmanager

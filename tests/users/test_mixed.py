@@ -95,6 +95,8 @@ def test_another_balance_has_the_bytes_of_a_whole_run(made: Path, tmp_path: Path
     tars = {x: y for x, y in shards(whole).items() if x.endswith((".tar", ".parquet"))}
     assert {x: y for x, y in shards(tmp_path / "t2").items() if x in tars} == tars
     assert len(pairs(whole)) > len(pairs(made))
+    well("verify", str(made))
+    well("verify", str(tmp_path / "t2"))
 
 
 def test_datasets_reads_them(made: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Shards checked, ours or others', and repaired copies of them."""
