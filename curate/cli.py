@@ -20,6 +20,7 @@ from curate.commands import (
     hashing,
     jobs,
     metadata,
+    peeking,
     planning,
     revoking,
     scoring,
@@ -220,6 +221,7 @@ comparing.add_to(app)
 subset.add_to(app)
 exporting.add_to(app)
 verifying.add_to(app)
+peeking.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)
 warming.add_to(app)

@@ -59,6 +59,8 @@ RUN_HERE = {
     ("README.md", "input:"), ("README.md", "import webdataset as wds"),
     ("README.md", "curate sweep runs/demo                                    # or --t 2,5,20, or"
      " --size 200,250"),
+    ("checking.md", "curate peek runs/demo                         # the first ten samples: key, size,"
+     " score, caption"),
     ("checking.md", "curate verify runs/demo                       # a run: its shards, and the files"
      " that its records vouch for"),
     ("checking.md", "curate verify runs/demo/shards --fix runs/repaired"),
@@ -178,6 +180,7 @@ def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:
     copied("demo").rename(tmp_path / "runs/demo")
     assert "pairs kept" in bash(block("README.md", "curate sweep runs/demo"), tmp_path)
     bash(block("README.md", "curate rebalance runs/demo"), tmp_path)
+    assert bash(block("checking.md", "curate peek"), tmp_path).count("\n") == 10 + 20 + 1
     assert bash(block("checking.md", "curate verify runs/demo  "), tmp_path).count("clean: ") == 3
     assert (
         bash(block("checking.md", "curate verify runs/demo/shards"), tmp_path).count("clean: ") == 2
