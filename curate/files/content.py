@@ -26,12 +26,13 @@ _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}\.tmp$")
 
 
 @contextmanager
-def atomic_write(url: str) -> Iterator[IO[bytes]]:
+def atomic_write(url: str, *, synced: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that appears at `url` when the block ends, and never where it raises.
 
     Local and memory files are written under a temporary name, hidden from who reads the folder, and
-    renamed, local ones once they are on the disk: a power cut leaves the old file or the new one. On
-    object stores an upload becomes visible when it is complete, so nothing needs renaming there.
+    renamed, local ones once they are on the disk: a power cut leaves the old file or the new one.
+    Scratch, which is made anew after one, need not be `synced`. On object stores an upload becomes
+    visible when it is complete, so nothing needs renaming there.
     """
     fs, path = file_system(url)
     renames = isinstance(fs, LocalFileSystem | MemoryFileSystem)
@@ -45,7 +46,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         try:
             yield file
             check_change(url)
-            if is_local(fs):
+            if is_local(fs) and synced:
                 file.flush()
                 os.fsync(file.fileno())
             file.close()  # a full disk may say so here
@@ -59,7 +60,8 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
             raise
         if is_local(fs):
             os.replace(target, path)
-            _sync(folder)
+            if synced:
+                _sync(folder)
         elif renames:
             fs.cp_file(target, path)  # mv would take brackets in a name for a pattern
             fs.rm_file(target)
@@ -214,11 +216,13 @@ def read_into(url: str, start: int, target: memoryview) -> None:
 
     Raises
     ------
+    AbsentError
+        Where there is none.
     DamagedError
         Where the file ends before.
     """
     fs, path = file_system(url)
-    with told(url):
+    with _found(url), told(url):
         if is_local(fs):
             with open(path, "rb", buffering=0) as file:
                 file.seek(start)

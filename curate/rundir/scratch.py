@@ -65,7 +65,7 @@ Extent = tuple[int, int, tuple[int, ...]]
 
 def write_pieces(url: str, group: int, pieces: Iterable[Sequence[bytes]]) -> Iterator[Extent]:
     """Write the file of a group, one piece after the other, each of sections; the extents of pieces."""
-    with files.atomic_write(url) as file:
+    with files.atomic_write(url, synced=False) as file:
         offset = 0
         for sections in pieces:
             file.write(b"".join(sections))

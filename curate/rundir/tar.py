@@ -2,7 +2,6 @@
 
 import hashlib
 import tarfile
-from mmap import mmap
 from typing import IO
 
 BLOCK = 512
@@ -67,14 +66,18 @@ def _header(name: str, size: int) -> bytes:
     return bytes(header)
 
 
-def read_member(file: IO[bytes] | mmap, *, name: str, offset: int, size: int) -> bytes:
-    """The content of the member `name`, which begins at `offset`.
+def read_member(file: IO[bytes], *, name: str, offset: int, size: int) -> bytes:
+    """The content of the member `name`, which begins at `offset`; see `content_of_member`."""
+    file.seek(offset - BLOCK)
+    return content_of_member(file.read(BLOCK + size), name=name, offset=offset, size=size)
+
+
+def content_of_member(block: bytes, *, name: str, offset: int, size: int) -> bytes:
+    """The content of the member `name`, whose header `block` begins with.
 
     The header in front of it must name the member and its size: a tar that does not belong to its
     table is found out instead of giving another pair's image.
     """
-    file.seek(offset - BLOCK)
-    block = file.read(BLOCK + size)
     try:
         header = tarfile.TarInfo.frombuf(block[:BLOCK], "utf-8", "strict")
         found = f"{header.name} of {header.size} bytes"

@@ -39,7 +39,7 @@ from curate.rundir.directory import ALTERED, PLACES_FILE, REUSED, TRANSIENT_ROWS
 from curate.rundir.journal import Columns, Journal
 from curate.rundir.tar import TarWriter, read_member
 from curate.schema import Stage
-from curate.stages.images import member_name, read_image, row_keys, uid_of
+from curate.stages.images import Member, member_name, row_keys, uid_of
 from curate.stages.part import PartOutput, PartStep, TakePart, given
 from curate.stages.unwanted import HASHES, NO_LISTS, Gate, Lists
 from curate.web.fetch import ROBOTS_TXT, Fetched, FetchPolicy, fetch
@@ -213,11 +213,11 @@ class FetchStep(PartStep):
                     content = b""
                     if columns["outcome"] == SUCCESS:
                         try:
-                            content = read_image(
-                                tar, {**columns, "uid": uid_of(key)}, url=url,
-                                encode_format=self.encoder.encode_format,
-                                sha256=columns["stored_sha256"],
-                            )  # fmt: skip
+                            names = "tar_offset", "tar_size", "stored_sha256"
+                            member = Member(uid_of(key), *(columns[name] for name in names))
+                            content = member.read(
+                                tar, url=url, encode_format=self.encoder.encode_format
+                            )
                         except DamagedError:
                             continue  # or a run killed here left a newer tar: it is fetched again
                     journal.put(key, columns, content)

@@ -4,17 +4,15 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from mmap import mmap
-from typing import IO
+from contextlib import ExitStack
+from typing import IO, NamedTuple
 
 import pyarrow as pa
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
 from curate.rundir.directory import Run
-from curate.rundir.journal import Columns
-from curate.rundir.tar import read_member
+from curate.rundir.tar import BLOCK, content_of_member
 from curate.schema import Stage
 
 
@@ -32,38 +30,46 @@ def read_images(run: Run, part: int, rows: pa.Table, *, encode_format: str) -> I
         Where the tar does not hold an image as it was stored, by ``stored_sha256`` if `rows` has it.
     """
     url = run.part(Stage.DOWNLOAD, part, "tar")
-    places = rows.select(["uid", "tar_offset", "tar_size"]).to_pylist()
-    hashed = "stored_sha256" in rows.column_names
-    hashes = rows["stored_sha256"].to_pylist() if hashed else [None] * len(rows)
-    with open_tar(run, part) as tar:
-        for place, sha256 in zip(places, hashes, strict=True):
-            yield read_image(tar, place, url=url, encode_format=encode_format, sha256=sha256)
-
-
-@contextmanager
-def open_tar(run: Run, part: int) -> Iterator[IO[bytes]]:
-    """The tar with the images of a part; a DamagedError where there is none."""
-    url = run.part(Stage.DOWNLOAD, part, "tar")
     with ExitStack() as opened:
         try:
             tar = opened.enter_context(files.open_read(url))
         except AbsentError:
             raise DamagedError(url, "it is gone") from None
-        yield tar
+        for member in members_of(rows):
+            yield member.read(tar, url=url, encode_format=encode_format)
 
 
-def read_image(
-    tar: IO[bytes] | mmap, place: Columns, *, url: str, encode_format: str, sha256: str | None
-) -> bytes:
-    """One of them: `place` has its uid, tar_offset and tar_size, `tar` is the file at `url`."""
-    name = member_name(place["uid"], encode_format)
-    try:
-        content = read_member(tar, name=name, offset=place["tar_offset"], size=place["tar_size"])
-    except tarfile.ReadError as error:
-        raise DamagedError(url, str(error)) from None
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise DamagedError(url, f"{name} is not the image that was stored")
-    return content
+class Member(NamedTuple):
+    """What a table says of a stored image."""
+
+    uid: str
+    offset: int  # in the tar of its part
+    size: int
+    sha256: str | None  # None where it is not known
+
+    def read(self, tar: IO[bytes], *, url: str, encode_format: str) -> bytes:
+        """The image, from `tar`, which is the file at `url`."""
+        tar.seek(self.offset - BLOCK)
+        return self.image(tar.read(BLOCK + self.size), url=url, encode_format=encode_format)
+
+    def image(self, block: bytes, *, url: str, encode_format: str) -> bytes:
+        """The image, of the bytes of its member; `url` is the tar, which is damaged if they differ."""
+        name = member_name(self.uid, encode_format)
+        try:
+            content = content_of_member(block, name=name, offset=self.offset, size=self.size)
+        except tarfile.ReadError as error:
+            raise DamagedError(url, str(error)) from None
+        if self.sha256 is not None and hashlib.sha256(content).hexdigest() != self.sha256:
+            raise DamagedError(url, f"{name} is not the image that was stored")
+        return content
+
+
+def members_of(rows: pa.Table) -> Iterator[Member]:
+    """Those of the images of `rows`, which has uid, tar_offset, tar_size."""
+    known = [rows[name].to_pylist() for name in ("uid", "tar_offset", "tar_size")]
+    hashed = "stored_sha256" in rows.column_names
+    hashes = rows["stored_sha256"].to_pylist() if hashed else [None] * len(rows)
+    return map(Member, *known, hashes)
 
 
 def row_keys(uids: list[str], pairs: list[str]) -> list[str]:

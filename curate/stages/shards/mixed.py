@@ -14,10 +14,10 @@ What a shard holds follows from the set and the seed (`order`).
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from mmap import mmap
 from typing import IO
 
@@ -27,7 +27,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files
-from curate.errors import DamagedError
 from curate.files.stores import told_of_temporary
 from curate.ops.hashing import order_keys
 from curate.parent import at_work
@@ -35,28 +34,16 @@ from curate.rundir.scratch import Extent, as_bytes, as_table
 from curate.rundir.shards import ShardRecord
 from curate.rundir.tar import BLOCK
 from curate.schema import Stage
-from curate.stages.images import open_tar, read_image
-from curate.stages.shards.order import (
-    ROW_BITS,
-    Bounds,
-    Group,
-    Keyed,
-    Order,
-    Piece,
-    Range,
-    places_of,
-)
+from curate.stages.images import members_of
+from curate.stages.shards.groups import PLACE, ROW_BITS, copy_members, pieces_of, places_of
+from curate.stages.shards.order import Bounds, Group, Keyed, Order, Piece, Range
 from curate.stages.shards.write import ShardStep
 from curate.stages.timing import timed
 
-_PIECE = 1 << 22
-"""Bytes that are read at once, about."""
-_GAP = 1 << 15
-"""Bytes between members that are rather read with them."""
 _IN_MEMORY = 1 << 28
 """Bytes of images of a shard that a worker holds, before they go to a file."""
-_PLACE = "_place"
-"""A column while rows are on their way: part and row."""
+Read = Callable[[int, int], bytes]
+"""What reads so many bytes from an offset on."""
 
 
 @dataclass(frozen=True)
@@ -73,113 +60,102 @@ class Mix(Order):
         found = []
         for part in group.parts:
             table = step.run.rows(step.reads, part)
-            found.append(table.append_column(_PLACE, pa.array(places_of(part.index, len(table)))))
+            found.append(table.append_column(PLACE, pa.array(places_of(part.index, len(table)))))
         table = pa.concat_tables(found)
         keys = order_keys(table["uid"], seed=step.seed)
         order = np.argsort(keys, kind="stable")
-        at = bounds.within(keys[order], table[_PLACE].to_numpy()[order])
+        at = bounds.within(keys[order], table[PLACE].to_numpy()[order])
         sizes = table["tar_size"].to_numpy() + BLOCK
         pieces = [
-            (k, rows) for k in missing for rows in _pieces_of(order[at[k] : at[k + 1]], sizes)
+            (k, rows)
+            for k in missing
+            for rows in pieces_of(np.sort(order[at[k] : at[k + 1]]), sizes)
         ]
         url, where = self.url(group.number, "images"), np.full(len(table), -1)
         is_near = files.local_path(url) is not None
         with (
-            files.atomic_write(url) as target,
+            files.atomic_write(url, synced=False) as target,
             nullcontext(target) if is_near else _temporary() as file,
         ):
             ordered, start, offset = _taken(table, [rows for _, rows in pieces]), 0, 0
             for k, rows in pieces:
                 content = as_bytes(ordered.slice(start, len(rows)))
                 start += len(rows)
-                os.pwrite(file.fileno(), content, offset)
+                file.seek(offset)
+                file.write(content)
                 ends = offset + len(content) + np.cumsum(sizes[rows])
                 where[rows] = ends - sizes[rows]
                 held = len(content), int(sizes[rows].sum())
                 yield k, (group.number, offset, held)
                 offset += sum(held)
-            self._copy_images(group, table, where, file.fileno())
+            copy_members(step.run, table, where, file)
             if not is_near:
                 file.seek(0)
                 shutil.copyfileobj(file, target)
-
-    def _copy_images(
-        self, group: Group, table: pa.Table, where: NDArray[np.int64], file: int
-    ) -> None:
-        """Write the members of a group's tars, in the order of these, to their places in `file`."""
-        begins = table["tar_offset"].to_numpy() - BLOCK
-        sizes = table["tar_size"].to_numpy() + BLOCK
-        parts = table[_PLACE].to_numpy() >> ROW_BITS
-        for part in group.parts:
-            wanted = np.flatnonzero((parts == part.index) & (where >= 0))
-            wanted = wanted[np.argsort(begins[wanted], kind="stable")]
-            if not len(wanted):
-                continue
-            with open_tar(self.step.run, part.index) as tar:
-                for rows in _blocks_of(wanted, begins, sizes):
-                    first, stop = int(begins[rows[0]]), int(begins[rows[-1]] + sizes[rows[-1]])
-                    tar.seek(first)
-                    block = memoryview(tar.read(stop - first))
-                    if len(block) < stop - first:
-                        url = self.step.run.part(Stage.DOWNLOAD, part.index, "tar")
-                        raise DamagedError(url, "it is truncated")
-                    for row, a in zip(rows.tolist(), (begins[rows] - first).tolist(), strict=True):
-                        os.pwrite(file, block[a : a + sizes[row]], where[row])
 
     def write(self, index: int, extents: Iterable[Extent], bounds: Bounds) -> ShardRecord:
         """Write a shard of its pieces."""
         shard = bounds.shards[index]
         extents = sorted(extents)
         with at_work(f"shard {shard.name}"), ExitStack() as opened:
-            held = self._held(extents, opened)
-            tables, places = [], []
-            for (_, _, (rows, _)), (table, file, begin) in zip(extents, held, strict=True):
+            tables, reads, starts = [], [], []
+            for table, read, begin in self._held(extents, opened):
+                sizes = table["tar_size"].to_numpy() + BLOCK
                 tables.append(table)
-                ends = np.cumsum(table["tar_size"].to_numpy() + BLOCK)
-                offsets = begin + rows + ends - table["tar_size"].to_numpy()
-                places += [(file, offset) for offset in offsets.tolist()]
+                reads += [read] * len(table)
+                starts.append(begin + np.cumsum(sizes) - sizes)
             table = pa.concat_tables(tables)
             order = np.argsort(order_keys(table["uid"], seed=self.step.seed), kind="stable")
-            found = self._images(table := _taken(table, [order]), [places[i] for i in order])
-            return self.step.write(shard, [(table.drop_columns([_PLACE]), found)])
+            found = self._images(
+                table := _taken(table, [order]),
+                [reads[i] for i in order.tolist()],
+                np.concatenate(starts)[order].tolist(),
+            )
+            return self.step.write(shard, [(table.drop_columns([PLACE]), found)])
 
     def _held(
         self, extents: list[Extent], opened: ExitStack
-    ) -> Iterator[tuple[pa.Table, IO[bytes] | mmap, int]]:
-        """The rows of each piece, and where it begins in which file: on a disk that of its group."""
+    ) -> Iterator[tuple[pa.Table, Read, int]]:
+        """The rows of each piece, what reads it, and where its images begin there.
+
+        On a disk that is the file of its group.
+        """
         urls = {group: self.url(group, "images") for group, _, _ in extents}
         if all(files.local_path(url) is not None for url in urls.values()):
             groups = {x: opened.enter_context(files.open_read(url)) for x, url in urls.items()}
-            for group, begin, (rows, _) in extents:
-                groups[group].seek(begin)
-                yield as_table(groups[group].read(rows)), groups[group], begin
+            for group, begin, (rows, images) in extents:
+                file = groups[group].fileno()
+                os.posix_fadvise(file, begin, rows + images, os.POSIX_FADV_WILLNEED)
+                read = partial(_read_at, file)
+                yield as_table(read(begin, rows)), read, begin + rows
             return
         sizes = [sum(extent[2]) for extent in extents]
         begins = dict(zip(extents, (np.cumsum(sizes) - sizes).tolist(), strict=True))
         room = opened.enter_context(_room(sum(sizes)))
         view = opened.enter_context(memoryview(room))
 
-        def read(extent: Extent) -> None:
+        def fill(extent: Extent) -> None:
             group, start, _ = extent
             begin = begins[extent]
             files.read_into(urls[group], start, view[begin : begin + sum(extent[2])])
 
-        for extent, _ in self.step.run.each(extents, read):
-            begin = begins[extent]
-            yield as_table(bytes(view[begin : begin + extent[2][0]])), room, begin
+        for extent, _ in self.step.run.each(extents, fill):
+            begin, rows = begins[extent], extent[2][0]
+            yield (
+                as_table(view[begin : begin + rows].tobytes()),
+                partial(_slice, room),
+                begin + rows,
+            )
 
-    def _images(
-        self, table: pa.Table, places: list[tuple[IO[bytes] | mmap, int]]
-    ) -> Iterator[bytes]:
-        """The images of a shard's rows, by file and offset, each checked as in its part."""
+    def _images(self, table: pa.Table, reads: list[Read], starts: list[int]) -> Iterator[bytes]:
+        """The images of a shard's rows, whose members start there, each checked as in its part."""
         step = self.step
         url_of = cache(lambda part: step.run.part(Stage.DOWNLOAD, part, "tar"))
-        names = ["uid", "tar_size", _PLACE, "stored_sha256"]
-        known = table.select([name for name in names if name in table.column_names])
-        for row, (file, offset) in zip(known.to_pylist(), places, strict=True):
-            url, row["tar_offset"] = url_of(row[_PLACE] >> ROW_BITS), offset
-            yield read_image(file, row, url=url, encode_format=step.encode_format,
-                             sha256=row.get("stored_sha256"))  # fmt: skip
+        parts = (table[PLACE].to_numpy() >> ROW_BITS).tolist()
+        each = zip(members_of(table), parts, reads, starts, strict=True)
+        for member, part, read, start in each:
+            block = read(start, BLOCK + member.size)
+            yield member.image(block, url=url_of(part), encode_format=step.encode_format)
 
 
 def _taken(table: pa.Table, rows: list[NDArray[np.int64]]) -> pa.Table:
@@ -187,19 +163,12 @@ def _taken(table: pa.Table, rows: list[NDArray[np.int64]]) -> pa.Table:
     return table.combine_chunks().take(pa.array(np.concatenate([[], *rows]).astype(np.int64)))
 
 
-def _pieces_of(rows: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """`rows` in pieces of about `_PIECE` bytes; none where there are no rows."""
-    ends = np.cumsum(sizes[rows]) // _PIECE
-    return np.split(rows, np.flatnonzero(np.diff(ends)) + 1) if len(rows) else []
+def _read_at(file: int, offset: int, size: int) -> bytes:
+    return os.pread(file, size, offset)
 
 
-def _blocks_of(
-    rows: NDArray[np.int64], begins: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
-    """`rows`, in the order of their members in a tar, in blocks to read: neighbours, and few."""
-    first, stop = begins[rows], begins[rows] + sizes[rows]
-    apart = first[1:] - stop[:-1] > _GAP
-    return np.split(rows, np.flatnonzero(apart | (np.diff(first // _PIECE) > 0)) + 1)
+def _slice(room: mmap, offset: int, size: int) -> bytes:
+    return room[offset : offset + size]
 
 
 @contextmanager

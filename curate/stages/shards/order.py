@@ -20,6 +20,7 @@ from curate.rundir.scratch import WORK, Extent, read_piece, work, write_pieces
 from curate.rundir.shards import ShardRecord
 from curate.schema import Stage
 from curate.stages.shards.cut import Mixed, Shard, count_even, ends_even, sizes_in_tar
+from curate.stages.shards.groups import places_of
 from curate.stages.shards.write import ShardStep
 
 _GROUP = 1 << 15
@@ -28,8 +29,6 @@ _GROUPS = 16, 512
 """Groups that are enough for workers to share, and the most: a shard is that many files and reads."""
 _RANGE = 1 << 20
 """Keys that meet in one element."""
-ROW_BITS = 32
-"""Of a place: that of a row of a part."""
 
 
 class Group(NamedTuple):
@@ -176,8 +175,3 @@ class Order:
             np.array([piece.place for piece in firsts], np.int64),
             tuple(shards),
         )
-
-
-def places_of(part: int, rows: int) -> NDArray[np.int64]:
-    """The places of the first `rows` rows of a part, ascending."""
-    return (part << ROW_BITS) + np.arange(rows)
