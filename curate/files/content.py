@@ -9,6 +9,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import IO, NamedTuple
 
 import fsspec
@@ -22,6 +23,8 @@ from curate.files.places import file_system, is_local, resolve, size
 from curate.files.stores import told, told_of_temporary
 
 TEMPORARY = ".tmp"
+_BUFFER = 1 << 18
+"""Bytes that are written to a local file at once."""
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{8}\.tmp$")
 
 
@@ -41,7 +44,7 @@ def atomic_write(url: str, *, synced: bool = True) -> Iterator[IO[bytes]]:
     with told(url, to="write"):
         if renames:
             fs.makedirs(os.path.dirname(path), exist_ok=True)
-        opened = open if is_local(fs) else fs.open
+        opened = partial(open, buffering=_BUFFER) if is_local(fs) else fs.open
         file: IO[bytes] = opened(target, "wb")
         try:
             yield file
@@ -204,9 +207,9 @@ def read_bytes(url: str) -> bytes:
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
-    """The bytes from `start` up to `stop` of the file at `url`, and no others."""
+    """The bytes from `start` up to `stop` of the file at `url`, and no others; AbsentError without."""
     fs, path = file_system(url)
-    with told(url):
+    with _found(url), told(url):
         content: bytes = fs.cat_file(path, start=start, end=stop) if stop > start else b""
     return content
 

@@ -18,11 +18,10 @@ class TarWriter:
 
     def add(self, name: str, content: bytes) -> int:
         """Append a member; the offset of its first content byte."""
-        self._write(_header(name, len(content)))
-        offset = self._at
-        self._write(content)
-        self._write(bytes(-len(content) % BLOCK))
-        return offset
+        offset = self._at + BLOCK
+        header = _header(name, len(content))
+        self._write(b"".join((header, content, bytes(-len(content) % BLOCK))))
+        return offset + len(header) - BLOCK
 
     def end(self) -> str:
         """Write the end of the archive; the SHA-256 (hex) of all its bytes, if it is `hashed`."""
@@ -78,6 +77,8 @@ def content_of_member(block: bytes, *, name: str, offset: int, size: int) -> byt
     The header in front of it must name the member and its size: a tar that does not belong to its
     table is found out instead of giving another pair's image.
     """
+    if len(block) == BLOCK + size and block.startswith(_header(name, size)):
+        return block[BLOCK:]
     try:
         header = tarfile.TarInfo.frombuf(block[:BLOCK], "utf-8", "strict")
         found = f"{header.name} of {header.size} bytes"

@@ -26,7 +26,7 @@ from tests.stages.rundir import lay, lay_images, uid_of
 
 PAIRS = int(os.environ.get("PAIRS", "20000"))
 WORKERS = int(os.environ.get("WORKERS", "1"))
-PART, SHARD, HOSTS = 1_000, 1_000, 200
+PART, SHARD, HOSTS = int(os.environ.get("PART","1000")), int(os.environ.get("PART","1000")), 200
 COLUMNS = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
 IMAGES = [x.read_bytes() for x in sorted(files.shipped("pipelines/demo/pool/images").rglob("*.*"))]
 

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from curate import files
 from curate.config import Shards as Settings
 from curate.rundir.directory import Part, Run
-from curate.stages.shards import mixed, order
+from curate.stages.shards import groups, mixed, order
 from curate.stages.shards.shards import Shards
 from curate.stages.shards.write import ShardStep
 from tests.stages.rundir import uid_of
@@ -78,6 +78,8 @@ def test_bytes_do_not_depend_on_how_parts_are_grouped_or_cut(
     names = [name for name in files.names(run.path("shards")) if not name.endswith(".json")]
     made = {name: files.read_bytes(run.path("shards", name)) for name in names}
     monkeypatch.setattr(order, "_GROUPS", (2, 2))
+    monkeypatch.setattr(groups, "_OPEN", 1)
+    monkeypatch.setattr(groups, "_PIECE", 4000)
     other = Run(str(tmp_path / "other"))
     mix(other, lay_parts(other, ALL[9:], ALL[:9]), rows=6)
     assert {name: files.read_bytes(other.path("shards", name)) for name in names} == made
@@ -181,4 +183,7 @@ def test_a_damaged_image_is_told_by_its_part(run: Run) -> None:
         mix(run, parts, rows=6)
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(Exception, match=r"part-00002.tar is damaged: it is truncated"):
+        mix(run, parts, rows=6)
+    path.unlink()
+    with pytest.raises(Exception, match=r"part-00002.tar is damaged: it is gone"):
         mix(run, parts, rows=6)

@@ -1,9 +1,9 @@
-"""The file of a group of parts: its rows and their images in pieces, one or more for each shard.
+"""Rows of a group of parts on their way to mixed shards: their places, and what reads their images."""
 
-Images are read in the order of their tars, in large blocks, and written a piece at a time: as many as
-memory is for (`_HELD`) are brought into their places at once.
-"""
-
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import AbsentError, DamagedError
+from curate.files.stores import told_of_temporary
 from curate.rundir.directory import Run
 from curate.rundir.tar import BLOCK
 from curate.schema import Stage
@@ -24,8 +25,8 @@ _PIECE = 1 << 22
 """Bytes that are read, or written, at once, about."""
 _GAP = 1 << 15
 """Bytes between members that are rather read with them."""
-_HELD = 1 << 27
-"""Bytes of images of a group that a worker holds, about."""
+_OPEN = 64
+"""Tars that are open at once, at most."""
 
 Ints = NDArray[np.int64]
 
@@ -41,55 +42,108 @@ def pieces_of(rows: Ints, sizes: Ints) -> list[Ints]:
     return np.split(rows, np.flatnonzero(np.diff(ends)) + 1) if len(rows) else []
 
 
-def copy_members(run: Run, table: pa.Table, where: Ints, file: IO[bytes]) -> None:
-    """Write the members of the rows of `table`, from the tars of their parts, to `where` in `file`.
-
-    Those of rows at -1 are left out.
-
-    Raises
-    ------
-    DamagedError
-        Where a tar is gone, or ends before.
-    """
-    begins = table["tar_offset"].to_numpy() - BLOCK
-    sizes = table["tar_size"].to_numpy() + BLOCK
-    parts = table[PLACE].to_numpy() >> ROW_BITS
-    rows = np.flatnonzero(where >= 0)
-    if not len(rows):
-        return
-    blocks = _blocks_of(rows[np.lexsort((begins[rows], parts[rows]))], parts, begins, sizes)
-    stops = np.cumsum([begins[block[-1]] + sizes[block[-1]] - begins[block[0]] for block in blocks])
-    batches = np.split(np.arange(len(blocks)), np.flatnonzero(np.diff(stops // _HELD)) + 1)
-    starts = np.append(0, stops)
-    room = np.empty(max(starts[x[-1] + 1] - starts[x[0]] for x in batches), np.uint8)
-    view, at = memoryview(room), np.zeros(len(table), np.int64)
-
-    def read(k: int) -> None:
-        block, start = blocks[k], starts[k] - starts[first]
-        at[block] = start + begins[block] - begins[block[0]]
-        url = run.part(Stage.DOWNLOAD, int(parts[block[0]]), "tar")
-        target = view[start : starts[k + 1] - starts[first]]
-        try:
-            files.read_into(url, int(begins[block[0]]), target)
-        except AbsentError:
-            raise DamagedError(url, "it is gone") from None
-
-    for batch in batches:
-        first = batch[0]
-        for _ in run.each(batch.tolist(), read):
-            pass
-        here = np.concatenate([blocks[k] for k in batch])
-        here = here[np.argsort(where[here])]
-        apart = np.flatnonzero(where[here[1:]] > where[here[:-1]] + sizes[here[:-1]])
-        for together in np.split(here, apart + 1):
-            file.seek(where[together[0]])
-            ends = at[together] + sizes[together]
-            each = zip(at[together].tolist(), ends.tolist(), strict=True)
-            file.write(b"".join([view[a:b] for a, b in each]))
+def temporary() -> IO[bytes]:
+    """A new file that goes with whoever has it open."""
+    with told_of_temporary():
+        return tempfile.TemporaryFile()
 
 
-def _blocks_of(rows: Ints, parts: Ints, begins: Ints, sizes: Ints) -> list[Ints]:
-    """`rows`, in the order of their members in tars, in blocks to read: neighbours, and few."""
-    first, stop = begins[rows], begins[rows] + sizes[rows]
-    apart = (np.diff(parts[rows]) > 0) | (first[1:] - stop[:-1] > _GAP)
-    return np.split(rows, np.flatnonzero(apart | (np.diff(first // _PIECE) > 0)) + 1)
+@dataclass(frozen=True)
+class Members:
+    """Reads members, header and image, of the tars of a run, by rows of a table."""
+
+    run: Run
+    parts: Ints  # (n,)
+    begins: Ints  # (n,), in the tar of the part
+    sizes: Ints  # (n,)
+    files: Ints  # (n,), descriptors of what is read: that tar, or a copy of its members
+    starts: Ints  # (n,), there
+
+    @classmethod
+    def of(cls, run: Run, table: pa.Table, rows: Ints, opened: ExitStack) -> "Members":
+        """Of these `rows` of `table`, in files that `opened` closes.
+
+        All are asked for at once, in the order of the tars: on a disk the system is told to read
+        ahead; those in a store, or of many tars, are copied to a temporary file.
+
+        Raises
+        ------
+        DamagedError
+            Where a tar is gone.
+        """
+        begins = table["tar_offset"].to_numpy() - BLOCK
+        sizes = table["tar_size"].to_numpy() + BLOCK
+        parts = table[PLACE].to_numpy() >> ROW_BITS
+        made = cls(run, parts, begins, sizes, np.zeros(len(table), np.int64), begins.copy())
+        blocks = made._blocks(rows)
+        tars = {part: made.url(part) for part in np.unique(parts[rows]).tolist()}
+        is_near = all(files.local_path(url) is not None for url in tars.values())
+        if is_near and len(tars) <= _OPEN:
+            made._open(blocks, tars, opened)
+        else:
+            made._copy(blocks, opened)
+        return made
+
+    def url(self, part: int) -> str:
+        """The URL of the tar of a part."""
+        return self.run.part(Stage.DOWNLOAD, part, "tar")
+
+    def read(self, rows: Ints) -> bytes:
+        """The members of `rows`, one after the other.
+
+        Raises
+        ------
+        DamagedError
+            Where a tar ends before.
+        """
+        each = (x[rows].tolist() for x in (self.files, self.sizes, self.starts))
+        found = [os.pread(*one) for one in zip(*each, strict=True)]
+        content = b"".join(found)
+        if len(content) < self.sizes[rows].sum():
+            lacks = next(x for x, y in zip(rows, found, strict=True) if len(y) < self.sizes[x])
+            raise DamagedError(self.url(int(self.parts[lacks])), "it is truncated")
+        return content
+
+    def _blocks(self, rows: Ints) -> list[Ints]:
+        """`rows`, in the order of their members in tars, in blocks to read: neighbours, and few."""
+        rows = rows[np.lexsort((self.begins[rows], self.parts[rows]))]
+        first, stop = self.begins[rows], self.begins[rows] + self.sizes[rows]
+        apart = (np.diff(self.parts[rows]) > 0) | (first[1:] - stop[:-1] > _GAP)
+        ends = np.flatnonzero(apart | (np.diff(first // _PIECE) > 0)) + 1
+        return np.split(rows, ends) if len(rows) else []
+
+    def _range(self, block: Ints) -> tuple[int, int, int]:
+        """The part, and where a block begins and ends in its tar."""
+        last = block[-1]
+        return (
+            int(self.parts[last]), int(self.begins[block[0]]),
+            int(self.begins[last] + self.sizes[last]),
+        )  # fmt: skip
+
+    def _open(self, blocks: list[Ints], tars: dict[int, str], opened: ExitStack) -> None:
+        for url in tars.values():
+            if not files.exists(url):
+                raise DamagedError(url, "it is gone")
+        held = {part: opened.enter_context(files.open_read(url)) for part, url in tars.items()}
+        for block in blocks:
+            part, start, stop = self._range(block)
+            self.files[block] = file = held[part].fileno()
+            os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)
+
+    def _copy(self, blocks: list[Ints], opened: ExitStack) -> None:
+        def read(block: Ints) -> bytes:
+            part, start, stop = self._range(block)
+            try:
+                return files.read_range(self.url(part), start, stop)
+            except AbsentError:
+                raise DamagedError(self.url(part), "it is gone") from None
+
+        copy = opened.enter_context(temporary())
+        self.files[:] = copy.fileno()
+        at = 0
+        for block, content in self.run.each(blocks, read):
+            self.starts[block] += at - self.begins[block[0]]
+            at += len(content)
+            with told_of_temporary():
+                copy.write(content)
+                copy.flush()

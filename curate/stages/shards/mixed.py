@@ -12,31 +12,36 @@ What a shard holds follows from the set and the seed (`order`).
 """
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from mmap import mmap
-from typing import IO
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from curate import files
 from curate.files.stores import told_of_temporary
 from curate.ops.hashing import order_keys
 from curate.parent import at_work
+from curate.rundir.directory import Part
 from curate.rundir.scratch import Extent, as_bytes, as_table
 from curate.rundir.shards import ShardRecord
 from curate.rundir.tar import BLOCK
 from curate.schema import Stage
 from curate.stages.images import members_of
-from curate.stages.shards.groups import PLACE, ROW_BITS, copy_members, pieces_of, places_of
-from curate.stages.shards.order import Bounds, Group, Keyed, Order, Piece, Range
+from curate.stages.shards.groups import (
+    PLACE,
+    ROW_BITS,
+    Ints,
+    Members,
+    pieces_of,
+    places_of,
+    temporary,
+)
+from curate.stages.shards.order import WHOLE, Bounds, Group, Keyed, Order, Piece, Range, Whole
 from curate.stages.shards.write import ShardStep
 from curate.stages.timing import timed
 
@@ -50,11 +55,9 @@ Read = Callable[[int, int], bytes]
 class Mix(Order):
     """Brings the rows of shards together, and writes them."""
 
-    def copy(
-        self, group: Group, bounds: Bounds, missing: list[int]
-    ) -> Iterator[tuple[int, Extent]]:
-        """Write the rows and images of a group that belong to shards which are `missing`."""
-        if not missing:
+    def copy(self, group: Group, bounds: Bounds) -> Iterator[tuple[int, Extent]]:
+        """Write the rows and images of a group that belong to shards which are missing."""
+        if not bounds.missing:
             return
         step = self.step
         found = []
@@ -67,31 +70,21 @@ class Mix(Order):
         at = bounds.within(keys[order], table[PLACE].to_numpy()[order])
         sizes = table["tar_size"].to_numpy() + BLOCK
         pieces = [
-            (k, rows)
-            for k in missing
-            for rows in pieces_of(np.sort(order[at[k] : at[k + 1]]), sizes)
+            (k, rows) for k in bounds.missing for rows in pieces_of(order[at[k] : at[k + 1]], sizes)
         ]
-        url, where = self.url(group.number, "images"), np.full(len(table), -1)
-        is_near = files.local_path(url) is not None
+        taken = np.concatenate([np.zeros(0, np.int64), *(rows for _, rows in pieces)])
         with (
-            files.atomic_write(url, synced=False) as target,
-            nullcontext(target) if is_near else _temporary() as file,
+            files.atomic_write(self.url(group.number, "images"), synced=False) as file,
+            ExitStack() as opened,
         ):
-            ordered, start, offset = _taken(table, [rows for _, rows in pieces]), 0, 0
+            members = Members.of(step.run, table, taken, opened)
+            ordered, start, offset = _taken(table, taken), 0, 0
             for k, rows in pieces:
-                content = as_bytes(ordered.slice(start, len(rows)))
-                start += len(rows)
-                file.seek(offset)
+                content, images = as_bytes(ordered.slice(start, len(rows))), members.read(rows)
                 file.write(content)
-                ends = offset + len(content) + np.cumsum(sizes[rows])
-                where[rows] = ends - sizes[rows]
-                held = len(content), int(sizes[rows].sum())
-                yield k, (group.number, offset, held)
-                offset += sum(held)
-            copy_members(step.run, table, where, file)
-            if not is_near:
-                file.seek(0)
-                shutil.copyfileobj(file, target)
+                file.write(images)
+                yield k, (group.number, offset, (len(content), len(images)))
+                start, offset = start + len(rows), offset + len(content) + len(images)
 
     def write(self, index: int, extents: Iterable[Extent], bounds: Bounds) -> ShardRecord:
         """Write a shard of its pieces."""
@@ -107,7 +100,7 @@ class Mix(Order):
             table = pa.concat_tables(tables)
             order = np.argsort(order_keys(table["uid"], seed=self.step.seed), kind="stable")
             found = self._images(
-                table := _taken(table, [order]),
+                table := _taken(table, order),
                 [reads[i] for i in order.tolist()],
                 np.concatenate(starts)[order].tolist(),
             )
@@ -123,10 +116,8 @@ class Mix(Order):
         urls = {group: self.url(group, "images") for group, _, _ in extents}
         if all(files.local_path(url) is not None for url in urls.values()):
             groups = {x: opened.enter_context(files.open_read(url)) for x, url in urls.items()}
-            for group, begin, (rows, images) in extents:
-                file = groups[group].fileno()
-                os.posix_fadvise(file, begin, rows + images, os.POSIX_FADV_WILLNEED)
-                read = partial(_read_at, file)
+            for group, begin, (rows, _) in extents:
+                read = partial(_read_at, groups[group].fileno())
                 yield as_table(read(begin, rows)), read, begin + rows
             return
         sizes = [sum(extent[2]) for extent in extents]
@@ -158,9 +149,9 @@ class Mix(Order):
             yield member.image(block, url=url_of(part), encode_format=step.encode_format)
 
 
-def _taken(table: pa.Table, rows: list[NDArray[np.int64]]) -> pa.Table:
+def _taken(table: pa.Table, rows: Ints) -> pa.Table:
     """These rows of a table, in this order, in one piece."""
-    return table.combine_chunks().take(pa.array(np.concatenate([[], *rows]).astype(np.int64)))
+    return table.combine_chunks().take(pa.array(rows))
 
 
 def _read_at(file: int, offset: int, size: int) -> bytes:
@@ -174,17 +165,12 @@ def _slice(room: mmap, offset: int, size: int) -> bytes:
 @contextmanager
 def _room(size: int) -> Iterator[mmap]:
     """Memory for so many bytes, or a temporary file where they are many."""
-    file = _temporary() if size > _IN_MEMORY else None
+    file = temporary() if size > _IN_MEMORY else None
     with file or nullcontext(), told_of_temporary():
         if file:
             os.posix_fallocate(file.fileno(), 0, size)
         with mmap(file.fileno() if file else -1, size) as room:
             yield room
-
-
-def _temporary() -> IO[bytes]:
-    with told_of_temporary():
-        return tempfile.TemporaryFile()
 
 
 @timed
@@ -198,10 +184,13 @@ def _pieces(one: Range, *, mix: Mix) -> list[Piece]:
 
 
 @timed
-def _copy(
-    group: Group, bounds: Bounds, missing: list[int], *, mix: Mix
-) -> Iterator[tuple[int, Extent]]:
-    yield from mix.copy(group, bounds, missing)
+def _bounds(found: list[list[Piece]], parts: list[Part], *, mix: Mix) -> Iterator[Bounds | Whole]:
+    yield from mix.bounds(found, parts)
+
+
+@timed
+def _copy(group: Group, bounds: Bounds, *, mix: Mix) -> Iterator[tuple[int, Extent]]:
+    yield from mix.copy(group, bounds)
 
 
 @timed
@@ -219,15 +208,10 @@ class MixedShards(beam.PTransform):
     def expand(self, gathered: beam.PCollection) -> beam.PCollection:
         """Find where shards begin, then bring their rows and images together."""
         mix = self._mix
-        single = beam.pvalue.AsSingleton
-        listed = beam.combiners.ToList
-        standing = gathered | "Standing" >> beam.Map(mix.standing)
-        groups = (
-            gathered
-            | "Groups" >> beam.FlatMap(mix.groups, single(standing))
-            | "Spread" >> beam.Reshuffle()
-        )
-        pieces = (
+        single, listed = beam.pvalue.AsSingleton, beam.combiners.ToList
+        begun = gathered | "Groups" >> beam.FlatMap(mix.groups).with_outputs(WHOLE, main="groups")
+        groups = begun["groups"] | "Spread" >> beam.Reshuffle()
+        found = (
             groups
             | "Keys" >> beam.Map(_keys, mix=mix)
             | "All keys" >> listed()
@@ -235,26 +219,14 @@ class MixedShards(beam.PTransform):
             | "Spread ranges" >> beam.Reshuffle()
             | "Pieces" >> beam.Map(_pieces, mix=mix)
             | "All pieces" >> listed()
+            | "Bounds"
+            >> beam.FlatMap(_bounds, single(gathered), mix=mix).with_outputs(WHOLE, main="bounds")
         )
-        bounds = pieces | "Bounds" >> beam.Map(mix.bounds, single(gathered))
-        seen = (
-            bounds
-            | "Shards" >> beam.FlatMap(lambda bounds: bounds.shards)
-            | "Spread shards" >> beam.Reshuffle()
-            | "Whole" >> beam.Map(lambda shard: (shard.index, mix.step.whole(shard)))
-        )
-        missing = (
-            seen
-            | "Missing" >> beam.FlatMap(lambda one: [one[0]] if one[1] is None else [])
-            | "All missing" >> listed()
-            | "In order" >> beam.Map(sorted)
-        )
+        bounds = single(found["bounds"])
         written = (
             groups
-            | "Copy" >> beam.FlatMap(_copy, single(bounds), single(missing), mix=mix)
+            | "Copy" >> beam.FlatMap(_copy, bounds, mix=mix)
             | "By shard" >> beam.GroupByKey()
-            | "Write" >> beam.Map(_write, single(bounds), mix=mix)
+            | "Write" >> beam.Map(_write, bounds, mix=mix)
         )
-        whole = seen | "Found" >> beam.FlatMap(lambda one: [one[1]] if one[1] else [])
-        left = standing | "Left" >> beam.FlatMap(lambda records: records)
-        return (left, whole, written) | "Together" >> beam.Flatten()
+        return (begun[WHOLE], found[WHOLE], written) | "Together" >> beam.Flatten()

@@ -9,11 +9,13 @@ shards begin. What crosses a shuffle are extents, and these rows.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from apache_beam.pvalue import TaggedOutput
 from numpy.typing import NDArray
 
+from curate import files
 from curate.ops.hashing import order_keys
 from curate.rundir.directory import Part
 from curate.rundir.scratch import WORK, Extent, read_piece, work, write_pieces
@@ -29,6 +31,11 @@ _GROUPS = 16, 512
 """Groups that are enough for workers to share, and the most: a shard is that many files and reads."""
 _RANGE = 1 << 20
 """Keys that meet in one element."""
+
+
+WHOLE = "whole"
+"""The output of records of shards that stay as they are."""
+Whole = TaggedOutput[Literal["whole"], ShardRecord]
 
 
 class Group(NamedTuple):
@@ -72,6 +79,7 @@ class Bounds:
     keys: NDArray[np.uint64]  # (k,), of its first row
     places: NDArray[np.int64]  # (k,), likewise: of rows with the same key
     shards: tuple[Shard, ...]
+    missing: tuple[int, ...]  # the indices of those that are to be written
 
     def within(self, keys: NDArray[np.uint64], places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where each shard begins, and the last ends, among rows in order, shape (k + 1,)."""
@@ -92,16 +100,14 @@ class Order:
         """The URL of a file of a group."""
         return work(self.step.run, Stage.SHARDS, WORK, f"part-{group:05d}.{kind}")
 
-    def standing(self, parts: list[Part]) -> list[ShardRecord]:
-        """The shards that a revocation left, if that is all; see `ShardStep.standing`."""
-        left = self.step.standing(parts) or []
-        return [record for shard in left if (record := self.step.whole(shard))]
-
-    def groups(self, parts: list[Part], standing: list[ShardRecord]) -> Iterator[Group]:
-        """All parts that have rows, where shards are to be cut of them."""
+    def groups(self, parts: list[Part]) -> Iterator[Group | Whole]:
+        """All parts that have rows; or, `WHOLE`, the records of the shards that a revocation left."""
+        for shard in (left := self.step.standing(parts) or []):
+            if record := self.step.whole(shard):
+                yield TaggedOutput(WHOLE, record)
         parts = sorted((part for part in parts if part.kept), key=lambda part: part.index)
         pairs = sum(part.kept for part in parts)
-        if standing or not parts:
+        if left or not parts:
             return
         few, most = _GROUPS
         n = min(max(min(-(-pairs // _GROUP), most), few), len(parts))
@@ -157,8 +163,8 @@ class Order:
     def _read_keys(self, extent: Extent) -> list[memoryview]:
         return read_piece(self.url(extent[0], "keys"), extent)
 
-    def bounds(self, found: list[list[Piece]], parts: list[Part]) -> Bounds:
-        """All shards."""
+    def bounds(self, found: list[list[Piece]], parts: list[Part]) -> Iterator[Bounds | Whole]:
+        """Those of all shards; and, `WHOLE`, the records of those that are written."""
         by_shard: dict[int, list[Piece]] = {}
         for piece in sorted(piece for pieces in found for piece in pieces):
             by_shard.setdefault(piece.shard, []).append(piece)
@@ -169,9 +175,17 @@ class Order:
             total = sum(piece.total for piece in pieces) % 2**64
             first, stop = (indices[a], indices[b - 1] + 1) if a < b else (0, 0)
             shards.append(Shard(k, mixed=Mixed(f"{total:016x}", first, stop)))
+        step = self.step
+        names = {*files.names(step.path(""))}
+        there = [shard for shard in shards if f"{shard.name}_stats.json" in names]
+        whole = {
+            shard.index: record for shard, record in step.run.each(there, step.whole) if record
+        }
+        yield from (TaggedOutput(WHOLE, record) for record in whole.values())
         firsts = [pieces[0] for pieces in by_shard.values()]
-        return Bounds(
+        yield Bounds(
             np.array([piece.key for piece in firsts], np.uint64),
             np.array([piece.place for piece in firsts], np.int64),
             tuple(shards),
+            tuple(shard.index for shard in shards if shard.index not in whole),
         )
