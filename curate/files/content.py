@@ -9,7 +9,6 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from typing import IO, NamedTuple
 
 import fsspec
@@ -44,8 +43,7 @@ def atomic_write(url: str, *, synced: bool = True) -> Iterator[IO[bytes]]:
     with told(url, to="write"):
         if renames:
             fs.makedirs(os.path.dirname(path), exist_ok=True)
-        opened = partial(open, buffering=_BUFFER) if is_local(fs) else fs.open
-        file: IO[bytes] = opened(target, "wb")
+        file: IO[bytes] = _new(target) if is_local(fs) else fs.open(target, "wb")
         try:
             yield file
             check_change(url)
@@ -69,6 +67,10 @@ def atomic_write(url: str, *, synced: bool = True) -> Iterator[IO[bytes]]:
             fs.cp_file(target, path)  # mv would take brackets in a name for a pattern
             fs.rm_file(target)
         changed(fs, path)
+
+
+def _new(path: str) -> IO[bytes]:
+    return open(path, "wb", buffering=_BUFFER)
 
 
 def share(url: str, target: str) -> None:

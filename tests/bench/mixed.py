@@ -1,7 +1,7 @@
 """Mixed shards against those in the order of the pool: time, and neighbours from one host.
 
 The demo's pictures, repeated, in a pool whose rows are sorted by host, as a crawl has them. The
-environment's PAIRS is its size, WORKERS the processes.
+environment's PAIRS is its size, ROWS that of parts and of shards, WORKERS the processes.
 """
 
 import hashlib
@@ -24,9 +24,10 @@ from curate.stages.shards.shards import Shards
 from curate.stages.shards.write import ShardStep
 from tests.stages.rundir import lay, lay_images, uid_of
 
-PAIRS = int(os.environ.get("PAIRS", "20000"))
+PAIRS = int(os.environ.get("PAIRS", "100000"))
 WORKERS = int(os.environ.get("WORKERS", "1"))
-PART, SHARD, HOSTS = int(os.environ.get("PART","1000")), int(os.environ.get("PART","1000")), 200
+ROWS = int(os.environ.get("ROWS", "10000"))
+HOSTS = 200
 COLUMNS = schema.after(Stage.DEDUP, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.DEDUP])
 IMAGES = [x.read_bytes() for x in sorted(files.shipped("pipelines/demo/pool/images").rglob("*.*"))]
 
@@ -36,8 +37,8 @@ def lay_pool(run: Run) -> list[Part]:
     shares = 1 / np.arange(1, HOSTS + 1)
     hosts = np.sort(np.random.default_rng(0).choice(HOSTS, PAIRS, p=shares / shares.sum()))
     parts = []
-    for index, start in enumerate(range(0, PAIRS, PART)):
-        numbers = range(start, min(start + PART, PAIRS))
+    for index, start in enumerate(range(0, PAIRS, ROWS)):
+        numbers = range(start, min(start + ROWS, PAIRS))
         images = {uid_of(n): IMAGES[n % len(IMAGES)] for n in numbers}
         places = lay_images(run, index, images)
         parts.append([
@@ -55,7 +56,7 @@ def lay_pool(run: Run) -> list[Part]:
 def write(run: Run, parts: list[Part], order: str) -> tuple[float, float]:
     """Seconds that the stage takes, and of processor of this process, which one worker shares."""
     files.remove(run.path("shards"))
-    settings = Settings.model_validate({"order": order, "rows": SHARD})
+    settings = Settings.model_validate({"order": order, "rows": ROWS})
     step = ShardStep(run=run, reads="dedup", digest=order, settings=settings, encode_format="jpg")
     flags = ["--runner=FnApiRunner"]
     if WORKERS > 1:

@@ -85,9 +85,9 @@ def at_each_write(see: Callable[[str], None]) -> Iterator[None]:
     """Call `see` with the URL of each file that a command in this process is about to write."""
     write = files.atomic_write
 
-    def seen(url: str) -> Any:
+    def seen(url: str, **how: bool) -> Any:
         see(url)
-        return write(url)
+        return write(url, **how)
 
     with pytest.MonkeyPatch.context() as patch_of:
         for module in (files, content, documents):
@@ -102,9 +102,9 @@ def interrupted(*arguments: str, after: str) -> None:
         "from curate import cli, files\n"
         "from curate.files import content, documents\n"
         "write = files.atomic_write\n"
-        "def dying(url):\n"
+        "def dying(url, **how):\n"
         f"    if {after!r} in url: os._exit(9)\n"
-        "    return write(url)\n"
+        "    return write(url, **how)\n"
         "files.atomic_write = content.atomic_write = documents.atomic_write = dying\n"
         "cli.main()\n"
     )

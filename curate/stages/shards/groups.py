@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO
@@ -23,6 +24,8 @@ ROW_BITS = 32
 """Of a place: that of a row of a part."""
 _PIECE = 1 << 22
 """Bytes that are read, or written, at once, about."""
+_BLOCK = 1 << 19
+"""Bytes that are copied at once, about: few enough for a processor's own memory."""
 _GAP = 1 << 15
 """Bytes between members that are rather read with them."""
 _OPEN = 64
@@ -88,21 +91,25 @@ class Members:
         """The URL of the tar of a part."""
         return self.run.part(Stage.DOWNLOAD, part, "tar")
 
-    def read(self, rows: Ints) -> bytes:
-        """The members of `rows`, one after the other.
+    def read(self, rows: Ints) -> Iterator[memoryview]:
+        """The members of `rows`, one after the other, in blocks that are valid until the next.
 
         Raises
         ------
         DamagedError
             Where a tar ends before.
         """
-        each = (x[rows].tolist() for x in (self.files, self.sizes, self.starts))
-        found = [os.pread(*one) for one in zip(*each, strict=True)]
-        content = b"".join(found)
-        if len(content) < self.sizes[rows].sum():
-            lacks = next(x for x, y in zip(rows, found, strict=True) if len(y) < self.sizes[x])
-            raise DamagedError(self.url(int(self.parts[lacks])), "it is truncated")
-        return content
+        room = memoryview(bytearray(max(_BLOCK, self.sizes[rows].max(initial=0))))
+        each = (x[rows].tolist() for x in (self.parts, self.files, self.starts, self.sizes))
+        at = 0
+        for part, file, start, size in zip(*each, strict=True):
+            if at + size > len(room):
+                yield room[:at]
+                at = 0
+            if os.preadv(file, [room[at : at + size]], start) < size:
+                raise DamagedError(self.url(part), "it is truncated")
+            at += size
+        yield room[:at]
 
     def _blocks(self, rows: Ints) -> list[Ints]:
         """`rows`, in the order of their members in tars, in blocks to read: neighbours, and few."""

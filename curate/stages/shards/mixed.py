@@ -80,11 +80,13 @@ class Mix(Order):
             members = Members.of(step.run, table, taken, opened)
             ordered, start, offset = _taken(table, taken), 0, 0
             for k, rows in pieces:
-                content, images = as_bytes(ordered.slice(start, len(rows))), members.read(rows)
+                content = as_bytes(ordered.slice(start, len(rows)))
                 file.write(content)
-                file.write(images)
-                yield k, (group.number, offset, (len(content), len(images)))
-                start, offset = start + len(rows), offset + len(content) + len(images)
+                for block in members.read(rows):
+                    file.write(block)
+                held = len(content), int(sizes[rows].sum())
+                yield k, (group.number, offset, held)
+                start, offset = start + len(rows), offset + sum(held)
 
     def write(self, index: int, extents: Iterable[Extent], bounds: Bounds) -> ShardRecord:
         """Write a shard of its pieces."""

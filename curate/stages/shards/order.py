@@ -9,7 +9,7 @@ shards begin. What crosses a shuffle are extents, and these rows.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from apache_beam.pvalue import TaggedOutput
@@ -35,7 +35,7 @@ _RANGE = 1 << 20
 
 WHOLE = "whole"
 """The output of records of shards that stay as they are."""
-Whole = TaggedOutput[Literal["whole"], ShardRecord]
+Whole: TypeAlias = TaggedOutput[Literal["whole"], ShardRecord]
 
 
 class Group(NamedTuple):
