@@ -75,6 +75,13 @@ RUN_HERE = {
     ("training.md", "# online.yaml"), ("training.md", "curate run online.yaml --out runs/online"),
     ("training.md", "import webdataset as wds"), ("training.md", "# capped.yaml"),
     ("loaders.md", "shards:"),
+    ("library.md", "import curate"),
+    ("library.md", "kept = run.table()  # the set: every column of its pairs"),
+    ("library.md",
+     'left = run.table("all", columns=["stage", "reason", "width", "clip_score"]).duckdb()'),
+    ("library.md", 'for pair in run.pairs(where=pc.field("reason") == "rule:clip_score", limit=5):'),
+    ("library.md", "run.figures  # the names of the report's figures"),
+    ("library.md", "from curate.config import Balance, Columns, Config, Input, Prepare, Rule"),
     ("coming-from.md", "input:"), ("intranet.md", "download:"),
     ("intranet.md", "curate run my.yaml --out runs/mine --set"
      " download.connect_to='{pictures.intranet: 10.1.2.3:80}'"),
@@ -189,6 +196,26 @@ def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:
     code = block("README.md", "import webdataset as wds").replace("    ...", "    print(caption)")
     said = bash(f"python - <<'END'\n{code}END", tmp_path)
     assert len(said.splitlines()) == len(pd.read_parquet(tmp_path / "runs/demo/balance"))
+
+
+def test_the_library(copied: Copied, tmp_path: Path) -> None:
+    """Its blocks follow each other in one program, on the demo's run."""
+    pool(tmp_path)
+    (tmp_path / "runs").mkdir()
+    copied("demo").rename(tmp_path / "runs/demo")
+    path = next(x for x in PAGES if x.name == "library.md")
+    code = "".join(blocks(path)).replace("workers=2", "workers=1")
+    with serve() as addresses:
+        fetched = f"download=Download(connect_to={addresses!r}), balance=Balance(t=20)"
+        code = code.replace("balance=Balance(t=20)", fetched)
+        code = code.replace("from curate.config import ", "from curate.config import Download, ")
+        code += "print(story); print(len(run.table().to_arrow()), compared.changed.count_rows())\n"
+        (tmp_path / "program.py").write_text(code)
+        said = bash("python program.py", tmp_path)
+    assert "rule:clip_score" in said
+    n, changed = map(int, said.splitlines()[-1].split())
+    assert n == len(pd.read_parquet(tmp_path / "runs/mine/balance")) > 0
+    assert changed == len(pd.read_parquet(tmp_path / "compare/changed.parquet")) > 0
 
 
 def test_the_functions_give_what_is_beside_them(tmp_path: Path) -> None:
