@@ -28,10 +28,10 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def _figures(comparison: Comparison) -> Iterator[Figure]:
-    yield charts.figure("funnels", "Pairs left after each stage", "", _funnels(comparison))
+    yield Figure("funnels", "Pairs left after each stage", "", _funnels(comparison))
     for one in comparison.sets.overlays:
         title = _UNITS.get(one.column) or TITLES.get(one.column, one.column)
-        yield charts.figure(one.column, title, _means(one), _overlay(one))
+        yield Figure(one.column, title, _means(one), _overlay(one))
 
 
 def _means(one: Overlay) -> str:
@@ -63,7 +63,7 @@ def _funnels(comparison: Comparison) -> charts.Chart:
         yOffset="run:N",
         x=alt.X("pairs:Q", title="pairs", scale=room, axis=charts.short_axis()),
     )
-    bars = base.mark_bar().encode(color=alt.Color("run:N", scale=_scale()))
+    bars = base.mark_bar().encode(color=alt.Color("run:N", title=None, scale=_scale()))
     labels = base.mark_text(align="left", dx=5, color=charts.INK, fontSize=11).encode(
         text=alt.Text("pairs:Q", format=",")
     )
@@ -89,9 +89,9 @@ def _overlay(one: Overlay) -> charts.Chart:
         ),
     )  # fmt: skip
     areas = base.mark_area(interpolate="step-after", opacity=0.16).encode(
-        fill=alt.Fill("run:N", scale=_scale(), legend=None)
+        fill=alt.Fill("run:N", title=None, scale=_scale(), legend=None)
     )
     lines = base.mark_line(interpolate="step-after", strokeWidth=2).encode(
-        color=alt.Color("run:N", scale=_scale(), legend=alt.Legend(symbolType="stroke"))
+        color=alt.Color("run:N", title=None, scale=_scale(), legend=alt.Legend(symbolType="stroke"))
     )
     return alt.layer(areas, lines).properties(width=charts.WIDTH, height=charts.HEIGHT)

@@ -10,6 +10,7 @@ from curate import files
 from curate.comparing.compare import PAGE, PAIRS, Comparison
 from curate.comparing.fates import CHANGED
 from curate.comparing.figures import figures
+from curate.comparing.sets import Shift
 from curate.comparing.write import write_comparison
 from curate.errors import CurateError
 from curate.finished.tables import dataset
@@ -59,6 +60,26 @@ class Compared:
             ),
             shown=["a", "b", "pairs"],
         )
+
+    def shifts(self, of: str) -> Rows:
+        """The `languages`, `hosts` or `entries` whose number of kept pairs changed most.
+
+        Raises
+        ------
+        CurateError
+            For anything else.
+        """
+        kinds = ("languages", "hosts", "entries")
+        if of not in kinds:
+            raise CurateError(f"shifts {of!r}: there are {', '.join(kinds)}")
+        found: tuple[Shift, ...] = getattr(self.comparison.sets, of)
+        columns = {
+            "name": pa.array([x.name for x in found], pa.string()),
+            "a": pa.array([x.a for x in found], pa.int64()),
+            "b": pa.array([x.b for x in found], pa.int64()),
+            "change": pa.array([x.change for x in found], pa.int64()),
+        }
+        return Rows(pa.table(columns))
 
     @property
     def changed(self) -> Table:

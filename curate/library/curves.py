@@ -38,7 +38,7 @@ class Curves(Rows):
         if language is not None and language not in of:
             raise CurateError(f"language {language!r}: the sweep has {', '.join(of)}")
         one = self.curves[0] if language is None else of[language]
-        return charts.figure(name, "", "", _CHARTS[name](one)).chart
+        return _CHARTS[name](one)
 
 
 def _rows(curves: tuple[Curve, ...]) -> Iterator[dict[str, object]]:

@@ -34,12 +34,12 @@ class Figure:
     name: str  # of the PNG, without ending
     title: str
     note: str  # how to read it
-    chart: Chart  # with the look that all figures share
+    chart: Chart  # without the look that all figures share, so that it can be part of others
 
     @cached_property
     def _drawn(self) -> str:
         with debug_mode(False):
-            spec = self.chart.to_dict(validate=False)
+            spec = _styled(self.chart).to_dict(validate=False)
         version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
         return vl_convert.vegalite_to_svg(spec, vl_version=version)
 
@@ -68,10 +68,10 @@ def can_draw() -> bool:
     )
 
 
-def figure(name: str, title: str, note: str, chart: Chart) -> Figure:
+def _styled(chart: Chart) -> Chart:
     """`chart` with the look that all figures share."""
     fonts = "system-ui, -apple-system, Segoe UI, sans-serif"
-    styled = (
+    styled: Chart = (
         chart.configure(background="transparent", font=fonts, aria=False, padding=4)
         .configure_view(stroke=None)
         .configure_axis(
@@ -83,7 +83,7 @@ def figure(name: str, title: str, note: str, chart: Chart) -> Figure:
             columnPadding=28,
         )
     )  # fmt: skip
-    return Figure(name, title, note, styled)
+    return styled
 
 
 def _on_white(svg: str) -> str:

@@ -29,7 +29,7 @@ def figures(facts: Facts) -> dict[str, Figure]:
 
 
 def _figures(facts: Facts) -> Iterator[Figure]:
-    yield charts.figure("funnel", "Pairs through the stages", "", _funnel(facts))
+    yield Figure("funnel", "Pairs through the stages", "", _funnel(facts))
     captions = facts.captions
     after = "left by prepare", "in the final set"
     yield _bars("caption_chars", "Length of the captions", "characters", captions.chars, after)
@@ -48,7 +48,7 @@ def _figures(facts: Facts) -> Iterator[Figure]:
                 name = f"{score.column}-{one.language}"
                 yield _score(one, name=name, title=one.language, width=charts.WIDTH)
     if facts.duplicates and len(facts.duplicates.sizes) > 3:
-        yield charts.figure("clusters", "Clusters by size", "", _clusters(facts))
+        yield Figure("clusters", "Clusters by size", "", _clusters(facts))
     for language in facts.balance.languages if facts.balance else ():
         if language.ranks:
             yield _ranks(language)
@@ -76,7 +76,9 @@ def _funnel(facts: Facts) -> charts.Chart:
             x=alt.X("pairs:Q", title="pairs", scale=room, axis=alt.Axis(format=",d", tickCount=6)),
             y=y,
             color=alt.Color(
-                "part:N", scale=charts.legend("kept", KEPT, "dropped", DROPPED, "dead", DEAD)
+                "part:N",
+                title=None,
+                scale=charts.legend("kept", KEPT, "dropped", DROPPED, "dead", DEAD),
             ),
             order="order:Q",
         )
@@ -112,11 +114,13 @@ def _bars(name: str, title: str, unit: str, spread: Spread, legend: tuple[str, s
             x=alt.X("low:Q", bin="binned", title=unit, axis=cells),
             x2="high:Q",
             y=alt.Y("pairs:Q", stack=None, title="pairs", axis=charts.short_axis()),
-            color=alt.Color("set:N", scale=charts.legend(legend[0], BEFORE, legend[1], KEPT)),
+            color=alt.Color(
+                "set:N", title=None, scale=charts.legend(legend[0], BEFORE, legend[1], KEPT)
+            ),
         )
         .properties(width=charts.WIDTH, height=charts.HEIGHT)
     )
-    return charts.figure(name, title, note, chart)
+    return Figure(name, title, note, chart)
 
 
 def _score(one: Scores | LanguageScores, *, name: str, title: str, width: int) -> Figure:
@@ -138,7 +142,9 @@ def _score(one: Scores | LanguageScores, *, name: str, title: str, width: int) -
             x=alt.X("low:Q", bin="binned", title=name.partition("-")[0], axis=cells),
             x2="high:Q",
             y=alt.Y("pairs:Q", title="pairs", axis=charts.short_axis(), scale=room),
-            color=alt.Color("set:N", scale=charts.legend("kept", KEPT, "dropped", DROPPED)),
+            color=alt.Color(
+                "set:N", title=None, scale=charts.legend("kept", KEPT, "dropped", DROPPED)
+            ),
             order="order:Q",
         )
     )
@@ -160,7 +166,7 @@ def _score(one: Scores | LanguageScores, *, name: str, title: str, width: int) -
     )
     chart = bars + lines.encode(x="cut:Q") + lowest + others
     sized = chart.properties(width=width, height=charts.HEIGHT)
-    return charts.figure(name, title, "", sized)
+    return Figure(name, title, "", sized)
 
 
 def _ticks(edges: tuple[float, ...]) -> list[float]:
@@ -213,7 +219,9 @@ def _ranks(one: LanguageBalance) -> Figure:
         .encode(
             x=alt.X("x:Q", scale=log, axis=axis, title="entry, by rank"),
             y=alt.Y("y:Q", scale=alt.Scale(type="log"), axis=axis, title="pairs that match it"),
-            color=alt.Color("side:N", scale=_SIDES, legend=alt.Legend(symbolType="stroke")),
+            color=alt.Color(
+                "side:N", title=None, scale=_SIDES, legend=alt.Legend(symbolType="stroke")
+            ),
             order="i:Q",
         )
     )
@@ -222,7 +230,7 @@ def _ranks(one: LanguageBalance) -> Figure:
         "Each curve is sorted on its own. A pair that also matches a rarer entry is kept more"
         " often, so the head ends up above t."
     )
-    return charts.figure(f"rank-{one.language}", "Pairs an entry, by rank", note, chart)
+    return Figure(f"rank-{one.language}", "Pairs an entry, by rank", note, chart)
 
 
 def _cumulative(one: LanguageBalance) -> Figure:
@@ -237,13 +245,13 @@ def _cumulative(one: LanguageBalance) -> Figure:
                 title="matched entries, from tail to head",
             ),
             y=alt.Y("y:Q", axis=charts.short_axis(), title="matches, cumulative"),
-            color=alt.Color("side:N", scale=_SIDES, legend=alt.Legend(symbolType="stroke")),
+            color=alt.Color("side:N", title=None, scale=_SIDES, legend=alt.Legend(symbolType="stroke")),
             order="i:Q",
         )
     )  # fmt: skip
     chart = (lines + _mark_t(one, y=False)).properties(width=charts.WIDTH, height=charts.HEIGHT)
     note = "Left of t, in the tail, every pair stays; right of it the head is flattened."
-    return charts.figure(f"cumulative-{one.language}", "Matches from tail to head", note, chart)
+    return Figure(f"cumulative-{one.language}", "Matches from tail to head", note, chart)
 
 
 def _mark_t(one: LanguageBalance, *, y: bool) -> charts.Chart:

@@ -43,10 +43,8 @@ def figures(found: Sweep, *, balance: Balance | None) -> Iterator[Figure]:
         ends = (one.points[0].t, one.points[-1].t)
         t = ts.get(one.language, 0.0)
         at = t if ends[0] <= t <= ends[1] else None
-        yield charts.figure(
-            f"sweep-pairs-{one.language}", "Pairs kept, by t", "", pairs_chart(one, t=at)
-        )
-        yield charts.figure(
+        yield Figure(f"sweep-pairs-{one.language}", "Pairs kept, by t", "", pairs_chart(one, t=at))
+        yield Figure(
             f"sweep-concepts-{one.language}",
             "Effective number of concepts, by t",
             "The lower t, the more even the entries; the dashed line is the pool before balancing.",
