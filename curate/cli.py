@@ -17,6 +17,7 @@ from curate.commands import (
     balancing,
     comparing,
     exporting,
+    finding,
     hashing,
     jobs,
     metadata,
@@ -222,6 +223,7 @@ subset.add_to(app)
 exporting.add_to(app)
 verifying.add_to(app)
 peeking.add_to(app)
+finding.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)
 warming.add_to(app)

@@ -107,15 +107,21 @@ def one_line_errors(code: int = 1) -> Iterator[None]:
 
 
 @contextmanager
+def reading(run: "Run") -> Iterator[None]:
+    """Lock the files of a run, and of its source (shared), while the block reads them."""
+    with ExitStack() as held:
+        for root in filter(None, (run.source, run.root)):
+            held.enter_context(locked(root, shared=True))
+        yield
+
+
+@contextmanager
 def reporting(run: "Run") -> Iterator[None]:
     """Lock the files of a run (shared) and its report, while the block reads those and writes this.
 
     Else a report of a half-finished run could replace that of a run which ends meanwhile.
     """
-    with ExitStack() as held:
-        for root in filter(None, (run.source, run.root)):
-            held.enter_context(locked(root, shared=True))
-        held.enter_context(locked(run.path(Stage.REPORT)))
+    with reading(run), locked(run.path(Stage.REPORT)):
         yield
 
 

@@ -35,6 +35,7 @@ from curate.files.folders import listed as listed
 from curate.files.folders import listings_anew as listings_anew
 from curate.files.folders import listings_kept as listings_kept
 from curate.files.folders import names as names
+from curate.files.folders import new_folder as new_folder
 from curate.files.folders import remove as remove
 from curate.files.folders import remove_file as remove_file
 from curate.files.folders import sizes as sizes

@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 from fsspec import AbstractFileSystem
 
+from curate.errors import CurateError
 from curate.files.guards import check_change
-from curate.files.places import file_system, is_local, local_path
+from curate.files.places import absolute, file_system, is_local, local_path
 from curate.files.stores import told
 
 LISTING = pa.schema([("name", pa.string()), ("size", pa.int64()), ("stamp", pa.string())])
@@ -36,6 +37,7 @@ _WRITTEN = (
 )
 """What the listings of stores and disks say of a file that is another once it was written again."""
 Entry = dict[str, Any]
+_UNFINISHED = ".unfinished"
 _AT_ONCE = 6  # folders that are listed side by side: a client holds all of a listing meanwhile
 
 
@@ -256,3 +258,29 @@ def remove_file(url: str) -> None:
             fs.rm_file(path)
         finally:
             changed(fs, path)
+
+
+@contextmanager
+def new_folder(out: str, *, what: str) -> Iterator[str]:
+    """A folder to write `what` to, which is at the path `out` once the block ends without an error.
+
+    Raises
+    ------
+    CurateError
+        Where something stands there, or it is on no disk.
+    """
+    path = local_path(absolute(out))
+    if path is None:
+        raise CurateError(
+            f"--out {out}: {what} is written to a disk; give a folder there, and copy it"
+        )
+    if names(path) or os.path.isfile(path):
+        raise CurateError(f"--out {out} is not empty; give another, or remove it")
+    unfinished = f"{path.rstrip('/')}{_UNFINISHED}"
+    remove(unfinished)
+    with told(out, to="write"):
+        os.makedirs(os.path.dirname(unfinished), exist_ok=True)
+        yield unfinished
+        if os.path.isdir(path):
+            os.rmdir(path)
+        os.replace(unfinished, path)

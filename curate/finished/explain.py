@@ -18,7 +18,7 @@ from curate import files, schema
 from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.finished.place import place_in_shards
+from curate.finding.place import place_in_shards
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.sampling import drawn
 from curate.ops.urls import WHITE_SPACE, normalise_url

@@ -1,6 +1,5 @@
 """The pairs of a finished set as other loaders' own files: MDS of mosaicml-streaming, and Lance."""
 
-import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate import files
-from curate.errors import CurateError, DamagedError
+from curate.errors import DamagedError
 from curate.extras import install, require
 from curate.finished.indexes import pairs_of, shards_of
 from curate.rundir.directory import Run
@@ -19,7 +18,6 @@ from curate.schema import Stage
 _AT_ONCE = 256
 """Pairs of a batch."""
 _TEXTS = ("txt", "json")
-_UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
@@ -117,20 +115,8 @@ def export(run: Run, kind: str, out: str) -> int:
     CurateError
         Where something stands at `out`, the run has no finished set, or a package is missing.
     """
-    path = files.local_path(files.absolute(out))
-    if path is None:
-        raise CurateError(
-            f"--out {out}: {kind} is written to a disk; give a folder there, and copy it"
-        )
-    if files.names(path) or os.path.isfile(path):
-        raise CurateError(f"--out {out} is not empty; give another, or remove it")
-    WRITERS[kind].check()
-    pairs = pairs_of(run)
-    unfinished = f"{path.rstrip('/')}{_UNFINISHED}"
-    files.remove(unfinished)
-    os.makedirs(os.path.dirname(unfinished), exist_ok=True)
-    WRITERS[kind].write(run, unfinished)
-    if os.path.isdir(path):
-        os.rmdir(path)
-    os.replace(unfinished, path)
+    with files.new_folder(out, what=kind) as folder:
+        WRITERS[kind].check()
+        pairs = pairs_of(run)
+        WRITERS[kind].write(run, folder)
     return pairs

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
+from curate.finding.stored import spread
 from curate.rundir.directory import ANNOTATED, Beside, Run
 from curate.schema import Stage
 from curate.summaries.counting import NO_LANGUAGE, ends
@@ -90,15 +91,6 @@ def show(
             nearest = sorted([*so_far, *more], key=lambda one: (one[0], one[1].uid))
             found[strip] = nearest[: SHOWN[First.LOWEST]]
     return {strip: tuple(pair for _, pair in rows) for strip, rows in found.items()}
-
-
-def spread(parts: Sequence[int], *, n: int) -> list[int]:
-    """At most `n` of some parts, evenly spread over them.
-
-    >>> spread(range(10), n=4), spread([3, 5], n=4)
-    ([0, 2, 5, 7], [3, 5])
-    """
-    return [parts[i * len(parts) // n] for i in range(n)] if len(parts) > n else [*parts]
 
 
 def _nearest(pairs: pa.Table, column: pa.ChunkedArray, strip: Strip, *, part: int) -> list[Ranked]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from curate import files, schema
 from curate.config import Config
 from curate.errors import AbsentError
+from curate.finding.index import remove_indexes
 from curate.finished.subset import write_subset
 from curate.ops.selection import balancing
 from curate.ops.urls import stripped
@@ -73,6 +74,8 @@ class Rewriter:
     def rewrite(self) -> None:
         """Everything but the report; the order makes a repeat after a stop do what is left."""
         self._remove_scratch()
+        if self.run.makes(Stage.SCORE):
+            remove_indexes(self.run)
         self._stage_clusters()
         prepared = indices_of(self.run, str(Stage.PREPARE))
         if self.run.source is None:

@@ -182,12 +182,17 @@ class ClipScorer(Preparer):
         size = spec.batch_size or (GPU_BATCH if self.on_gpu else CPU_BATCH)
         super().__init__(preprocess, tokenizer, batch_size=size)
         model.eval()
+        self._model = model
         self._format = torch.channels_last if self.on_gpu else torch.contiguous_format
         model.visual.to(memory_format=self._format)
         self._cast = self._choose(spec.precision)
         self._encode: tuple[_Tower, _Tower] = (model.encode_image, model.encode_text)
         if spec.compile:
             self._encode = (torch.compile(model.encode_image), torch.compile(model.encode_text))
+
+    def drop_images(self) -> None:
+        """Free the image tower: only captions are taken from then on."""
+        self._model.visual = self._torch.nn.Identity()
 
     def _choose(self, precision: str) -> "torch.dtype | None":
         import torch

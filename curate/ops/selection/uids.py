@@ -5,6 +5,7 @@ searched there by bisection, so memory does not grow with its size.
 """
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
@@ -21,6 +22,19 @@ def halves(uids: Column) -> NDArray[np.uint64]:
     """The upper and lower half of each uid (32 hex digits), shape (n, 2)."""
     digits = bytes.fromhex("".join(uids.to_pylist()))
     return np.frombuffer(digits, ">u8").reshape(-1, 2).astype("<u8")
+
+
+def save_uids(url: str, uids: Column) -> None:
+    """Write uids, each once: a subset file where the name ends in ``.npy``, else one a line, in order.
+
+    Revocation lists are such lines.
+    """
+    if not url.endswith(".npy"):
+        lines = dict.fromkeys(uids.to_pylist())
+        files.write_bytes(url, "".join(f"{uid}\n" for uid in lines).encode())
+        return
+    found = np.sort(halves(pc.unique(uids)).view(DTYPE).reshape(-1), order=DTYPE.names)
+    files.write_array(url, found)
 
 
 def open_subset(url: str) -> NDArray[np.uint64]:

@@ -1,0 +1,1 @@
+"""Looking for pairs by what they show: nearest ones, indexes of embeddings, clusters of concepts."""
