@@ -44,9 +44,15 @@ test-engines: $(READY)  # on job servers: Prism, which Go builds (three minutes,
 # What mosaicml-streaming imports; with its own bounds it would put back numpy and transformers.
 MDS := mosaicml-streaming==0.13.0 transformers==5.24.0 tokenizers==0.23.3 brotli catalogue crc32c \
   python-snappy cramjam zstd boto3 botocore s3transfer jmespath
+# What clip-retrieval's back end imports; its own bounds are of numpy 1 and torch 2.
+CLIP := clip-retrieval==2.45.0 all-clip==1.3.0 clip-anytorch==2.6.0 autofaiss==2.18.0 fire==0.7.1 \
+  embedding-reader==1.8.1 sentence-transformers==6.2.0 multilingual-clip==1.0.10 scikit-learn==1.9.1 \
+  joblib==1.6.0 cloudpickle==3.1.3 narwhals==2.29.0 flask==3.1.3 flask-restful==0.3.10 \
+  flask-cors==6.0.5 werkzeug==3.1.9 blinker itsdangerous click aniso8601 pytz termcolor h5py==3.16.0 \
+  prometheus-client==0.26.0 setuptools==80.10.2
 test-loaders: $(READY)  # sets read back by the loaders that they are written for
 	$(PIP) --editable '.[energon,lance]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/mds $(MDS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/mds $(MDS) $(CLIP)
 	PYTHONPATH=$(VENV)/mds $(BIN)/python -m pytest -n 2 --dist loadfile tests/loaders
 
 check: lint types

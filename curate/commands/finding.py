@@ -6,7 +6,6 @@ from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-import pyarrow as pa
 import typer
 from rich.table import Table
 
@@ -19,9 +18,6 @@ from curate.commands.terminal import (
     tell_incomplete,
 )
 from curate.errors import CurateError
-from curate.finding.fates import KEPT
-from curate.ops.images.levels import trainer_pixels
-from curate.ops.selection.uids import save_uids
 from curate.reasons import RULE_PREFIX
 
 if TYPE_CHECKING:
@@ -75,6 +71,7 @@ def find(
     model. The index is built by the first search, beside the embeddings.
     """
     from curate.finding.search import Search
+    from curate.ops.selection.uids import save_uids
     from curate.rundir.borrowed import open_run
 
     with one_line_errors():
@@ -92,7 +89,7 @@ def find(
                 error_console.print(f"building the index of {n:,} vectors, once ...")
             found = search.nearest(text=text, image=content, k=k, by=by.value, which=which)
         if export is not None:
-            save_uids(files.absolute(export), pa.array([one.uid for one in found], pa.string()))
+            save_uids(files.absolute(export), [one.uid for one in found])
         if as_json:
             print(json.dumps([asdict(one) for one in found], indent=2))
         else:
@@ -140,6 +137,8 @@ def index(
 
 
 def _image(path: str) -> bytes:
+    from curate.ops.images.levels import trainer_pixels
+
     content = files.read_bytes(files.absolute(path))
     if trainer_pixels(content) is None:
         raise CurateError(f"--image {path}: it is no image that can be decoded")
@@ -153,11 +152,12 @@ def _table(found: Sequence["Found"], *, column: str) -> Table:
         right = heading in ("near", column)
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for one in found:
-        verdict = one.verdict if one.verdict == KEPT else f"{one.verdict} by {one.stage}"
+        told = one.reason.removeprefix(RULE_PREFIX)
+        verdict = one.verdict if not one.reason else f"{one.verdict} by {one.stage}: {told}"
         table.add_row(
             f"{one.similarity:.3f}",
             "-" if one.score is None else f"{one.score:.3f}",
-            verdict + (f": {one.reason.removeprefix(RULE_PREFIX)}" if one.reason else ""),
+            verdict,
             f"{one.shard} {one.key}" if one.shard else "-",
             one.uid,
             _short(one.caption or "(no caption)"),

@@ -6,6 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +20,14 @@ from PIL import Image
 
 from curate.errors import CurateError
 from curate.extras import require
+from curate.files import shipped
+from curate.finding.search import Search
+from curate.rundir.directory import Run
 from tests.e2e.test_training import LOADER, braces
 from tests.loaders.reader import READERS
 from tests.users.runs import document, moved, pairs, refused, small_run, well
 
+CLIP_RETRIEVAL = ("clip_retrieval", "all_clip", "flask_restful", "sentence_transformers")
 PACKAGES = {"energon": "megatron.energon", "mds": "streaming", "lance": "lance"}
 
 
@@ -181,3 +188,61 @@ def test_what_cannot_be_written_is_told_in_a_line(made: Path, tmp_path: Path) ->
             out = ["--out", str(tmp_path / kind)] if kind != "energon" else []
             said = refused("export", run, "--format", kind, *out)
             assert f"--format {kind} needs the package {package}: pip install" in said
+
+
+def test_embeddings_are_those_that_lance_and_clip_retrieval_find(tmp_path: Path) -> None:
+    """The back end of clip-retrieval serves what `curate find` finds, in its order."""
+    model = "{model: %s.json, pretrained: %s.safetensors, embeddings: true}"
+    scorer = str(shipped("pipelines/demo/scorer/curate-mini"))
+    run = small_run(tmp_path, "--set", f"score={model % (scorer, scorer)}", "--set", "select=[]")
+    wanted = json.loads(well("find", str(run), "a green tree", "-k", "5", "--json"))
+    uids = [one["uid"] for one in wanted]
+    if find_spec("lance"):
+        import lance
+
+        well("index", str(run), "--format", "lance", "--out", str(tmp_path / "lance"))
+        (query,) = Search(Run.at(str(run))).embeddings.rows(wanted[0]["part"], [0])
+        nearest = {"column": "image_embedding", "q": query, "k": 1, "metric": "cosine"}
+        table = lance.dataset(str(tmp_path / "lance")).to_table(nearest=nearest)
+        assert table["_distance"].to_pylist()[0] < 1e-3
+    for package in CLIP_RETRIEVAL:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: make test-loaders")
+    folder = tmp_path / "clip"
+    well("index", str(run), "--format", "clip-retrieval", "--out", str(folder))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.loaders.clip_back", str(folder), str(port)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    try:
+        asked = {
+            "text": "a green tree", "modality": "image", "num_images": 5, "num_result_ids": 5,
+            "indice_name": "mine", "deduplicate": False, "use_safety_model": False,
+            "use_violence_detector": False,
+        }  # fmt: skip
+        served = _asked(server, f"http://127.0.0.1:{port}/knn-service", asked)
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    assert [one["uid"] for one in served] == uids
+    assert [one["verdict"] for one in served] == [one["verdict"] for one in wanted]
+    near = [one["similarity"] for one in wanted]
+    assert np.allclose([one["similarity"] for one in served], near, atol=5e-3)
+
+
+def _asked(server: "subprocess.Popen[str]", url: str, question: dict[str, Any]) -> Any:
+    """What a server answers, once it is up."""
+    request = urllib.request.Request(
+        url, json.dumps(question).encode(), {"Content-Type": "application/json"}
+    )
+    for _ in range(240):
+        assert server.poll() is None, server.stdout.read() if server.stdout else ""
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.URLError:
+            time.sleep(0.5)
+    raise AssertionError(f"{url} does not answer")

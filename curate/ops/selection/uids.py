@@ -4,8 +4,10 @@ The two fields are the upper and the lower half of the 128-bit uid. A file is ma
 searched there by bisection, so memory does not grow with its size.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files
@@ -24,16 +26,16 @@ def halves(uids: Column) -> NDArray[np.uint64]:
     return np.frombuffer(digits, ">u8").reshape(-1, 2).astype("<u8")
 
 
-def save_uids(url: str, uids: Column) -> None:
+def save_uids(url: str, uids: Iterable[str]) -> None:
     """Write uids, each once: a subset file where the name ends in ``.npy``, else one a line, in order.
 
     Revocation lists are such lines.
     """
+    each = [*dict.fromkeys(uids)]
     if not url.endswith(".npy"):
-        lines = dict.fromkeys(uids.to_pylist())
-        files.write_bytes(url, "".join(f"{uid}\n" for uid in lines).encode())
+        files.write_bytes(url, "".join(f"{uid}\n" for uid in each).encode())
         return
-    found = np.sort(halves(pc.unique(uids)).view(DTYPE).reshape(-1), order=DTYPE.names)
+    found = np.sort(halves(pa.array(each, pa.string())).view(DTYPE).reshape(-1), order=DTYPE.names)
     files.write_array(url, found)
 
 
