@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import flask
 import open_clip
 
 from curate.files import shipped
@@ -27,7 +26,7 @@ def _serve(app: Any, *, port: int, **_: Any) -> None:
 if __name__ == "__main__":
     folder, port = sys.argv[1:]
     open_clip.add_model_config(str(SCORER / "curate-mini.json"))
-    setattr(flask.Flask, "run", _serve)  # noqa: B010 - of another signature
+    setattr(import_module("flask").Flask, "run", _serve)  # noqa: B010 - of another signature
     clip_back = import_module("clip_retrieval.clip_back").clip_back
 
     listed = Path(folder).with_suffix(".json")

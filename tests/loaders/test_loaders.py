@@ -21,6 +21,7 @@ from PIL import Image
 from curate.errors import CurateError
 from curate.extras import require
 from curate.files import shipped
+from curate.finding.query import embed_text
 from curate.finding.search import Search
 from curate.rundir.directory import Run
 from tests.e2e.test_training import LOADER, braces
@@ -193,7 +194,7 @@ def test_what_cannot_be_written_is_told_in_a_line(made: Path, tmp_path: Path) ->
 def test_embeddings_are_those_that_lance_and_clip_retrieval_find(tmp_path: Path) -> None:
     """The back end of clip-retrieval serves what `curate find` finds, in its order."""
     model = "{model: %s.json, pretrained: %s.safetensors, embeddings: true}"
-    scorer = str(shipped("pipelines/demo/scorer/curate-mini"))
+    scorer = str(shipped("pipelines/demo/scorer") / "curate-mini")
     run = small_run(tmp_path, "--set", f"score={model % (scorer, scorer)}", "--set", "select=[]")
     wanted = json.loads(well("find", str(run), "a green tree", "-k", "5", "--json"))
     uids = [one["uid"] for one in wanted]
@@ -201,10 +202,10 @@ def test_embeddings_are_those_that_lance_and_clip_retrieval_find(tmp_path: Path)
         import lance
 
         well("index", str(run), "--format", "lance", "--out", str(tmp_path / "lance"))
-        (query,) = Search(Run.at(str(run))).embeddings.rows(wanted[0]["part"], [0])
-        nearest = {"column": "image_embedding", "q": query, "k": 1, "metric": "cosine"}
+        query = embed_text(Search(Run.at(str(run))).embeddings.scorer, "a green tree")
+        nearest = {"column": "image_embedding", "q": query, "k": 5, "metric": "dot"}
         table = lance.dataset(str(tmp_path / "lance")).to_table(nearest=nearest)
-        assert table["_distance"].to_pylist()[0] < 1e-3
+        assert table["uid"].to_pylist() == uids
     for package in CLIP_RETRIEVAL:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed: make test-loaders")
