@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
+from curate.finding.stored import spread
 from curate.finished.tables import Fates
 from curate.ops.urls import host_names
-from curate.report.sheets import spread
 from curate.schema import Column, Stage
 
 _CELLS = 40

@@ -170,14 +170,11 @@ def remove_indexes(run: Run) -> None:
 
 @lru_cache(maxsize=64)
 def _opened(url: str) -> "faiss.IndexIVF":
-    """An index, mapped into memory; one in a store is held there."""
+    """An index, mapped into memory; of one in a store a copy is."""
     import faiss
 
-    path = files.local_path(url)
-    if path is not None:
+    with files.local_copy(url) as path:
         return cast("faiss.IndexIVF", faiss.read_index(path, faiss.IO_FLAG_MMAP))
-    content = np.frombuffer(files.read_bytes(url), np.uint8)
-    return cast("faiss.IndexIVF", faiss.deserialize_index(content))
 
 
 def nearest(embeddings: Embeddings, group: Group, query: Vectors, *, k: int) -> Rows:
