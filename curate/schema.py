@@ -99,25 +99,41 @@ LISTED = _columns(
 """What prepare adds where it counts words of a list."""
 
 _MATCHES = PREPARE.field("matches").type
-_OF_EACH = pa.list_(pa.field("element", pa.struct([
+_OF_TEXT = (
+    ("language", _S), ("language_score", _F), ("words_in_list", _I), ("matches", _MATCHES),
+)  # fmt: skip
+_OF_EACH = (
     ("source", _S), ("caption", _S),
     ("weight", pa.float64()),  # with which it is drawn; null where it was left out
     ("score", _F),  # by which the best is chosen, once a model has seen it
     ("reason", _S),  # why it was left out: a drop reason; what follows is null there
-    ("language", _S), ("language_score", _F), ("words_in_list", _I), ("matches", _MATCHES),
-])))  # fmt: skip
+    *_OF_TEXT,
+)  # fmt: skip
+_WRITTEN = ("source", _S), ("caption", _S), ("score", _F), ("weight", pa.float64())
+_UID = ("uid", _S)  # of the pair that a caption came with; null of the pair's others
+
+
+def _list_of(*fields: tuple[str, pa.DataType]) -> pa.ListType:
+    return pa.list_(pa.field("element", pa.struct(fields)))
+
+
 CAPTIONS = _columns(
-    ("captions", _OF_EACH,
+    ("captions", _list_of(*_OF_EACH),
      "all captions of the pair, its own first: source, caption, score, and the weight that it is"
      " drawn with"),
     ("caption_source", _S, "which of `captions` is the caption: the name of its source"),
 )  # fmt: skip
 """What prepare adds where a pair may have several captions."""
 
-WRITTEN_CAPTIONS = pa.list_(pa.field("element", pa.struct([
-    ("source", _S), ("caption", _S), ("score", _F), ("weight", pa.float64()),
-])))  # fmt: skip
+WRITTEN_CAPTIONS = _list_of(*_WRITTEN)
 """The column `captions` in the shards: those that were not left out."""
+
+WITH_LENT = pa.schema([("captions", _list_of(*_OF_EACH, _UID)), CAPTIONS.field("caption_source")])
+WRITTEN_WITH_LENT = _list_of(*_WRITTEN, _UID)
+"""The same where pairs have those of their duplicates, too: which pair each of them came with."""
+
+LENT = _list_of(_UID, ("caption", _S), *_OF_TEXT)
+"""Captions on their way from duplicates to the pairs that these are dropped for."""
 
 SIDES = ("original_width", "original_height")
 """Columns of the pool that sizes are of where nothing is fetched."""
@@ -378,13 +394,13 @@ def prepared(
     boxed: bool,
     kept: Mapping[str, str],
     sized: bool = False,
-    captions: bool = False,
+    captions: Iterable[pa.Field] = (),
 ) -> pa.Schema:
-    """What prepare adds: words counted of a list, boxes, sizes that the pool states, what is kept."""
+    """What prepare adds: `captions`, words counted of a list, boxes, the pool's sizes, what is kept."""
     return pa.schema(
         [
             *PREPARE,
-            *(CAPTIONS if captions else ()),
+            *captions,
             *(LISTED if listed else ()),
             *(SIZED if sized else ()),
             *(BOXED if boxed else ()),

@@ -26,6 +26,9 @@ from curate.config.scoring import (
 )
 from curate.schema import OF_SEVERAL, kept_name
 
+_OF_IMAGES = ("head", "nsfw", "text_area", "table")
+"""Kinds of further scores that look at no caption."""
+
 __all__ = [
     "COLUMN_NAME",
     "LOCAL_RUNNER",
@@ -193,7 +196,7 @@ class Config(Model):
                 raise ValueError("caption: there is nothing to choose from; name `captions`")
             return self
         for name, source in self.captions.items():
-            given = bool(source.path or source.column)
+            given = bool(source.path or source.column or source.duplicates)
             if name == ORIGINAL and given:
                 raise ValueError(
                     f"captions.{name} is the pair's own caption, of input.columns.caption: it takes a"
@@ -201,7 +204,13 @@ class Config(Model):
                 )
             if name != ORIGINAL and not given:
                 raise ValueError(
-                    f"captions.{name}: give the `path` of a table, or a `column` of the pool"
+                    f"captions.{name}: give the `path` of a table, or a `column` of the pool; or"
+                    " `duplicates: true`"
+                )
+            if source.duplicates and (source.path or source.column):
+                raise ValueError(
+                    f"captions.{name}: `duplicates` are captions of the pool's own pairs; give a table"
+                    " or a column another name"
                 )
             if source.path is None and (source.on != "uid" or source.key):
                 raise ValueError(f"captions.{name}: `on` and `key` are of a table; give its `path`")
@@ -209,6 +218,7 @@ class Config(Model):
             raise ValueError("captions: there is no source beside the pair's own caption")
         if self.caption.choose == "draw" and not any(weights_of(self.captions).values()):
             raise ValueError("caption.choose draw: all weights of `captions` are 0")
+        self._duplicates_lend()
         taken = set(map(kept_name, self.input.columns.keep)) | {*self.scores}
         taken |= {*self.score.also} if self.score else set()
         for name in sorted(taken & OF_SEVERAL):
@@ -216,6 +226,30 @@ class Config(Model):
                 f"{name} is a column of a run with `captions`: give what is called so another name"
             )
         return self._best_is_known()
+
+    def _duplicates_lend(self) -> None:
+        """That there are duplicates, and that their captions can leave again, as pairs are revoked."""
+        lending = [name for name, source in self.captions.items() if source.duplicates]
+        if not lending:
+            return
+        if len(lending) > 1:
+            raise ValueError(
+                f"captions.{lending[1]}: {lending[0]} has those of `duplicates` already"
+            )
+        if not self.dedup.enabled:
+            raise ValueError(
+                f"captions.{lending[0]}: no duplicates are dropped; set dedup.enabled: true"
+            )
+        of_texts: dict[str, str] = {f"scores.{x}": one.kind for x, one in self.scores.items()}
+        of_texts |= {f"score.derived.{x}": x for x in (self.score.derived if self.score else ())
+                     if x == "neg_clip_loss"}  # fmt: skip
+        for key, kind in of_texts.items():
+            if kind not in _OF_IMAGES:
+                raise ValueError(
+                    f"{key}: {kind} is of the chosen caption, which with captions.{lending[0]} may"
+                    " leave when another pair is revoked; take one of the two out (score.also scores"
+                    " all captions)"
+                )
 
     def _best_is_known(self) -> "Config":
         """That the best caption is known before anything depends on which it is."""
@@ -232,7 +266,7 @@ class Config(Model):
             known = ", ".join(("clip_score", *self.score.also))
             raise ValueError(f"caption.by: no model's score {self.caption.by!r}; known: {known}")
         for name, further in self.scores.items():
-            if further.kind not in ("head", "nsfw", "text_area", "table"):
+            if further.kind not in _OF_IMAGES:
                 raise ValueError(
                     f"scores.{name}: {further.kind} is of a caption, and with caption.choose best that"
                     " is not known yet; choose draw, or all"

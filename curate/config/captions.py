@@ -10,10 +10,15 @@ from curate.config.paths import FilesPath
 
 ORIGINAL = "original"
 """The source of a pair's own caption."""
+MOST_LENT = 16
+"""Captions of its duplicates that a pair has, at most."""
 
 
 class CaptionSource(Model):
-    """Further captions: of a table, or of a column of the pool. `original` is the pair's own."""
+    """Further captions: of a table, of a column of the pool, or of duplicates that dedup drops.
+
+    `original` is the pair's own.
+    """
 
     path: FilesPath | None = Field(
         None,
@@ -30,6 +35,11 @@ class CaptionSource(Model):
         None,
         description="the column of captions, in the table (default: caption), or without one in the"
         " pool",
+    )
+    duplicates: bool = Field(
+        False,
+        description="the captions of the pairs that dedup drops for the pair, each text once: at most"
+        f" {MOST_LENT}, the first by what decides who stays",
     )
     weight: float | None = Field(
         None,

@@ -43,7 +43,9 @@ class Dedup(Model):
         " looked at; false: as if all had come at once",
     )
     keep_captions: bool = Field(
-        False, description="keep captions of dropped pairs with the survivor, as other_captions"
+        False,
+        description="keep captions of dropped pairs with the survivor, as other_captions: bare texts;"
+        " captions.NAME.duplicates makes captions of them",
     )
     normalise: bool = Field(
         True, description="compare captions without case, punctuation and width (NFKC)"

@@ -5,6 +5,7 @@ list, the pair's own caption first, in which those that were left out have a rea
 a function of the pair alone, so it does not depend on what stands beside it in a part.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from curate.ops.hashing import uniform
 from curate.ops.strings import Strings
-from curate.schema import CAPTIONS, WRITTEN_CAPTIONS, Column
+from curate.schema import CAPTIONS, WITH_LENT, WRITTEN_CAPTIONS, WRITTEN_WITH_LENT, Column
 
 How: TypeAlias = Literal["all", "draw", "best"]
 SOURCES = "caption_source"
+_CAPTIONS = CAPTIONS.field("captions").type
 _DRAWN = 0x63617074696F6E73
 """Added to the seed, so that what is drawn of a pair says nothing about whether balancing keeps it."""
 
@@ -147,7 +149,7 @@ def with_scores(captions: Column, scores: Column) -> pa.Array:
     """The column `captions` with the score of each, from a list a pair."""
     each, starts = flattened(captions)
     columns = {x.name: each.field(x.name) for x in each.type}
-    return listed(columns | {"score": flattened(scores)[0]}, starts)
+    return listed(columns | {"score": flattened(scores)[0]}, starts, kind=captions.type)
 
 
 def word_count(captions: Column) -> Column:
@@ -224,16 +226,19 @@ def written(captions: Column) -> pa.Array:
     """The column `captions` as it stands in the shards: without what was left out."""
     each, starts = flattened(captions)
     stays = np.asarray(pc.is_null(each.field("reason")))
-    kind = WRITTEN_CAPTIONS.value_type
-    columns = [each.field(x.name).filter(pa.array(stays)) for x in kind]
-    ends = np.append(0, np.cumsum(stays))[starts].astype(np.int32)
-    values = pa.StructArray.from_arrays(columns, fields=list(kind))
-    return pa.ListArray.from_arrays(pa.array(ends), values, type=WRITTEN_CAPTIONS)
+    has_lent = captions.type == WITH_LENT.field("captions").type
+    kind = WRITTEN_WITH_LENT if has_lent else WRITTEN_CAPTIONS
+    columns = {x.name: each.field(x.name).filter(pa.array(stays)) for x in kind.value_type}
+    return listed(columns, np.append(0, np.cumsum(stays))[starts], kind=kind)
 
 
-def listed(columns: dict[str, Column], starts: NDArray[np.int64]) -> pa.Array:
-    """The column `captions` of what is known of each caption, and where those of each pair begin."""
-    kind = CAPTIONS.field("captions").type
+def listed(
+    columns: Mapping[str, Column],
+    starts: NDArray[np.int64],
+    *,
+    kind: pa.ListType = _CAPTIONS,
+) -> pa.Array:
+    """Lists of what is known of each caption, and where those of each pair begin; `captions`."""
     n = int(starts[-1])
     values = pa.StructArray.from_arrays(
         [

@@ -47,6 +47,13 @@ def string_array(strings: Strings) -> pa.Array:
     return strings.cast(pa.large_string())
 
 
+def codes_of(strings: Column) -> NDArray[np.int64]:
+    """A number for each text, shape (n,): equal texts have the same, a null has -1."""
+    whole = strings.combine_chunks() if isinstance(strings, pa.ChunkedArray) else strings
+    codes = pc.fill_null(whole.dictionary_encode().indices, -1)
+    return codes.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
 def _from_sequence(strings: Iterable[str | None]) -> pa.Array:
     if isinstance(strings, str | bytes) or not hasattr(strings, "__iter__"):
         raise TypeError(

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pyarrow as pa
+
 from curate import files, schema
 from curate.config import Config, Download, FurtherScore, Model, Scorer
 from curate.ops.captions import Choice
@@ -86,6 +88,18 @@ def caption_tables(config: Config) -> dict[str, UserTable]:
         for name, source in config.captions.items()
         if source.path
     }  # fmt: skip
+
+
+def captions_in(config: Config) -> pa.Schema:
+    """The columns that prepare adds of several captions."""
+    if not config.captions:
+        return pa.schema([])
+    return schema.WITH_LENT if lending(config) else schema.CAPTIONS
+
+
+def lending(config: Config) -> str | None:
+    """The source of captions that duplicates lend to the pairs that they are dropped for."""
+    return next((name for name, source in config.captions.items() if source.duplicates), None)
 
 
 def choice_of(config: Config) -> Choice:

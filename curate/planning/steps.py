@@ -14,7 +14,7 @@ import pyarrow as pa
 from curate import files, schema
 from curate.config import Config, FurtherScore, Model, Rule
 from curate.ops.selection.quantiles import quantiles_of
-from curate.planning.asked import derived_of, measured, runs_model, sized_by_pool
+from curate.planning.asked import captions_in, derived_of, measured, runs_model, sized_by_pool
 from curate.planning.own_scores import beside, own_columns
 from curate.planning.rules import stage_of
 from curate.rundir.directory import ANNOTATED, PART_STAGES
@@ -238,7 +238,7 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
         boxed=config.input.columns.blur_boxes is not None,
         kept=config.input.columns.kept,
         sized=sized_by_pool(config),
-        captions=bool(config.captions),
+        captions=captions_in(config),
     )
     if config.download.faces:
         added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *schema.FACES])

@@ -21,8 +21,11 @@ _NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}
 
 def shard_columns(facts: Facts) -> pa.Schema:
     """The columns of the shards' parquet files."""
-    several = pa.field("captions", schema.WRITTEN_CAPTIONS)
-    of_pairs = (several if x.type == schema.CAPTIONS.field(0).type else x for x in facts.columns)
+    written = {
+        schema.CAPTIONS.field(0): pa.field("captions", schema.WRITTEN_CAPTIONS),
+        schema.WITH_LENT.field(0): pa.field("captions", schema.WRITTEN_WITH_LENT),
+    }
+    of_pairs = (written.get(x, x) for x in facts.columns)
     return pa.schema([*schema.FRONT, *(x for x in of_pairs if x.name not in OF_PARTS)])
 
 

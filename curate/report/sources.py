@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from curate.config import Config, weights_of
 from curate.ops.captions import FIGURE
+from curate.planning.asked import lending
 from curate.reasons import RULE_PREFIX
 from curate.rundir.directory import Totals
 from curate.schema import Stage
@@ -14,7 +15,10 @@ _LEFT = "left "
 
 @dataclass(frozen=True)
 class Source:
-    """What there is of a source of captions, of the pairs that prepare kept."""
+    """What there is of a source of captions, of the pairs that prepare kept.
+
+    Of what duplicates lend: of the pairs that dedup kept.
+    """
 
     source: str
     weight: float
@@ -33,23 +37,28 @@ def sources(config: Config, counts: Mapping[Stage, Totals]) -> tuple[Source, ...
     if not config.captions:
         return ()
     prepared = counts[Stage.PREPARE]["figures"]
-    scored = counts[Stage.SCORE]["figures"] if Stage.SCORE in counts else {}
+    judged = prepared
+    for stage in (Stage.DEDUP, Stage.SCORE):
+        figures = counts[stage]["figures"] if stage in counts else {}
+        judged = figures if any(x.startswith(f"{FIGURE} ") for x in figures) else judged
+    lent = lending(config)
+    found = counts[Stage.DEDUP]["figures"] if lent and Stage.DEDUP in counts else {}
     return tuple(
-        _source(name, weight, prepared, scored)
+        _source(name, weight, found if name == lent else prepared, judged)
         for name, weight in weights_of(config.captions).items()
     )
 
 
 def _source(
-    name: str, weight: float, prepared: Mapping[str, float], scored: Mapping[str, float]
+    name: str, weight: float, counted: Mapping[str, float], later: Mapping[str, float]
 ) -> Source:
+    """By what was counted where the source came in, and by the last stage that counted captions."""
     told = f"{FIGURE} {name} "
-    found = {x.removeprefix(told): n for x, n in prepared.items() if x.startswith(told)}
-    judged = {x.removeprefix(told): n for x, n in scored.items() if x.startswith(told)}
+    found = {x.removeprefix(told): n for x, n in counted.items() if x.startswith(told)}
+    judged = {x.removeprefix(told): n for x, n in later.items() if x.startswith(told)}
     n = int(found.get("captions", 0))
     means = {x: found[x] / n if n else None for x in ("chars", "words", "entries") if x in found}
     reasons = {x.removeprefix(_LEFT): int(n) for x, n in found.items() if x.startswith(_LEFT)}
-    of_model = any(x.startswith(f"{FIGURE} ") for x in scored)
     return Source(
         name,
         weight,
@@ -60,5 +69,5 @@ def _source(
         means.get("entries"),
         judged["score"] / judged["scored"] if judged.get("scored") else None,
         {x.removeprefix(RULE_PREFIX): n for x, n in sorted(reasons.items())},
-        int((judged if of_model else found).get("chosen", 0)),
+        int(judged.get("chosen", 0)),
     )

@@ -114,6 +114,8 @@ def choice_in_words(config: Config, pair: Mapping[str, Any]) -> str:
 def caption_in_words(one: Mapping[str, object]) -> str:
     """One of the captions of a pair: its source, and what is known of it or why it was left out."""
     told = f"caption of {one['source']}: {one['caption']!r}"
+    if one.get("uid") is not None:
+        told += f" of the pair {one['uid']}"
     if one["reason"] is not None:
         return f"{told}, left out: {one['reason']}"
     named = ", ".join(f"{x} {value(one[x])}" for x in ("score", "weight") if one[x] is not None)

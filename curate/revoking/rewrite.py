@@ -10,6 +10,7 @@ all later parts and rebalanced runs hold, stay true.
 import io
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO
 
 import numpy as np
@@ -30,6 +31,7 @@ from curate.planning.steps import Steps
 from curate.pool.pictures import with_texts
 from curate.reasons import DropReason
 from curate.report.sweeps import SWEEP
+from curate.revoking.lent import Lent
 from curate.revoking.recount import recount
 from curate.revoking.shards import RewrittenShards, rewrite_shards
 from curate.rundir.directory import (
@@ -87,13 +89,14 @@ class Rewriter:
         for stage in PART_STAGES:  # columns may be joined to a run without scores of its own
             stands = stage in self.stages or files.names(self.run.path(stage, ANNOTATED))
             if stage is not Stage.PREPARE and self.run.makes(stage) and stands:
-                for folder in self.run.steps(stage, spare=True):
+                lends = self.lent is not None and self.lent.concerns(stage) and concerned
+                for folder in sorted(self.run.steps(stage, spare=True), key=_inner_first):
                     for index in indices_of(self.run, folder):
-                        if index in concerned or self.revoked.captions:
+                        if index in concerned or self.revoked.captions or lends:
                             self._part(stage, folder, index)
         self._input()
         self._held()
-        self.shards = rewrite_shards(self.run, self.revoked)
+        self.shards = rewrite_shards(self.run, self.revoked, self.lent)
         if concerned:
             self._entries()
             self._uids()
@@ -126,6 +129,11 @@ class Rewriter:
                 if index is not None and index not in prepared:
                     files.remove(run.part(Stage.PREPARE, index, PLACES_FILE))
 
+    @cached_property
+    def lent(self) -> Lent | None:
+        """What takes out the captions that revoked pairs have lent to others."""
+        return Lent.of(self.run, self.config, self.steps, uids=self.revoked.uids)
+
     @property
     def stages(self) -> list[Stage]:
         """Those with parts, in flow order."""
@@ -149,18 +157,22 @@ class Rewriter:
             return bool(pc.any(pc.equal(reasons["reason"], str(DropReason.REVOKED))).as_py())
         return False  # nothing was done to it yet
 
-    def _without(self, url: str) -> pa.Table | None:
-        """What is left of the table at `url`; None where it stays as it is."""
+    def _without(self, url: str, *, stage: Stage | None = None, index: int = 0) -> pa.Table | None:
+        """What is left of the table at `url`, of a part at a stage; None where it stays as it is."""
         if not files.exists(url):
             return None
         with files.open_read(url) as file:
             names = pq.read_schema(file).names
         few = [name for name in ("uid", "url", "reason") if name in names]
         gone = self.revoked.gone(files.read_table(url, columns=few))
-        if not gone.any() and not (self.revoked.captions and "other_captions" in names):
+        lent = self.lent if stage is not None and self.lent and self.lent.concerns(stage) else None
+        may_hold = bool(lent) or (self.revoked.captions and "other_captions" in names)
+        if not gone.any() and not may_hold:
             return None
         table = files.read_table(url)
         left = self.revoked.forgetful(table.filter(pa.array(~gone)))
+        if lent and stage is not None:
+            left = lent.left(left, stage=stage, index=index)
         return None if left.equals(table) else left
 
     def _part(self, stage: Stage, folder: str, index: int) -> None:
@@ -176,7 +188,10 @@ class Rewriter:
             blank_members(run.part(stage, index, "tar"), uids=set(self.revoked.uids.to_pylist()))
         if stage is Stage.SCORE and not own:
             self._embeddings(folder, index)
-        left = {url: self._without(url) for url in ((ledger, dead, part) if own else (part,))}
+        left = {
+            url: self._without(url, stage=stage, index=index)
+            for url in ((ledger, dead, part) if own else (part,))
+        }
         touched = any(table is not None for table in left.values())
         if touched and stage is Stage.PREPARE:
             left[ledger] = self._prepare_ledger(index)
@@ -197,7 +212,12 @@ class Rewriter:
         arrays = files.read_arrays(url)
         uids = pa.array(arrays["uid"].astype(str).tolist(), pa.string())
         gone = self.revoked.gone(pa.table({"uid": uids}))
-        if gone.any():
+        changed = np.zeros(len(gone), np.bool_)
+        if self.lent:
+            changed |= np.asarray(pc.is_in(uids, value_set=self.lent.changed(index)))
+            for name in (x for x in arrays if x.endswith("_txt")):
+                arrays[name][changed] = np.nan
+        if gone.any() or changed.any():
             files.write_arrays(url, **{name: array[~gone] for name, array in arrays.items()})
 
     def _places(self, index: int) -> None:
@@ -317,6 +337,8 @@ class Rewriter:
             )
             found = files.read_table(run.part(CLUSTERS, index))
             left = self.revoked.forgetful(without_rows(found, gone))
+            if self.lent:
+                left = self.lent.left(left, stage=Stage.DEDUP, index=index)
             if gone.any() or not left.equals(found):
                 files.write_table(run.part(CLUSTERS, index, _STAGED), left)
 
@@ -334,6 +356,11 @@ class Rewriter:
         for index, content in staged.items():
             files.write_bytes(run.part(CLUSTERS, index), content)
             files.remove(run.part(CLUSTERS, index, _STAGED))
+
+
+def _inner_first(folder: str) -> int:
+    """The place of a step's folder: the scores of a model before those that they are joined to."""
+    return -folder.count("/")
 
 
 def indices_of(run: Run, folder: str) -> list[int]:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate import files
+from curate.revoking.lent import Lent
 from curate.rundir.directory import MANIFEST, Run
 from curate.rundir.revocations import Revocations
 from curate.rundir.samples import ENDINGS, ShardFiles, take_out
@@ -21,8 +22,8 @@ class RewrittenShards:
     untouched: int = 0
 
 
-def rewrite_shards(run: Run, revoked: Revocations) -> RewrittenShards:
-    """Write the shards that hold revoked pairs again, without them and with the keys they had."""
+def rewrite_shards(run: Run, revoked: Revocations, lent: Lent | None = None) -> RewrittenShards:
+    """Write the shards that hold revoked pairs, or what these `lent`, again with the keys they had."""
     folder, url = run.path(Stage.SHARDS), run.path(Stage.SHARDS, MANIFEST)
     manifest: dict[str, Any] = {"digest": "", "shards": []}
     if files.exists(url):
@@ -31,10 +32,14 @@ def rewrite_shards(run: Run, revoked: Revocations) -> RewrittenShards:
     stems = {x.removesuffix(ending) for x in files.names(folder) for ending in ENDINGS}
     done: dict[str, list[str]] = {"rewritten": [], "removed": [], "unreadable": []}
     untouched = 0
-    for name in sorted(stem for stem in stems if stem.isdigit()):
-        shard = ShardFiles(files.join(folder, name), name in listed, manifest["digest"])
-        if outcome := take_out(shard, revoked):
-            done[outcome].append(name)
+    shards = [
+        ShardFiles(files.join(folder, x), x in listed, manifest["digest"], lends=lent is not None)
+        for x in sorted(filter(str.isdigit, stems))
+    ]
+    taken = lent.fresh(shards) if lent else None
+    for shard in shards:
+        if outcome := take_out(shard, revoked, taken=taken):
+            done[outcome].append(shard.name)
         else:
             untouched += 1
     if listed & set(done["unreadable"]):  # the set is not finished any more

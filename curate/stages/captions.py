@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from curate.config import ORIGINAL, weights_of
 from curate.ops import captions as ops
+from curate.ops import lent
 from curate.planning.asked import caption_tables, choice_of
 from curate.planning.plan import Plan
-from curate.planning.steps import Step
 from curate.pool.joined import Sorted, UserTable, opened
 from curate.reasons import DropReason
 from curate.rundir.directory import Run
 from curate.rundir.scratch import TABLES
-from curate.schema import Column, Stage, kept_name
+from curate.schema import CAPTIONS, LENT, WITH_LENT, Column, Stage, kept_name
 from curate.stages.part import Sieve, as_text
 
 _PLACE, _REASON, _VALUE = "_place", "_reason", "_value"
@@ -30,15 +30,22 @@ _PLACE, _REASON, _VALUE = "_place", "_reason", "_value"
 
 @dataclass(frozen=True)
 class Source:
-    """Where captions beside the pair's own come from."""
+    """Where captions beside the pair's own come from; without column and table, from duplicates."""
 
     name: str
     column: str = ""  # of the pool, as it is called in the run
     table: str = ""  # the folder of a sorted table, in place of a column
     on: str = "uid"  # what that is joined by
 
+    @property
+    def is_lent(self) -> bool:
+        """Whether duplicates lend theirs: there is none before dedup."""
+        return not (self.column or self.table)
+
     def of(self, pairs: pa.Table) -> tuple[NDArray[np.int64], Column]:
         """Captions, and the row of the pair that each is of, ascending."""
+        if self.is_lent:
+            return np.zeros(0, np.int64), pa.array([], pa.string())
         if not self.table:
             return np.arange(len(pairs)), pairs[self.column].cast(pa.string())
         rows, found = self._sorted.look_up(pairs[self.on])
@@ -61,6 +68,26 @@ class Captions:
     def names(self) -> tuple[str, ...]:
         """The sources, the pair's own first."""
         return (ORIGINAL, *(source.name for source in self.sources))
+
+    @property
+    def lent(self) -> str | None:
+        """The source that duplicates lend, if there is one."""
+        return next((source.name for source in self.sources if source.is_lent), None)
+
+    @property
+    def columns(self) -> pa.Schema:
+        """What is known of the captions of a pair."""
+        return WITH_LENT if self.lent else CAPTIONS
+
+    def with_lent(self, pairs: pa.Table, found: Column) -> pa.Table:
+        """`pairs` with the captions that others lend to each, a list or null, and one chosen of all."""
+        captions = lent.joined(
+            pairs["captions"], pc.coalesce(found, pa.scalar([], LENT)),
+            source=self.lent or "", weights=dict(zip(self.names, self.weights, strict=True)),
+        )  # fmt: skip
+        at = pairs.column_names.index("captions")
+        pairs = pairs.set_column(at, pairs.field(at), captions)
+        return ops.with_chosen(pairs, ops.chosen(captions, pairs["uid"], self.choice))
 
 
 class EachCaption(Sieve):
@@ -133,7 +160,8 @@ class EachCaption(Sieve):
             "weight": pa.array(shares, mask=~stays),
             "reason": pa.array(self._reasons, pa.string()),
         }
-        captions = ops.listed(columns, self._starts)
+        kind = self._captions.columns.field("captions").type
+        captions = ops.listed(columns, self._starts, kind=kind)
         own = self._starts[:-1]
         has_any = np.bincount(self._row, stays, minlength=len(own)) > 0
         pairs.table = (
@@ -168,16 +196,18 @@ def _folder(run: Run, own: str, name: str) -> str:
     return run.path("input", TABLES, f"{name}-{own[:16]}")
 
 
-def captions_of(plan: Plan, step: Step) -> Captions | None:
+def captions_of(plan: Plan) -> Captions | None:
     """The captions beside the pairs' own under `plan`; None where there are none."""
     config = plan.config
     if not config.captions:
         return None
-    own, weights = plan.digests[step.folder].own, weights_of(config.captions)
+    own, weights = plan.digests[str(Stage.PREPARE)].own, weights_of(config.captions)
     sources = []
     for name in list(weights)[1:]:
         source = config.captions[name]
-        if source.path:
+        if source.duplicates:
+            sources.append(Source(name))
+        elif source.path:
             folder = _folder(plan.run, own, name)
             sources.append(Source(name, table=folder, on=source.on))
         else:

@@ -218,7 +218,7 @@ class PrepareStep(PartStep):
             boxed=self.pool.blur_boxes is not None,
             kept=dict(self.pool.keep),
             sized=self.sized,
-            captions=self.captions is not None,
+            captions=self.captions.columns if self.captions else (),
         )
 
     def process(self, part: Part) -> PartOutput:
@@ -357,7 +357,7 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
         ignore_case=prepare.ignore_case,
         rules=tuple(map(absolute, step.rules)),
         sized=sized_by_pool(plan.config),
-        captions=captions_of(plan, step),
+        captions=captions_of(plan),
         max_dead=most_dead(sum(part.rows for part in plan.parts), fraction=dead),
     )
 

@@ -37,6 +37,7 @@ class DedupRule:
     image_distance: int = 31
     prefer: tuple[str, ...] = ()
     prefer_earlier: bool = False  # of a pool that has grown: the pair of the earlier wave
+    lends: bool = False  # whether pairs that go lend their captions to those that stay
 
     def captions(self, table: pa.Table) -> pa.Array:
         """The captions as they are compared."""

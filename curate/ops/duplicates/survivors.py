@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from curate.ops.strings import codes_of
 from curate.schema import Column
 
 WAVE = "wave"
@@ -91,15 +92,27 @@ def choose(order: NDArray[np.int64], policies: Sequence[Clusters]) -> Verdict:
     return Verdict(np.where(alive, np.arange(n), first), first, reason, size)
 
 
-def other_captions(captions: Column, verdict: Verdict, *, order: NDArray[np.int64]) -> pa.Array:
-    """For each pair that stays, the captions that the pairs of its cluster leave behind, each once.
+def left_behind(
+    captions: Column, verdict: Verdict, *, order: NDArray[np.int64], most: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each pair that stays, those of its cluster that go and leave a caption behind.
 
-    In survivor order, without its own; empty for a pair that goes.
+    In survivor order, each text once and not its own, `most` of them at most; none for a pair that
+    goes. A null is no caption.
+
+    Returns
+    -------
+    Positions of pairs, and where those for each begin, shape (n + 1,).
     """
-    texts = captions.to_pylist()
-    found: list[dict[str, None]] = [{} for _ in texts]
-    for i in order.tolist():
-        stays = int(verdict.survivor[i])
-        if stays != i and texts[i] != texts[stays]:
-            found[stays][texts[i]] = None
-    return pa.array([list(x) for x in found], pa.list_(pa.field("element", pa.string())))
+    codes = codes_of(captions)
+    to = verdict.survivor[order]
+    leaves = (to != order) & (codes[order] >= 0) & (codes[order] != codes[to])
+    gone, to = order[leaves], to[leaves]
+    _, once = np.unique(to * (codes.max(initial=0) + 1) + codes[gone], return_index=True)
+    once.sort()
+    once = once[np.argsort(to[once], kind="stable")]
+    gone, to = gone[once], to[once]
+    if most is not None:
+        few = np.arange(len(to)) - np.searchsorted(to, to) < most
+        gone, to = gone[few], to[few]
+    return gone, np.searchsorted(to, np.arange(len(order) + 1))

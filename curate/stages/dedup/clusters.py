@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
+from curate.config.captions import MOST_LENT
+from curate.ops import lent
 from curate.ops.distinct import distinct
 from curate.ops.duplicates import components, graph, survivors
 from curate.ops.duplicates.graph import DedupRule, Policy
@@ -23,7 +25,7 @@ from curate.reasons import DropReason
 from curate.rundir.directory import CLUSTERS, Part, Run, part_name
 from curate.rundir.scratch import KEYS, as_bytes, as_table
 from curate.rundir.verdicts import NAME, WROTE
-from curate.schema import Column, Stage
+from curate.schema import LENT, Column, Stage
 from curate.stages.dedup.exchange import Clustering, Known, Packed, edges_in
 from curate.stages.dedup.forests import Forests, merged
 from curate.stages.timing import timed
@@ -45,6 +47,13 @@ VERDICTS = pa.schema(
     ]
 )
 """`clusters/part-00000.parquet`: the pairs of a part that are not alone, by row."""
+_LENT = pa.field("lent", LENT)
+
+
+def verdicts_of(rule: DedupRule) -> pa.Schema:
+    """The columns of the verdicts by `rule`: with the captions that others lend, where they do."""
+    return VERDICTS.append(_LENT) if rule.lends else VERDICTS
+
 
 TEXT = "text"
 """The column of captions of pairs on their way to a verdict; `caption` is a policy's there."""
@@ -61,12 +70,11 @@ def without_rows(verdicts: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
     at = np.where(stood, rows, 0).astype(np.int64)
     stays = stood & ~gone[at]
     columns = {"row": pa.array((at - np.cumsum(gone)[at]).astype(np.int32), mask=~stays)}
-    for name in ("reason", "other_captions"):
+    for name in {"reason", "other_captions", _LENT.name} & {*verdicts.column_names}:
         columns[name] = pc.if_else(pa.array(stays), verdicts[name], None)
     for name, column in columns.items():
-        verdicts = verdicts.set_column(
-            verdicts.column_names.index(name), VERDICTS.field(name), column
-        )
+        at = verdicts.column_names.index(name)
+        verdicts = verdicts.set_column(at, verdicts.field(name), column)
     return verdicts
 
 
@@ -148,6 +156,8 @@ class _Members(beam.DoFn):
         columns = _ranks(table, rows[:, 0], make.rule, known[part].wave)
         if make.rule.keep_captions:
             columns[TEXT] = table["caption"]
+        if make.rule.lends:
+            columns |= lent.own(table)
         for k, policy in enumerate(make.rule.policy):
             columns[policy] = pa.array(rows[:, 2 + k])
         yield from _grouped(pa.table(columns), rows[:, 1], make)
@@ -193,11 +203,14 @@ def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tupl
     ]
     order = survivors.survivor_order(pairs, prefer=rule.prefer)
     verdict = survivors.choose(order, policies)
-    others = (
-        survivors.other_captions(pairs[TEXT], verdict, order=order)
-        if rule.keep_captions
-        else pa.nulls(len(pairs), VERDICTS.field("other_captions").type)
-    )
+    others = pa.nulls(len(pairs), VERDICTS.field("other_captions").type)
+    if rule.keep_captions:
+        places, starts = survivors.left_behind(pairs[TEXT], verdict, order=order)
+        texts = pairs[TEXT].take(pa.array(places)).combine_chunks()
+        others = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), texts, type=others.type)
+    if rule.lends:
+        own = pairs["own caption"]
+        places, starts = survivors.left_behind(own, verdict, order=order, most=MOST_LENT)
     nodes = pairs["row"].to_numpy()
     for part, here in graph.by_part(nodes):
         found = pa.table(
@@ -207,24 +220,26 @@ def decide(keyed: tuple[int, Iterable[bytes]], rule: DedupRule) -> Iterator[tupl
                 pa.array(verdict.size[here].astype(np.int32)),
                 pa.array(verdict.reason[here], pa.string()),
                 others[here.start : here.stop],
+                *([lent.lists(pairs, places, starts[here.start : here.stop + 1])]
+                  if rule.lends else []),
             ],
-            schema=VERDICTS,
-        )
+            schema=verdicts_of(rule),
+        )  # fmt: skip
         yield part, as_bytes(found.filter(pc.greater(found["size"], 1)))
 
 
 class _Write(beam.DoFn):
     """(part, its verdicts) -> the name of its file of verdicts, and what that holds."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, kind: pa.Schema) -> None:
+        self._run, self._kind = run, kind
 
     @timed
     def process(
         self, element: tuple[int, dict[str, Iterable[Any]]]
     ) -> Iterator[tuple[str, files.Content]]:
         part, found = element
-        tables = [VERDICTS.empty_table(), *map(as_table, found["verdicts"])]
+        tables = [self._kind.empty_table(), *map(as_table, found["verdicts"])]
         table = pa.concat_tables(tables).sort_by("row")
         yield part_name(CLUSTERS, part), files.write_table(self._run.part(CLUSTERS, part), table)
 
@@ -274,7 +289,7 @@ class Clusters(beam.PTransform):
         written = (
             {"parts": indices, "verdicts": verdicts}
             | "By part" >> beam.CoGroupByKey()
-            | "Write" >> beam.ParDo(_Write(make.run))
+            | "Write" >> beam.ParDo(_Write(make.run, verdicts_of(rule)))
             | "Written" >> beam.combiners.ToList().without_defaults()
         )
         return written | "Say so" >> beam.Map(

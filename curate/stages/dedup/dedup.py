@@ -24,12 +24,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import files
+from curate.ops import captions as ops
 from curate.ops.duplicates.graph import DedupRule
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.rundir.directory import CLUSTERS, Part, part_name
 from curate.rundir.verdicts import document, vouched
 from curate.schema import Stage
+from curate.stages.captions import Captions, captions_of
 from curate.stages.dedup.clusters import REASONS, Clusters
 from curate.stages.dedup.exchange import Clustering, Spread
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
@@ -43,6 +45,7 @@ class DedupStep(PartStep):
 
     rule: DedupRule
     columns: pa.Schema
+    captions: Captions | None = None  # of pairs that may have several
 
     def process(self, part: Part, written: dict[str, files.Content]) -> PartOutput:
         """`written` is the content of each table of verdicts by name; it comes when all are written."""
@@ -59,12 +62,17 @@ class DedupStep(PartStep):
             none = pa.scalar([], found["other_captions"].type)
             others = pc.coalesce(found["other_captions"], none)
             table = table.append_column("other_captions", others)
+        figures: dict[str, float] = {}
+        if (captions := self.captions) and captions.lent:
+            table = captions.with_lent(table, found["lent"])
+            stays = pc.is_null(found["reason"])
+            figures = ops.figures(table.filter(stays))
         sieve = Sieve(table.append_column("reason", found["reason"]), stage=self.stage)
         for policy in self.rule.policy:
             why = REASONS[policy]
             duplicate = pc.fill_null(pc.equal(sieve.table["reason"], str(why)), False)
             sieve.remove(duplicate, reason=why, value=sieve.table["cluster"])
-        return sieve.output(columns=self.columns)
+        return sieve.output(columns=self.columns, figures=figures)
 
 
 class Dedup(beam.PTransform):
@@ -91,11 +99,13 @@ class Dedup(beam.PTransform):
 def transform(plan: Plan, step: Step) -> beam.PTransform:
     """The clusters of the whole pool, spread by its size, then what stays of each."""
     config = plan.config.dedup
+    captions = captions_of(plan)
     own = DedupStep(
         **given(plan, step),
         rule=DedupRule(**config.model_dump(exclude={"enabled", "prefer_earlier"}),
-                       prefer_earlier=config.prefer_earlier and plan.grown is not None),
-        columns=plan.steps.columns(step.stage),
+                       prefer_earlier=config.prefer_earlier and plan.grown is not None,
+                       lends=captions is not None and captions.lent is not None),
+        columns=plan.steps.columns(step.stage), captions=captions,
     )  # fmt: skip
     rows, pictures = sum(part.rows for part in plan.parts), own.reads != Stage.PREPARE
     return Dedup(own, spread=Spread.over(rows, parts=len(plan.parts), pictures=pictures))

@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.ops.duplicates.survivors import Clusters, choose, other_captions, survivor_order
+from curate.ops.duplicates.survivors import Clusters, choose, left_behind, survivor_order
 
 pairs = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from(["0a", "0b", "ff"])),
@@ -118,13 +118,18 @@ def test_a_chain_of_survivors_leads_to_the_last() -> None:
 def test_captions_left_behind() -> None:
     verdict = choose(np.array([1, 0, 2, 3, 4]), [Clusters("pair", np.array([5, 5, 5, 5, -1]))])
     captions = pa.array(["a cat", "cat", "the cat", "a cat", "dog"])
-    found = other_captions(captions, verdict, order=np.array([1, 0, 2, 3, 4]))
-    assert found.to_pylist() == [[], ["a cat", "the cat"], [], [], []]
+    order = np.array([1, 0, 2, 3, 4])
+    places, starts = left_behind(captions, verdict, order=order)
+    assert (places.tolist(), starts.tolist()) == ([0, 2], [0, 0, 2, 2, 2, 2])
+    places, starts = left_behind(captions, verdict, order=order, most=1)
+    assert (places.tolist(), starts.tolist()) == ([0], [0, 0, 1, 1, 1, 1])
+    unsaid = pa.array([None, "cat", "the cat", None, "dog"])
+    assert left_behind(unsaid, verdict, order=order)[0].tolist() == [2]
 
 
 def test_of_two_that_stay_the_first_takes_the_captions() -> None:
     verdict = choose(np.arange(3), [Clusters("caption", np.array([0, 0, 0]), keep=2)])
     assert verdict.cluster.tolist() == [0, 0, 0]
     assert verdict.survivor.tolist() == [0, 1, 0]
-    found = other_captions(pa.array(["x", "y", "z"]), verdict, order=np.arange(3))
-    assert found.to_pylist() == [["z"], [], []]
+    places, starts = left_behind(pa.array(["x", "y", "z"]), verdict, order=np.arange(3))
+    assert (places.tolist(), starts.tolist()) == ([2], [0, 1, 1, 1])
