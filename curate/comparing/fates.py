@@ -243,13 +243,17 @@ def told(fates: Fates) -> dict[Fate, int]:
     """How many pairs of a run came to each end, by the records of its parts."""
     found: dict[Fate, int] = {}
     kept: dict[int, tuple[Stage, int]] = {}  # of each part, where it has come to
+    before: Stage | None = None
     for stage in fates.stages:
         for index, record in fates.run.records(stage):
+            if before is not None and kept.get(index, (None, 0))[0] is not before:
+                continue
             kept[index] = stage, record.kept
             for verdict, counts in (("dropped", record.dropped), ("dead", record.dead)):
                 for reason, n in counts.items():
                     fate = Fate(verdict, str(stage), reason)
                     found[fate] = found.get(fate, 0) + n
+        before = stage
     for stage, n in kept.values():
         fate = Fate(KEPT) if stage is fates.last else Fate("pending", str(stage))
         found[fate] = found.get(fate, 0) + n

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from curate.finished.tables import FATE, Fates
-from curate.library.plain import cell, one_line
+from curate.library.plain import cell
+from curate.library.tables import told_of_columns
 from curate.schema import Stage
 
 if TYPE_CHECKING:
@@ -77,10 +78,14 @@ class Pairs:
         where: ds.Expression | None,
     ) -> None:
         self._fates, self._limit, self._where = fates, limit, where
-        self._uids = None if uids is None else pa.array([*dict.fromkeys(uids)], pa.string())
+        self._uids: pa.Array | None = None
+        if uids is not None:  # also those of a column of Arrow's
+            texts = (str(x.as_py() if isinstance(x, pa.Scalar) else x).lower() for x in uids)
+            self._uids = pa.array([*dict.fromkeys(texts)], pa.string())
 
     def __iter__(self) -> Iterator[Pair]:
-        with one_line(self._fates.run.root):
+        root, names = self._fates.run.root, self._fates.schema.names
+        with told_of_columns(f"{root}: pairs", names, self._where):
             yield from islice(self._each(), self._limit)
 
     def _each(self) -> Iterator[Pair]:

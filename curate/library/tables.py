@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,34 @@ if TYPE_CHECKING:
 Scan = Callable[[list[str] | None], Iterator[pa.Table]]
 """The rows of a table with some columns, or with all, a part at a time."""
 _HEAD = 10
+
+
+def _no_column(table: str, name: str, names: Sequence[str]) -> CurateError:
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f", did you mean {near[0]!r}?" if near else ";"
+    elsewhere = ""
+    if {*names} <= {*LEDGER.names, *DEAD.names}:
+        elsewhere = "; what is known of pairs that left stands in table('all')"
+    return CurateError(f"{table}: no column {name!r}{meant} it has {', '.join(names)}{elsewhere}")
+
+
+@contextmanager
+def told_of_columns(table: str, names: Sequence[str], filter: object) -> Iterator[None]:
+    """Raise as a CurateError what is met in reading a table, or wrong with an expression over it."""
+    if filter is not None and not isinstance(filter, ds.Expression):
+        raise CurateError(
+            f"{table}: expected an expression of pyarrow, as pc.field('width') > 200, not {filter!r}"
+        )
+    with one_line(table):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise CurateError(f"{table}: {error.filename or error}: it is gone") from error
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            told = str(error).splitlines()[0]
+            if named := re.match(r"No match for FieldRef.Name\((.*?)\)", told):
+                raise _no_column(table, named[1], names) from error
+            raise CurateError(f"{table}: {told}") from error
 
 
 @dataclass(frozen=True)
@@ -59,15 +88,7 @@ class Table:
 
     def _field(self, name: str) -> pa.Field:
         if name not in self.schema.names:
-            near = difflib.get_close_matches(name, self.schema.names, n=1)
-            meant = f", did you mean {near[0]!r}?" if near else ";"
-            elsewhere = ""
-            if {*self.schema.names} <= {*LEDGER.names, *DEAD.names}:
-                elsewhere = "; what is known of pairs that left stands in table('all')"
-            raise CurateError(
-                f"{self.name}: no column {name!r}{meant} it has {', '.join(self.schema.names)}"
-                + elsewhere
-            )
+            raise _no_column(self.name, name, self.schema.names)
         return self.schema.field(name)
 
     def to_batches(
@@ -75,16 +96,8 @@ class Table:
     ) -> Iterator[pa.RecordBatch]:
         """The rows, a batch at a time; those of `filter`, as ``pc.field("clip_score") > 0.3``."""
         schema = self.schema if columns is None else self.select(columns).schema
-        with one_line(self.name):
-            try:
-                yield from self._batches(schema, filter)
-            except FileNotFoundError as error:
-                raise CurateError(f"{self.name}: {error.filename or error}: it is gone") from error
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                told = str(error).splitlines()[0]
-                if named := re.match(r"No match for FieldRef.Name\((.*?)\)", told):
-                    self._field(named[1])
-                raise CurateError(f"{self.name}: {told}") from error
+        with told_of_columns(self.name, self.schema.names, filter):
+            yield from self._batches(schema, filter)
 
     def _batches(self, schema: pa.Schema, filter: ds.Expression | None) -> Iterator[pa.RecordBatch]:
         names = schema.names

@@ -2,19 +2,24 @@
 
 import json
 import re
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import sync_playwright
 
 import curate
 from curate import files
 from curate.config import Balance, Columns, Config, Download, Input, Prepare, Rule
 from tests.users.runs import document, moved, refused, well
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SCREENS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1200), ("dark", 400))
 HOSTILE = '<script>alert(1)</script>" onerror="alert(2) \u202e'
 Key = tuple[str | None, ...]
 
@@ -177,11 +182,13 @@ def pool(path: Path, rows: list[tuple[str | None, str | None]]) -> Config:
     )  # fmt: skip
 
 
-def test_of_two_pools_with_repeated_uids_dead_rows_and_hostile_captions(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    """Without images and scores; one run is in a store, and one is not balanced."""
-    request.addfinalizer(lambda: files.remove("memory://compared"))
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The comparison of two pools with repeated uids, dead rows and hostile captions.
+
+    Without images and scores; one run is in a store, and one is not balanced.
+    """
+    tmp_path = tmp_path_factory.mktemp("hostile")
     rows: list[tuple[str | None, str | None]] = [
         (f"http://x{k % 3}.example/{k}.jpg", f"a red fox number {'x' * (k % 9)} {HOSTILE}")
         for k in range(20)
@@ -195,23 +202,48 @@ def test_of_two_pools_with_repeated_uids_dead_rows_and_hostile_captions(
     )
     second = curate.run(config, out="memory://compared/run")
     out = tmp_path / "out"
-    found = adds_up_of(out, first.root, second.root)
+    well("compare", first.root, second.root, "--out", str(out))
+    adds_up(out, first.root, second.root)
+    yield out
+    files.remove("memory://compared")
+
+
+def test_of_two_pools(hostile: Path) -> None:
+    found = document(hostile / "compare.json")
     assert any(x["a"]["verdict"] == "dead" for x in found["matrix"])
     assert any(x["a"]["verdict"] == "absent" for x in found["matrix"])
     assert any(x["b"]["verdict"] == "absent" for x in found["matrix"])
     assert {x["name"] for x in found["distributions"]["hosts"]} <= {
         "x0.example", "x1.example", "x2.example", "y.example", "z.example"
     }  # fmt: skip
-    page = (out / "index.html").read_text()
+    page = (hostile / "index.html").read_text()
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert not re.search(r"<[^>]*\bonerror=\"alert", page)
     assert "not in the pool" in page
 
 
-def adds_up_of(out: Path, a: str, b: str) -> dict[str, Any]:
-    well("compare", a, b, "--out", str(out))
-    return adds_up(out, a, b)
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt install chromium")
+def test_a_browser_asks_for_nothing_and_runs_nothing(hostile: Path) -> None:
+    """On a desk and on a telephone, light and dark, the page fits and a caption stays text."""
+    url = (hostile / "index.html").as_uri()
+    asked: list[str] = []
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for scheme, width in SCREENS:
+            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+            page.on("request", lambda one: asked.append(one.url))
+            page.on("console", lambda one: said.append(one.text))
+            page.on("dialog", lambda one: said.append(one.message))
+            page.goto(url)
+            page.evaluate("document.querySelectorAll('details').forEach(x => x.open = true)")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert HOSTILE[:20] in page.inner_text("#pairs")
+            assert page.locator("script").count() == 0
+        browser.close()
+    assert [x for x in asked if not x.startswith("data:")] == [url] * len(SCREENS)
+    assert said == []
 
 
 def test_a_run_that_is_not_finished(small: Path, run: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_pairs_have_their_images_kept_and_dropped(whole: Path) -> None:
     fetched = [*opened.pairs(where=pc.field("stage") == "prepare")]
     assert fetched
     assert all(x.image is None for x in fetched)
-    of_uids = [*opened.pairs([kept[-1].uid, kept[0].uid, "f" * 32])]
+    of_uids = [*opened.pairs(pa.array([kept[-1].uid.upper(), kept[0].uid, "f" * 32]))]
     assert [x.uid for x in of_uids] == [kept[0].uid, kept[-1].uid]
     (story,) = opened.explain(kept[0].uid)
     assert "shards" in str(story)
@@ -244,6 +244,13 @@ def test_what_is_wrong_is_said_in_a_line(small: Path, run: Path, tmp_path: Path)
         r"no column 'widht', did you mean 'width'\?": lambda: opened.table(columns=["widht"]),
         r"stands in table\('all'\)": lambda: opened.table("dropped", columns="width"),
         r"no column 'x'": lambda: opened.table().count_rows(filter=pc.field("x") > 1),
+        r"pairs: no column 'widht', did you mean 'width'\?":
+            lambda: [*opened.pairs(where=pc.field("widht") > 1)],
+        r"expected an expression of pyarrow, as .*, not 'width > 1'":
+            lambda: [*opened.pairs(where="width > 1")],
+        r"table 'all': expected an expression of pyarrow": lambda: opened.table("all").to_arrow(
+            filter="x"
+        ),
         r"its rows are of several files": lambda: opened.table("all").dataset,
         r"no run here": lambda: curate.open(tmp_path / "none"),
         r"no pair with the uid": lambda: opened.explain("0" * 32),
