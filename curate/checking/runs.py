@@ -7,12 +7,11 @@ import pyarrow.compute as pc
 
 from curate import files
 from curate.checking.kinds import Kind, Problem
-from curate.errors import CurateError, DamagedError
+from curate.errors import AbsentError, CurateError, DamagedError
 from curate.rundir.damage import changed_content, damaged_documents, find_damage, steps
 from curate.rundir.directory import ANNOTATED, MANIFEST, Run
 from curate.rundir.revocations import check_settled
 from curate.schema import Stage
-from curate.stages.images import open_tar
 
 
 def check_run(run: Run, *, hashes: bool) -> Iterator[Problem]:
@@ -65,7 +64,7 @@ def _images(run: Run, told: set[str]) -> Iterator[Problem]:
             if url in told or "stored_sha256" not in rows.column_names:
                 continue
             rows = rows.filter(pc.is_valid(rows["stored_sha256"]))
-            with open_tar(run, part) as tar:
+            with files.open_read(url) as tar:
                 for row in rows.to_pylist():
                     tar.seek(row["tar_offset"])
                     content = tar.read(row["tar_size"])
@@ -73,5 +72,5 @@ def _images(run: Run, told: set[str]) -> Iterator[Problem]:
                         yield _of(
                             run, url, f"the image of {row['uid']} is not the one that was stored"
                         )
-        except DamagedError:
+        except (AbsentError, DamagedError):
             continue  # told already
