@@ -23,6 +23,7 @@ from curate.commands import (
     metadata,
     peeking,
     planning,
+    publishing,
     revoking,
     scoring,
     subset,
@@ -224,6 +225,7 @@ exporting.add_to(app)
 verifying.add_to(app)
 peeking.add_to(app)
 finding.add_to(app)
+publishing.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)
 warming.add_to(app)

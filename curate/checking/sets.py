@@ -95,7 +95,9 @@ class _Lists:
 
 def _add_folder(found: Set, folder: str, tars: list[str], *, whole: bool) -> None:
     """Add the tars of a folder; of a `whole` one also files that are missing or that no list names."""
-    names = {*files.names(folder)}
+    stands = files.listed(folder)
+    sizes = dict(zip(stands["name"].to_pylist(), stands["size"].to_pylist(), strict=True))
+    names = {*sizes}
     prefix = folder.removeprefix(found.root).lstrip("/")
     prefix = f"{prefix}/" if prefix else ""
     lists = _Lists()
@@ -113,13 +115,13 @@ def _add_folder(found: Set, folder: str, tars: list[str], *, whole: bool) -> Non
         stem = name.removesuffix(".tar")
         claims = lists.claims.get(name, [])
         if f"{name}.idx" in names:  # Energon's: the offset of each sample, and where they end
-            pairs = files.size(f"{tar}.idx") // 8 - 1
+            pairs = (sizes[f"{name}.idx"] or 0) // 8 - 1
             claims = [*claims, Claim(f"{name}.idx", pairs, kind=Kind.STALE_INDEX)]
         is_alone = f"{stem}.parquet" not in names and 2 * with_table > len(in_set)
         task = Task(
             tar, prefix + name, tuple(claims), tuple(lists.beside.get(name, ())),
             stats=f"{stem}_stats.json" in names, table=f"{stem}.parquet" in names,
-            lacks_table=is_alone,
+            lacks_table=is_alone, size=sizes.get(name) or 0,
         )  # fmt: skip
         found.tasks.append(task)
         if is_alone and MANIFEST not in names:

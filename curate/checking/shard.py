@@ -66,6 +66,7 @@ class Task:
     stats: bool = False  # whether these files are there
     table: bool = False
     lacks_table: bool = False  # which most of the others have
+    size: int = 0  # bytes, by the listing
 
     @property
     def stem(self) -> str:

@@ -28,21 +28,7 @@ _FEW = 1 << 27
 def default_workers(tasks: Sequence[Task]) -> int:
     """As many as there are processors, and no more than there are tars; one for little."""
     cores = min(len(os.sched_getaffinity(0)), len(tasks))
-    return cores if cores > 1 and _is_much(tasks) else 1
-
-
-def _is_much(tasks: Sequence[Task]) -> bool:
-    size = 0
-    for task in tasks:
-        if files.local_path(task.url) is None:
-            return True
-        try:
-            size += files.size(task.url)
-        except (CurateError, OSError):
-            continue  # told of by whoever checks it
-        if size > _FEW:
-            return True
-    return False
+    return cores if cores > 1 and sum(task.size for task in tasks) > _FEW else 1
 
 
 def check_all(tasks: Sequence[Task], options: Options, *, workers: int) -> Iterator[Shard]:

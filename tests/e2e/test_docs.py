@@ -48,6 +48,8 @@ NOT_HERE = {
             "apiVersion: flink.apache.org/v1beta1", "#!/bin/bash",
         )
     },
+    ("checking.md", "curate publish runs/demo --repo me/demo --private"): "needs a hub; a fake of one"
+    " is asked by tests/users/test_publish.py",
     ("loaders.md", "curate export runs/mine --format wids"): "needs packages that a plain checkout"
     " lacks; each format is written and read by tests/loaders",
     ("README.md", "python -m open_clip_train.main --model ViT-B-32 --batch-size 64 --workers 2 \\"):

@@ -1,0 +1,1 @@
+"""The set of a run as a repository of a hub."""
