@@ -14,6 +14,10 @@ from typing import Literal, Self
 SUCCESS = "success"
 """The outcome of a fetch that came to an image, as img2dataset writes it."""
 
+LISTED, ROBOTS_TXT = "list: ", "robots.txt"
+"""The ledger's value of an opt-out: an entry of a list after `LISTED`, the file, or else the header's
+directive."""
+
 
 @dataclass(frozen=True)
 class Row:

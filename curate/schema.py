@@ -321,6 +321,17 @@ HOSTS = _columns(
 )
 """`report/hosts.parquet`: a host a row, those with the most pairs first."""
 
+DOMAINS = _columns(
+    ("domain", _S, "registrable domain; the host where no list of public suffixes is installed"),
+    ("hosts", pa.int64(), "of it"),
+    "pairs",
+    "fetched",
+    "bytes",
+    "kept",
+    ("kept_bytes", pa.int64(), "of the originals of the pairs in the set"),
+)
+"""`report/domains.parquet`: a domain a row, those with the most bytes in the set first."""
+
 ADDED = {
     Stage.PREPARE: PREPARE,
     Stage.DOWNLOAD: DOWNLOAD,

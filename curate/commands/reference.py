@@ -123,6 +123,8 @@ def reference() -> str:
         ("dead/STAGE/part-00000.parquet", "records that could not be handled", schema.DEAD),
         ("entries/entries.parquet", "an entry a row", schema.ENTRIES),
         ("report/hosts.parquet", "a host a row, those with the most pairs first", schema.HOSTS),
+        ("report/domains.parquet", "a domain a row, those with the most bytes in the set first",
+         schema.DOMAINS),
     ):  # fmt: skip
         lines += [f"### {path}", "", f"{told[0].upper()}{told[1:]}.", "", *_columns(columns), ""]
     names = ", ".join(f"`{name}`" for name in sorted({*OF_PARTS, *PARQUET_ALONE} - {"look"}))

@@ -168,18 +168,20 @@ def _again(facts: Facts) -> list[str]:
     return lines
 
 
-def _table(columns: tuple[str, ...], rows: Iterable[tuple[str | int, ...]]) -> list[str]:
-    """A Markdown table: numbers to the right, no more than `ROWS` rows."""
+def _table(
+    columns: tuple[str, ...], rows: Iterable[tuple[str | int, ...]], *, most: int = ROWS
+) -> list[str]:
+    """A Markdown table: numbers to the right, no more than `most` rows."""
     rows = list(rows)
-    shown = rows[:ROWS]
+    shown = rows[:most]
     right = [all(_is_number(row[i]) for row in shown) for i in range(len(columns))]
     lines = ["| " + " | ".join(columns) + " |"]
     lines.append("|" + "|".join("--:" if numeric else "---" for numeric in right) + "|")
     for row in shown:
         cells = [number(x) if isinstance(x, int) else x.replace("|", "\\|") for x in row]
         lines.append("| " + " | ".join(cells) + " |")
-    if len(rows) > ROWS:
-        lines += ["", f"And {len(rows) - ROWS:,} more, in report.json."]
+    if len(rows) > most:
+        lines += ["", f"And {len(rows) - most:,} more, in report.json."]
     return lines
 
 

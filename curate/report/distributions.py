@@ -76,6 +76,14 @@ class Images:
     faces: int = 0  # in these
 
 
+@dataclass(frozen=True)
+class Volume:
+    """How much text the set holds."""
+
+    words: int
+    characters: int
+
+
 class Grid:
     """Counts of values in `cells` cells of `step` from `start`; the last takes what lies above."""
 
@@ -134,6 +142,12 @@ def _nice(width: int) -> int:
             if factor * scale >= width:
                 return factor * scale
         scale *= 10
+
+
+def volume(final: Tallies) -> Volume:
+    """The words and characters of the captions of the set; of the longest ones the least."""
+    words, chars = (final.values(what) for what in (What.WORDS, What.CHARS))
+    return Volume(*(int(values @ counts) for values, counts in (words, chars)))
 
 
 def captions_and_languages(

@@ -4,7 +4,7 @@ Facts are a function of what the run's stages counted of its files; the seconds 
 rest because they alone differ between two runs of the same configuration.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
@@ -14,23 +14,26 @@ from curate.formats import format_of
 from curate.ops.images.encoder import KINDS
 from curate.ops.selection.sweeping import Sweep
 from curate.planning.steps import Steps, steps_of
+from curate.reasons import DropReason
 from curate.report import (
     distributions,
+    domains,
     duplicates,
     entries,
     labels,
     ledger,
     meanings,
+    optouts,
     selection,
     sources,
     sweeps,
 )
-from curate.report.hosts import Hosts, Tally, summary
-from curate.rundir.directory import PART_STAGES, Run, earlier, totals
+from curate.report.counted import Counted, counted
+from curate.report.hosts import Hosts
+from curate.report.origin import Origin, origin_of
+from curate.rundir.directory import Run, totals
 from curate.schema import Stage
-from curate.summaries.counting import Counting
-from curate.summaries.groups import whole
-from curate.summaries.tallies import Example, First, Tallies
+from curate.summaries.tallies import Example, First
 
 
 @dataclass(frozen=True)
@@ -71,33 +74,6 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One input file."""
-
-    path: str
-    rows: int | None
-    bytes: int | None
-    digest: str
-    format: str | None = None
-    wave: int = 0  # with which addition to the pool it came
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What the run was made from."""
-
-    state: str
-    seed: int
-    config_digest: str
-    versions: dict[str, str]
-    inputs: tuple[Source, ...]
-    source: str | None  # the run that this one rebalances
-    earlier: dict[str, int] = field(
-        default_factory=dict
-    )  # parts of another configuration, by stage
-
-
-@dataclass(frozen=True)
 class Facts:
     """A run in numbers; what did not run is None or empty."""
 
@@ -124,6 +100,9 @@ class Facts:
     examples: tuple[Example, ...]  # kept pairs
     seconds: dict[str, float]  # of work, over all workers, by stage
     written: str  # what is to be said of a set where not each pair is taken once
+    domains: domains.Domains | None
+    opt_outs: optouts.OptOuts | None
+    volume: distributions.Volume  # of the set
     columns: pa.Schema  # of the parts after the last stage
 
     def image_endings(self, config: Config) -> tuple[str, ...]:
@@ -146,33 +125,6 @@ class Facts:
         for check, one in zip(document["checks"], self.checks, strict=True):
             check["holds"] = one.holds
         return document
-
-
-def ran(run: Run, steps: Steps) -> list[Stage]:
-    """The part stages that the configuration asks for and that have done parts, in flow order."""
-    return [stage for stage in PART_STAGES if stage in steps.stages and run.done(stage)]
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What the stages of a run counted; the hosts, which are many, by themselves."""
-
-    stages: dict[Stage, Tallies]
-    hosts: pa.Table | None = None  # a row a host: `schema.HOSTS`
-    largest: Hosts | None = None
-
-
-def counted(run: Run, steps: Steps) -> Counted:
-    """What the stages that ran counted, read a group of parts at a time."""
-    hosts = Tally()
-    stages = {
-        stage: whole(run, Counting.of(steps, stage), hosts=hosts.add)
-        for stage in ran(run, steps) or [Stage.PREPARE]
-    }
-    if Stage.DOWNLOAD not in stages:
-        return Counted(stages)
-    table = hosts.table()
-    return Counted(stages, table, summary(hosts, table))
 
 
 def collect(
@@ -208,7 +160,7 @@ def collect(
     if shards is not None:
         kept = sum(shard.pairs for shard in shards)
         funnel.append(StageFacts(Stage.SHARDS, len(shards), counts[final]["kept"], kept, 0, 0))
-    origin = _origin(run, config)
+    origin = origin_of(run, config)
     asked = config.balance
     has_balance = Stage.BALANCE in stages and asked is not None and asked.by_entries
     return Facts(
@@ -258,6 +210,16 @@ def collect(
         written=entries.written(run, asked, counts[Stage.BALANCE])
         if Stage.BALANCE in stages
         else "",
+        domains=found.sites.facts if found.sites else None,
+        opt_outs=optouts.opt_outs(
+            found.stages[Stage.DOWNLOAD],
+            found.hosts,
+            pairs=counts[Stage.DOWNLOAD]["dropped"].get(DropReason.OPTED_OUT, 0),
+            asked=config.download,
+        )
+        if found.hosts is not None
+        else None,
+        volume=distributions.volume(last),
         columns=schema.after(final, enabled=stages, added=steps.added),
     )
 
@@ -294,27 +256,4 @@ def _shards(run: Run) -> tuple[Shard, ...] | None:
     return tuple(
         Shard(one["name"], int(one["pairs"]), int(one["bytes"]), one["sha256"])
         for one in files.read_document(url)["shards"]
-    )
-
-
-def _origin(run: Run, config: Config) -> Origin:
-    state = run.state()
-    return Origin(
-        state=str(state.get("state", "")),
-        seed=int(state.get("seed", config.seed)),
-        config_digest=str(state.get("config_digest", "")),
-        versions=dict(state.get("versions", {})),
-        inputs=tuple(
-            Source(
-                path=str(one.get("path", "")),
-                rows=one.get("rows"),
-                bytes=one.get("bytes"),
-                digest=str(one.get("digest", "")),
-                format=one.get("format"),
-                wave=one.get("wave", 0),
-            )
-            for one in state.get("inputs", ())
-        ),
-        source=state.get("source"),
-        earlier={str(x): n for x in PART_STAGES if (n := earlier(run, x))},
     )

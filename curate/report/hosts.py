@@ -1,7 +1,8 @@
 """Which hosts gave their images and which have lost them: outcomes of the download by host.
 
 They are added a group of parts at a time. At most `MOST` hosts are held: beyond that the smaller half
-is let go, and `Hosts.missed` says by how many pairs a count may then be too low. Totals are exact.
+is let go, and `Hosts.missed` says by how many pairs a count may then be too low. Totals are exact,
+those of top-level domains too.
 """
 
 from collections import Counter
@@ -23,6 +24,10 @@ SHOWN = 20
 
 ROT = frozenset(reason for reason in DropReason if reason.row.gone)
 """Outcomes that say that the link is dead: the image is gone, or its host."""
+
+NO_TLD = ""
+"""The top-level domain of an address, and of a name that has no dot."""
+_TLD = r"\.(?P<tld>[^.\[\]:]*[^.\[\]:0-9][^.\[\]:]*)\.?$"
 
 _NONE = pa.table(
     {"host": pa.array([], pa.string()), "outcome": pa.array([], pa.string()),
@@ -63,6 +68,7 @@ class Tally:
         self._most = most
         self._counted = _NONE
         self._new: list[pa.Table] = []
+        self._let_go = _NONE  # by top-level domain in place of the host
 
     def add(self, rows: pa.Table) -> None:
         """Add pairs and bytes by host and outcome."""
@@ -70,22 +76,30 @@ class Tally:
             self.totals[row["outcome"]] += row["pairs"]
         self._new.append(rows)
         if sum(map(len, self._new)) > max(self._most, len(self._counted)):
-            self._shrink()
+            self.held()
 
-    def _shrink(self) -> pa.Table:
+    def held(self) -> pa.Table:
+        """Pairs and bytes by host and outcome, of the hosts that are held."""
         counted = summed(pa.concat_tables([self._counted, *self._new]), BY_HOST)
         hosts = _ranked(summed(counted, ["host"]))
         if len(hosts) > self._most:
             kept = self._most // 2
             self.missed += hosts["pairs"][kept].as_py()
             wanted = hosts["host"].slice(0, kept).combine_chunks()
-            counted = counted.filter(pc.is_in(counted["host"], wanted))
+            stays = pc.is_in(counted["host"], wanted)
+            gone = by_tld(counted.filter(pc.invert(stays)))
+            self._let_go = summed(pa.concat_tables([self._let_go, gone]), BY_HOST)
+            counted = counted.filter(stays)
         self._counted, self._new = counted, []
         return counted
 
+    def tlds(self) -> pa.Table:
+        """Pairs and bytes by top-level domain, in the column ``host``, and outcome: of all hosts."""
+        return summed(pa.concat_tables([by_tld(self.held()), self._let_go]), BY_HOST)
+
     def table(self) -> pa.Table:
         """A row a host, those with the most pairs first: `schema.HOSTS`."""
-        counted = self._shrink()
+        counted = self.held()
         success = pc.equal(counted["outcome"], SUCCESS)
         rot = pc.is_in(counted["outcome"], pa.array(sorted(ROT), pa.string()))
         for name, mask in (("fetched", success), ("rot", rot)):
@@ -104,6 +118,13 @@ class Tally:
         share = pc.divide(pc.cast(hosts["rot"], pa.float64()), hosts["pairs"])
         columns = [hosts["host"], hosts["pairs"], hosts["fetched"], share, hosts["bytes"], reasons]
         return pa.table(columns, schema=schema.HOSTS)
+
+
+def by_tld(counted: pa.Table) -> pa.Table:
+    """The same with the top-level domain in place of each host; `NO_TLD` where it has none."""
+    found = pc.struct_field(pc.extract_regex(counted["host"], _TLD), "tld")
+    tlds = pc.fill_null(found, NO_TLD)
+    return summed(counted.set_column(counted.column_names.index("host"), "host", tlds), BY_HOST)
 
 
 def _ranked(hosts: pa.Table) -> pa.Table:

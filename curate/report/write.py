@@ -9,14 +9,16 @@ from curate.config import Config
 from curate.planning.steps import Steps, steps_of
 from curate.report import page
 from curate.report.cards import datacard
+from curate.report.counted import counted
 from curate.report.croissant import croissant
-from curate.report.facts import collect, counted
+from curate.report.facts import collect
 from curate.report.figures import draw
 from curate.report.thumbnails import thumbnails
+from curate.report.training import training_summary
 from curate.rundir.directory import CARD, Run
 from curate.schema import Stage
 
-HOSTS = "hosts.parquet"
+HOSTS, DOMAINS = "hosts.parquet", "domains.parquet"
 
 
 def write_report(run: Run, config: Config, *, steps: Steps | None = None) -> str:
@@ -32,10 +34,11 @@ def write_report(run: Run, config: Config, *, steps: Steps | None = None) -> str
     with spent("facts"):
         found = counted(run, steps)
         facts = collect(run, config, steps=steps, found=found)
-    if found.hosts is not None:
-        files.write_table(path(HOSTS), found.hosts)
-    else:
-        files.remove(path(HOSTS))
+    for table, rows in ((HOSTS, found.hosts), (DOMAINS, found.sites and found.sites.table)):
+        if rows is not None:
+            files.write_table(path(table), rows)
+        else:
+            files.remove(path(table))
     figures = draw(facts)
     pictures = thumbnails(run, page.examples(facts)) if facts.images else {}
     name = run.root.rstrip("/").rsplit("/", 1)[-1]
@@ -44,6 +47,9 @@ def write_report(run: Run, config: Config, *, steps: Steps | None = None) -> str
         "datacard.md": datacard(facts, config=config, name=name),
         "croissant.json": croissant(facts, config=config, name=name),
         "index.html": html,
+        "training_summary.md": training_summary(
+            facts, config=config, name=name, domains=found.sites and found.sites.table
+        ),
     }
     drawn = {f"{figure}.png" for figure in figures}
     for left in files.names(run.path(Stage.REPORT)):

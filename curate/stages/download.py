@@ -34,7 +34,7 @@ from curate.planning.asked import image_encoder
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.pool.stored import Place, read_places
-from curate.reasons import SUCCESS, TRANSIENT, DropReason
+from curate.reasons import ROBOTS_TXT, SUCCESS, TRANSIENT, DropReason
 from curate.rundir.directory import ALTERED, PLACES_FILE, REUSED, TRANSIENT_ROWS, Part, part_name
 from curate.rundir.journal import Columns, Journal
 from curate.rundir.tar import TarWriter, read_member
@@ -42,7 +42,7 @@ from curate.schema import Stage
 from curate.stages.images import Member, member_name, row_keys, uid_of
 from curate.stages.part import PartOutput, PartStep, TakePart, given
 from curate.stages.unwanted import HASHES, NO_LISTS, Gate, Lists
-from curate.web.fetch import ROBOTS_TXT, Fetched, FetchPolicy, fetch
+from curate.web.fetch import Fetched, FetchPolicy, fetch
 from curate.web.optout import read_list
 from curate.web.review import Review
 

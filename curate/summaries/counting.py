@@ -12,9 +12,10 @@ from curate import files, schema
 from curate.ops.urls import host_names
 from curate.planning.steps import Steps
 from curate.reasons import SUCCESS, DropReason
-from curate.rundir.directory import ANNOTATED, Beside, Run
+from curate.rundir.directory import ANNOTATED, PART_STAGES, Beside, Run
 from curate.schema import Column, Stage
 from curate.summaries.places import Places
+from curate.summaries.sites import in_the_set, signals
 from curate.summaries.tallies import (
     BY_HOST,
     HOST_COLUMNS,
@@ -48,12 +49,15 @@ class Counting:
     reads: str  # the folder of the parts that come in
     added: pa.Schema  # the columns that the stage adds
     beside: Beside = field(default_factory=dict)  # folders with columns of its annotated rows
+    is_last: bool = False  # after a download: what is kept is counted by host
 
     @classmethod
     def of(cls, steps: Steps, stage: Stage) -> "Counting":
         """The counting of a stage of a configuration."""
         added = steps.added.get(stage, pa.schema([]))
-        return cls(stage, steps.upstream(stage), added, steps.beside(stage))
+        last = [one for one in PART_STAGES if one in steps.stages][-1]
+        is_last = stage is last and Stage.DOWNLOAD in steps.stages
+        return cls(stage, steps.upstream(stage), added, steps.beside(stage), is_last)
 
     @property
     def columns(self) -> list[str]:
@@ -81,8 +85,13 @@ class Counting:
                     places.add(table[name], part=part)
         if self.stage in (Stage.DEDUP, Stage.SCORE):
             places.add(dropped["value"], part=part)
-        if seen is not None and self.stage is Stage.DOWNLOAD:
-            _fetched(found, seen)
+        if self.stage is Stage.DOWNLOAD:
+            opted_out = dropped.filter(pc.equal(dropped["reason"], str(DropReason.OPTED_OUT)))
+            found.count_texts(What.OPT_OUT, texts(signals(opted_out["value"])))
+            if seen is not None:
+                _fetched(found, seen)
+        if self.is_last:
+            found.count_hosts(in_the_set(kept))
         if seen is not None and self.stage is Stage.DEDUP:
             _matches(found, What.MATCHES, seen)
             _matches(found, What.MATCHES_LEFT, kept)

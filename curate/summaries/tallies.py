@@ -40,6 +40,7 @@ class What(StrEnum):
     SUM = "sum"
     LEDGER = "ledger"
     DEAD = "dead"
+    OPT_OUT = "opt-out"
     UNWANTED = "unwanted language"
     MATCHES = "matches"
     MATCHES_LEFT = "matches left"

@@ -22,7 +22,7 @@ from yarl import URL
 
 from curate.files import digest_of
 from curate.machine import allow_requests
-from curate.reasons import TRANSIENT, DropReason
+from curate.reasons import LISTED, ROBOTS_TXT, TRANSIENT, DropReason
 from curate.web import hosts
 from curate.web.hosts import Host
 from curate.web.names import LookUp, look_up
@@ -38,9 +38,6 @@ _ROBOTS_UNKNOWN = TRANSIENT | {DropReason.TLS, DropReason.FORBIDDEN_ADDRESS}
 _STATUS = {403: DropReason.HTTP_403, 404: DropReason.HTTP_404, 410: DropReason.HTTP_410,
            429: DropReason.HTTP_429}  # fmt: skip
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
-LISTED = "list: "
-ROBOTS_TXT = "robots.txt"
-"""What the detail begins with of a URL that the opt-out list, or the host's robots.txt, forbids."""
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.ops.images.encoder import ImageEncoder, Refusal
-from curate.reasons import DropReason
-from curate.web.fetch import LISTED, ROBOTS_TXT, FetchPolicy, over, request_url
+from curate.reasons import LISTED, ROBOTS_TXT, DropReason
+from curate.web.fetch import FetchPolicy, over, request_url
 from curate.web.optout import OptOutList, wanted_directives
 from curate.web.transport import FetchError
 
