@@ -1,6 +1,5 @@
 """The figures of a run, as Vega-Lite charts."""
 
-import math
 from collections.abc import Iterator
 
 import altair as alt
@@ -8,10 +7,9 @@ from altair.utils.schemapi import debug_mode
 
 from curate.report import charts, sweeps
 from curate.report.charts import BEFORE, DEAD, DROPPED, INK, KEPT, MARK, Figure
-from curate.report.distributions import Spread
-from curate.report.entries import LanguageBalance
+from curate.report.entries import LanguageBalance, Point
 from curate.report.facts import Facts
-from curate.report.selection import LanguageScores, Scores
+from curate.report.histograms import LEAST, bars, score_bars
 
 TITLES = {"clip_score": "Agreement of image and caption"}
 """Of the figures of scores; the others are called by their columns."""
@@ -29,26 +27,27 @@ def figures(facts: Facts) -> dict[str, Figure]:
 
 
 def _figures(facts: Facts) -> Iterator[Figure]:
-    yield Figure("funnel", "Pairs through the stages", "", _funnel(facts))
+    yield Figure("funnel", "Pairs through the stages", "", _funnel(facts), by_row=True)
     captions = facts.captions
     after = "left by prepare", "in the final set"
-    yield _bars("caption_chars", "Length of the captions", "characters", captions.chars, after)
-    yield _bars("caption_words", "Words in the captions", "words", captions.words, after)
+    yield bars("caption_chars", "Length of the captions", "characters", captions.chars, after)
+    yield bars("caption_words", "Words in the captions", "words", captions.words, after)
     if facts.images and facts.images.stored:
         after = "all stored images", "in the final set"
         side, aspect = facts.images.smaller_side, facts.images.aspect
-        yield _bars("smaller_side", "Smaller side of the original", "pixels", side, after)
-        yield _bars("aspect", "Aspect", "larger side over smaller side", aspect, after)
+        yield bars("smaller_side", "Smaller side of the original", "pixels", side, after)
+        yield bars("aspect", "Aspect", "larger side over smaller side", aspect, after)
     for score in facts.scores:
         if score.scored:
             title = TITLES.get(score.column, score.column)
-            yield _score(score, name=score.column, title=title, width=2 * charts.WIDTH)
+            yield score_bars(score, name=score.column, title=title, width=2 * charts.WIDTH)
         for one in score.languages:
             if one.scored:
                 name = f"{score.column}-{one.language}"
-                yield _score(one, name=name, title=one.language, width=charts.WIDTH)
+                yield score_bars(one, name=name, title=one.language, width=charts.WIDTH)
     if facts.duplicates and len(facts.duplicates.sizes) > 3:
-        yield Figure("clusters", "Clusters by size", "", _clusters(facts))
+        linear, log = (_clusters(facts, log=log) for log in (False, True))
+        yield Figure("clusters", "Clusters by size", "", linear, log)
     for language in facts.balance.languages if facts.balance else ():
         if language.ranks:
             yield _ranks(language)
@@ -89,107 +88,48 @@ def _funnel(facts: Facts) -> charts.Chart:
         .mark_text(align="left", dx=6, color=INK, fontSize=11)
         .encode(x=alt.X("rows:Q", scale=room), y=y, text="kept:N")
     )
-    return alt.layer(bars, labels).properties(width=charts.WIDTH * 2, height=34 * len(stages))
+    told = [
+        charts.tips(f"{s.stage}: {s.rows:,} pairs", f"kept: {s.kept:,}", f"dropped: {s.dropped:,}",
+                    f"dead: {s.dead:,}")
+        for s in facts.funnel
+    ]  # fmt: skip
+    seen = alt.Chart(charts.rows(stage=stages, tip=told), mark=charts.unseen("bar")).encode(
+        x=charts.LEFT,
+        x2=charts.RIGHT,
+        y=y,
+        description=charts.TIP,
+        tooltip=charts.TOOLTIP,
+    )
+    sized = {"width": 2 * charts.WIDTH, "height": 34 * len(stages)}
+    return alt.layer(bars, labels, seen).properties(**sized)
 
 
 def _labels(facts: Facts) -> list[str]:
     return [f"{s.kept:,} kept, {s.kept / s.rows:.0%}" if s.rows else "0" for s in facts.funnel]
 
 
-def _bars(name: str, title: str, unit: str, spread: Spread, legend: tuple[str, str]) -> Figure:
-    """The histogram before, and over it the part of each bar that is left afterwards."""
-    shape = spread.histogram
-    note = f"The last bar holds all from {shape.edges[-2]:,g} up." if shape.open_ended else ""
-    source = charts.rows(
-        low=shape.edges[:-1] * 2,
-        high=shape.edges[1:] * 2,
-        pairs=shape.before + shape.after,
-        set=[legend[0]] * len(shape.before) + [legend[1]] * len(shape.after),
-    )
-    cells = alt.Axis(format=",~r", grid=False, tickCount=8, labelOverlap="greedy")
-    chart = (
-        alt.Chart(source)
-        .mark_bar(binSpacing=1)
-        .encode(
-            x=alt.X("low:Q", bin="binned", title=unit, axis=cells),
-            x2="high:Q",
-            y=alt.Y("pairs:Q", stack=None, title="pairs", axis=charts.short_axis()),
-            color=alt.Color(
-                "set:N", title=None, scale=charts.legend(legend[0], BEFORE, legend[1], KEPT)
-            ),
-        )
-        .properties(width=charts.WIDTH, height=charts.HEIGHT)
-    )
-    return Figure(name, title, note, chart)
-
-
-def _score(one: Scores | LanguageScores, *, name: str, title: str, width: int) -> Figure:
-    shape = one.spread.histogram
-    dropped = [a - b for a, b in zip(shape.before, shape.after, strict=True)]
-    source = charts.rows(
-        low=shape.edges[:-1] * 2,
-        high=shape.edges[1:] * 2,
-        pairs=[*shape.after, *dropped],
-        set=["kept"] * len(dropped) + ["dropped"] * len(dropped),
-        order=[0] * len(dropped) + [1] * len(dropped),
-    )
-    cells = alt.Axis(grid=False, labelOverlap="greedy", values=_ticks(shape.edges), format="~f")
-    room = alt.Scale(domain=[0, 1.25 * max(shape.before)], nice=False)  # for the labels
-    bars = (
-        alt.Chart(source)
-        .mark_bar(binSpacing=1)
-        .encode(
-            x=alt.X("low:Q", bin="binned", title=name.partition("-")[0], axis=cells),
-            x2="high:Q",
-            y=alt.Y("pairs:Q", title="pairs", axis=charts.short_axis(), scale=room),
-            color=alt.Color(
-                "set:N", title=None, scale=charts.legend("kept", KEPT, "dropped", DROPPED)
-            ),
-            order="order:Q",
-        )
-    )
-    thresholds = sorted(one.thresholds, key=lambda cut: cut.value)
-    near = shape.edges[0] + 0.3 * (shape.edges[-1] - shape.edges[0])  # no room left of a line
-    cuts = charts.rows(
-        cut=[cut.value for cut in thresholds],
-        label=[f"{cut.rule}: {cut.value:.3g}" for cut in thresholds],
-        y=[8 + 15 * i for i in range(len(thresholds))],
-        left=[i == 0 and cut.value > near for i, cut in enumerate(thresholds)],
-    )
-    lines = alt.Chart(cuts).mark_rule(color=MARK, strokeDash=[5, 4], strokeWidth=1.5)
-    text = alt.Chart(cuts).encode(x="cut:Q", y=alt.Y("y:Q", scale=None), text="label:N")
-    lowest = text.transform_filter("datum.left").mark_text(
-        color=MARK, align="right", dx=-5, fontSize=11
-    )
-    others = text.transform_filter("!datum.left").mark_text(
-        color=MARK, align="left", dx=5, fontSize=11
-    )
-    chart = bars + lines.encode(x="cut:Q") + lowest + others
-    sized = chart.properties(width=width, height=charts.HEIGHT)
-    return Figure(name, title, "", sized)
-
-
-def _ticks(edges: tuple[float, ...]) -> list[float]:
-    """Round values from the first to the last edge, about ten of them."""
-    power = math.floor(math.log10((edges[-1] - edges[0]) / 12))
-    steps = (factor * 10.0**power for factor in (1, 2, 5, 10))
-    step = next(s for s in steps if 12 * s >= edges[-1] - edges[0])
-    first, last = round(edges[0] / step), round(edges[-1] / step)
-    return [round(i * step, max(0, -power)) for i in range(first, last + 1)]
-
-
-def _clusters(facts: Facts) -> charts.Chart:
+def _clusters(facts: Facts, *, log: bool) -> charts.Chart:
     sizes = facts.duplicates.sizes if facts.duplicates else ()
     names = [
         f"{s.smallest:,}" if s.smallest == s.largest else f"{s.smallest} to {s.largest}"
         for s in sizes
     ]
     source = charts.rows(size=names, clusters=[s.clusters for s in sizes])
-    base = alt.Chart(source).encode(
-        x=alt.X("size:N", sort=names, title="pairs in the cluster", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("clusters:Q", title="clusters", axis=charts.short_axis()),
-    )
+    axis, scale = charts.short_axis(), alt.Scale()
+    if log:
+        most = max(1, *(s.clusters for s in sizes))
+        axis = charts.short_axis(values=[10**power for power in range(12) if 10**power <= most])
+        scale = alt.Scale(type="log", domain=[LEAST, 1.5 * most], nice=False)
+    base = alt.Chart(source).transform_filter("datum.clusters > 0")
+    base = base.encode(
+        x=alt.X(
+            "size:N", sort=names, title="pairs in the cluster", axis=alt.Axis(labelAngle=0),
+            scale=alt.Scale(domain=names),
+        ),
+        y=alt.Y("clusters:Q", title="clusters", axis=axis, scale=scale),
+    )  # fmt: skip
     bars = base.mark_bar(color=DROPPED, width={"band": 0.7})
+    bars = bars.encode(y2=alt.Y2Datum(LEAST if log else 0))
     labels = base.mark_text(color=INK, dy=-7, fontSize=11).encode(
         text=alt.Text("clusters:Q", format=",")
     )
@@ -204,6 +144,10 @@ def _curves(x: list[int], before: list[int], after: list[int]) -> alt.InlineData
     return charts.rows(
         x=x * 2, y=before + after, side=["before balancing"] * n + ["after"] * n, i=[*range(n)] * 2
     )
+
+
+def _sides(point: Point) -> tuple[str, str]:
+    return f"before balancing: {point.before:,}", f"after: {point.after:,}"
 
 
 def _ranks(one: LanguageBalance) -> Figure:
@@ -225,7 +169,10 @@ def _ranks(one: LanguageBalance) -> Figure:
             order="i:Q",
         )
     )
-    chart = (lines + _mark_t(one, y=True)).properties(width=charts.WIDTH, height=charts.HEIGHT)
+    told = [charts.tips(f"entry {p.x:,}", *_sides(p)) for p in points]
+    seen = charts.columns([p.x for p in points], told)
+    layers = alt.layer(lines, _mark_t(one, y=True), seen)
+    chart = layers.properties(width=charts.WIDTH, height=charts.HEIGHT)
     note = (
         "Each curve is sorted on its own. A pair that also matches a rarer entry is kept more"
         " often, so the head ends up above t."
@@ -249,7 +196,10 @@ def _cumulative(one: LanguageBalance) -> Figure:
             order="i:Q",
         )
     )  # fmt: skip
-    chart = (lines + _mark_t(one, y=False)).properties(width=charts.WIDTH, height=charts.HEIGHT)
+    told = [charts.tips(f"the {p.x:,} rarest entries", *_sides(p)) for p in points]
+    seen = charts.columns([p.x for p in points], told)
+    layers = alt.layer(lines, _mark_t(one, y=False), seen)
+    chart = layers.properties(width=charts.WIDTH, height=charts.HEIGHT)
     note = "Left of t, in the tail, every pair stays; right of it the head is flattened."
     return Figure(f"cumulative-{one.language}", "Matches from tail to head", note, chart)
 

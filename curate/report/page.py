@@ -1,16 +1,18 @@
 """The page: facts, figures and thumbnails as one HTML file that asks nothing of the network."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from curate.config import Config
 from curate.config.file import dump
-from curate.report import entries, sheets, sweeps
-from curate.report.charts import GRID, INK, Figure
+from curate.report import entries, optouts, sankey, sheets, sweeps
+from curate.report.charts import GRID, INK, MARK, Figure
 from curate.report.distributions import Language
 from curate.report.facts import Facts
 from curate.report.wording import STAGES, UNDRAWN, alarms, meaning, survivor_in_words
@@ -20,7 +22,10 @@ from curate.summaries.tallies import Example, Key
 LANGUAGES = 40
 """Rows of a table of languages."""
 
-_TEMPLATE = Path(__file__).with_name("page.html.jinja")
+FEW = 12
+"""Rows of a table whose others can be opened."""
+
+_TEMPLATE, _SCRIPT = (Path(__file__).with_name(x) for x in ("page.html.jinja", "page.js"))
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -77,6 +82,10 @@ def render(
         grid=GRID,
         most_languages=LANGUAGES,
         curves=sweeps.shown(facts.sweep) if facts.sweep else (),
+        flow=sankey.drawings(facts),
+        few=FEW,
+        script=Markup(_script()),
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()}",
     )
 
 
@@ -96,9 +105,23 @@ def template(path: Path) -> jinja2.Template:
     )
     environment.filters |= {
         "n": number, "percent": percent, "size": size, "time": duration, "sig": significant,
-        "svg": lambda figure: Markup(figure.svg), "web": is_web,
+        "svg": drawing, "web": is_web, "signal": optouts.meaning,
     }  # fmt: skip
+    environment.globals["mark"] = MARK  # of the style sheet, which other pages have as well
     return environment.get_template(path.name)
+
+
+@cache
+def _script() -> str:
+    """The page's script; its policy allows no other."""
+    return "\n" + _SCRIPT.read_text("utf-8")
+
+
+def drawing(figure: Figure, *, log: bool = False) -> Markup:
+    """The SVG of a figure, with its title, and along which axis one points at it."""
+    along = "y" if figure.by_row else "x"
+    opened = f'<svg role="img" aria-label="{escape(figure.title)}" data-along="{along}"'
+    return Markup((figure.log if log else figure.svg).replace("<svg", opened, 1))
 
 
 def folded(languages: Sequence[Language]) -> list[Language]:

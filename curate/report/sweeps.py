@@ -79,6 +79,8 @@ def _chart(one: Curve, name: str, *, title: str, t: float | None) -> charts.Char
         )
         .properties(width=charts.WIDTH, height=charts.HEIGHT)
     )
+    told = [charts.tips(f"t = {p.t:,.4g}", f"{title}: {getattr(p, name):,.4g}") for p in one.points]
+    chart = chart + charts.columns([point.t for point in one.points], told)
     if t is None:
         return chart
     mark = alt.Chart(charts.rows(t=[t], label=[f"t = {t:,.4g}"])).encode(x="t:Q")

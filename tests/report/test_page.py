@@ -1,6 +1,7 @@
 """The page as a browser would take it apart: no requests, nothing unescaped, the right numbers."""
 
 import base64
+import hashlib
 import re
 from collections import Counter
 from dataclasses import replace
@@ -57,6 +58,12 @@ class Page(HTMLParser):
         return [attrs[attribute] or "" for _, attrs in self.tags if attribute in attrs]
 
 
+def hash_of(script: str) -> str:
+    """A script as a policy names it."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
 def decoded(content: bytes) -> Any:
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
@@ -72,8 +79,9 @@ def test_files(reported_run: Run, html: str) -> None:
     assert files.names(reported_run.path(Stage.REPORT)) == [
         "aspect.png", "caption_chars.png", "caption_words.png", "clip_score-de.png",
         "clip_score-en.png", "clip_score.png", "croissant.json",
-        "cumulative-en.png", "datacard.md", "funnel.png", "hosts.parquet",
+        "cumulative-en.png", "datacard.md", "domains.parquet", "funnel.png", "hosts.parquet",
         "index.html", "rank-de.png", "rank-en.png", "report.json", "smaller_side.png",
+        "training_summary.md",
     ]  # fmt: skip
     png = files.read_bytes(reported_run.path(Stage.REPORT, "funnel.png"))
     assert decoded(png).shape[1] > 1000
@@ -82,12 +90,19 @@ def test_files(reported_run: Run, html: str) -> None:
 
 def test_nothing_is_requested(html: str) -> None:
     found = Page(html)
-    assert not {"script", "link", "iframe", "object", "video"} & {tag for tag, _ in found.tags}
+    assert not {"link", "iframe", "object", "video"} & {tag for tag, _ in found.tags}
     assert all(value.startswith("data:image/") for value in found.values("src"))
     assert "@import" not in html
     assert re.findall(r"url\((?!#)", html) == []
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL)
+    assert not {"fetch(", "XMLHttpRequest", "innerHTML", "eval("} & set(
+        re.findall(r"\w+\(?", script)
+    )
     (policy,) = [a["content"] for t, a in found.tags if t == "meta" and "http-equiv" in a]
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src '{hash_of(script)}'; base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_captions_and_urls_are_escaped(html: str) -> None:
