@@ -15,6 +15,7 @@ import typer
 from curate import files
 from curate.commands import (
     balancing,
+    browsing,
     comparing,
     exporting,
     finding,
@@ -221,6 +222,7 @@ balancing.add_to(app)
 revoking.add_to(app)
 comparing.add_to(app)
 subset.add_to(app)
+browsing.add_to(app)
 exporting.add_to(app)
 verifying.add_to(app)
 peeking.add_to(app)

@@ -28,16 +28,22 @@ def thumbnails(run: Run, examples: Iterable[Example]) -> dict[Key, str]:
 
 
 def data_uri(content: bytes) -> str | None:
-    """The image `content` at no more than `SIDE` pixels, as WebP; None if it does not decode."""
+    """The image `content` at no more than `SIDE` pixels as a data: URI; None if it does not decode."""
+    made = webp(content, side=SIDE)
+    return None if made is None else "data:image/webp;base64," + base64.b64encode(made).decode()
+
+
+def webp(content: bytes, *, side: int) -> bytes | None:
+    """The image `content` as WebP, at no more than `side` pixels; None if it does not decode."""
     import cv2
 
     pixels = trainer_pixels(content)
     if pixels is None:
         return None
     height, width = pixels.shape[:2]
-    scale = SIDE / max(height, width)
+    scale = side / max(height, width)
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1]
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
+    made: bytes = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1].tobytes()
+    return made

@@ -1,0 +1,108 @@
+// The page: what is asked when the state changes, and where the answers go.
+import { ask } from "./api.js";
+import * as dialogs from "./dialogs.js";
+import { el, foreign, number, settled } from "./dom.js";
+import * as filters from "./filters.js";
+import * as grid from "./grid.js";
+import * as histogram from "./histogram.js";
+import { listen } from "./keys.js";
+import * as pair from "./pair.js";
+import { go, onChange, read, sameList, set, state, values } from "./state.js";
+
+const at = (id) => document.getElementById(id);
+let known;
+let total = null; // pairs of the selection, once they are counted
+
+function refused(error) {
+  at("notice").replaceChildren(foreign(error.message));
+  at("notice").hidden = false;
+}
+
+function drawRuns() {
+  at("runs").replaceChildren(...known.runs.map((run, i) => el("button", {
+    type: "button", title: run.root, "aria-current": i === state.run ? "page" : null, on: { click: () => go({ run: i, fields: [], sort: "", column: "", pair: "" }) },
+  }, foreign(run.name))));
+  const run = known.runs[state.run];
+  document.title = `${run.name} – curate browse`;
+  at("notice").hidden = !run.notice;
+  at("notice").textContent = run.notice ?? "";
+}
+
+function drawSort() {
+  at("sort").replaceChildren(el("option", { value: "" }, "as they stand"), ...filters.columns().map((x) => el("option", { value: x.name, title: x.meaning }, x.name === "uid" ? "uid (shuffled)" : x.name)));
+  at("sort").value = state.sort;
+  at("order").hidden = !state.sort;
+  at("order").textContent = state.order === "desc" ? "↓ highest first" : "↑ lowest first";
+}
+
+function drawFrame() {
+  drawRuns();
+  filters.draw();
+  histogram.draw(known);
+}
+
+async function load() {
+  at("q").value = values("q")[0] ?? "";
+  drawSort();
+  filters.update();
+  total = null;
+  const work = [grid.first(), filters.tally().then((found) => { total = found; }), filters.drawChips(), histogram.fill()];
+  for (const done of await Promise.allSettled(work)) if (done.status === "rejected") refused(done.reason);
+}
+
+function picked(count) {
+  at("picked").replaceChildren(...(count ? [`${number(count)} picked `, el("button", { type: "button", class: "plain", on: { click: grid.leave } }, "none")] : []));
+  at("save").textContent = count ? "Save these…" : "Save list…";
+}
+
+function changed(before) {
+  if (!known.runs[state.run]) state.run = 0;
+  if (before.run !== state.run) grid.leave();
+  if (!sameList(before, state)) {
+    at("notice").hidden = true;
+    if (before.run !== state.run) drawFrame();
+    load();
+    scrollTo({ top: 0 });
+  } else if (before.column !== state.column) {
+    histogram.draw(known);
+    histogram.fill();
+  }
+  if (before.pair !== state.pair || before.run !== state.run) pair.show();
+  if (before.pair && !state.pair) {
+    const nth = grid.list.pairs.findIndex((one) => one.uid === before.pair);
+    if (nth >= 0) grid.focus(nth);
+  }
+}
+
+async function start() {
+  read();
+  history.replaceState(null, "", location.pathname + location.search.replace(/[?&]token=[^&]*/, "").replace(/^&/, "?"));
+  try {
+    known = await ask("runs");
+  } catch (error) {
+    refused(error);
+    return;
+  }
+  if (!known.runs[state.run]) state.run = 0;
+  grid.begin(known, { refused, picked });
+  filters.begin(known);
+  pair.begin(known);
+  drawFrame();
+  const save = () => dialogs.save(total);
+  listen(save);
+  onChange(changed);
+  at("search").addEventListener("submit", (event) => { event.preventDefault(); set("q", at("q").value.trim()); grid.focus(0); });
+  at("q").addEventListener("input", settled(300, () => set("q", at("q").value.trim(), { replace: true })));
+  at("sort").addEventListener("change", () => go({ sort: at("sort").value, order: state.sort ? state.order : "desc" }));
+  at("order").addEventListener("click", () => go({ order: state.order === "desc" ? "asc" : "desc" }));
+  at("save").addEventListener("click", save);
+  at("show-help").addEventListener("click", dialogs.help);
+  at("show-filters").addEventListener("click", () => {
+    const open = at("filters").classList.toggle("open");
+    at("show-filters").setAttribute("aria-expanded", String(open));
+  });
+  await load();
+  if (state.pair) pair.show();
+}
+
+start();
