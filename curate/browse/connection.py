@@ -56,7 +56,7 @@ def connect(roots: Iterable[str]) -> "DuckDBPyConnection":
     )
     folders = []
     for root in roots:
-        folders.append(f"{root.rstrip('/')}/")
+        folders += {f"{name.rstrip('/')}/" for name in (root, files.spelt(root))}
         if files.local_path(root) is None:
             fs, _ = files.file_system(root)
             if not connection.filesystem_is_registered(_protocol(fs.protocol)):

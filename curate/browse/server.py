@@ -4,7 +4,9 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files as of_package
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from curate.browse.opened import Shelf
 from curate.errors import CurateError
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
 
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
@@ -28,29 +31,49 @@ def serve(
     CurateError
         Where a run cannot be read, or the port is taken.
     """
+    with listening(urls, port=port, selections=selections) as (link, answer):
+        say(link)
+        if opens:
+            threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+        answer.run()
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A server that listens already."""
+
+    server: "uvicorn.Server"
+    socket: socket.socket
+
+    def run(self) -> None:
+        """Answer until the process is told to stop, or the server is (`should_exit`)."""
+        self.server.run(sockets=[self.socket])
+
+
+@contextmanager
+def listening(
+    urls: Sequence[str], *, port: int, selections: str
+) -> Iterator[tuple[str, Answering]]:
+    """The link to a page over runs, and the server that is to answer to it."""
     import uvicorn
 
     shelf = Shelf(urls)
     shelf.state()
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind(("127.0.0.1", port))
+            held.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             raise CurateError(f"--port {port}: {error}; leave --port out for a free one") from None
-        listening.listen(64)
-        port = listening.getsockname()[1]
+        held.listen(64)
+        port = held.getsockname()[1]
         token = secrets.token_urlsafe(24)
-        link = f"http://127.0.0.1:{port}/?token={token}"
         config = uvicorn.Config(
             Guard(application(shelf, selections=selections), token, port), log_level="critical",
             access_log=False, lifespan="off", ws="none", server_header=False,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
-        say(link)
-        if opens:
-            threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
-        uvicorn.Server(config).run(sockets=[listening])
+        yield f"http://127.0.0.1:{port}/?token={token}", Answering(uvicorn.Server(config), held)
 
 
 def application(shelf: Shelf, *, selections: str) -> "Starlette":

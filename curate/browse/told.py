@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TypeAlias
 
+from curate.browse import distributions
 from curate.browse.opened import Opened, State
 from curate.browse.questions import Page, Place, Record
 from curate.browse.selection import DUPLICATE, Selection
@@ -93,7 +94,7 @@ def groups(state: State, run: int, selection: Selection) -> Json:
 
 def histogram(state: State, run: int, selection: Selection, column: str) -> Json:
     """The distribution of a column; entries by name."""
-    found = state.questions.histogram(run, selection, column)
+    found = distributions.histogram(state.questions, run, selection, column)
     told: dict[str, Json] = {**asdict(found)}
     bars = [{x: y for x, y in one._asdict().items() if y is not None} for one in found.bars]
     if column == "entry":

@@ -16,6 +16,12 @@ def subset(
     stage: Annotated[
         str | None, typer.Option(help="Pairs that this stage kept; default: the run's last.")
     ] = None,
+    list_: Annotated[
+        str | None,
+        typer.Option(
+            "--list", metavar="FILE", help="Of these, the pairs whose uids it has, one a line."
+        ),
+    ] = None,
 ) -> None:
     """Write the uids of a run's kept pairs as a DataComp subset file.
 
@@ -23,10 +29,12 @@ def subset(
     """
     from curate.config import file as config_file
     from curate.finished.subset import write_subset
+    from curate.ops.selection.uids import open_subset
     from curate.planning.steps import enabled_stages
     from curate.rundir.borrowed import open_run
 
     with one_line_errors():
+        only = open_subset(list_) if list_ else None
         run = open_run(run_directory)
         config = config_file.load(run.path("config.yaml"))
         stages = [str(one) for one in PART_STAGES if one in enabled_stages(config)]
@@ -41,8 +49,9 @@ def subset(
                 f" first: curate run {run.path('config.yaml')}"
             )
         tell_incomplete(run)
-        found = write_subset(run, chosen, npy)
-        out_console.print(f"{found.pairs:,} pairs kept by {chosen}  {npy}")
+        found = write_subset(run, chosen, npy, only=only)
+        of_list = f" and in {list_}" if list_ else ""
+        out_console.print(f"{found.pairs:,} pairs kept by {chosen}{of_list}  {npy}")
         if found.uids > found.pairs:
             out_console.print(f"{found.uids:,} uids: each pair as often as it was drawn")
         elif repeated := found.pairs - found.uids:

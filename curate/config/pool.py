@@ -169,5 +169,6 @@ class Prepare(Model):
     )
     uids_in: FilePath | None = Field(
         None,
-        description="DataComp subset file (.npy of u8,u8, sorted): keep the pairs whose uids it has",
+        description="keep the pairs whose uids it has: a DataComp subset file (.npy of u8,u8, sorted),"
+        " or a text, one uid a line",
     )

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
+from numpy.typing import NDArray
 
 from curate import files
 from curate.files.stores import told_of_temporary
-from curate.ops.selection.uids import DTYPE, halves
+from curate.ops.selection.uids import DTYPE, halves, is_in_subset
 from curate.rundir.directory import Run
 from curate.schema import SOFT_CAP
 
@@ -31,12 +32,16 @@ class Subset(NamedTuple):
     uids: int  # fewer, where pairs have the same one; more, where they were drawn several times
 
 
-def write_subset(run: Run, folder: str, target: str) -> Subset:
+def write_subset(
+    run: Run, folder: str, target: str, *, only: NDArray[np.uint64] | None = None
+) -> Subset:
     """Write the uids of the pairs that `folder` of the run kept to `target`, each once or by weight.
 
-    DataComp's resharder copies a sample as often as its uid is listed.
+    Where `only` are uids, as `open_subset` gives them, the others are left out. DataComp's resharder
+    copies a sample as often as its uid is listed.
     """
     total = sum(record.kept for _, record in run.records(folder))
+    pairs = 0
     bits = max(0, (total - 1) // _TOGETHER).bit_length()
     with files.atomic_write(target) as file, ExitStack() as held:
         with told_of_temporary(), ExitStack() as stack:
@@ -49,7 +54,10 @@ def write_subset(run: Run, folder: str, target: str) -> Subset:
                 if "weight" in table.column_names:
                     times = table["weight"].to_numpy().astype(np.uint64)
                 rows = np.column_stack([uids, times])
-                place = uids[:, 0] >> np.uint64(64 - bits) if bits else np.zeros(len(uids))
+                if only is not None:
+                    rows = rows[is_in_subset(table["uid"], only)]
+                pairs += len(rows)
+                place = rows[:, 0] >> np.uint64(64 - bits) if bits else np.zeros(len(rows))
                 for i in np.unique(place):
                     opened[int(i)].write(rows[place == i].tobytes())
         written = 0
@@ -65,4 +73,4 @@ def write_subset(run: Run, folder: str, target: str) -> Subset:
         write_array_header_1_0(file, header)
         for bucket in buckets:
             file.write(bucket.read_bytes())
-    return Subset(total, written)
+    return Subset(pairs, written)

@@ -20,7 +20,7 @@ export function draw(known) {
   const shown = names.includes(state.column) ? state.column : AMONG_FIRST.find((x) => names.includes(x)) ?? names[0];
   chosen = el("select", { id: "column", on: { change: () => go({ column: chosen.value }) } },
     names.map((x) => el("option", { value: x, selected: x === shown }, x)));
-  place.replaceChildren(el("label", { class: "title" }, "Distribution of ", chosen), bars, note);
+  place.replaceChildren(el("div", { class: "head" }, el("label", { class: "title" }, "Distribution of ", chosen), el("span", { class: "legend" }, "kept"), el("span", { class: "legend left" }, "left")), bars, note);
 }
 
 /** Ask for the distribution of the chosen column, and draw it. */
@@ -50,8 +50,8 @@ export async function fill() {
 function ofNumbers(bar, i, found, most) {
   const said = bar.low === bar.high ? number(bar.low) : `${number(bar.low)} to ${number(bar.high)}`;
   const made = el("button", {
-    type: "button", title: `${said}: ${many(bar.pairs, "pair")}`, "aria-label": `${said}: ${many(bar.pairs, "pair")}`,
-    class: "bar", style: { "--height": `${bar.pairs ? Math.max(2, (100 * bar.pairs) / most) : 0}%` },
+    type: "button", title: `${said}: ${of(bar)}`, "aria-label": `${said}: ${of(bar)}`,
+    class: "bar", style: { "--height": `${bar.pairs ? Math.max(2, (100 * bar.pairs) / most) : 0}%`, "--kept": `${(100 * bar.kept) / most}%` },
     on: {
       pointerdown: () => { from = i; },
       pointerenter: (event) => event.buttons && from !== null && mark(from, i),
@@ -61,6 +61,8 @@ function ofNumbers(bar, i, found, most) {
   });
   return made;
 }
+
+const of = (bar) => `${many(bar.pairs, "pair")}, ${number(bar.kept)} kept`;
 
 function mark(one, other) {
   [...bars.children].forEach((bar, i) => bar.classList.toggle("marked", i >= Math.min(one, other) && i <= Math.max(one, other)));
@@ -76,6 +78,6 @@ function ofTexts(bar, found, most) {
   const name = found.column === "entry" ? "entry" : `is.${found.column}`;
   return el("button", {
     type: "button", class: "bar", "aria-pressed": String(has(name, bar.value)), on: { click: () => toggle(name, bar.value) },
-    style: { "--width": `${(100 * bar.pairs) / most}%` },
+    title: of(bar), style: { "--width": `${(100 * bar.pairs) / most}%`, "--kept": `${(100 * bar.kept) / most}%` },
   }, foreign(bar.name ?? bar.value), el("span", { class: "number" }, number(bar.pairs)));
 }

@@ -116,7 +116,7 @@ function step(chapter, story) {
     chapter.why ? el("p", { class: "quiet" }, foreign(chapter.why)) : null,
     chapter.stage === "balance" && story.draw !== null ? draw(chapter, story) : null,
     Object.keys(chapter.standing).length ? el("p", { class: "quiet" }, "this pair: ", Object.entries(chapter.standing).map(([name, value]) => [`${name} `, shown(value), "; "])) : null,
-    facts.length ? el("dl", {}, facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, shown(value))])) : null,
+    facts.length ? el("dl", {}, facts.map(([name, value]) => el("div", { class: String(value).length > 24 ? "long" : null }, el("dt", {}, name), el("dd", {}, shown(value))))) : null,
     chapter.found.captions ? el("ul", { class: "captions" }, chapter.found.captions.map((one) => el("li", {}, el("b", {}, `${one.source} `), one.caption ? foreign(one.caption) : el("em", {}, one.reason ?? "none")))) : null);
 }
 

@@ -1,5 +1,7 @@
 """Uids as numbers, and the subset files of DataComp: sorted uids as ``.npy`` of dtype ``u8,u8``.
 
+A list of uids as text, one a line, stands for such a file, in any order.
+
 The two fields are the upper and the lower half of the 128-bit uid. A file is mapped into memory and
 searched there by bisection, so memory does not grow with its size.
 """
@@ -8,16 +10,21 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
 from curate.errors import CurateError
 from curate.files.stores import told
+from curate.files.texts import read_utf8
 from curate.ops.kernels import FrozenRows, Rows, nb
+from curate.ops.selection.blocklists import lines_of
 from curate.schema import Column
 
 DTYPE = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 _AT_ONCE = 1 << 20
+_MAGIC = b"\x93NUMPY"
+_UID = r"^[0-9a-f]{32}$"
 
 
 def halves(uids: Column) -> NDArray[np.uint64]:
@@ -40,7 +47,7 @@ def save_uids(url: str, uids: Iterable[str]) -> None:
 
 
 def open_subset(url: str) -> NDArray[np.uint64]:
-    """The uids of a subset file as halves, shape (n, 2), mapped into memory.
+    """The uids of a subset file as halves, shape (n, 2), mapped into memory; of a text file, sorted.
 
     Raises
     ------
@@ -49,6 +56,8 @@ def open_subset(url: str) -> NDArray[np.uint64]:
     """
     if not files.exists(url):
         raise CurateError(f"{url}: no such file")
+    if files.read_range(url, 0, len(_MAGIC)) != _MAGIC and not url.endswith(".npy"):
+        return _listed(url)
     try:
         with told(url), files.local_copy(url) as path:
             found = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -58,6 +67,19 @@ def open_subset(url: str) -> NDArray[np.uint64]:
         what = getattr(found, "dtype", type(found).__name__)
         raise CurateError(f"{url}: it holds {what}; a DataComp subset is a list of u8,u8")
     return np.asarray(found).view(np.uint64).reshape(-1, 2)
+
+
+def _listed(url: str) -> NDArray[np.uint64]:
+    """The uids of a text file as halves, sorted, each once."""
+    lines = lines_of(read_utf8(url))
+    wrong = lines.filter(pc.invert(pc.match_substring_regex(lines, _UID, ignore_case=True)))
+    if len(wrong):
+        raise CurateError(
+            f"{url}: {wrong[0].as_py()[:80]!r} is no uid; it takes an .npy file of u8,u8 or 32 hex"
+            " digits a line"
+        )
+    found: NDArray[np.uint64] = np.unique(halves(lines), axis=0)
+    return found
 
 
 def check_subset(url: str) -> int:
