@@ -1,15 +1,12 @@
 """What the page asks the server, a function a question."""
 
 import json
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
+from curate import files
 from curate.browse import pictures, saved, told
 from curate.browse.connection import Cell
 from curate.browse.opened import Shelf, State
@@ -18,8 +15,48 @@ from curate.browse.selection import Selection, parsed
 from curate.errors import CurateError, hidden
 from curate.files.stores import told as told_of_store
 
-Answer: TypeAlias = Callable[[Request], Response]
-_LONGEST = 20_000_000  # bytes of what the page sends
+LONGEST = 20_000_000
+"""Bytes of what the page sends, at most."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question."""
+
+    shelf: Shelf
+    selections: str  # the folder that lists are saved to
+    fields: Sequence[tuple[str, str]]  # of the address
+    at: Mapping[str, object]  # of its path
+    body: bytes = b""
+
+    def get(self, name: str, default: str = "") -> str:
+        """The last value of a field."""
+        return dict(self.fields).get(name, default)
+
+    def selected(self) -> tuple[State, int, Selection]:
+        """The runs as they stand, which of them is asked about, and which of its pairs."""
+        state, run = self.of()
+        return state, run, _selection(state, run, self.fields)
+
+    def of(self) -> tuple[State, int]:
+        """The runs as they stand, and which of them is asked about."""
+        state = self.shelf.state()
+        return state, _number(state, self.get("run", "0"))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer."""
+
+    said: told.Json = None
+    content: bytes | Iterator[bytes] = b""  # in place of JSON, where it is of another kind
+    kind: str = "application/json"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Answer = Callable[[Asked], Reply]
+_NOTHING = Reply("There is no image.", status=404)
 
 
 class Save(BaseModel):
@@ -34,69 +71,36 @@ class Save(BaseModel):
     replace: bool = False
 
 
-def routes() -> list[Route]:
-    """All questions, by path."""
-    asked: dict[str, Answer] = {
-        "/api/runs": _runs,
-        "/api/pairs": _pairs,
-        "/api/groups": _groups,
-        "/api/histogram": _histogram,
-        "/api/entries": _entries,
-        "/api/pair": _pair,
-        "/api/uids": _uids,
-        "/image/{version}/{run:int}/{branch:int}/{part:int}/{row:int}": _image,
-    }
-    found = [Route(path, _safe(answer)) for path, answer in asked.items()]
-    return [*found, Route("/api/selections", _save, methods=["POST"])]
+def answered(answer: Answer, asked: Asked) -> Reply:
+    """An answer; what cannot be given is said in words."""
+    try:
+        with told_of_store():
+            return answer(asked)
+    except CurateError as error:
+        return Reply({"error": hidden(str(error))}, status=400)
 
 
-def _safe(answer: Answer) -> Answer:
-    """An answer; what it cannot give is said in words."""
-
-    def safe(request: Request) -> Response:
-        try:
-            with told_of_store():
-                return answer(request)
-        except CurateError as error:
-            return JSONResponse({"error": hidden(str(error))}, status_code=400)
-
-    return safe
-
-
-def _shelf(request: Request) -> Shelf:
-    shelf: Shelf = request.app.state.shelf
-    return shelf
-
-
-def _asked(request: Request) -> tuple[State, int, Selection]:
-    state = _shelf(request).state()
-    run = _of(state, request.query_params.get("run", "0"))
-    fields = request.query_params.multi_items()
-    return state, run, _selection(state, run, fields)
-
-
-def _selection(state: State, run: int, fields: list[tuple[str, str]]) -> Selection:
+def _selection(state: State, run: int, fields: Sequence[tuple[str, str]]) -> Selection:
     return parsed(fields, state.runs[run].pairs, run=run, runs=len(state.runs))
 
 
-def _of(state: State, number: str) -> int:
+def _number(state: State, number: str) -> int:
     if not number.isdecimal() or int(number) >= len(state.runs):
         raise CurateError(f"run={number}: there are {len(state.runs)}, from 0")
     return int(number)
 
 
-def _runs(request: Request) -> Response:
-    return JSONResponse(told.runs(_shelf(request).state(anew=True)))
+def _runs(asked: Asked) -> Reply:
+    return Reply(told.runs(asked.shelf.state(anew=True)))
 
 
-def _pairs(request: Request) -> Response:
-    state, run, selection = _asked(request)
-    asked = request.query_params
+def _pairs(asked: Asked) -> Reply:
+    state, run, selection = asked.selected()
     page = state.questions.page(
-        run, selection, sort=asked.get("sort", ""), descending=asked.get("order") == "desc",
-        after=_after(asked.get("after", "")),
+        run, selection, sort=asked.get("sort"), descending=asked.get("order") == "desc",
+        after=_after(asked.get("after")),
     )  # fmt: skip
-    return JSONResponse(told.cards(state, run, page))
+    return Reply(told.cards(state, run, page))
 
 
 def _after(text: str) -> list[Cell] | None:
@@ -114,81 +118,84 @@ def _after(text: str) -> list[Cell] | None:
     return [*found]
 
 
-def _groups(request: Request) -> Response:
-    return JSONResponse(told.groups(*_asked(request)))
+def _groups(asked: Asked) -> Reply:
+    return Reply(told.groups(*asked.selected()))
 
 
-def _histogram(request: Request) -> Response:
-    return JSONResponse(told.histogram(*_asked(request), request.query_params.get("column", "")))
+def _histogram(asked: Asked) -> Reply:
+    return Reply(told.histogram(*asked.selected(), asked.get("column")))
 
 
-def _entries(request: Request) -> Response:
-    state = _shelf(request).state()
-    run = _of(state, request.query_params.get("run", "0"))
-    ids = request.query_params.getlist("id")
-    return JSONResponse(told.entries(state, run, request.query_params.get("q", ""), ids))
+def _entries(asked: Asked) -> Reply:
+    ids = [value for name, value in asked.fields if name == "id"]
+    return Reply(told.entries(*asked.of(), asked.get("q"), ids))
 
 
-def _pair(request: Request) -> Response:
-    state = _shelf(request).state()
-    uid = request.query_params.get("uid", "")
-    run = _of(state, request.query_params.get("run", "0"))
+def _pair(asked: Asked) -> Reply:
+    state, run = asked.of()
     found: list[told.Json] = []
     for i in range(len(state.runs)):
         try:
-            found.append({"stories": told.story(state, i, uid)})
+            found.append({"stories": told.story(state, i, asked.get("uid"))})
         except CurateError as error:
             if i == run and len(state.runs) == 1:
                 raise
             found.append({"error": str(error)})
-    return JSONResponse({"version": state.version, "runs": found})
+    return Reply({"version": state.version, "runs": found})
 
 
-def _uids(request: Request) -> Response:
-    state, run, selection = _asked(request)
+def _uids(asked: Asked) -> Reply:
+    state, run, selection = asked.selected()
     name = f"{state.runs[run].name}.txt".encode("ascii", "replace").decode().replace('"', "?")
-    return StreamingResponse(
-        saved.lines(state.questions.uids(run, selection)),
-        media_type="text/plain",
+    return Reply(
+        content=saved.lines(state.questions.uids(run, selection)),
+        kind="text/plain; charset=utf-8",
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )
 
 
-async def _save(request: Request) -> Response:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _LONGEST:
-            return JSONResponse({"error": "the list is too long"}, status_code=413)
+def _save(asked: Asked) -> Reply:
     try:
-        save = Save.model_validate_json(body)
+        save = Save.model_validate_json(asked.body)
     except ValidationError as error:
-        return JSONResponse({"error": error.errors()[0]["msg"]}, status_code=400)
-
-    def written(request: Request) -> Response:
-        state = _shelf(request).state()
-        run = _of(state, str(save.run))
-        if save.uids is not None:
-            uids = iter(saved.chosen(save.uids))
-        else:
-            uids = state.questions.uids(run, _selection(state, run, save.fields))
-        folder = request.app.state.selections
-        path, pairs = saved.save(folder, save.name, uids, replace=save.replace)
-        return JSONResponse({"path": path, "pairs": pairs})
-
-    return await run_in_threadpool(_safe(written), request)
+        raise CurateError(error.errors()[0]["msg"]) from None
+    state = asked.shelf.state()
+    run = _number(state, str(save.run))
+    path = saved.place(asked.selections, save.name)
+    if not save.replace and files.exists(path):
+        return Reply({"path": path, "pairs": None})
+    if save.uids is not None:
+        uids = iter(saved.chosen(save.uids))
+    else:
+        uids = state.questions.uids(run, _selection(state, run, save.fields))
+    return Reply({"path": path, "pairs": saved.save(path, uids)})
 
 
-def _image(request: Request) -> Response:
+def _image(asked: Asked) -> Reply:
     """An image by where its pair stands, in the runs as the page knows them."""
-    state, at = _shelf(request).state(), request.path_params
+    state, at = asked.shelf.state(), asked.at
     if at["version"] != state.version:
-        return Response("The run has changed.", status_code=410)
-    run, place = at["run"], Place(at["branch"], at["part"], at["row"])
+        return Reply("The run has changed.", status=410)
+    run, *of = (int(str(at[name])) for name in ("run", "branch", "part", "row"))
     if run >= len(state.runs):
-        return Response(status_code=404)
-    if "small" in request.query_params:
-        made = pictures.small(state, run, place)
-        return Response(made, media_type=pictures.WEBP) if made else Response(status_code=404)
-    whole = pictures.whole(state, run, place)
-    return Response(whole[0], media_type=whole[1]) if whole else Response(status_code=404)
+        return _NOTHING
+    if "small" in dict(asked.fields):
+        made = pictures.small(state, run, Place(*of))
+        return Reply(content=made, kind=pictures.WEBP) if made else _NOTHING
+    whole = pictures.whole(state, run, Place(*of))
+    return Reply(content=whole[0], kind=whole[1]) if whole else _NOTHING
+
+
+QUESTIONS: dict[str, Answer] = {
+    "/api/runs": _runs,
+    "/api/pairs": _pairs,
+    "/api/groups": _groups,
+    "/api/histogram": _histogram,
+    "/api/entries": _entries,
+    "/api/pair": _pair,
+    "/api/uids": _uids,
+    "/image/{version}/{run:int}/{branch:int}/{part:int}/{row:int}": _image,
+}
+"""All that is asked, by path."""
+ORDERS: dict[str, Answer] = {"/api/selections": _save}
+"""What is done, by path."""

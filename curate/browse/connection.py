@@ -54,7 +54,7 @@ def connect(roots: Iterable[str]) -> "DuckDBPyConnection":
             "scalar_subquery_error_on_multiple_rows": False,
         }
     )
-    folders = []
+    folders: list[str] = []
     for root in roots:
         folders += {f"{name.rstrip('/')}/" for name in (root, files.spelt(root))}
         if files.local_path(root) is None:

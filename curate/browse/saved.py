@@ -23,19 +23,27 @@ def lines(uids: Iterable[str]) -> Iterator[bytes]:
         yield "".join(f"{one}\n" for one in held).encode()
 
 
-def save(folder: str, name: str, uids: Iterable[str], *, replace: bool) -> tuple[str, int]:
-    """Write a list into `folder`: where it is, and how many uids it has.
+def place(folder: str, name: str) -> str:
+    """Where a list of this name is to be.
 
     Raises
     ------
     CurateError
-        Where the name is none of a file, such a file is there already, or there is nothing to write.
+        Where the name is none of a file.
     """
     if not _NAME.fullmatch(name):
         raise CurateError(f"{name!r} is no name for a list: take letters, digits, spaces and .-+_")
-    url = files.join(folder, name if name.endswith(".txt") else f"{name}.txt")
-    if not replace and files.exists(url):
-        raise CurateError(f"{url} is there already")
+    return files.join(folder, name if name.endswith(".txt") else f"{name}.txt")
+
+
+def save(url: str, uids: Iterable[str]) -> int:
+    """Write a list: how many uids it has.
+
+    Raises
+    ------
+    CurateError
+        Where there is nothing to write.
+    """
     pairs = 0
     with files.atomic_write(url) as file:
         for piece in lines(uids):
@@ -43,7 +51,7 @@ def save(folder: str, name: str, uids: Iterable[str], *, replace: bool) -> tuple
             pairs += piece.count(b"\n")
         if not pairs:
             raise CurateError("the selection has no pair, so nothing was written")
-    return url, pairs
+    return pairs
 
 
 def chosen(uids: Iterable[str]) -> list[str]:

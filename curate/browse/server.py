@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files as of_package
 from typing import TYPE_CHECKING
 
+from curate.browse.answers import LONGEST, ORDERS, QUESTIONS, Answer, Asked, answered
 from curate.browse.guard import Guard
 from curate.browse.opened import Shelf
 from curate.errors import CurateError
@@ -79,11 +80,10 @@ def listening(
 def application(shelf: Shelf, *, selections: str) -> "Starlette":
     """The application over some runs; `selections` is the folder that lists are saved to."""
     from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
-    from starlette.responses import Response
+    from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
-
-    from curate.browse.answers import routes
 
     static = {
         one.name: (one.read_bytes(), _TYPES[one.name.rpartition(".")[2]])
@@ -95,8 +95,29 @@ def application(shelf: Shelf, *, selections: str) -> "Starlette":
         found = static.get(request.path_params.get("name", "index.html"))
         return Response(found[0], media_type=found[1]) if found else Response(status_code=404)
 
-    app = Starlette(
-        routes=[Route("/", shipped), Route("/static/{name}", shipped), *routes()],
+    def route(path: str, answer: Answer, method: str) -> Route:
+        async def replied(request: Request) -> Response:
+            body = b""
+            async for piece in request.stream():
+                body += piece
+                if len(body) > LONGEST:
+                    return JSONResponse({"error": "the list is too long"}, status_code=413)
+            fields = request.query_params.multi_items()
+            asked = Asked(shelf, selections, fields, request.path_params, body)
+            reply = await run_in_threadpool(answered, answer, asked)
+            if not reply.content:
+                return JSONResponse(reply.said, reply.status)
+            kind = StreamingResponse if isinstance(reply.content, Iterator) else Response
+            found: Response = kind(reply.content, reply.status, reply.headers, reply.kind)
+            return found
+
+        return Route(path, replied, methods=[method])
+
+    return Starlette(
+        routes=[
+            Route("/", shipped),
+            Route("/static/{name}", shipped),
+            *(route(path, answer, "GET") for path, answer in QUESTIONS.items()),
+            *(route(path, answer, "POST") for path, answer in ORDERS.items()),
+        ]
     )
-    app.state.shelf, app.state.selections = shelf, selections
-    return app

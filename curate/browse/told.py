@@ -168,11 +168,9 @@ def _more(state: State, run: int, row: Record) -> dict[str, Json]:
         survivor = str(row["value"]) if reason.startswith(DUPLICATE) else uid
         page = state.questions.page(run, Selection(cluster=survivor), limit=_MEMBERS)
         members = state.questions.details(run, page.places)
-        told["cluster"] = {
-            "survivor": survivor,
-            "more": page.after is not None,
-            "pairs": [_card(x, y) for x, y in zip(page.places, members, strict=False)],
-        }
+        shown = [_card(x, y) for x, y in zip(page.places, members, strict=False)]
+        shown.sort(key=lambda one: str(one["reason"] or "").startswith(DUPLICATE))
+        told["cluster"] = {"survivor": survivor, "more": page.after is not None, "pairs": shown}
     balance = opened.config.balance
     if row["stage"] == Stage.BALANCE and balance and not (balance.wfpp or balance.soft_cap):
         told["draw"] = float(uniform([uid], seed=opened.config.seed)[0])

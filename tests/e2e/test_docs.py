@@ -50,6 +50,10 @@ NOT_HERE = {
     },
     ("checking.md", "curate publish runs/demo --repo me/demo --private"): "needs a hub; a fake of one"
     " is asked by tests/users/test_publish.py",
+    ("browse.md", "curate browse runs/mine"): "serves until it is told to stop; driven by tests/browse",
+    ("browse.md", "curate revoke runs/mine --list bad.txt               # out of the run, and out of"
+     " its shards"): "wants a list that was saved by hand; run"
+    " by tests/browse/test_questions.py",
     ("loaders.md", "curate export runs/mine --format wids"): "needs packages that a plain checkout"
     " lacks; each format is written and read by tests/loaders",
     ("README.md", "python -m open_clip_train.main --model ViT-B-32 --batch-size 64 --workers 2 \\"):

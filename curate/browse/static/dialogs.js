@@ -33,13 +33,16 @@ export function save(total) {
     event?.preventDefault();
     try {
       const done = await send("selections", { name: name.value, run: state.run, fields: state.fields, uids: picked.length ? picked : null, replace });
+      if (done.pairs === null) {
+        said.replaceChildren(foreign(done.path, "code"), " is there already. ", el("button", { type: "button", on: { click: () => write(null, true) } }, "Replace it"));
+        return;
+      }
       open("Saved", el("p", {}, `${many(done.pairs, "uid")} in `, foreign(done.path, "code")),
         el("p", { class: "quiet" }, "For ", el("code", {}, "curate revoke RUN --list FILE"), ", ", el("code", {}, "curate subset RUN --list FILE --npy …"), " and ", el("code", {}, "prepare.uids_in: FILE"), "."),
         closing());
       if (picked.length) leave();
     } catch (error) {
-      said.replaceChildren(foreign(error.message), " ");
-      if (/is there already$/.test(error.message)) said.append(el("button", { type: "button", on: { click: () => write(null, true) } }, "Replace it"));
+      said.replaceChildren(foreign(error.message));
     }
   };
   open("Save a list",

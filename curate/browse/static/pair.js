@@ -35,8 +35,8 @@ export async function show() {
     const found = await ask("pair", { run: state.run, uid });
     if (mine !== asked) return;
     const ours = found.runs[state.run];
-    frame(...(ours.stories ?? []).map((story) => whole(story, found.version)),
-      ...(ours.error ? [el("p", { class: "notice" }, ours.error)] : []), ...elsewhere(found));
+    frame(...(ours.stories ?? []).map((story, i) => whole(story, found.version, i ? [] : elsewhere(found))),
+      ...(ours.error ? [el("p", { class: "notice" }, ours.error), ...elsewhere(found)] : []));
   } catch (error) {
     if (mine === asked) frame(el("p", { class: "notice", role: "alert" }, error.message));
   }
@@ -74,7 +74,7 @@ export function walkCluster(by) {
   members[(at + by + members.length) % members.length].click();
 }
 
-function whole(story, version) {
+function whole(story, version, sides) {
   const card = story.card;
   return el("article", {},
     el("div", { class: "look" },
@@ -85,6 +85,7 @@ function whole(story, version) {
         el("p", { class: "url" }, link(story.url)),
         el("dl", { class: "ids" }, el("dt", {}, "uid"), el("dd", {}, el("code", {}, story.uid)), el("dt", {}, "part"), el("dd", {}, String(story.part))),
         placed(story))),
+    ...sides,
     story.cluster ? cluster(story, version) : null,
     el("h3", {}, "Story"), el("ol", { class: "story" }, story.chapters.map((chapter) => step(chapter, story))),
     story.entries.length ? entries(story) : null);
