@@ -3,10 +3,11 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -29,11 +30,16 @@ class Served:
         return self.link.partition("token=")[2]
 
     def reply(
-        self, path: str, *, method: str = "GET", body: str | None = None, **headers: str | None
+        self,
+        path: str,
+        headers: Mapping[str, str | None] = MappingProxyType({}),
+        *,
+        method: str = "GET",
+        body: str | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and content of an answer; without a header that is None."""
         given = {"Host": f"127.0.0.1:{self.port}", "Cookie": f"curate_{self.port}={self.token}"}
-        given |= {name.replace("_", "-"): x for name, x in headers.items() if x is not None}
+        given |= {name: x for name, x in headers.items() if x is not None}
         left_out = {name for name, x in headers.items() if x is None}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:

@@ -184,7 +184,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
     "another origin": {"Origin": "http://evil.example"},
     "another server of this machine": {"Origin": "http://127.0.0.1:1"},
     "no origin at all": {"Origin": "null"},
-    "another site": {"Sec_Fetch_Site": "cross-site"},
+    "another site": {"Sec-Fetch-Site": "cross-site"},
 }
 
 
@@ -194,14 +194,14 @@ def test_strangers_are_refused(served: Served, why: str, path: str) -> None:
     given = {
         x: y and y.format(port=served.port, token=served.token) for x, y in REFUSED[why].items()
     }
-    status, headers, content = served.reply(path, **given)
+    status, headers, content = served.reply(path, given)
     assert status in ((400, 421) if "Host" in given else (403,))
     assert b"prepare" not in content
     assert "set-cookie" not in headers
 
 
 def test_the_link_gives_the_key_and_nothing_else_does(served: Served) -> None:
-    status, headers, _ = served.reply(f"/?token={served.token}", Cookie=None)
+    status, headers, _ = served.reply(f"/?token={served.token}", {"Cookie": None})
     assert status == 200
     assert headers["set-cookie"].endswith("; Path=/; HttpOnly; SameSite=Strict")
     assert "default-src 'none'" in headers["content-security-policy"]
@@ -209,23 +209,25 @@ def test_the_link_gives_the_key_and_nothing_else_does(served: Served) -> None:
     assert headers["referrer-policy"] == "no-referrer"
     assert "access-control-allow-origin" not in headers
     for path in (f"/api/runs?token={served.token}", f"/?token={served.token}x", "/?token="):
-        assert served.reply(path, Cookie=None)[0] == 403
+        assert served.reply(path, {"Cookie": None})[0] == 403
 
 
 def test_what_changes_something_has_to_come_from_the_page(served: Served) -> None:
     body = json.dumps({"name": "mine", "run": 0, "fields": [["is.verdict", "kept"]]})
     own = f"http://127.0.0.1:{served.port}"
     for origin in (None, "http://evil.example", f"http://localhost:{served.port}"):
-        status, _, _ = served.reply("/api/selections", method="POST", body=body, Origin=origin)
+        status, _, _ = served.reply("/api/selections", {"Origin": origin}, method="POST", body=body)
         assert status == 403
     assert not served.selections.exists()
     for name in ("../up", "/tmp/x", ".hidden", "a/b", "", "a\nb"):
         wrong = json.dumps({"name": name, "run": 0})
-        status, _, said = served.reply("/api/selections", method="POST", body=wrong, Origin=own)
+        status, _, said = served.reply(
+            "/api/selections", {"Origin": own}, method="POST", body=wrong
+        )
         assert (status, b"is no name for a list" in said) == (400, True)
-    status, _, _ = served.reply("/api/selections", method="POST", body=body, Origin=own)
+    status, _, _ = served.reply("/api/selections", {"Origin": own}, method="POST", body=body)
     assert status == 200
-    status, _, said = served.reply("/api/selections", method="POST", body=body, Origin=own)
+    status, _, said = served.reply("/api/selections", {"Origin": own}, method="POST", body=body)
     assert (status, json.loads(said)["pairs"]) == (200, None)
 
 
@@ -264,7 +266,7 @@ def test_lists_are_taken_by_revoke_subset_and_prepare(
     chosen = sorted(x["uid"] for x in pairs(run)[:3])
     body = json.dumps({"name": "few", "run": 0, "uids": chosen[::-1]})
     own = f"http://127.0.0.1:{served.port}"
-    status, _, said = served.reply("/api/selections", method="POST", body=body, Origin=own)
+    status, _, said = served.reply("/api/selections", {"Origin": own}, method="POST", body=body)
     assert (status, json.loads(said)) == (200, {"path": str(listed), "pairs": 3})
     assert listed.read_text().split() == chosen
     told = well("subset", str(run), "--npy", str(tmp_path / "few.npy"), "--list", str(listed))
