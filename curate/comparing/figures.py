@@ -47,10 +47,10 @@ def _funnels(comparison: Comparison) -> charts.Chart:
     sides = {"A": comparison.a, "B": comparison.b}
     stages = list(dict.fromkeys(row.stage for side in sides.values() for row in side.funnel))
     left = [
-        ("pool" if stage is None else stage, name, side.pairs if stage is None else row.kept)
+        (stage, name, pairs)
         for name, side in sides.items()
-        for stage, row in [(None, side.funnel[0]), *((x.stage, x) for x in side.funnel)]
-    ]  # fmt: skip
+        for stage, pairs in [("pool", side.pairs), *((x.stage, x.kept) for x in side.funnel)]
+    ]
     source = charts.rows(
         stage=[x for x, _, _ in left], run=[x for _, x, _ in left], pairs=[x for _, _, x in left]
     )

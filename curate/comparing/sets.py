@@ -15,7 +15,7 @@ from curate import files
 from curate.finding.stored import spread
 from curate.finished.tables import Fates
 from curate.ops.urls import host_names
-from curate.schema import Column, Stage
+from curate.schema import Column, Stage, kept_columns
 
 _CELLS = 40
 _LOOKED_AT = 16  # parts by which the edges of a histogram are chosen
@@ -93,10 +93,11 @@ def sets(a: Fates, b: Fates) -> Sets:
 
 
 def _numbers(a: Fates, b: Fates) -> list[str]:
-    """Scores first, then sizes: the columns of numbers that the kept pairs of a run have."""
+    """Scores first, those of the pool too, then sizes: columns of numbers that kept pairs have."""
     found: dict[str, None] = {}
     for one in (a, b):
-        for x in one.steps.added.get(Stage.SCORE, ()):
+        of_pool = kept_columns(one.config.input.columns.kept)
+        for x in (*one.steps.added.get(Stage.SCORE, ()), *of_pool):
             if pa.types.is_integer(x.type) or pa.types.is_floating(x.type):
                 found[x.name] = None
     return [*found, *_PLAIN]

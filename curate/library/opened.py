@@ -115,7 +115,9 @@ class OpenedRun:
             urls = [url for one in found for url in one.urls]
             columns = LEDGER if name == "dropped" else DEAD
             return Table(title, columns, dataset(urls, columns))
-        if name == "kept" and stages:
+        if name == "kept" and not stages:
+            raise CurateError(f"{self.root}: no part is done yet, so nothing is kept")
+        if name == "kept":
             name = [*stages][-1]
         if name not in stages:
             near = difflib.get_close_matches(name, self.tables(), n=1)

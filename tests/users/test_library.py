@@ -187,6 +187,25 @@ def test_a_run_that_is_not_finished(run: Path) -> None:
     assert "funnel" in opened.figures
 
 
+def test_a_run_of_which_no_part_is_done(run: Path, small: Path) -> None:
+    document = json.loads((run / "run.json").read_text())
+    for path in run.iterdir():
+        if path.name not in ("run.json", "config.yaml"):
+            files.remove(str(path))
+    document = {x: y for x, y in document.items() if x != files.CHECK}
+    begun = {**document, "state": "failed", "files": {}, "stages": {}}
+    files.write_document(str(run / "run.json"), begun)
+    opened = curate.open(run)
+    assert "0 pairs, 0 kept, failed" in repr(opened)
+    assert [opened.table(x).count_rows() for x in ("all", "dropped", "dead")] == [0, 0, 0]
+    assert [*opened.pairs()] == []
+    with pytest.raises(curate.CurateError, match="no part is done yet"):
+        opened.table()
+    compared = curate.open(small).compare(opened)
+    assert set(compared.matrix["b"]) == {"not in the pool"}
+    assert "funnels" in compared.figures
+
+
 def test_a_run_without_images_built_in_python(tmp_path: Path) -> None:
     captions = ["a red fox", "ein roter Fuchs im Wald", "a dog", "", "a very red house", None]
     urls = [f"http://x.example/{k}.jpg" for k in range(6)]
