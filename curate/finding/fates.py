@@ -14,7 +14,7 @@ from curate.rundir.directory import PART_STAGES, Run
 from curate.schema import Stage
 
 _TOLD = ["uid", "url", "caption"]
-KEPT, DROPPED, DEAD, UNFINISHED = "kept", "dropped", "dead", "unfinished"
+KEPT, DROPPED, DEAD, PENDING = "kept", "dropped", "dead", "pending"
 """Verdicts on a pair; an unfinished run has not come to one on all."""
 
 
@@ -43,13 +43,13 @@ def fates(run: Run, config: Config, part: int, pairs: pa.Table) -> list[Fate]:
     """
     told = _TOLD[:2] if config.captions else _TOLD
     stages = stages_after(config)
-    found = [Fate(UNFINISHED, str(stages[0]))] * len(pairs)
+    found = [Fate(PENDING, str(stages[0]))] * len(pairs)
     rows = np.arange(len(pairs))  # of those that are still in
     names = _names(pairs, told)
     for stage in stages:
         if run.record(stage, part) is None:
             for row in rows.tolist():
-                found[row] = Fate(UNFINISHED, str(stage))
+                found[row] = Fate(PENDING, str(stage))
             break
         kept = run.rows(stage, part, columns=told)
         ledger = run.rows(f"dropped/{stage}", part, columns=[*told, "reason", "value"])
@@ -68,7 +68,7 @@ def fates(run: Run, config: Config, part: int, pairs: pa.Table) -> list[Fate]:
             elif place >= second:
                 found[row] = of_dead[place - second]
             else:
-                found[row] = Fate(UNFINISHED, str(stage))
+                found[row] = Fate(PENDING, str(stage))
         stays = (at >= 0) & (at < first)
         rows, names = rows[stays], names.filter(pa.array(stays))
     return found

@@ -38,7 +38,7 @@ class Found:
     url: str | None
     caption: str | None
     score: float | None  # of the model: of the pair itself
-    verdict: str  # kept, dropped, dead, or unfinished
+    verdict: str  # kept, dropped, dead, or pending
     stage: str  # that dropped it; of others the last one
     reason: str
     value: str

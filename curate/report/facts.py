@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from curate import files, schema
 from curate.config import Config
+from curate.finding.map import Map, draw_map
 from curate.formats import format_of
 from curate.ops.images.encoder import KINDS
 from curate.ops.selection.sweeping import Sweep
@@ -91,6 +92,7 @@ class Facts:
     hosts: Hosts | None
     duplicates: duplicates.Duplicates | None
     meanings: meanings.Meanings | None
+    map: Map | None  # where embeddings are stored
     rules: tuple[selection.RuleFacts, ...]
     scores: tuple[selection.Scores, ...]
     labels: tuple[labels.Labels, ...]
@@ -190,6 +192,7 @@ def collect(
         if Stage.DEDUP in stages
         else None,
         meanings=meanings.meanings(run) if config.semdedup and Stage.SCORE in stages else None,
+        map=draw_map(run, config) if Stage.SCORE in stages else None,
         rules=selection.rules(steps, counts),
         scores=selection.scores(run, config, steps, found.stages[Stage.SCORE])
         if Stage.SCORE in stages

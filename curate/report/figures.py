@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
+from curate.finding.map import Map
 from curate.report import charts, sweeps
 from curate.report.charts import BEFORE, DEAD, DROPPED, INK, KEPT, MARK, Figure
 from curate.report.entries import LanguageBalance, Point
@@ -45,6 +46,9 @@ def _figures(facts: Facts) -> Iterator[Figure]:
             if one.scored:
                 name = f"{score.column}-{one.language}"
                 yield score_bars(one, name=name, title=one.language, width=charts.WIDTH)
+    if facts.map and len(facts.map.concepts) > 2:
+        note = "A circle is a cluster, its size the pairs. Blue: more of it is kept than of all."
+        yield Figure("map", "Clusters of images", note, _map(facts.map))
     if facts.duplicates and len(facts.duplicates.sizes) > 3:
         linear, log = (_clusters(facts, log=log) for log in (False, True))
         yield Figure("clusters", "Clusters by size", "", linear, log)
@@ -102,6 +106,35 @@ def _funnel(facts: Facts) -> charts.Chart:
     )
     sized = {"width": 2 * charts.WIDTH, "height": 34 * len(stages)}
     return alt.layer(bars, labels, seen).properties(**sized)
+
+
+def _map(found: Map) -> charts.Chart:
+    """The plane on which centroids differ most; near circles are of images that look alike."""
+    concepts = found.concepts
+    source = charts.rows(
+        x=[one.x for one in concepts],
+        y=[one.y for one in concepts],
+        pairs=[one.pairs for one in concepts],
+        share=[round(one.share, 4) for one in concepts],
+        words=[", ".join(one.words[:2]) for one in concepts],
+    )
+    overall = found.kept / found.pairs
+    apart = max(max(abs(one.share - overall) for one in concepts), 0.01)
+    colours = alt.Scale(
+        domain=[overall - apart, overall, overall + apart],
+        range=[DROPPED, BEFORE, KEPT],
+        interpolate="rgb",
+    )
+    base = alt.Chart(source).encode(
+        x=alt.X("x:Q", axis=None, scale=alt.Scale(padding=40, zero=False)),
+        y=alt.Y("y:Q", axis=None, scale=alt.Scale(padding=30, zero=False)),
+    )
+    circles = base.mark_circle(opacity=0.85).encode(
+        size=alt.Size("pairs:Q", legend=None, scale=alt.Scale(domainMin=0, range=[0, 1000])),
+        color=alt.Color("share:Q", scale=colours, legend=None),
+    )
+    labels = base.mark_text(color=INK, fontSize=11, dy=25).encode(text="words:N")
+    return alt.layer(circles, labels).properties(width=charts.WIDTH * 2, height=380)
 
 
 def _labels(facts: Facts) -> list[str]:

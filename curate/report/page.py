@@ -38,6 +38,8 @@ def examples(facts: Facts) -> list[Example]:
         shown += [cluster.survivor, *cluster.dropped]
     for cluster in facts.meanings.largest if facts.meanings else ():
         shown += [cluster.survivor, *cluster.dropped]
+    for concept in facts.map.concepts if facts.map else ():
+        shown += concept.examples
     for score in facts.scores:
         shown += [*score.ends.highest, *score.ends.lowest]
         for sheet in score.sheets:

@@ -11,14 +11,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from curate.config import file as config_file
 from curate.files import shipped
 from curate.finding import index
+from curate.finding.map import draw_map
 from curate.finding.query import embed_text
 from curate.finding.search import Search, search
 from curate.finished.explain import stories
 from curate.ops.selection.uids import open_subset
 from curate.rundir.directory import Run
-from tests.users.runs import interrupted, moved, pairs, refused, well
+from tests.users.runs import document, interrupted, moved, pairs, refused, well
 
 PICTURES = shipped("pipelines/demo/pool/images")
 SEARCHES = {
@@ -260,3 +262,43 @@ def test_an_index_for_faiss_and_tables_of_parquet(made: Path, tmp_path: Path) ->
         uid for uid, *_ in stored(made)
     ]
     assert "is not empty" in refused("index", str(made), "--format", "faiss", "--out", str(folder))
+
+
+def test_the_map_tells_what_became_of_each_cluster(made: Path, small: Path) -> None:
+    drawn = document(made / "report/report.json")["map"]
+    scores = dict(_scores(made))
+    kept = {row["uid"] for row in pairs(made)}
+    assert [drawn["pairs"], drawn["scored"], drawn["kept"]] == [390, 390, len(kept)]
+    concepts = drawn["concepts"]
+    assert sum(one["pairs"] for one in concepts) == 390
+    assert all(one["kept"] + sum(one["left"].values()) == one["pairs"] for one in concepts)
+    mean = sum(one["score"] * one["pairs"] for one in concepts) / 390
+    assert mean == pytest.approx(sum(scores.values()) / 390, abs=1e-3)
+    shares = [one["kept"] / one["pairs"] for one in concepts]
+    assert shares == sorted(shares, reverse=True)
+    for one in concepts:
+        for example in one["examples"]:
+            assert (example["uid"] in kept) == (not example["reason"])
+    assert any("flag" in one["words"] for one in concepts)
+    page = (made / "report/index.html").read_text()
+    assert page.count('<div class="concept">') == len(concepts)
+    assert document(small / "report/report.json")["map"] is None
+    assert 'id="map"' not in (small / "report/index.html").read_text()
+
+
+def test_the_map_is_the_same_on_any_number_of_processors(made: Path) -> None:
+    run = Run.at(str(made))
+    config = config_file.load(run.path("config.yaml"))
+    was = faiss.omp_get_max_threads()
+    drawn = []
+    for threads in (1, 3):
+        faiss.omp_set_num_threads(threads)
+        drawn.append(draw_map(run, config))
+    faiss.omp_set_num_threads(was)
+    assert drawn[0] == drawn[1]
+
+
+def _scores(run: Path) -> Iterator[tuple[str, float]]:
+    for path in sorted(run.glob("annotated/score/*.parquet")):
+        table = pq.read_table(path, columns=["uid", "clip_score"])
+        yield from zip(table["uid"].to_pylist(), table["clip_score"].to_pylist(), strict=True)
