@@ -1,5 +1,6 @@
 """Typical words of groups of captions."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -52,6 +53,10 @@ def _ratio(inside: int, size: int, everywhere: int, total: int) -> float:
     """G² of a word in `inside` of a group's `size` captions and in `everywhere` of `total`."""
     outside, rest = everywhere - inside, total - size
     share = everywhere / total
-    cells = ((inside, size * share), (outside, rest * share))
-    cells += ((size - inside, size * (1 - share)), (rest - outside, rest * (1 - share)))
-    return round(2 * sum(seen * np.log(seen / expected) for seen, expected in cells if seen), 9)
+    cells = (
+        (inside, size * share),
+        (outside, rest * share),
+        (size - inside, size * (1 - share)),
+        (rest - outside, rest * (1 - share)),
+    )
+    return round(2 * sum(seen * math.log(seen / expected) for seen, expected in cells if seen), 9)

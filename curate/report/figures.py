@@ -117,6 +117,10 @@ def _map(found: Map) -> charts.Chart:
         pairs=[one.pairs for one in concepts],
         share=[round(one.share, 4) for one in concepts],
         words=[", ".join(one.words[:2]) for one in concepts],
+        tip=[
+            charts.tips(", ".join(one.words), f"{one.pairs:,} pairs", f"{one.share:.1%} kept")
+            for one in concepts
+        ],
     )
     overall = found.kept / found.pairs
     apart = max(max(abs(one.share - overall) for one in concepts), 0.01)
@@ -129,7 +133,9 @@ def _map(found: Map) -> charts.Chart:
         x=alt.X("x:Q", axis=None, scale=alt.Scale(padding=40, zero=False)),
         y=alt.Y("y:Q", axis=None, scale=alt.Scale(padding=30, zero=False)),
     )
-    circles = base.mark_circle(opacity=0.85).encode(
+    circles = base.mark_circle(opacity=0.85, aria=True).encode(
+        description=charts.TIP,
+        tooltip=charts.TOOLTIP,
         size=alt.Size("pairs:Q", legend=None, scale=alt.Scale(domainMin=0, range=[0, 1000])),
         color=alt.Color("share:Q", scale=colours, legend=None),
     )
