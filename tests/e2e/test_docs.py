@@ -4,10 +4,8 @@ A new block is in neither list, and fails here until it is.
 """
 
 import json
-import os
 import re
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +25,7 @@ from curate.files import shipped
 from curate.loading import Sampler
 from curate.ops.scores.vectors import stored_vectors
 from tests.e2e.conftest import SOME, Copied
+from tests.e2e.shell import bash
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -116,16 +115,6 @@ def block(page: str, start: str) -> str:
     return found
 
 
-def bash(commands: str, folder: Path) -> str:
-    """What they print, in a shell that has no more than the project's environment."""
-    done = subprocess.run(
-        ["bash", "-euc", commands], cwd=folder, text=True, capture_output=True, timeout=240,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def pool(folder: Path, *, host: str = "pictures.example") -> None:
     """Some of the demo's pairs, as pairs/*.parquet."""
     lines = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
@@ -145,7 +134,7 @@ def test_every_block_is_in_a_list() -> None:
 
 
 def test_a_pool_of_ones_own(tmp_path: Path) -> None:
-    """With the settings that are printed beside the commands, a smaller model and fewer workers."""
+    """In processes of their own; with the settings beside the commands, a smaller model, one worker."""
     pool(tmp_path)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     first, second, *rest = block("README.md", ". .venv/bin/activate").splitlines()
@@ -158,7 +147,7 @@ def test_a_pool_of_ones_own(tmp_path: Path) -> None:
     with serve() as addresses:
         settings += f"download: {{connect_to: {json.dumps(addresses)}}}\n"
         (tmp_path / "my.yaml").write_text(settings)
-        said = bash("\n".join([first, *rest]).replace("--workers 8", "--workers 2"), tmp_path)
+        said = bash("\n".join([first, *rest]).replace("--workers 8", "--workers 1"), tmp_path)
     assert "pairs would be fetched" in said
     assert len(pd.read_parquet(tmp_path / "runs/mine/balance")) > 0
 

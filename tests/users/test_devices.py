@@ -5,8 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pytest
 
 from curate.files import shipped
 from curate.ops.scores.devices import FAKE
-from tests.users.runs import well
+from tests.users.runs import curate, well
 from tests.users.test_workers import GO_ON, lives
 
 SCORER = shipped("pipelines/demo/scorer")
@@ -45,13 +45,20 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "c.yaml")
 
 
-def started(config: str, out: Path) -> "subprocess.Popen[str]":
-    """The command, on a machine with fake devices."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "curate.cli", "run", config, "--out", str(out),
-         "--workers", str(WORKERS)], env={**os.environ, FAKE: str(DEVICES), MARK: str(out)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def ran(
+    config: str, out: Path, watch: Callable[[threading.Event], None]
+) -> "subprocess.CompletedProcess[str]":
+    """The command, on a machine with fake devices; `watch` is told in its thread when it ends."""
+    ended = threading.Event()
+    watcher = threading.Thread(target=watch, args=(ended,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FAKE, str(DEVICES))
+        patch.setenv(MARK, str(out))
+        watcher.start()
+        done = curate("run", config, "--out", str(out), "--workers", str(WORKERS))
+    ended.set()
+    watcher.join()
+    return done
 
 
 def serving(out: Path) -> set[int]:
@@ -82,27 +89,31 @@ def used(run: Path) -> dict[str, float]:
 def lost(config: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[int], str]:
     """A run that ended as the devices' processes were killed, these, and what it said."""
     out = tmp_path_factory.mktemp("many") / "run"
-    command = started(config, out)
-    while not list(out.glob("records/annotated/score/part-*.json")) and command.poll() is None:
-        time.sleep(0.02)
-    assert command.poll() is None, command.communicate()
-    killed = serving(out)  # one of them may still be loading: that is only begun again
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    _, error = command.communicate(timeout=200)
-    assert command.returncode == 1, error
-    return out, killed, error
+    killed: set[int] = set()
+
+    def kill(ended: threading.Event) -> None:
+        while not list(out.glob("records/annotated/score/part-*.json")) and not ended.wait(0.02):
+            pass
+        killed.update(serving(out))  # one may still be loading: that is only begun again
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+    done = ran(config, out, kill)
+    assert done.returncode == 1, done.stderr
+    return out, killed, done.stderr
 
 
 @pytest.fixture(scope="module")
 def many(config: str, lost: tuple[Path, set[int], str]) -> tuple[Path, set[int]]:
     """That run, gone on with to its end, and the processes that it had the model in."""
     seen: set[int] = set()
-    command = started(config, lost[0])
-    while command.poll() is None:
-        seen |= serving(lost[0])
-        time.sleep(0.05)
-    assert command.returncode == 0, command.communicate()
+
+    def see(ended: threading.Event) -> None:
+        while not ended.wait(0.05):
+            seen.update(serving(lost[0]))
+
+    done = ran(config, lost[0], see)
+    assert done.returncode == 0, done.stderr
     return lost[0], seen
 
 
