@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 from curate import cli, files
 from curate.commands import terminal
 from curate.files import content, documents, shipped
+from tests.users.dying import died
 
 SMALL = [i for k in range(30) for i in (2 * k, 2 * k + 1, 440 + k)]
 """Of the demo's pool: every third is a bad neighbour, which no server has or of which half comes."""
@@ -97,19 +97,5 @@ def at_each_write(see: Callable[[str], None]) -> Iterator[None]:
 
 def interrupted(*arguments: str, after: str) -> None:
     """Start `curate ARGUMENTS` in a process of its own, which dies where it writes `after`."""
-    code = (
-        "import os, sys\n"
-        "from curate import cli, files\n"
-        "from curate.files import content, documents\n"
-        "write = files.atomic_write\n"
-        "def dying(url, **how):\n"
-        f"    if {after!r} in url: os._exit(9)\n"
-        "    return write(url, **how)\n"
-        "files.atomic_write = content.atomic_write = documents.atomic_write = dying\n"
-        "cli.main()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 9, done.stdout + done.stderr
+    status, said = died(*arguments, after=after)
+    assert status == 9, said
