@@ -115,6 +115,8 @@ class Search:
             raise CurateError(f"-k {k}: expected 1 or more")
         scorer, kinds = self.embeddings.scorer, _KINDS[by]
         query = embed_text(scorer, text) if text is not None else embed_image(scorer, image or b"")
+        if not self.embeddings.any_width:
+            return ()  # no pair came so far
         check_width(query, self.embeddings.any_width)
         for kind in kinds:
             for group in missing(self.embeddings, kind=kind):

@@ -79,7 +79,11 @@ RUN_HERE = {
     ("captions.md", "curate run captions.yaml --out runs/captions"),
     ("training.md", "# online.yaml"), ("training.md", "curate run online.yaml --out runs/online"),
     ("training.md", "import webdataset as wds"), ("training.md", "# capped.yaml"),
-    ("loaders.md", "shards:"),
+    ("loaders.md", "shards:"), ("find.md", "score:"),
+    ("find.md", 'curate find runs/mine "a red bicycle on a beach"          # the 20 nearest pairs, kept'
+     " and dropped"),
+    ("find.md", "from curate.finding.search import search"),
+    ("find.md", "curate index runs/mine --format clip-retrieval --out runs/mine-clip"),
     ("library.md", "import curate"),
     ("library.md", "kept = run.table()  # the set: every column of its pairs"),
     ("library.md",
@@ -191,6 +195,29 @@ def test_what_is_done_with_the_demo(copied: Copied, tmp_path: Path) -> None:
     code = block("README.md", "import webdataset as wds").replace("    ...", "    print(caption)")
     said = bash(f"python - <<'END'\n{code}END", tmp_path)
     assert len(said.splitlines()) == len(pd.read_parquet(tmp_path / "runs/demo/balance"))
+
+
+def test_what_is_found_in_a_run(tmp_path: Path) -> None:
+    """The settings that are printed, with a smaller model."""
+    pool(tmp_path)
+    settings = yaml.safe_load(block("find.md", "score:"))
+    score = Config.model_validate({"input": {"paths": "x"}, **settings}).score
+    assert score is not None
+    assert score.embeddings
+    picture = ROOT / "tests/data/astronaut.jpg"
+    (tmp_path / "picture.jpg").write_bytes(picture.read_bytes())
+    said = bash(
+        "curate demo --out runs/mine --set input.paths=pairs/*.parquet --set score.embeddings=true\n"
+        + block("find.md", "curate find") + block("find.md", "curate index")
+        + f"python - <<'END'\n{block('find.md', 'from curate.finding')}END",
+        tmp_path,
+    )  # fmt: skip
+    assert re.search(r"^uids  flags.txt  \(5\)$", said, re.M)
+    assert len((tmp_path / "flags.txt").read_text().split()) == 5
+    assert len(re.findall(r"^\d\.\d+ kept \d+\.tar ", said, re.M)) == 5
+    kept = pd.read_parquet(tmp_path / "runs/mine-embeddings")
+    assert len(kept) == len(pd.read_parquet(tmp_path / "runs/mine/balance"))
+    assert (tmp_path / "runs/mine-clip/img_emb/img_emb_0.npy").exists()
 
 
 def test_the_library(copied: Copied, tmp_path: Path) -> None:
