@@ -18,7 +18,7 @@ from curate.checking.content import (
     look_at_text,
 )
 from curate.checking.kinds import Kind
-from curate.checking.tables import Table, differing
+from curate.checking.tables import Table, differ
 from curate.checking.walk import Fault, Found, Member
 from curate.pool.samples import ENDINGS
 
@@ -92,6 +92,7 @@ class Reader:
         """The samples, each once its last member has come."""
         sample: Sample | None = None
         torn = False
+        known, prefix = "", "/"  # the key of the last member, and it with the dot behind it
         for found in walk:
             if isinstance(found, Fault):
                 name = key_of(found.name)[0] or found.name
@@ -101,16 +102,21 @@ class Reader:
                     sample.torn |= found.kind is not Kind.BEHIND_END
                 continue
             member, content = found
-            key, ending = key_of(member.name)
-            if not key or not member.is_file:
-                self._stray(member, bool(key))
-                continue
+            name = member.name
+            if name.startswith(prefix) and member.is_file and "/" not in name[len(prefix) :]:
+                key, ending = known, name[len(prefix) :].lower()
+            else:
+                key, ending = key_of(name)
+                if not key or not member.is_file:
+                    self._stray(member, bool(key))
+                    continue
+                known, prefix = key, name[: len(key) + 1]
             if sample is None or key != sample.key or ending in sample.endings:
                 if sample is not None:
                     yield sample
                 sample = Sample(key, member.header)
-            sample.torn |= torn
-            torn = False
+            if torn:
+                sample.torn, torn = True, False
             sample.endings.append(ending)
             sample.members.append(member)
             if content is not None:
@@ -158,25 +164,30 @@ class Reader:
         return self._hashed[True] > 0 and self._hashed[True] >= self._hashed[False]
 
     def _compare(self, sample: Sample, sha256: str) -> None:
-        row = self.table.row(sample.key) if self.table else None
-        if row is not None and row["sha256"]:
-            same = row["sha256"] == sha256
+        told = self.table.value("sha256", sample.key) if self.table else None
+        if told:
+            same = told == sha256
             self._hashed[same] += 1
             if not same:
                 self.other_hashes.append(sample.key)
 
 
-def judge(sample: Sample, row: dict[str, Any] | None) -> None:
+def judge(sample: Sample, table: Table | None) -> None:
     """Add to what is wrong with a sample where its members, or the table's row, are of another."""
     document, text = sample.document, sample.text
-    caption = document.get("caption") if document is not None else None
-    if isinstance(caption, str) and text is not None and caption.strip() != text.strip():
+    at = table.at.get(sample.key) if table is not None else None
+    if document is not None and text is not None and differ(document.get("caption"), text):
         sample.wrong.append((Kind.CAPTION_DIFFERS, ""))
-    told = document if document is not None and "width" in document else row or {}
-    if sample.image is not None and not sample.image.is_of(told.get("width"), told.get("height")):
-        stated = f"{told.get('width')}x{told.get('height')} is stated"
-        sample.wrong.append(
-            (Kind.IMAGE_SIZE, f"{sample.image.width}x{sample.image.height}, {stated}")
-        )
-    if row is not None and not sample.wrong and (column := differing(row, document, text)):
+    if sample.image is not None:
+        if document is not None and "width" in document:
+            told = document.get("width"), document.get("height")
+        else:
+            told = table.size_at(at) if table is not None and at is not None else (None, None)
+        if not sample.image.is_of(*told):
+            size = f"{sample.image.width}x{sample.image.height}"
+            what = f"{size}, {told[0]}x{told[1]} is stated"
+            sample.wrong.append((Kind.IMAGE_SIZE, what))
+    if table is None or at is None or sample.wrong:
+        return
+    if column := table.differing(at, document, text):
         sample.wrong.append((Kind.TABLE_DIFFERS, f"its {column} is another in the table"))

@@ -208,8 +208,7 @@ class _Kept:
         self._has[key] = has | (before or frozenset())
         if sample.torn:
             self._torn.add(key)
-        table = self._reader.table
-        judge(sample, table.row(key) if table else None)
+        judge(sample, self._reader.table)
         for kind, what in sample.wrong:
             found.add(kind, key, what, file=self._table if kind is Kind.TABLE_DIFFERS else "")
         if self._keep:

@@ -1,7 +1,7 @@
 """The parquet file beside a tar, by the key of each pair."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,8 @@ from curate.reasons import SUCCESS
 
 COLUMNS = ("key", "status", "caption", "uid", "url", "sha256", "width", "height")
 """Those that are compared with the tar, where they are there."""
+_TOLD = ("uid", "url", "caption")
+"""Those that the JSON in the tar has, too."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,39 @@ class Table:
 
     keys: list[str]
     columns: dict[str, list[Any]]
-    at: dict[str, int] = field(default_factory=dict)  # row of each key
+    at: dict[str, int]  # row of each key
 
-    def row(self, key: str) -> dict[str, Any] | None:
-        """What the table says of a pair."""
-        at = self.at.get(key)
-        return None if at is None else {name: x[at] for name, x in self.columns.items()}
+    def value(self, column: str, key: str) -> Any:
+        """What the table says of a pair; None where it has no such column or pair."""
+        at, values = self.at.get(key), self.columns.get(column)
+        return None if at is None or values is None else values[at]
+
+    def size_at(self, at: int) -> tuple[Any, Any]:
+        """Width and height in a row."""
+        width, height = (self.columns.get(name) for name in ("width", "height"))
+        return width and width[at], height and height[at]
+
+    def differing(self, at: int, document: dict[str, Any] | None, text: str | None) -> str | None:
+        """The first column in which a row is not what the tar holds of the pair."""
+        columns = self.columns
+        if text is not None and "caption" in columns and differ(columns["caption"][at], text):
+            return "caption"
+        if document is not None:
+            for name in _TOLD:
+                if name in columns and differ(columns[name][at], document.get(name)):
+                    return name
+        return None
+
+
+def differ(one: Any, other: Any) -> bool:
+    """Whether two texts differ in more than white space around them; what is no text does not.
+
+    >>> differ("a", " a"), differ("a", "b"), differ(None, "b")
+    (False, True, False)
+    """
+    if one == other or not (isinstance(one, str) and isinstance(other, str)):
+        return False
+    return one.strip() != other.strip()
 
 
 def read(url: str) -> Table | str | None:
@@ -44,23 +73,6 @@ def read(url: str) -> Table | str | None:
     keys = [str(key) for key in columns.pop("key")]
     columns.pop("status", None)
     return Table(keys, columns, {key: k for k, key in enumerate(keys)})
-
-
-def differing(row: dict[str, Any], document: dict[str, Any] | None, text: str | None) -> str | None:
-    """The first column in which a row of the table is not what the tar holds of the pair."""
-    if text is not None and _differ(row.get("caption"), text):
-        return "caption"
-    if document is not None:
-        for name in ("uid", "url") if text is not None else ("uid", "url", "caption"):
-            if _differ(row.get(name), document.get(name)):
-                return name
-    return None
-
-
-def _differ(one: Any, other: Any) -> bool:
-    if not (isinstance(one, str) and isinstance(other, str)) or one == other:
-        return False
-    return one.strip() != other.strip()
 
 
 def named(keys: Iterable[str], *, most: int = 3) -> str:

@@ -21,14 +21,15 @@ from curate.checking.walk import Fault, Walk
 from curate.errors import CurateError
 
 Made = TypeVar("Made")
-_FEW = 1 << 27
-"""Bytes up to which one process checks all: others take longer to start."""
+_FEW, _FEW_IMAGES = 1 << 31, 1 << 26
+"""Bytes up to which one process checks all, without and with decoding: others take longer to start."""
 
 
-def default_workers(tasks: Sequence[Task]) -> int:
+def default_workers(tasks: Sequence[Task], options: Options) -> int:
     """As many as there are processors, and no more than there are tars; one for little."""
+    few = _FEW_IMAGES if options.images else _FEW
     cores = min(len(os.sched_getaffinity(0)), len(tasks))
-    return cores if cores > 1 and sum(task.size for task in tasks) > _FEW else 1
+    return cores if cores > 1 and sum(task.size for task in tasks) > few else 1
 
 
 def check_all(tasks: Sequence[Task], options: Options, *, workers: int) -> Iterator[Shard]:

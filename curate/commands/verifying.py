@@ -74,7 +74,7 @@ def _verified(
     from curate.checking.verify import check_all, check_together, default_workers
 
     kinds: Counter[str] = Counter()
-    n = workers or default_workers(found.tasks)
+    n = workers or default_workers(found.tasks, options)
     console = error_console if as_json else out_console
 
     def tell(problems: "Sequence[Problem]") -> None:

@@ -29,12 +29,11 @@ def check_run(run: Run) -> None:
     """
     problems = [*check_state(run)]
     if not problems:
-        found = find([run.root])
+        found, quick = find([run.root]), Options(hashes=False)
         problems += found.problems
         shards = []
-        for one in check_all(
-            found.tasks, Options(hashes=False), workers=default_workers(found.tasks)
-        ):
+        workers = default_workers(found.tasks, quick)
+        for one in check_all(found.tasks, quick, workers=workers):
             problems += one.problems
             one.problems = []
             shards.append(one)
