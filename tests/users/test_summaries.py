@@ -22,7 +22,8 @@ from curate.summaries.tallies import Tallies
 from tests.store import PROTOCOL, CountedStore, counted_store
 from tests.users.runs import document, moved, small_run, well
 
-TOLD = ("index.html", "report.json", "hosts.parquet", "datacard.md", "croissant.json")
+TOLD = ("index.html", "report.json", "hosts.parquet", "domains.parquet", "datacard.md",
+        "training_summary.md", "croissant.json")  # fmt: skip
 
 
 def stored(run: Path) -> dict[str, object]:
