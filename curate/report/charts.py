@@ -20,6 +20,7 @@ import altair as alt
 import vl_convert
 from altair.utils.schemapi import debug_mode
 
+Along: TypeAlias = Literal["x", "y", "both"]
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
 INK, GRID = "#475569", "#e2e8f0"
@@ -48,7 +49,7 @@ class Figure:
     note: str  # how to read it
     chart: Chart  # without the look that all figures share, so that it can be part of others
     log_chart: Chart | None = None  # with counts on a logarithmic axis, where that shows more
-    by_row: bool = False  # one points at rows of it, not at columns
+    along: Along = "x"  # one points at columns of it, at rows, or at its marks themselves
 
     @cached_property
     def _drawn(self) -> str:

@@ -28,7 +28,7 @@ def figures(facts: Facts) -> dict[str, Figure]:
 
 
 def _figures(facts: Facts) -> Iterator[Figure]:
-    yield Figure("funnel", "Pairs through the stages", "", _funnel(facts), by_row=True)
+    yield Figure("funnel", "Pairs through the stages", "", _funnel(facts), along="y")
     captions = facts.captions
     after = "left by prepare", "in the final set"
     yield bars("caption_chars", "Length of the captions", "characters", captions.chars, after)
@@ -48,7 +48,7 @@ def _figures(facts: Facts) -> Iterator[Figure]:
                 yield score_bars(one, name=name, title=one.language, width=charts.WIDTH)
     if facts.map and len(facts.map.concepts) > 2:
         note = "A circle is a cluster, its size the pairs. Blue: more of it is kept than of all."
-        yield Figure("map", "Clusters of images", note, _map(facts.map))
+        yield Figure("map", "Clusters of images", note, _map(facts.map), along="both")
     if facts.duplicates and len(facts.duplicates.sizes) > 3:
         linear, log = (_clusters(facts, log=log) for log in (False, True))
         yield Figure("clusters", "Clusters by size", "", linear, log)

@@ -1,6 +1,7 @@
 "use strict";
-// What a figure says where one points at it, in columns, in rows or at a part of it: the lines of the
-// nearest mark with `data-tip`. Arrow keys go through the marks. Lines are set as text, never as HTML.
+// What a figure says where one points at it: the lines of the mark with `data-tip` that is nearest along an
+// axis, or, along both, of the one under the pointer. Arrow keys go through the marks. Lines are set as
+// text, never as HTML.
 (() => {
   const tip = document.createElement("div");
   tip.className = "tip";

@@ -121,8 +121,7 @@ def _script() -> str:
 
 def drawing(figure: Figure, *, log: bool = False) -> Markup:
     """The SVG of a figure, with its title, and along which axis one points at it."""
-    along = "y" if figure.by_row else "x"
-    opened = f'<svg role="img" aria-label="{escape(figure.title)}" data-along="{along}"'
+    opened = f'<svg role="img" aria-label="{escape(figure.title)}" data-along="{figure.along}"'
     return Markup((figure.log if log else figure.svg).replace("<svg", opened, 1))
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from curate import files
 from curate.config import Config
+from curate.finding.map import Concept, Map
 from curate.report import page
 from curate.report.distributions import Language
 from curate.report.facts import StageFacts, collect
@@ -253,6 +254,28 @@ def test_figures_share_no_ids(reported_run: Run, full_config: Config) -> None:
     assert len(ids) == len(set(ids))
     for one in drawn.values():
         assert set(re.findall(r"url\(#([^)]+)\)", one.svg)) <= set(ids)
+
+
+def test_figures_say_how_one_points_at_them(reported_run: Run, full_config: Config) -> None:
+    """At columns, at rows or at marks; what they say is text, in lines."""
+    words = ('<b>"', "cat")
+    concepts = tuple(Concept(words, 9, i, {}, 0.5, i, i % 2, ()) for i in range(1, 5))
+    found = replace(
+        collect(reported_run, full_config), map=Map(36, 10, 99, 2, "clip_score", concepts)
+    )
+    drawn = {name: page.drawing(one) for name, one in draw(found).items()}
+    along = {name: re.findall(r'data-along="(\w+)"', svg)[0] for name, svg in drawn.items()}
+    assert {along.pop("funnel"), along.pop("map")} == {"y", "both"}
+    assert set(along.values()) == {"x"}
+    tips = {name: Page(svg).values("data-tip") for name, svg in drawn.items()}
+    assert tips["map"][0].split("\n") == ['<b>", cat', "9 pairs", "11.1% kept"]
+    assert tips["funnel"][0].split("\n") == [
+        "prepare: 14 pairs",
+        "kept: 10",
+        "dropped: 3",
+        "dead: 1",
+    ]
+    assert all(tips.values())
 
 
 @pytest.mark.parametrize(
