@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from curate import files
 from curate.config import file as config_file
 from curate.files import shipped
 from curate.finding import index
@@ -20,6 +21,7 @@ from curate.finding.search import Search, search
 from curate.finished.explain import stories
 from curate.ops.selection.uids import open_subset
 from curate.rundir.directory import Run
+from tests.store import PROTOCOL, counted_store
 from tests.users.runs import document, interrupted, moved, pairs, refused, well
 
 PICTURES = shipped("pipelines/demo/pool/images")
@@ -210,6 +212,22 @@ def test_a_run_without_embeddings_gets_them_and_grows(tmp_path: Path) -> None:
     after = found(run, "an arrow")
     assert {row["uid"] for row in before} < {row["uid"] for row in after}
     assert indexes(run) != [was]
+
+
+def test_a_run_in_a_store(made: Path) -> None:
+    """Is searched there as here; its second search reads few vectors, and writes nothing."""
+    with counted_store() as requests:
+        for path in made.rglob("*"):
+            if path.is_file() and path.suffix != ".faiss":
+                url = f"{PROTOCOL}://b/demo/{path.relative_to(made)}"
+                files.write_bytes(url, path.read_bytes())
+        run = Run.at(f"{PROTOCOL}://b/demo")
+        there = search(run, text="an arrow", k=9)
+        assert there == search(Run.at(str(made)), text="an arrow", k=9)
+        requests.clear()
+        assert search(run, text="a dog", k=3)
+        assert not [path for kind, path in requests if kind == "write"]
+        assert not [path for kind, path in requests if kind == "read" and path.endswith(".npz")]
 
 
 def test_an_index_is_built_once(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
