@@ -57,6 +57,7 @@ def test_it_is_read(runs: Path) -> None:
     before = content(old)
     for run in (old, rebalanced):
         curate("report", run)
+        curate("verify", run)
         facts = json.loads((run / "report/report.json").read_text())
         assert facts["scores"]
         assert facts["balance"]
