@@ -7,7 +7,7 @@ import numpy as np
 
 from curate.checking.kinds import Kind, Problem
 from curate.checking.samples import IMAGE, Usual
-from curate.checking.shard import Shard, hashes_of
+from curate.checking.task import Shard, hashes_of
 from curate.ops.distinct import distinct
 
 

@@ -17,7 +17,8 @@ from curate.checking.kinds import Kind, Problem
 from curate.checking.retold import card_of, manifest_of, stats_of, table_of
 from curate.checking.samples import IMAGE, Sample, Usual, judge
 from curate.checking.sets import ENDINGS, LISTS, Set
-from curate.checking.shard import Options, Shard, Task, check
+from curate.checking.shard import check
+from curate.checking.task import Options, Shard, Task
 from curate.checking.verify import spread
 from curate.checking.walk import Member
 from curate.errors import CurateError

@@ -11,7 +11,7 @@ import numpy as np
 from curate import files
 from curate.checking.content import Seen, look_at_image
 from curate.checking.samples import key_of
-from curate.checking.shard import Task
+from curate.checking.task import Task
 from curate.checking.walk import Fault, Walk
 from curate.pool.samples import ENDINGS
 

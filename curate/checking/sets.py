@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from curate import files
 from curate.checking.kinds import Kind, Problem
-from curate.checking.shard import Beside, Claim, Task
+from curate.checking.task import Beside, Claim, Task
 from curate.errors import CurateError
 from curate.files import listing
 from curate.files.content import TEMPORARY

@@ -2,101 +2,27 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import IO, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO
 
 from curate import files
 from curate.checking import tables
+from curate.checking.claims import check_beside, compare, read_stats
 from curate.checking.content import DECODER, Decode
-from curate.checking.kinds import Kind, Problem
+from curate.checking.kinds import Kind
 from curate.checking.samples import IMAGE, Loose, Reader, Sample, Usual, judge
+from curate.checking.task import Claim, Options, Shard, Task, hashes_of
 from curate.checking.walk import Walk
-from curate.errors import AbsentError, CurateError, DamagedError
+from curate.errors import CurateError
 from curate.files.unpacking import packing
-from curate.ops.hashing import hash64
 from curate.ops.images.decoder import isolated
 
 _TIMEOUT = 60.0  # seconds that an image may take to be decoded
 _TORN = frozenset([Kind.UNREADABLE, Kind.TRUNCATED_TAR, Kind.DAMAGED_HEADER, Kind.BEHIND_END])
 """After which a tar need not hold what lists say of it."""
-
-
-class Claim(NamedTuple):
-    """What a list says of a tar, as far as it says so."""
-
-    by: str  # the name of the list
-    pairs: int | None = None
-    size: int | None = None  # bytes
-    sha256: str | None = None
-    md5: str | None = None
-    kind: Kind = Kind.COUNT
-
-
-class Beside(NamedTuple):
-    """What a list says of a file beside a tar."""
-
-    by: str
-    name: str
-    content: files.Content
-
-
-@dataclass(frozen=True)
-class Options:
-    """How thorough a check is."""
-
-    images: bool = False  # whether images are decoded
-    hashes: bool = True  # whether what lists have hashes of is hashed
-
-
-@dataclass(frozen=True)
-class Task:
-    """A tar to be checked."""
-
-    url: str
-    name: str  # relative to what is checked
-    claims: tuple[Claim, ...] = ()
-    beside: tuple[Beside, ...] = ()
-    stats: bool = False  # whether these files are there
-    table: bool = False
-    lacks_table: bool = False  # which most of the others have
-    size: int = 0  # bytes, by the listing
-
-    @property
-    def stem(self) -> str:
-        """The URL without its ending."""
-        return self.url.removesuffix(".tar")
-
-    def called(self, ending: str) -> str:
-        """The name of a file beside the tar."""
-        return self.name.removesuffix(".tar") + ending
-
-
-@dataclass
-class Shard:
-    """What was found in a tar."""
-
-    name: str
-    problems: list[Problem] = field(default_factory=list)
-    bytes: int = 0
-    pairs: int = 0
-    usual: Usual = frozenset()
-    hashes: NDArray[np.uint64] = field(
-        default_factory=lambda: np.zeros(0, np.uint64)
-    )  # of its keys
-    torn: bool = False
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
-    """Those that are kept for a copy, by key: several where their members are apart."""
-
-    def add(self, kind: Kind, key: str = "", what: str = "", *, file: str = "") -> None:
-        """Note a problem; `file` is another than the tar."""
-        self.problems.append(Problem(kind, file or self.name, key, what))
 
 
 class _Digests:
@@ -129,7 +55,7 @@ def check(task: Task, options: Options, *, keep: bool = False) -> Shard:
     found = Shard(task.name)
     claims, beside = [*task.claims], [*task.beside]
     if task.stats:
-        _read_stats(task, found, claims, beside)
+        read_stats(task, found, claims, beside)
     table = _table(task, found)
     digests: dict[str, str] = {}
     try:
@@ -146,9 +72,9 @@ def check(task: Task, options: Options, *, keep: bool = False) -> Shard:
     except (CurateError, OSError) as error:
         found.add(Kind.UNREADABLE, what=str(error).removeprefix(f"{task.url}: "))
     found.torn |= any(one.kind is Kind.UNREADABLE for one in found.problems if not one.key)
-    wrong = _compare(task, found, claims, digests)
+    wrong = compare(task, found, claims, digests)
     if options.hashes:
-        _check_beside(task, found, [one for one in beside if one.name not in wrong])
+        check_beside(task, found, [one for one in beside if one.name not in wrong])
     return found
 
 
@@ -283,51 +209,12 @@ _ORDERED = 1 / 3
 """Keys that come behind a later one, as a share, up to which a tar is taken for a sorted one."""
 
 
-def hashes_of(keys: Sequence[str]) -> NDArray[np.uint64]:
-    """A hash of each key, also of those that are no Unicode."""
-    text = "".join(keys)
-    if text.isascii():
-        return hash64([*keys])
-    return hash64([x.encode(errors="replace").decode() for x in keys])
-
-
 def _note_loose(found: Shard, loose: list[Loose]) -> None:
     if not found.pairs and loose and loose[0].kind is Kind.DAMAGED_HEADER and not loose[0].at:
         found.add(Kind.UNREADABLE, what="it is no tar")
         return
     for one in loose:
         found.add(one.kind, one.name, one.what)
-
-
-def _read_stats(task: Task, found: Shard, claims: list[Claim], beside: list[Beside]) -> None:
-    """Add what ``_stats.json`` says."""
-    name = task.called("_stats.json")
-    by = name.rpartition("/")[2]
-    try:
-        told = files.read_document(f"{task.stem}_stats.json")
-    except (CurateError, OSError) as error:
-        found.add(Kind.UNREADABLE, what=_without_url(error), file=name)
-        return
-    pairs, size, sha256 = (told.get(x) for x in ("successes", "bytes", "sha256"))
-    claims.append(
-        Claim(
-            by,
-            pairs if isinstance(pairs, int) else None,
-            size if isinstance(size, int) else None,
-            sha256 if isinstance(sha256, str) else None,
-        )
-    )
-    if isinstance(content := told.get("parquet"), list) and task.table:
-        beside.append(
-            Beside(by, task.called(".parquet").rpartition("/")[2], files.Content(*content))
-        )
-
-
-def _without_url(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, DamagedError):
-        return text.removeprefix(f"{error.url} is damaged: ")
-    return text
 
 
 def _table(task: Task, found: Shard) -> tables.Table | None:
@@ -338,56 +225,3 @@ def _table(task: Task, found: Shard) -> tables.Table | None:
         found.add(Kind.TABLE_UNREADABLE, what=table, file=task.called(".parquet"))
         return None
     return table
-
-
-def _compare(
-    task: Task, found: Shard, claims: list[Claim], digests: dict[str, str]
-) -> frozenset[str]:
-    """Compare a tar with what lists say of it; the lists that say something else."""
-    wrong = set()
-    sound = not any(one.shard == task.name for one in found.problems)
-    counts: list[str] = []
-    others: dict[Kind, list[str]] = {Kind.BYTES: [], Kind.HASH: []}
-    for claim in claims:
-        counted = not found.torn and claim.pairs not in (None, found.pairs)
-        sized = sound and not counted and claim.size not in (None, found.bytes)
-        hashed = sound and not counted and not sized and any(
-            told not in (None, digests.get(name, told))
-            for name, told in (("sha256", claim.sha256), ("md5", claim.md5))
-        )  # fmt: skip
-        if counted or sized or hashed:
-            wrong.add(claim.by)
-        if claim.kind is Kind.STALE_INDEX:
-            if counted or sized or hashed:
-                found.add(Kind.STALE_INDEX, what=f"{claim.by} is of another tar")
-        elif counted:
-            counts.append(f"{claim.pairs:,} by {claim.by}")
-        elif sized:
-            others[Kind.BYTES].append(f"{claim.size:,} by {claim.by}")
-        elif hashed:
-            others[Kind.HASH].append(claim.by)
-    if counts:
-        found.add(Kind.COUNT, what=f"{found.pairs:,} samples; {', '.join(counts)}")
-    if others[Kind.BYTES]:
-        found.add(Kind.BYTES, what=f"{found.bytes:,} bytes; {', '.join(others[Kind.BYTES])}")
-    if others[Kind.HASH]:
-        found.add(Kind.HASH, what=f"it is another by {', '.join(others[Kind.HASH])}")
-    return frozenset(wrong)
-
-
-def _check_beside(task: Task, found: Shard, beside: list[Beside]) -> None:
-    """Compare files beside a tar with what lists say of them, where nothing else is wrong there."""
-    told = {one.shard for one in found.problems}
-    for by, name, content in beside:
-        label = task.name.rpartition("/")[0]
-        label = f"{label}/{name}" if label else name
-        if label in told:
-            continue
-        url = files.join(task.url.rpartition("/")[0], name)
-        try:
-            content.check(url, files.read_bytes(url))
-        except AbsentError:
-            continue  # told of the folder
-        except (CurateError, OSError) as error:
-            found.add(Kind.HASH, what=f"{_without_url(error)} ({by})", file=label)
-            told.add(label)

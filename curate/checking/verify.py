@@ -16,7 +16,8 @@ from curate import files
 from curate.checking.across import lacking, repeated, usual_of
 from curate.checking.kinds import Problem
 from curate.checking.samples import Usual, key_of
-from curate.checking.shard import Options, Shard, Task, check
+from curate.checking.shard import check
+from curate.checking.task import Options, Shard, Task
 from curate.checking.walk import Fault, Walk
 from curate.errors import CurateError
 

@@ -4,21 +4,29 @@
 Behind a damaged header the walk goes on at the next whole one.
 """
 
-import tarfile
 from collections.abc import Callable, Generator, Iterator
 from typing import IO, NamedTuple
 from zlib import adler32
 
+from curate.checking.headers import (
+    BLOCK,
+    KIND,
+    LOW,
+    SUM,
+    is_header,
+    name_of,
+    number_of,
+    padded,
+    path_of,
+    text_of,
+)  # fmt: skip
 from curate.checking.kinds import Kind
 
-BLOCK = tarfile.BLOCKSIZE
 PIECE = 1 << 19
 """Bytes that are read at once: they stay in the processor's cache."""
 MOST = 1 << 28
 """Bytes of a member, at most, whose content is handed on."""
 
-_SUM, _KIND = slice(148, 156), 156
-_ADLER, _LOW = 65521, 0xFFFF
 _EMPTY = bytes(BLOCK)
 _FILE = frozenset(b"0\x007")  # a regular file, also as old tars and as real-time systems have it
 _PLAIN, _NAME = ord("0"), 99  # the usual mark of a file, and the longest name that ends in a zero
@@ -84,12 +92,12 @@ class Walk:
                     yield from self._end(at)
                     return
                 what = f"the header at byte {self._base + at:,} is not what was written"
-                yield Fault(Kind.DAMAGED_HEADER, self._base + at, _name(head), what)
+                yield Fault(Kind.DAMAGED_HEADER, self._base + at, name_of(head), what)
                 self._long = ""
                 at = self._next_whole(at + BLOCK)
                 continue
-            kind = head[_KIND]
-            size = 0 if kind in _BARE else _number(head[124:136])
+            kind = head[KIND]
+            size = 0 if kind in _BARE else number_of(head[124:136])
             start = at + BLOCK if kind != _SPARSE else self._behind_map(at)
             stop = start + size
             if stop > len(piece) and not self._all_read:
@@ -98,20 +106,20 @@ class Walk:
                     continue
                 if self._base + stop <= self._size:
                     yield self._member(head, at, start, size), None
-                    at = self._skip(start + _padded(size))
+                    at = self._skip(start + padded(size))
                     continue
             if self._base + stop > self._size or (self._ended and stop > len(piece)):
-                yield self._truncated(at, self._long or _name(head))
+                yield self._truncated(at, self._long or name_of(head))
                 return
             if kind in _FILE or kind in _LINKS:
                 member = self._member(head, at, start, size)
                 if not member.name.endswith("/"):  # a folder, as old tars have it
                     yield member, piece[start:stop] if member.is_file else None
             elif kind == _LONG_NAME:
-                self._long = _text(piece[start:stop])
+                self._long = text_of(piece[start:stop])
             elif kind == _PAX:
-                self._long = _path_of(piece[start:stop]) or self._long
-            at = start + _padded(size)
+                self._long = path_of(piece[start:stop]) or self._long
+            at = start + padded(size)
             if at > len(piece):  # it has the whole content, but not all of the padding
                 at = self._skip(at)
 
@@ -131,9 +139,9 @@ class Walk:
                 size, stored = int(head[124:135], 8), int(head[148:154], 8)
             except ValueError:
                 return at
-            found = (adler32(head) & _LOW) - (adler32(head[_SUM]) & _LOW) + 256
+            found = (adler32(head) & LOW) - (adler32(head[SUM]) & LOW) + 256
             stop = start + size
-            if head[_KIND] != _PLAIN or found != stored or head[345] or size < 0 or stop > last:
+            if head[KIND] != _PLAIN or found != stored or head[345] or size < 0 or stop > last:
                 return at
             name = head[: head.find(0)]
             if not name or len(name) > _NAME or not name.isascii():
@@ -146,9 +154,9 @@ class Walk:
         return at
 
     def _member(self, head: bytes, at: int, start: int, size: int) -> Member:
-        name = self._long or _name(head)
+        name = self._long or name_of(head)
         self._long = ""
-        return Member(name, self._base + at, self._base + start, size, head[_KIND] in _FILE)
+        return Member(name, self._base + at, self._base + start, size, head[KIND] in _FILE)
 
     def _fill(self, at: int, wanted: int) -> int:
         """Read on, so that `wanted` bytes from `at` of the piece are there; where `at` is then."""
@@ -193,11 +201,11 @@ class Walk:
         while True:
             for place in range(at, len(self._piece) - BLOCK + 1, BLOCK):
                 block = self._piece[place : place + BLOCK]
-                is_likely = block[257:262] == b"ustar" or not block[_KIND]
+                is_likely = block[257:262] == b"ustar" or not block[KIND]
                 if is_likely and block != _EMPTY and is_header(block):
                     return place
             if self._all_read:
-                return min(_padded(len(self._piece.rstrip(b"\0"))), len(self._piece))
+                return min(padded(len(self._piece.rstrip(b"\0"))), len(self._piece))
             at = max(at, len(self._piece) // BLOCK * BLOCK)
             over = at - len(self._piece)
             at = self._fill(min(at, len(self._piece)), BLOCK) + max(over, 0)
@@ -227,7 +235,7 @@ class Walk:
                 what = (
                     f"from byte {self._base + place:,} on there is more behind the end of the tar"
                 )
-                name = _name(block) if is_header(block) else ""
+                name = name_of(block) if is_header(block) else ""
                 found = Fault(Kind.BEHIND_END, self._base + place, name, what)
             if self._all_read:
                 break
@@ -237,74 +245,3 @@ class Walk:
         elif self._size < begin + 2 * BLOCK:
             what = "one of the two empty blocks that end a tar is missing"
             yield Fault(Kind.NO_END, begin, what=what)
-
-
-def is_header(block: bytes) -> bool:
-    """Whether a block is the header of a member, by its checksum.
-
-    That is the sum of all bytes, those of the checksum itself as spaces. Adler-32 has the sum of bytes
-    in its lower half, modulo a prime that no header of a name in letters comes to.
-    """
-    if len(block) < BLOCK:
-        return False
-    digits = block[_SUM]
-    found = (adler32(block) & _LOW) - (adler32(digits) & _LOW) + 8 * ord(" ")
-    try:
-        stored = int(digits[:6], 8)
-    except ValueError:
-        stored = _octal(digits)
-    return not (found - stored) % _ADLER or (not block.isascii() and stored == _signed(block))
-
-
-def _signed(block: bytes) -> int:
-    """The checksum as some old programs take it: of signed bytes."""
-    sums = [sum(x - 256 if x > 127 else x for x in part) for part in (block, block[_SUM])]
-    return sums[0] - sums[1] + 8 * ord(" ")
-
-
-def _padded(size: int) -> int:
-    return size + BLOCK - 1 & ~(BLOCK - 1)
-
-
-def _octal(digits: bytes) -> int:
-    """A number of a header; -1 where it is none."""
-    try:
-        return int(digits.partition(b"\0")[0] or b"0", 8)
-    except ValueError:
-        return -1
-
-
-def _number(digits: bytes) -> int:
-    """A size; numbers with the first bit set are in base 256. 0 where it is none."""
-    try:
-        return max(int(digits[:-1], 8), 0)
-    except ValueError:
-        if digits[0] & 0x80:
-            return int.from_bytes(digits, "big") & ~(0xFF << 88)
-        return max(_octal(digits), 0)
-
-
-def _name(head: bytes) -> str:
-    name = head[: head.index(0)] if 0 in head[:100] else head[:100]
-    if head[345] and head[257:263] == b"ustar\0":
-        name = head[345:500].partition(b"\0")[0] + b"/" + name
-    return name.decode(errors="surrogateescape")
-
-
-def _text(content: bytes) -> str:
-    return content.partition(b"\0")[0].decode(errors="surrogateescape")
-
-
-def _path_of(content: bytes) -> str:
-    """The name that a pax header has; empty where it has none."""
-    at = 0
-    while b" path=" in content[at:]:
-        digits = content[at:].partition(b" ")[0]
-        length = int(digits) if digits.isdigit() else 0
-        key, _, value = content[at : at + length].partition(b" ")[2].partition(b"=")
-        if key == b"path":
-            return value.removesuffix(b"\n").decode(errors="surrogateescape")
-        if length <= 0:
-            break
-        at += length
-    return ""

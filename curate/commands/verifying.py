@@ -15,7 +15,7 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     from curate.checking.kinds import Problem
     from curate.checking.sets import Set
-    from curate.checking.shard import Options, Shard
+    from curate.checking.task import Options, Shard
 
 Shards = Annotated[
     list[str],
@@ -51,7 +51,7 @@ def verify(
     """
     from curate.checking.fix import check_target
     from curate.checking.sets import find
-    from curate.checking.shard import Options
+    from curate.checking.task import Options
 
     with one_line_errors(_USAGE):
         if workers is not None and workers < 1:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from curate import files
 from curate.checking.runs import check_state
 from curate.checking.sets import find
-from curate.checking.shard import Options
+from curate.checking.task import Options
 from curate.checking.verify import check_all, check_together, default_workers
 from curate.errors import CurateError
 from curate.publishing.contents import Changes, batches, changes, contents

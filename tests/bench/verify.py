@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.checking.sets import find
-from curate.checking.shard import Options, check
+from curate.checking.shard import check
+from curate.checking.task import Options
 from curate.checking.verify import check_all
 from curate.files import shipped
 from curate.ops.images.encoder import ImageEncoder, StoredImage

@@ -3,7 +3,7 @@
 import numpy as np
 
 from curate.checking.across import lacking, repeated, usual_of
-from curate.checking.shard import Shard, hashes_of
+from curate.checking.task import Shard, hashes_of
 
 KEYS = {"0.tar": ["a", "b", "c"], "1.tar": ["d", "b"], "2.tar": ["e"], "3.tar": ["\udcff", "b"]}
 

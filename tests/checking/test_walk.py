@@ -9,7 +9,8 @@ import pytest
 
 from curate.checking import walk
 from curate.checking.kinds import Kind
-from curate.checking.shard import Options, Task, check
+from curate.checking.shard import check
+from curate.checking.task import Options, Task
 from curate.checking.walk import Fault, Member, Walk
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
