@@ -6,7 +6,6 @@ Loaders' indexes are not copied, as they are of the tars before.
 """
 
 import os
-import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,7 +19,6 @@ from curate.checking.sets import ENDINGS, LISTS, Set
 from curate.checking.shard import check
 from curate.checking.task import Options, Shard, Task
 from curate.checking.verify import spread
-from curate.checking.walk import Member
 from curate.errors import CurateError
 from curate.files.content import TEMPORARY
 from curate.rundir.directory import CARD, MANIFEST, SIZES
@@ -161,18 +159,9 @@ def _whole(found: Shard, broken: set[str], wanted: Usual) -> dict[str, Sample]:
             one.wrong = []
             judge(one, None)
         lacks = (found.usual | wanted) - one.has
-        if key not in broken and not lacks and not one.wrong and all(map(_is_packed, one.members)):
+        if key not in broken and not lacks and not one.wrong:
             whole[key] = one
     return whole
-
-
-def _is_packed(member: Member) -> bool:
-    """Whether a tar that we write has room for the name of a member."""
-    try:
-        tarfile.TarInfo(member.name).tobuf(tarfile.USTAR_FORMAT, errors="strict")
-    except ValueError:
-        return False
-    return True
 
 
 def _write_tar(task: Task, url: str, samples: dict[str, Sample]) -> tuple[int, str]:

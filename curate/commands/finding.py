@@ -78,7 +78,9 @@ def find(
         if kept + dropped + all_ > 1:
             raise CurateError("give one of --kept, --dropped and --all")
         which: Which = "kept" if kept else "dropped" if dropped else "all"
-        if (text is None) == (image is None):
+        if text is not None and image is not None:
+            raise CurateError("give a text to look for or --image FILE, not both")
+        if image is None and not (text or "").strip():
             raise CurateError('give a text to look for, as in "a red bicycle", or --image FILE')
         content = _image(image) if image is not None else None
         run = open_run(run_directory, for_few=True)

@@ -1,5 +1,6 @@
 """`curate peek`: some samples of a set, in the terminal and as a contact sheet."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -48,6 +49,8 @@ def peek(
             )
         tasks = find([shards]).tasks
         found = first(tasks, n) if random is None else drawn(tasks, n, seed=abs(random))
+        if not found:
+            raise CurateError(f"{shards}: no sample to show; curate verify {shlex.quote(shards)}")
         rows = []
         for one in found:
             score = "" if one.score is None else f"{one.score:.3f}"

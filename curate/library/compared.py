@@ -85,7 +85,7 @@ class Compared:
     def changed(self) -> Table:
         """Every pair whose end is another, with both stages, reasons and values."""
         url = files.join(self.folder, PAIRS)
-        return Table(f"{self.folder}: changed", CHANGED, dataset([url], CHANGED))
+        return Table(f"{self.folder}: changed", CHANGED, dataset([url], CHANGED), _held=self._held)
 
     @cached_property
     def _figures(self) -> "dict[str, Figure]":

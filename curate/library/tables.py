@@ -64,6 +64,7 @@ class Table:
     schema: pa.Schema
     _dataset: ds.Dataset | None
     _scan: Scan | None = None
+    _held: object = None  # what its files go with
 
     @property
     def dataset(self) -> ds.Dataset:

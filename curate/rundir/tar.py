@@ -45,7 +45,10 @@ def _by_tarfile(name: str, size: int) -> bytes:
     header = tarfile.TarInfo(name)
     header.size = size
     header.mode = 0o644
-    return header.tobuf(tarfile.USTAR_FORMAT)
+    try:
+        return header.tobuf(tarfile.USTAR_FORMAT, "utf-8")
+    except ValueError:  # it has no room for the name, or for the size
+        return header.tobuf(tarfile.GNU_FORMAT, "utf-8")
 
 
 _NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 135), slice(148, 156)
@@ -55,7 +58,7 @@ _SUM = sum(_NAMELESS) - sum(_NAMELESS[_CHECKSUM]) + 8 * ord(" ") - sum(_NAMELESS
 
 def _header(name: str, size: int) -> bytes:
     """A member's header; `tarfile`, which takes eight times as long, does what is out of the way."""
-    coded, digits = name.encode(), b"%011o" % size
+    coded, digits = name.encode(errors="surrogateescape"), b"%011o" % size
     if len(coded) > _NAME.stop or len(digits) > _SIZE.stop - _SIZE.start:
         return _by_tarfile(name, size)
     header = bytearray(_NAMELESS)

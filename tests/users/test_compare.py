@@ -124,6 +124,8 @@ def test_from_python_it_is_the_same(small: Path, other: Path, said: tuple[Path, 
     found = curate.open(small).compare(curate.open(other))
     theirs = pq.read_table(said[0] / "changed.parquet")
     assert found.changed.to_arrow().equals(theirs)
+    changed = curate.open(small).compare(str(other)).changed  # which holds the files
+    assert changed.select("uid").to_arrow()["uid"].equals(theirs["uid"])
     assert sum(found.matrix["pairs"]) == curate.open(small).funnel.stages[0].in_
     assert found.funnel["kept after"][0] == "pool"
     assert {"funnels", "caption_chars"} <= {*found.figures}

@@ -243,7 +243,8 @@ def test_what_cannot_be_found_is_told_in_a_line(small: Path, made: Path, tmp_pat
     assert "no embeddings of its images are stored; store them by: curate run" in told
     assert "embeddings: true" in told
     assert "give a text to look for" in refused("find", str(made))
-    assert "give a text to look for" in refused("find", str(made), "a dog", "--image", "x.jpg")
+    assert "give a text to look for" in refused("find", str(made), " ")
+    assert "not both" in refused("find", str(made), "a dog", "--image", "x.jpg")
     assert "one of --kept, --dropped and --all" in refused(
         "find", str(made), "a dog", "--kept", "--all"
     )

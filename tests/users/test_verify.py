@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.files import shipped
-from tests.checking.planting import cut_off, keys, members, pack, tar_of, without_tables
+from tests.checking.planting import cut_off, keys, members, pack, picture, tar_of, without_tables
 from tests.store import PROTOCOL, CountedStore, counted_store
 from tests.users.runs import curate, document, moved, pairs, well
 
@@ -191,6 +191,19 @@ def test_a_set_in_a_store_is_read_and_repaired_there(run: Path) -> None:
         assert found(target, "--workers", "1") == []
         (shards / "00000.tar").write_bytes(CountedStore.objects["bucket/copy/00000.tar"])
     assert key not in keys(shards / "00000.tar")
+
+
+def test_a_repaired_copy_keeps_samples_of_any_name(tmp_path: Path) -> None:
+    image = picture(9, 9)
+    names = ["a", "b/" + "b" * 200 + "/b", "caf\udce9", "k" * 120, "ß" * 300]
+    some = [(f"{x}.jpg", b"no" if x == "a" else image) for x in names]
+    (tmp_path / "set").mkdir()
+    pack(tmp_path / "set/0.tar", some)
+    assert [x[0] for x in found(str(tmp_path / "set"))] == ["not_an_image"]
+    done = curate("verify", str(tmp_path / "set"), "--fix", str(tmp_path / "out"))
+    assert "4 samples in 1 tars, 1 left out" in done.stdout
+    assert members(tmp_path / "out/0.tar") == some[1:]
+    assert not found(str(tmp_path / "out"))
 
 
 def test_a_repaired_run_is_read_as_a_set(small: Path, tmp_path: Path) -> None:
