@@ -8,7 +8,13 @@ import pyarrow.compute as pc
 from curate import files
 from curate.checking.kinds import Kind, Problem
 from curate.errors import AbsentError, CurateError, DamagedError
-from curate.rundir.damage import changed_content, damaged_documents, find_damage, steps
+from curate.rundir.damage import (
+    changed_content,
+    damaged_documents,
+    find_damage,
+    missing_records,
+    steps,
+)
 from curate.rundir.directory import ANNOTATED, MANIFEST, Run
 from curate.rundir.revocations import check_settled
 from curate.schema import Stage
@@ -23,13 +29,12 @@ def check_run(run: Run, *, hashes: bool) -> Iterator[Problem]:
         told.add(url := run.path(name))
         is_there = files.exists(url)
         yield _of(run, url, "it is not what was written" if is_there else "it is gone")
-    if not hashes:
-        return
-    for error in changed_content(run):
+    for error in [*missing_records(run), *(changed_content(run) if hashes else ())]:
         if error.url not in told:
             told.add(error.url)
             yield _of(run, error.url, str(error).removeprefix(f"{error.url} is damaged: "))
-    yield from _images(run, told)
+    if hashes:
+        yield from _images(run, told)
 
 
 def check_state(run: Run) -> Iterator[Problem]:

@@ -50,7 +50,8 @@ def peek(
         tasks = find([shards]).tasks
         found = first(tasks, n) if random is None else drawn(tasks, n, seed=abs(random))
         if not found:
-            raise CurateError(f"{shards}: no sample to show; curate verify {shlex.quote(shards)}")
+            check = f"no sample can be read; check it by: curate verify {shlex.quote(shards)}"
+            raise CurateError(f"{shards}: {check if tasks else 'the set is empty'}")
         rows = []
         for one in found:
             score = "" if one.score is None else f"{one.score:.3f}"

@@ -232,14 +232,22 @@ def _of_all_parts(run: Run) -> Iterator[str]:
 
 def check_records(run: Run) -> None:
     """Raise DamagedError where a run is complete and the record of a part is not there."""
+    for error in missing_records(run):
+        raise error
+
+
+def missing_records(run: Run) -> Iterator[DamagedError]:
+    """What is said of each record of a part that is not there in a complete run."""
     state = run.state()
     if state.get("state") != "complete":
         return
     for folder in _of_all_parts(run):
         known = run.record_table(folder)["part"]
-        for index in np.setdiff1d(np.arange(state["parts"]), known)[:1].tolist():
-            why = "it cannot be read" if index in run.done(folder) else "it is gone"
-            raise DamagedError(run.part(folder, index, "json"), why)
+        if len(missing := np.setdiff1d(np.arange(state["parts"]), known)):
+            done = run.done(folder)
+        for index in missing.tolist():
+            why = "it cannot be read" if index in done else "it is gone"
+            yield DamagedError(run.part(folder, index, "json"), why)
 
 
 def _check_shards(run: Run) -> None:

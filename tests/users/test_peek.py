@@ -124,5 +124,8 @@ def test_what_cannot_be_shown_is_said_in_a_line(small: Path, tmp_path: Path) -> 
     assert curate("peek", str(small), "many").returncode == 2
     (tmp_path / "x.tar").write_bytes(json.dumps({}).encode())
     told = refused("peek", str(tmp_path / "x.tar"), "--sheet", str(tmp_path / "sheet.html"))
-    assert f"{tmp_path}/x.tar: no sample to show; curate verify {tmp_path}/x.tar" in told
+    assert (
+        f"{tmp_path}/x.tar: no sample can be read; check it by: curate verify {tmp_path}/x.tar"
+        in told
+    )
     assert not (tmp_path / "sheet.html").exists()

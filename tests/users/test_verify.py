@@ -130,6 +130,11 @@ def test_files_that_a_run_vouches_for_are_looked_at(run: Path) -> None:
         "download/part-00001.tar", "download/part-00002.tar", "prepare/part-00000.parquet",
     ]  # fmt: skip
     assert [x[1] for x in found(str(run), "--quick")] == ["download/part-00002.tar"]
+    (run / "records/dedup/part-00001.json").unlink()
+    (run / "records/dedup/part-00002.json").write_text("{")
+    records = ["records/dedup/part-00001.json", "records/dedup/part-00002.json"]
+    told = sorted(x[1] for x in found(str(run), "--quick"))
+    assert told == ["download/part-00002.tar", *records]
 
 
 def test_the_terminal_is_told_a_line_a_problem_and_the_exit_code_says_it(
