@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from curate import files
-from curate.checking.runs import check_state
+from curate.checking import runs
 from curate.checking.sets import find
 from curate.checking.task import Options
 from curate.checking.verify import check_all, check_together, default_workers
@@ -23,13 +23,15 @@ def check_name(name: str) -> None:
 
 
 def check_run(run: Run) -> None:
-    """Raise a CurateError where a run is not finished, holds revoked pairs, or its set has problems.
+    """Raise a CurateError where a run is not finished, holds revoked pairs, or has problems.
 
-    Its tars are walked through, and compared with the lists by counts and sizes.
+    Its tars are walked through, and compared with the lists by counts and sizes. A set has a pair.
     """
-    problems = [*check_state(run)]
+    problems = [*runs.check_run(run, hashes=False)]
     if not problems:
         found, quick = find([run.root]), Options(hashes=False)
+        if not found.tasks:
+            raise CurateError(f"{run.root} is not published: its set is empty")
         problems += found.problems
         shards = []
         workers = default_workers(found.tasks, quick)

@@ -171,6 +171,10 @@ def test_a_run_that_does_not_hold_is_refused(made: Path, hub: FakeHub, tmp_path:
     pq.write_table(pa.table({"kind": ["uid"], "value": ["0" * 32]}), run / "revoked.parquet")
     assert "finish it: curate revoke" in refused("publish", str(run), *options)
     (run / "revoked.parquet").unlink()
+    (record := run / "records/prepare/part-00000.json").rename(run / "record")
+    told = refused("publish", str(run), *options)
+    assert "is not published: records/prepare/part-00000.json  run_file: it is gone" in told
+    (run / "record").rename(record)
     assert hub.requests.total() == 0, "nothing was asked of the hub"
     flipped = bytearray(content)
     flipped[1000] ^= 1  # in an image: its size stays, its hash does not
