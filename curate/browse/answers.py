@@ -9,12 +9,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from curate import files
 from curate.browse import pictures, saved, told
 from curate.browse.connection import Cell
+from curate.browse.near import NEAREST, nearest
 from curate.browse.opened import Shelf, State
 from curate.browse.questions import Place
 from curate.browse.selection import Selection, parsed
 from curate.errors import CurateError, hidden
 from curate.files.stores import told as told_of_store
 
+NEAR = "near"
+"""The field of what pairs are to be near to."""
 LONGEST = 20_000_000
 """Bytes of what the page sends, at most."""
 
@@ -81,7 +84,11 @@ def answered(answer: Answer, asked: Asked) -> Reply:
 
 
 def _selection(state: State, run: int, fields: Sequence[tuple[str, str]]) -> Selection:
-    return parsed(fields, state.runs[run].pairs, run=run, runs=len(state.runs))
+    found = parsed(fields, state.runs[run].pairs, run=run, runs=len(state.runs))
+    for name, value in fields:
+        if name == NEAR:
+            found = found.among(nearest(state, run, value))
+    return found
 
 
 def _number(state: State, number: str) -> int:
@@ -96,11 +103,15 @@ def _runs(asked: Asked) -> Reply:
 
 def _pairs(asked: Asked) -> Reply:
     state, run, selection = asked.selected()
+    near = nearest(state, run, asked.get(NEAR)) if asked.get(NEAR) else {}
+    if near and not asked.get("sort"):
+        page = state.questions.page(run, selection, limit=2 * NEAREST)
+        return Reply(told.cards(state, run, page, near=near))
     page = state.questions.page(
         run, selection, sort=asked.get("sort"), descending=asked.get("order") == "desc",
         after=_after(asked.get("after")),
     )  # fmt: skip
-    return Reply(told.cards(state, run, page))
+    return Reply(told.cards(state, run, page, near=near))
 
 
 def _after(text: str) -> list[Cell] | None:

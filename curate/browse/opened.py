@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from curate import files
 from curate.browse.connection import connect
@@ -15,6 +16,9 @@ from curate.rundir import revocations
 from curate.rundir.borrowed import open_run
 from curate.rundir.directory import Run
 from curate.schema import Stage
+
+if TYPE_CHECKING:
+    from curate.finding.search import Search
 
 Stamp = tuple[int, int] | None
 _AT_ONCE = 2
@@ -55,6 +59,9 @@ class State:
     runs: tuple[Opened, ...]
     questions: Questions
     thumbnails: dict[tuple[int, ...], bytes] = field(default_factory=dict)
+    searches: "dict[int, Search]" = field(default_factory=dict)
+    near: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)  # what was found
+    searching: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass

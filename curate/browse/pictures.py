@@ -18,7 +18,7 @@ def small(state: State, run: int, place: Place) -> bytes | None:
     key = (run, *place)
     if (held := state.thumbnails.get(key)) is not None:
         return held or None
-    content = _stored(state, run, place)
+    content = stored(state, run, place)
     made = webp(content, side=SIDE) if content else None
     while len(state.thumbnails) >= _HELD:
         state.thumbnails.pop(next(iter(state.thumbnails)), None)
@@ -28,7 +28,7 @@ def small(state: State, run: int, place: Place) -> bytes | None:
 
 def whole(state: State, run: int, place: Place) -> tuple[bytes, str] | None:
     """The stored bytes and their type; of a kind that may hold more than pixels, drawn anew."""
-    content = _stored(state, run, place)
+    content = stored(state, run, place)
     if content is None:
         return None
     for magic, kind in _KINDS.items():
@@ -40,7 +40,8 @@ def whole(state: State, run: int, place: Place) -> tuple[bytes, str] | None:
     return (made, WEBP) if made else None
 
 
-def _stored(state: State, run: int, place: Place) -> bytes | None:
+def stored(state: State, run: int, place: Place) -> bytes | None:
+    """The bytes of an image as they are; None where there is none."""
     opened = state.runs[run]
     if not opened.has_images:
         return None

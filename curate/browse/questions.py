@@ -34,6 +34,11 @@ class Page(NamedTuple):
     places: list[Place]
     after: list[Cell] | None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are no further pairs."""
+        return self.after is None
+
 
 @dataclass(frozen=True)
 class Questions:

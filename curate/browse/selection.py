@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from curate.browse.connection import Bound, quoted
@@ -28,12 +28,16 @@ class Selection:
     cluster: str = ""  # uid of a pair that stays in it
     fates: dict[int, Fate] = field(default_factory=dict)  # in other runs, by their number
 
+    def among(self, uids: Iterable[str]) -> "Selection":
+        """Those of these uids."""
+        given = self.equal.get("uid")
+        uids = tuple(x for x in uids if given is None or x in given)
+        return replace(self, equal={**self.equal, "uid": uids or ("none",)})
+
     def without(self, *names: str) -> "Selection":
         """The same without the conditions on values of these columns."""
         equal = {name: values for name, values in self.equal.items() if name not in names}
-        return Selection(
-            self.text, equal, self.least, self.most, self.entries, self.cluster, self.fates
-        )
+        return replace(self, equal=equal)
 
 
 def parsed(fields: Iterable[tuple[str, str]], pairs: Pairs, *, run: int, runs: int) -> Selection:

@@ -1,10 +1,11 @@
 """What the page shows of pairs, as JSON: cards of many, and the whole story of one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TypeAlias
 
 from curate.browse import distributions
+from curate.browse.near import can_search
 from curate.browse.opened import Opened, State
 from curate.browse.questions import Page, Place, Record
 from curate.browse.selection import DUPLICATE, Selection
@@ -35,6 +36,7 @@ def runs(state: State) -> Json:
                 "notice": incomplete(one.run),
                 "images": one.has_images,
                 "entries": one.entries is not None,
+                "near": can_search(one),
                 "stages": [str(x) for x in one.steps.stages if x not in (Stage.SHARDS, Stage.REPORT)],
                 "columns": [
                     {"name": x.name, "kind": x.kind, "meaning": x.meaning}
@@ -46,8 +48,11 @@ def runs(state: State) -> Json:
     }  # fmt: skip
 
 
-def cards(state: State, run: int, page: Page) -> Json:
-    """A page of pairs, each with what became of it in the other runs."""
+def cards(state: State, run: int, page: Page, *, near: Mapping[str, float]) -> Json:
+    """A page of pairs, each with what became of it in the other runs.
+
+    Pairs that were looked for as `near` to something come the nearest first, where all are there.
+    """
     rows = state.questions.details(run, page.places)
     uids = [str(row["uid"]) for row in rows if row["uid"]]
     others = [i for i in range(len(state.runs)) if i != run]
@@ -55,8 +60,11 @@ def cards(state: State, run: int, page: Page) -> Json:
     found = []
     for place, row in zip(page.places, rows, strict=False):
         told = _card(place, row)
+        told["near"] = near.get(str(row["uid"]))
         told["fates"] = {str(i): _fate(fates[i].get(str(row["uid"]))) for i in others}
         found.append(told)
+    if near and page.is_whole:
+        found.sort(key=lambda one: -near.get(str(one["uid"]), 0.0))
     return {"version": state.version, "pairs": found, "after": page.after}
 
 

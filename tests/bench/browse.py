@@ -4,10 +4,20 @@ The server is a process of its own. Told are the seconds of each question that i
 server's peak memory.
 """
 
+import http.client
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,11 +28,10 @@ from curate.rundir.directory import PART_STAGES, PartRecord, Run
 from curate.schema import Stage
 from curate.summaries.counting import Counting
 from curate.summaries.groups import refresh
-from tests.users.runs import document
+from tests.users.runs import document, well
 
 PAIRS = int(os.environ.get("CURATE_BENCH_PAIRS", "1000000"))
 _AGAIN = 20  # how often the demo's pairs are in a part
-_CLUSTERS = "dedup/clusters"
 
 
 def made_up(demo: Path, to: Path, *, pairs: int) -> Path:
@@ -123,3 +132,77 @@ def _renamed(table: pa.Table, i: int) -> pa.Table:
         new = pc.if_else(named, new.cast(pa.string()), table["value"])
         table = table.set_column(at, table.field(at), new)
     return table
+
+
+QUESTIONS = {
+    "first page": "/api/pairs?run=0",
+    "outcomes of all": "/api/groups?run=0",
+    "distribution of clip_score": "/api/histogram?column=clip_score",
+    "a reason": "/api/pairs?is.reason=rule:clip_score",
+    "a language, of those dropped": "/api/pairs?is.verdict=dropped&is.language=en",
+    "  their count": "/api/groups?is.verdict=dropped&is.language=en",
+    "a host": "/api/pairs?is.host=gone.example",
+    "  its count": "/api/groups?is.host=gone.example",
+    "a range of scores": "/api/pairs?min.clip_score=0.5&max.clip_score=0.6",
+    "  their count ": "/api/groups?min.clip_score=0.5&max.clip_score=0.6",
+    "an entry": "/api/pairs?entry=en:17779",
+    "  its count ": "/api/groups?entry=en:17779",
+    "text in the caption": "/api/pairs?q=lighthouse",
+    "  its count  ": "/api/groups?q=lighthouse",
+    "sorted by score": "/api/pairs?sort=clip_score&order=desc",
+    "sorted by caption": "/api/pairs?sort=caption",
+    "distribution of hosts": "/api/histogram?column=host",
+    "distribution of entries": "/api/histogram?column=entry",
+    "uids of all": "/api/uids",
+}
+_PAGE = ("first page", "outcomes of all", "distribution of clip_score")
+
+
+def main() -> None:
+    """Make the run, start the server, and ask."""
+    with tempfile.TemporaryDirectory() as name:
+        demo, run = Path(name, "demo"), Path(name, "run")
+        well("demo", "--out", str(demo))
+        made_up(demo, run, pairs=PAIRS)
+        started = time.monotonic()
+        server = subprocess.Popen(
+            [sys.executable, "-m", "curate.cli", "browse", str(run), "--no-open"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert server.stdout is not None
+            link = urlsplit(server.stdout.readline().strip())
+            print(f"  the link stands after {time.monotonic() - started:.1f} s", flush=True)
+            _ask(link, psutil.Process(server.pid))
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(10)
+
+
+def _ask(link: SplitResult, process: psutil.Process) -> None:
+    cookie = f"curate_{link.port}={link.query.partition('=')[2]}"
+    took = {}
+    with closing(http.client.HTTPConnection("127.0.0.1", int(link.port or 0))) as connection:
+        for what, path in {"the runs": "/api/runs", **QUESTIONS}.items():
+            began, spent = time.monotonic(), sum(process.cpu_times()[:2])
+            connection.request("GET", path, headers={"Cookie": cookie})
+            answer = connection.getresponse()
+            content = answer.read()
+            assert answer.status == 200, content
+            took[what] = time.monotonic() - began
+            spent = sum(process.cpu_times()[:2]) - spent
+            print(f"  {what:32} {took[what]:6.2f} s, {spent:5.2f} of the processor", flush=True)
+            if what == "first page":
+                version = json.loads(content)["version"]
+                began = time.monotonic()
+                for pair in json.loads(content)["pairs"]:
+                    path = f"/image/{version}/0/{pair['id']}?small"
+                    connection.request("GET", path, headers={"Cookie": cookie})
+                    assert connection.getresponse().read()
+                took["its images"] = time.monotonic() - began
+                print(f"  {'its 60 images':32} {took['its images']:6.2f} s", flush=True)
+    print(
+        f"  {PAIRS:,} pairs: first screen (runs and page) {took['the runs'] + took['first page']:.2f} s"
+        f" (goal 1), slowest filter {max(y for x, y in took.items() if x not in _PAGE):.2f} s (goal 2),"
+        f" memory {process.memory_info().rss / 1e9:.2f} GB (goal 1)"
+    )

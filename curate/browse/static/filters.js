@@ -172,6 +172,7 @@ function said(name, value) {
   const [kind, ...rest] = name.split(".");
   const column = rest.join(".");
   if (name === "q") return `“${value}”`;
+  if (name === "near") return value.startsWith("text:") ? `like “${value.slice(5)}”` : `like the image of ${value.slice(5, 13)}…`;
   if (name === "entry") return `entry ${names.get(value) ?? value}`;
   if (name === "cluster") return `cluster of ${value.slice(0, 8)}…`;
   if (kind === "min") return `${column} ≥ ${value}`;

@@ -104,6 +104,7 @@ function body(pair) {
   const wanted = [state.sort, state.column, "clip_score", "language"].filter(
     (name, i, all) => all.indexOf(name) === i && columns[name] !== null && columns[name] !== undefined,
   );
+  const near = typeof pair.near === "number" ? [el("span", { title: "cosine of the image and what is looked for" }, el("i", {}, "nearness "), shown(pair.near))] : [];
   const facts = wanted.slice(0, 2).map((name) => el("span", {}, el("i", {}, `${name} `), shown(columns[name])));
   const fates = Object.entries(pair.fates).map(([run, fate]) =>
     el("span", { class: `fate ${fate?.verdict ?? "absent"}` }, el("i", {}, `${known.runs[run].name} `), fate ? verdict(fate) : "not there"),
@@ -111,7 +112,7 @@ function body(pair) {
   return el("span", { class: "body" },
     el("span", { class: "verdict" }, verdict(pair)),
     pair.caption ? foreign(pair.caption, "span", { class: "caption" }) : el("span", { class: "caption none" }, "no caption"),
-    el("span", { class: "facts" }, facts),
+    el("span", { class: "facts" }, near, facts),
     fates.length ? el("span", { class: "fates" }, fates) : null,
   );
 }

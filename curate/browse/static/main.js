@@ -7,7 +7,7 @@ import * as grid from "./grid.js";
 import * as histogram from "./histogram.js";
 import { listen } from "./keys.js";
 import * as pair from "./pair.js";
-import { go, onChange, read, sameList, set, state, values } from "./state.js";
+import { go, onChange, read, sameList, setAll, state, values } from "./state.js";
 
 const at = (id) => document.getElementById(id);
 let known;
@@ -26,10 +26,27 @@ function drawRuns() {
   document.title = `${run.name} – curate browse`;
   at("notice").hidden = !run.notice;
   at("notice").textContent = run.notice ?? "";
+  at("how").hidden = !run.near;
+}
+
+/** Whether what is typed is looked for in the embeddings of images, not in captions. */
+const near = () => !at("how").hidden && at("how").value === "near";
+
+function search(options) {
+  const said = at("q").value.trim();
+  setAll(near() ? { q: "", near: said && `text:${said}` } : { q: said, near: "" }, options);
+}
+
+function drawSearch() {
+  const [sought = ""] = values("near");
+  if (sought) at("how").value = "near";
+  else if (values("q").length) at("how").value = "q";
+  at("q").value = sought ? sought.replace(/^text:|^like:.*/s, "") : (values("q")[0] ?? "");
+  at("q").placeholder = near() ? "What images show, as in: a red bicycle" : "Search captions, a uid, a URL";
 }
 
 function drawSort() {
-  at("sort").replaceChildren(el("option", { value: "" }, "as they stand"), ...filters.columns().map((x) => el("option", { value: x.name, title: x.meaning }, x.name === "uid" ? "uid (shuffled)" : x.name)));
+  at("sort").replaceChildren(el("option", { value: "" }, values("near").length ? "the nearest first" : "as they stand"), ...filters.columns().map((x) => el("option", { value: x.name, title: x.meaning }, x.name === "uid" ? "uid (shuffled)" : x.name)));
   at("sort").value = state.sort;
   at("order").hidden = !state.sort;
   at("order").textContent = state.order === "desc" ? "↓ highest first" : "↑ lowest first";
@@ -42,7 +59,7 @@ function drawFrame() {
 }
 
 async function load() {
-  at("q").value = values("q")[0] ?? "";
+  drawSearch();
   drawSort();
   filters.update();
   total = null;
@@ -91,8 +108,9 @@ async function start() {
   const save = () => dialogs.save(total);
   listen(save);
   onChange(changed);
-  at("search").addEventListener("submit", (event) => { event.preventDefault(); set("q", at("q").value.trim()); grid.focus(0); });
-  at("q").addEventListener("input", settled(300, () => set("q", at("q").value.trim(), { replace: true })));
+  at("search").addEventListener("submit", (event) => { event.preventDefault(); search(); grid.focus(0); });
+  at("q").addEventListener("input", settled(300, () => { if (!near()) search({ replace: true }); }));
+  at("how").addEventListener("change", () => { search(); at("q").focus(); });
   at("sort").addEventListener("change", () => go({ sort: at("sort").value, order: state.sort ? state.order : "desc" }));
   at("order").addEventListener("click", () => go({ order: state.order === "desc" ? "asc" : "desc" }));
   at("save").addEventListener("click", save);

@@ -74,6 +74,15 @@ export function walkCluster(by) {
   members[(at + by + members.length) % members.length].click();
 }
 
+/** Pairs whose images are nearest to this one's; the filters in force stay. */
+function likeThis(story) {
+  if (!story.card?.picture || !known.runs[state.run].near) return null;
+  const others = state.fields.filter(([name]) => !["near", "q", "cluster"].includes(name));
+  return el("button", {
+    type: "button", on: { click: () => go({ fields: [...others, ["near", `like:${story.uid}`]], sort: "", pair: "" }) },
+  }, "More like this");
+}
+
 function whole(story, version, sides) {
   const card = story.card;
   return el("article", {},
@@ -84,7 +93,7 @@ function whole(story, version, sides) {
         el("h2", { id: "pair-title", class: "caption" }, caption(story.caption)),
         el("p", { class: "url" }, link(story.url)),
         el("dl", { class: "ids" }, el("dt", {}, "uid"), el("dd", {}, el("code", {}, story.uid)), el("dt", {}, "part"), el("dd", {}, String(story.part))),
-        placed(story))),
+        placed(story), likeThis(story))),
     ...sides,
     story.cluster ? cluster(story, version) : null,
     el("h3", {}, "Story"), el("ol", { class: "story" }, story.chapters.map((chapter) => step(chapter, story))),

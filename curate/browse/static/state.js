@@ -69,15 +69,12 @@ export const values = (name) => state.fields.filter(([x]) => x === name).map(([,
 export const has = (name, value) => state.fields.some(([x, y]) => x === name && y === value);
 
 /** Set the one value of a field; none where it is empty. */
-export function set(name, value, options) {
-  const others = state.fields.filter(([x]) => x !== name);
-  go({ fields: value === "" ? others : [...others, [name, value]] }, options);
-}
+export const set = (name, value, options) => setAll({ [name]: value }, options);
 
 /** Set several fields at once. */
-export function setAll(changes) {
+export function setAll(changes, options) {
   const others = state.fields.filter(([x]) => !(x in changes));
-  go({ fields: [...others, ...Object.entries(changes).filter(([, value]) => value !== "")] });
+  go({ fields: [...others, ...Object.entries(changes).filter(([, value]) => value !== "")] }, options);
 }
 
 /** Add a value of a field, or take it away. */
