@@ -15,7 +15,7 @@ from curate import files
 from curate.checking.kinds import Kind, Problem
 from curate.checking.retold import card_of, manifest_of, stats_of, table_of
 from curate.checking.samples import IMAGE, Sample, Usual, judge
-from curate.checking.sets import ENDINGS, LISTS, Set
+from curate.checking.sets import ENDINGS, LISTS, Set, is_folder
 from curate.checking.shard import check
 from curate.checking.task import Options, Shard, Task
 from curate.checking.verify import spread
@@ -53,15 +53,10 @@ class _Copies:
 def check_target(out: str, found: Set) -> None:
     """Raise a CurateError where copies may not be written to the folder `out`."""
     target = files.spelt(files.absolute(out))
-    if files.names(target) or (files.exists(target) and not _is_folder(target)):
+    if files.names(target) or (files.exists(target) and not is_folder(target)):
         raise CurateError(f"--fix {out} is not empty; give another folder, or remove it")
     if f"{target}/".startswith(f"{files.spelt(found.root)}/"):
         raise CurateError(f"--fix {out} is inside {found.root}; give a folder elsewhere")
-
-
-def _is_folder(url: str) -> bool:
-    fs, path = files.file_system(url)
-    return bool(fs.isdir(path))
 
 
 def write_fixed(

@@ -52,7 +52,8 @@ def find(paths: list[str]) -> Set:
         listed = listing.find(where)
         own = [one for one in listed.files if listed.named or one.endswith(".tar")]
         if not own:
-            nothing = listing.nothing_at(path) if not listed.files else "no .tar in it"
+            is_there = listed.files or is_folder(where)
+            nothing = "no .tar in it" if is_there else listing.nothing_at(path)
             raise CurateError(f"{path}: {nothing}")
         tars += own
         if not listed.named and not any(x in path for x in "*?["):
@@ -64,6 +65,12 @@ def find(paths: list[str]) -> Set:
         some = sorted(one for one in tars if one.rpartition("/")[0] == folder)
         _add_folder(found, folder, some, whole=folder in whole)
     return found
+
+
+def is_folder(url: str) -> bool:
+    """Whether there is a folder at `url`."""
+    fs, path = files.file_system(url)
+    return bool(fs.isdir(path))
 
 
 def _tars(folder: str) -> list[str]:

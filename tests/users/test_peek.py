@@ -118,6 +118,8 @@ def test_a_set_that_is_broken_is_shown_up_to_there(small: Path, tmp_path: Path) 
 def test_what_cannot_be_shown_is_said_in_a_line(small: Path, tmp_path: Path) -> None:
     assert "no .tar in it" in refused("peek", str(small / "report"))
     assert "no such file" in refused("peek", str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    assert "no .tar in it" in refused("peek", str(tmp_path / "empty"))
     assert "expected 1 or more" in refused("peek", str(small), "0")
     told = refused("peek", str(small), "--sheet", str(tmp_path / "sheet.gif"))
     assert ".html, .png, .jpg" in told
