@@ -87,11 +87,11 @@ def _overlay(one: Overlay) -> charts.Chart:
         y=alt.Y(
             "share:Q", stack=None, title="share of the set", axis=alt.Axis(format="%", tickCount=5)
         ),
+        color=alt.Color(
+            "run:N", title=None, scale=_scale(),
+            legend=alt.Legend(symbolType="stroke", symbolOpacity=1),
+        ),
     )  # fmt: skip
-    areas = base.mark_area(interpolate="step-after", opacity=0.16).encode(
-        fill=alt.Fill("run:N", title=None, scale=_scale(), legend=None)
-    )
-    lines = base.mark_line(interpolate="step-after", strokeWidth=2).encode(
-        color=alt.Color("run:N", title=None, scale=_scale(), legend=alt.Legend(symbolType="stroke"))
-    )
+    areas = base.mark_area(interpolate="step-after", opacity=0.16)
+    lines = base.mark_line(interpolate="step-after", strokeWidth=2)
     return alt.layer(areas, lines).properties(width=charts.WIDTH, height=charts.HEIGHT)

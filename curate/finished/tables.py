@@ -46,11 +46,6 @@ class Held:
     schema: pa.Schema  # of all of them; a file may lack columns that others have
 
 
-def stages_of(run: Run, steps: Steps) -> list[Stage]:
-    """The part stages that the configuration asks for and that have done parts, in flow order."""
-    return [stage for stage in PART_STAGES if stage in steps.stages and run.done(stage)]
-
-
 def held(run: Run, stage: Stage, verdict: Literal["kept", "dropped", "dead"]) -> Held:
     """The files of one verdict of a stage; a part has none of dead pairs where it has no such pair."""
     folder = _FOLDERS[verdict].format(stage)
@@ -110,7 +105,7 @@ class Fates:
     @cached_property
     def stages(self) -> list[Stage]:
         """The stages that have parts."""
-        return stages_of(self.run, self.steps)
+        return self.steps.begun(self.run)
 
     @cached_property
     def parts(self) -> list[int]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from curate import files
-from curate.finished.tables import stages_of
 from curate.library.plain import Rows
 from curate.planning.steps import Steps
 from curate.rundir.directory import MANIFEST, Run, totals
@@ -59,7 +58,7 @@ def _listed(reasons: dict[str, int]) -> str:
 def funnel_of(run: Run, steps: Steps) -> Funnel:
     """The funnel of a run, from the records of its parts; the last line is that of its shards."""
     found = []
-    for stage in stages_of(run, steps):
+    for stage in steps.begun(run):
         counts = totals(run, stage)
         gone = {**counts["dropped"], **counts["dead"]}
         found.append(

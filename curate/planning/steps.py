@@ -17,7 +17,7 @@ from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.asked import captions_in, derived_of, measured, runs_model, sized_by_pool
 from curate.planning.own_scores import beside, own_columns
 from curate.planning.rules import stage_of
-from curate.rundir.directory import ANNOTATED, PART_STAGES
+from curate.rundir.directory import ANNOTATED, PART_STAGES, Run
 from curate.schema import Stage
 
 
@@ -131,6 +131,10 @@ class Steps:
         before = [one for one in PART_STAGES if one in self.stages]
         position = before.index(stage) if stage in before else len(before)
         return str(before[position - 1]) if position else ""
+
+    def begun(self, run: Run) -> list[Stage]:
+        """The part stages among these that have done parts in a run, in flow order."""
+        return [stage for stage in PART_STAGES if stage in self.stages and run.done(stage)]
 
     def columns(self, stage: Stage) -> pa.Schema:
         """The columns of a part after `stage`."""

@@ -9,18 +9,12 @@ import pyarrow.compute as pc
 from curate.planning.steps import Steps
 from curate.report.domains import Sites, domains
 from curate.report.hosts import Hosts, Tally, summary
-from curate.rundir.directory import PART_STAGES, Run
+from curate.rundir.directory import Run
 from curate.schema import Stage
 from curate.summaries.counting import Counting
 from curate.summaries.groups import whole
 from curate.summaries.sites import IN_THE_SET, in_the_set
 from curate.summaries.tallies import Tallies, What
-
-
-def ran(run: Run, steps: Steps) -> list[Stage]:
-    """The part stages that the configuration asks for and that have done parts, in flow order."""
-    return [stage for stage in PART_STAGES if stage in steps.stages and run.done(stage)]
-
 
 MOST_PARTS = 1024
 """Parts of which the set's pairs are counted by host for the report, where no worker has counted them:
@@ -40,7 +34,7 @@ class Counted:
 def counted(run: Run, steps: Steps) -> Counted:
     """What the stages that ran counted, read a group of parts at a time."""
     asked, kept = Tally(), Tally()
-    order = ran(run, steps) or [Stage.PREPARE]
+    order = steps.begun(run) or [Stage.PREPARE]
 
     def add(stage: Stage, rows: pa.Table) -> None:
         ours = pc.equal(rows["outcome"], IN_THE_SET)
