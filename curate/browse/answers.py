@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from curate import files
 from curate.browse import pictures, saved, told
 from curate.browse.connection import Cell
-from curate.browse.near import NEAREST, nearest
+from curate.browse.near import NEAREST, map_of, nearest
 from curate.browse.opened import Shelf, State
 from curate.browse.questions import Place
 from curate.browse.selection import Selection, parsed
@@ -155,6 +155,11 @@ def _pair(asked: Asked) -> Reply:
     return Reply({"version": state.version, "runs": found})
 
 
+def _map(asked: Asked) -> Reply:
+    state, run = asked.of()
+    return Reply(told.concepts(state, run, map_of(state, run)))
+
+
 def _uids(asked: Asked) -> Reply:
     state, run, selection = asked.selected()
     name = f"{state.runs[run].name}.txt".encode("ascii", "replace").decode().replace('"', "?")
@@ -204,6 +209,7 @@ QUESTIONS: dict[str, Answer] = {
     "/api/histogram": _histogram,
     "/api/entries": _entries,
     "/api/pair": _pair,
+    "/api/map": _map,
     "/api/uids": _uids,
     "/image/{version}/{run:int}/{branch:int}/{part:int}/{row:int}": _image,
 }

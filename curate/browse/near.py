@@ -8,6 +8,7 @@ from curate.errors import CurateError
 from curate.rundir.lock import locked
 
 if TYPE_CHECKING:
+    from curate.finding.map import Map
     from curate.finding.search import Search
 
 NEAREST = 240
@@ -55,6 +56,25 @@ def nearest(state: State, run: int, wanted: str) -> dict[str, float]:
             state.near.pop(next(iter(state.near)))
         state.near[run, wanted] = found
         return found
+
+
+def map_of(state: State, run: int) -> "Map":
+    """Clusters of the run's images, as its report shows them.
+
+    Raises
+    ------
+    CurateError
+        Where the run stores no embeddings.
+    """
+    from curate.finding.map import draw_map
+
+    with state.searching:
+        if run not in state.maps:
+            opened = state.runs[run]
+            if (found := draw_map(opened.run, opened.config)) is None:
+                raise CurateError(f"{opened.name} stores no embeddings to draw a map of")
+            state.maps[run] = found
+        return state.maps[run]
 
 
 def _search(state: State, run: int) -> "Search":

@@ -18,6 +18,7 @@ from curate.rundir.directory import Run
 from curate.schema import Stage
 
 if TYPE_CHECKING:
+    from curate.finding.map import Map
     from curate.finding.search import Search
 
 Stamp = tuple[int, int] | None
@@ -60,6 +61,7 @@ class State:
     questions: Questions
     thumbnails: dict[tuple[int, ...], bytes] = field(default_factory=dict)
     searches: "dict[int, Search]" = field(default_factory=dict)
+    maps: "dict[int, Map]" = field(default_factory=dict)
     near: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)  # what was found
     searching: threading.Lock = field(default_factory=threading.Lock)
 

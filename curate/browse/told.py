@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from curate.browse import distributions
 from curate.browse.near import can_search
@@ -16,6 +16,9 @@ from curate.ops.hashing import uniform
 from curate.report.wording import explain
 from curate.rundir.damage import incomplete
 from curate.schema import Stage
+
+if TYPE_CHECKING:
+    from curate.finding.map import Map
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | dict[str, Json] | None"
 _SHORT = 600
@@ -48,7 +51,7 @@ def runs(state: State) -> Json:
     }  # fmt: skip
 
 
-def cards(state: State, run: int, page: Page, *, near: Mapping[str, float]) -> Json:
+def cards(state: State, run: int, page: Page, *, near: Mapping[str, float]) -> dict[str, Json]:
     """A page of pairs, each with what became of it in the other runs.
 
     Pairs that were looked for as `near` to something come the nearest first, where all are there.
@@ -66,6 +69,29 @@ def cards(state: State, run: int, page: Page, *, near: Mapping[str, float]) -> J
     if near and page.is_whole:
         found.sort(key=lambda one: -near.get(str(one["uid"]), 0.0))
     return {"version": state.version, "pairs": found, "after": page.after}
+
+
+def concepts(state: State, run: int, found: "Map") -> Json:
+    """The clusters of a map, each with cards of the pairs nearest to its centre."""
+    told: list[Json] = []
+    for one in found.concepts:
+        places = [
+            place
+            for example in one.examples
+            for place in state.questions.places(run, example.uid)
+            if place.part == example.part
+        ]
+        page = cards(state, run, Page(places, None), near={})
+        told.append(
+            {
+                "words": list(one.words), "pairs": one.pairs, "kept": one.kept, "score": one.score,
+                "left": {**one.left}, "cards": page["pairs"],
+            }
+        )  # fmt: skip
+    return {
+        "version": state.version, "pairs": found.pairs, "scored": found.scored,
+        "column": found.column, "concepts": told,
+    }  # fmt: skip
 
 
 def _card(place: Place, row: Record) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from curate.comparing import page
 from curate.comparing.compare import DOCUMENT, PAGE, PAIRS, Comparison, compare, open_fates
 from curate.comparing.figures import figures
 from curate.errors import CurateError
-from curate.report.charts import can_draw
+from curate.report import charts
 from curate.rundir.borrowed import source_kept
 
 
@@ -23,7 +23,7 @@ def write_comparison(first: str, second: str, *, out: str) -> Comparison:
     a, b = open_fates(first), open_fates(second)
     with source_kept(a.run), source_kept(b.run):
         comparison, pictures = compare(a, b, out=out)
-    drawn = figures(comparison) if can_draw() else {}
+    drawn = figures(comparison) if charts.can_draw() else {}
     html = page.render(comparison, figures=drawn, thumbnails=pictures)
     files.write_json(files.join(out, DOCUMENT), comparison.to_json())
     files.write_bytes(files.join(out, PAGE), html.encode())

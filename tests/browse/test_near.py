@@ -11,7 +11,7 @@ from curate.finding.search import search
 from curate.rundir.directory import Run
 from tests.browse.served import Served, serving
 from tests.browse.test_page import browser, cards, expect, opened
-from tests.users.runs import small_run
+from tests.users.runs import document, small_run
 
 _ = browser  # a fixture
 SCORER = "shipped://pipelines/demo/scorer/curate-mini"
@@ -49,6 +49,16 @@ def test_a_pair_is_nearest_to_itself(served: Served) -> None:
     assert like[0]["near"] > 0.99 > like[1]["near"]
 
 
+def test_the_map_is_that_of_the_report(served: Served, embedded: Path) -> None:
+    found, report = served.ask("map"), document(embedded / "report/report.json")["map"]
+    assert [one["words"] for one in found["concepts"]] == [x["words"] for x in report["concepts"]]
+    assert sum(one["pairs"] for one in found["concepts"]) == found["pairs"] == report["pairs"]
+    for one in found["concepts"]:
+        assert one["pairs"] == one["kept"] + sum(one["left"].values())
+        assert all(card["picture"] for card in one["cards"])
+    assert "stores no embeddings" in served.refused("map", ("run", 1))
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [({"near": "a flag"}, "expected text:WORDS or like:UID"),
@@ -80,5 +90,12 @@ def test_the_search_box_looks_at_images_and_a_pair_has_more_like_it(
         expect(page.locator("#chips")).to_contain_text(f"like the image of {first['uid'][:8]}")
         expect(cards(page).first).to_contain_text(first["caption"][:20])
         assert re.search(r"near=like", page.url)
+        page.get_by_role("button", name="Map…").click()
+        pictures = page.locator("#map .sheet button")
+        expect(pictures.first.locator("img")).to_be_visible()
+        assert page.locator("#map article").count() == len(served.ask("map")["concepts"])
+        pictures.last.click()
+        expect(page.locator("#map")).to_be_hidden()
+        expect(page.locator("#chips")).to_contain_text("like the image of")
         page.get_by_role("navigation", name="Runs").get_by_role("button").nth(1).click()
         expect(page.get_by_label("Search for")).to_be_hidden()

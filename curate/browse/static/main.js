@@ -6,6 +6,7 @@ import * as filters from "./filters.js";
 import * as grid from "./grid.js";
 import * as histogram from "./histogram.js";
 import { listen } from "./keys.js";
+import * as map from "./map.js";
 import * as pair from "./pair.js";
 import { go, onChange, read, sameList, setAll, state, values } from "./state.js";
 
@@ -26,7 +27,7 @@ function drawRuns() {
   document.title = `${run.name} – curate browse`;
   at("notice").hidden = !run.notice;
   at("notice").textContent = run.notice ?? "";
-  at("how").hidden = !run.near;
+  at("how").hidden = at("show-map").hidden = !run.near;
 }
 
 /** Whether what is typed is looked for in the embeddings of images, not in captions. */
@@ -84,6 +85,7 @@ function changed(before) {
     histogram.draw(known);
     histogram.fill();
   }
+  map.close();
   if (before.pair !== state.pair || before.run !== state.run) pair.show();
   if (before.pair && !state.pair) {
     const nth = grid.list.pairs.findIndex((one) => one.uid === before.pair);
@@ -114,6 +116,7 @@ async function start() {
   at("sort").addEventListener("change", () => go({ sort: at("sort").value, order: state.sort ? state.order : "desc" }));
   at("order").addEventListener("click", () => go({ order: state.order === "desc" ? "asc" : "desc" }));
   at("save").addEventListener("click", save);
+  at("show-map").addEventListener("click", map.show);
   at("show-help").addEventListener("click", dialogs.help);
   at("show-filters").addEventListener("click", () => {
     const open = at("filters").classList.toggle("open");
