@@ -67,7 +67,8 @@ def test_a_rebalance_says_how_many_of_its_pairs_its_source_revoked(tmp_path: Pat
     listed = {("url", fingerprint("http://x.example/1"))}
     revocations.write(source, listed | {("uid", uid_of(n)) for n in (1, 2)})
     rows = [{"uid": uid_of(n), "url": f"http://x.example/{n}"} for n in (1, 3)]
-    files.write_table(run.part("balance", 0), table_of(rows, COLUMNS))
+    columns = schema.after(Stage.BALANCE, enabled=[Stage.PREPARE, Stage.DOWNLOAD, Stage.BALANCE])
+    files.write_table(run.part("balance", 0), table_of(rows, columns))
     gone = [{"uid": uid_of(2), "url": "http://x.example/2", "reason": "sampled_out"}]
     files.write_table(run.ledger(Stage.BALANCE, 0), table_of(gone, schema.LEDGER))
     files.write_table(run.dead(Stage.BALANCE, 0), schema.DEAD.empty_table())
