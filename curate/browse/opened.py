@@ -60,6 +60,7 @@ class State:
     runs: tuple[Opened, ...]
     questions: Questions
     thumbnails: dict[tuple[int, ...], bytes] = field(default_factory=dict)
+    spans: dict[tuple[int, ...], tuple[int, int]] = field(default_factory=dict)  # of images in tars
     searches: "dict[int, Search]" = field(default_factory=dict)
     maps: "dict[int, Map]" = field(default_factory=dict)
     near: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)  # what was found

@@ -2,13 +2,14 @@
 
 from curate import files
 from curate.browse.opened import State
-from curate.browse.questions import Place
+from curate.browse.questions import Place, Record
 from curate.report.thumbnails import webp
 from curate.schema import Stage
 
 SIDE = 320
 """Largest side of a small image, pixels: two to a point of the grid's cards."""
 _HELD = 2000  # small images that are held in memory
+_SPANS = 1 << 16  # places of images in tars
 _KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
 WEBP = "image/webp"
 
@@ -45,11 +46,21 @@ def stored(state: State, run: int, place: Place) -> bytes | None:
     opened = state.runs[run]
     if not opened.has_images:
         return None
-    for row in state.questions.details(run, [place]):
-        offset, size = row["tar_offset"], row["tar_size"]
-        if isinstance(offset, int) and isinstance(size, int):
-            with files.open_read(opened.run.part(Stage.DOWNLOAD, place.part, "tar")) as tar:
-                tar.seek(offset)
-                content: bytes = tar.read(size)
-                return content
-    return None
+    if (run, *place) not in state.spans:
+        for row in state.questions.details(run, [place]):
+            remember(state, run, place, row)
+    if (span := state.spans.get((run, *place))) is None:
+        return None
+    with files.open_read(opened.run.part(Stage.DOWNLOAD, place.part, "tar")) as tar:
+        tar.seek(span[0])
+        content: bytes = tar.read(span[1])
+        return content
+
+
+def remember(state: State, run: int, place: Place, row: Record) -> None:
+    """Keep where the image of a pair lies, so that showing it reads no table again."""
+    offset, size = row["tar_offset"], row["tar_size"]
+    if isinstance(offset, int) and isinstance(size, int):
+        while len(state.spans) >= _SPANS:
+            state.spans.pop(next(iter(state.spans)), None)
+        state.spans[run, *place] = offset, size

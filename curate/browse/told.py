@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from curate.browse import distributions
 from curate.browse.near import can_search
 from curate.browse.opened import Opened, State
+from curate.browse.pictures import remember
 from curate.browse.questions import Page, Place, Record
 from curate.browse.selection import DUPLICATE, Selection
 from curate.browse.table import MATCHES, OWN, PICTURE
@@ -62,6 +63,7 @@ def cards(state: State, run: int, page: Page, *, near: Mapping[str, float]) -> d
     fates = {i: state.questions.fates(i, uids) for i in others}
     found = []
     for place, row in zip(page.places, rows, strict=False):
+        remember(state, run, place, row)
         told = _card(place, row)
         told["near"] = near.get(str(row["uid"]))
         told["fates"] = {str(i): _fate(fates[i].get(str(row["uid"]))) for i in others}

@@ -155,7 +155,7 @@ QUESTIONS = {
     "distribution of entries": "/api/histogram?column=entry",
     "uids of all": "/api/uids",
 }
-_PAGE = ("first page", "outcomes of all", "distribution of clip_score")
+_PAGE = ("its images", "first page", "outcomes of all", "distribution of clip_score")
 
 
 def main() -> None:
