@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 
 from curate import files
-from curate.commands.terminal import debugging, out_console
+from curate.commands.terminal import debugging, many, out_console
 from curate.config import LOCAL_RUNNER, Config, Dedup
 from curate.planning.growing import Grown
 from curate.planning.plan import grown_pool, make_plan
@@ -53,7 +53,7 @@ def _told(config: Config, run: Run, found: Grown, prepared: Totals) -> Iterator[
     rows, kept = prepared["rows"], prepared["kept"]
     held = sum(one.get("rows", 0) for one in state.get("inputs", ()))
     n = found.new
-    yield f"{run.root} grows by {n:,} file{'s' * (n != 1)}: {rows:,} rows to the {held:,} that it has"
+    yield f"{run.root} grows by {many(n, 'file')}: {many(rows, 'row')} to the {held:,} that it has"
     if config.download.enabled:
         yield f"{kept:,} of the new rows would be fetched; what the run has fetched stays"
     steps = steps_of(config)

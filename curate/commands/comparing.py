@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from curate import files
-from curate.commands.terminal import one_line_errors, out_console, tell_incomplete
+from curate.commands.terminal import many, one_line_errors, out_console, tell_incomplete
 
 if TYPE_CHECKING:
     from curate.comparing.compare import Comparison
@@ -40,7 +40,7 @@ def compare(
         )
         if found.changed:
             out_console.print(_changes(found))
-        out_console.print(f"changed {files.join(out, PAIRS)}  ({found.changed:,} pairs)")
+        out_console.print(f"changed {files.join(out, PAIRS)}  ({many(found.changed, 'pair')})")
         out_console.print(f"page    {files.join(out, PAGE)}")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.terminal import one_line_errors, out_console, tell_incomplete
+from curate.commands.terminal import many, one_line_errors, out_console, tell_incomplete
 from curate.errors import CurateError
 from curate.rundir.lock import locked
 
@@ -56,14 +56,16 @@ def export(
             with locked(run.root):
                 pairs = pairs_of(run)
                 beside.write(run)
-            out_console.print(f"{format_:7} {run.path('shards', beside.name)}  ({pairs:,} pairs)")
+            out_console.print(
+                f"{format_:7} {run.path('shards', beside.name)}  ({many(pairs, 'pair')})"
+            )
             return
         if out is None:
             raise CurateError(f"--format {format_} needs --out DIR, a new folder for its files")
         WRITERS[format_].check()
         with locked(run.root, shared=True):
             pairs = write(run, format_, out)
-        out_console.print(f"{format_:7} {out}  ({pairs:,} pairs)")
+        out_console.print(f"{format_:7} {out}  ({many(pairs, 'pair')})")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from curate import files
 from curate.commands.terminal import (
     error_console,
+    many,
     one_line_errors,
     out_console,
     reading,
@@ -135,7 +136,7 @@ def index(
         tell_incomplete(run)
         with reading(run):
             rows = write(Search(run), format_.value, out, kept=kept)
-        out_console.print(f"{format_}  {out}  ({rows:,} pairs)")
+        out_console.print(f"{format_}  {out}  ({many(rows, 'pair')})")
 
 
 def _image(path: str) -> bytes:

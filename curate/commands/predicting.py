@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from curate.commands.terminal import out_console
+from curate.commands.terminal import many, out_console
 from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
@@ -45,7 +45,7 @@ def tell_prediction(
     about = "" if pairs is not None else "about "
     out_console.print(
         f"{about}{rows:,} pairs, predicted by {run.root}: {sample.rows:,} pairs in"
-        f" {_counted(sample.parts, 'part')}, {_crew(sample)}"
+        f" {many(sample.parts, 'part')}, {_crew(sample)}"
     )
     from curate.report.page import duration, size
 
@@ -64,9 +64,9 @@ def tell_prediction(
         )
     out_console.print(table)
     most = found.binds
-    held = f"{_counted(asked.workers, 'worker')}: {found.worker_hours:,.2f} worker-hours"
+    held = f"{many(asked.workers, 'worker')}: {found.worker_hours:,.2f} worker-hours"
     if asked.gpus:
-        held += f"; {_counted(asked.gpus, 'GPU')}: {found.gpu_hours:,.2f} GPU-hours"
+        held += f"; {many(asked.gpus, 'GPU')}: {found.gpu_hours:,.2f} GPU-hours"
     out_console.print(
         f"{most.name} takes longest: {most.wall / (found.whole.wall or 1):.0%} of the time\n{held}"
     )
@@ -89,8 +89,8 @@ def _notes(sample: "Sample", asked: "Asked", differ: list[str]) -> Iterator[str]
         )
     elif not sample.has_loads:
         yield (
-            f"too high: with {_counted(sample.parts, 'part')} on"
-            f" {_counted(sample.workers, 'worker')} what each process loads once is not told from what"
+            f"too high: with {many(sample.parts, 'part')} on"
+            f" {many(sample.workers, 'worker')} what each process loads once is not told from what"
             f" each part takes; make the sample run with part_rows under {sample.config.part_rows:,}"
         )
     if differ:
@@ -106,8 +106,8 @@ def _notes(sample: "Sample", asked: "Asked", differ: list[str]) -> Iterator[str]
 
 def _crew(sample: "Sample") -> str:
     """The workers of a sample run."""
-    on = f" on {_counted(sample.cores, 'core')}" if sample.cores else ""
-    return f"{_counted(sample.workers, 'worker')}{on}"
+    on = f" on {many(sample.cores, 'core')}" if sample.cores else ""
+    return f"{many(sample.workers, 'worker')}{on}"
 
 
 def _rows_a_shard(config: Config, sample: "Sample") -> int:
@@ -116,7 +116,3 @@ def _rows_a_shard(config: Config, sample: "Sample") -> int:
         return config.shards.rows
     pairs = [*sample.kept.values()][-1][1]
     return max(int(config.shards.bytes * pairs / (sum(sample.stored[Stage.SHARDS]) or 1)), 1)
-
-
-def _counted(n: int, thing: str) -> str:
-    return f"{n:,} {thing}{'s' * (n != 1)}"

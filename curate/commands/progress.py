@@ -22,6 +22,7 @@ from curate import files
 from curate.commands.counting import meanwhile
 from curate.commands.following import FETCHED, Journals, Records
 from curate.commands.process import tell_on_leaving
+from curate.commands.terminal import many
 from curate.config import Download
 from curate.engines.job import Job, Seen, State
 from curate.planning.plan import Plan
@@ -56,10 +57,8 @@ def announce(console: Console, plan: Plan, standing: Standing) -> None:
         rows = sum(one["rows"] for one in last)
         held = held_by(plan.run)
         n = len(held.names) if held else 0
-        stay = (
-            f"; {_counted(n, 'shard')} stay{'s' * (n == 1)}, but for pairs that leave" if n else ""
-        )
-        console.print(f"Grows by {_counted(len(last), 'file')}: {_counted(rows, 'row')}{stay}")
+        stay = f"; {many(n, 'shard')} stay{'s' * (n == 1)}, but for pairs that leave" if n else ""
+        console.print(f"Grows by {many(len(last), 'file')}: {many(rows, 'row')}{stay}")
     if standing.is_fresh:
         return
     total = len(plan.parts)
@@ -83,9 +82,7 @@ def announce_retry(console: Console, plan: Plan, failed: dict[int, int]) -> None
     """Print how many pairs --retry-failed fetches again; `failed` counts them by part."""
     if failed:
         n, parts = sum(failed.values()), len(failed)
-        console.print(
-            f"Fetching again what failed: {_counted(n, 'pair')} in {_counted(parts, 'part')}"
-        )
+        console.print(f"Fetching again what failed: {many(n, 'pair')} in {many(parts, 'part')}")
     elif not plan.run.done(FETCHED):
         return
     elif plan.retry_failed == TRANSIENT:
@@ -107,7 +104,7 @@ def _tell_of_failures(console: Console, plan: Plan, changed: tuple[str, ...]) ->
     if left:
         keys = ", ".join(f"download.{name}" for name in changed)
         console.print(
-            f"{keys} changed: {_counted(sum(left.values()), 'pair')} that failed before are not retried"
+            f"{keys} changed: {many(sum(left.values()), 'pair')} that failed before are not retried"
             f" by that; to fetch them again: --retry {','.join(sorted(left))}"
         )
 
@@ -201,7 +198,7 @@ class _Lines:
         told = ", ".join(
             f"{task.description} {task.fields['parts']}/{self._parts} parts"
             + (
-                f", {_counted(task.fields['pairs'], 'pair')}"
+                f", {many(task.fields['pairs'], 'pair')}"
                 if task.completed > task.fields["parts"]
                 else ""
             )
@@ -281,13 +278,9 @@ def tried_again(console: Console, plan: Plan, standing: Standing) -> None:
     )
     if tried:
         console.print(
-            f"Of {_counted(tried, 'pair')} fetched again, {came:,} came and {tried - came:,} failed"
+            f"Of {many(tried, 'pair')} fetched again, {came:,} came and {tried - came:,} failed"
             " again"
         )
-
-
-def _counted(n: int, thing: str) -> str:
-    return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
 def summary(
@@ -311,7 +304,7 @@ def summary(
         found = files.read_document(manifest)
         n, pairs, size = len(found["shards"]), found["pairs"], found["bytes"] / 1e6
         console.print(
-            f"shards  {run.path('shards')}  ({n:,} shard{'s' * (n != 1)}, {pairs:,} pairs,"
+            f"shards  {run.path('shards')}  ({many(n, 'shard')}, {many(pairs, 'pair')},"
             f" {size:,.1f} MB)"
         )
     else:

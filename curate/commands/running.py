@@ -15,6 +15,7 @@ from curate.commands.terminal import (
     check_seen_by_workers,
     debugging,
     error_console,
+    many,
     named_in,
     out_console,
     over_workers,
@@ -155,7 +156,7 @@ def run_plan(
     stages = " > ".join(stage for stage in planned.steps.stages if run.makes(stage))
     for note in planned.notes:
         out_console.print(note)
-    out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: {stages}")
+    out_console.print(f"{many(rows, 'pair')} in {many(n, 'part')}: {stages}")
     progress.announce(out_console, planned, standing)
     if standing.idle:
         progress.tried_again(out_console, planned, standing)

@@ -11,6 +11,7 @@ from curate.commands.terminal import (
     beam_options,
     check_seen_by_workers,
     debugging,
+    many,
     one_line_errors,
     out_console,
     with_engine,
@@ -58,7 +59,7 @@ def score(
         check_seen_by_workers(engine, [("RUN", run_directory), *of_model])
         plan = rescore.make_plan(run_directory, scorer, name=name, beam=engine)
         n, rows = len(plan.parts), sum(part.rows for part in plan.parts)
-        out_console.print(f"{rows:,} pairs in {n:,} part{'s' * (n > 1)}: score {name}")
+        out_console.print(f"{many(rows, 'pair')} in {many(n, 'part')}: score {name}")
         with progress.watch(out_console, plan, Standing({}, {}, clustered=False)):
             rescore.execute(plan, name=name, extra=beam_options(context), debug=debugging())
         found = plan.run

@@ -80,6 +80,15 @@ BEAM_OPTIONS = {"allow_extra_args": True}
 """Settings of a command that passes options after ``--`` to Beam."""
 
 
+def many(n: int, thing: str) -> str:
+    """How many of a thing.
+
+    >>> many(1, "part"), many(2_000, "part")
+    ('1 part', '2,000 parts')
+    """
+    return f"{n:,} {thing}{'s' * (n != 1)}"
+
+
 @contextmanager
 def one_line_errors(code: int = 1) -> Iterator[None]:
     """Print an error, or an interruption, as one line; with `--debug` an error has its traceback.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.commands.counting import counted
-from curate.commands.terminal import Workers, error_console, one_line_errors, out_console
+from curate.commands.terminal import Workers, error_console, many, one_line_errors, out_console
 from curate.errors import CurateError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _verified(
     checked: list[Shard] = []
     with ExitStack() as opened:
         if len(found.tasks) > 1:
-            told = f"verify: {len(found.tasks):,} tars in {found.root}"
+            told = f"verify: {many(len(found.tasks), 'tar')} in {found.root}"
             opened.enter_context(
                 counted(
                     console, told, total=len(found.tasks), done=lambda: len(checked), every=_EVERY
@@ -103,10 +103,8 @@ def _verified(
     _summary(found, checked, kinds, as_json=as_json)
     if fix is not None:
         written = write_fixed(found, options, problems, usual, out=fix, workers=n)
-        told = (
-            f"{written.pairs:,} samples in {written.shards:,} tars, {written.left_out:,} left out"
-        )
-        console.print(f"fixed   {fix}  ({told})")
+        copied = f"{many(written.pairs, 'sample')} in {many(written.shards, 'tar')}"
+        console.print(f"fixed   {fix}  ({copied}, {written.left_out:,} left out)")
     return kinds.total()
 
 
@@ -126,9 +124,10 @@ def _summary(
         return
     for kind, n in kinds.most_common():
         out_console.print(f"{n:9,}  {kind}")
-    verdict = f"{kinds.total():,} problems" if kinds else "clean"
+    verdict = many(kinds.total(), "problem") if kinds else "clean"
     out_console.print(
-        f"{verdict}: {pairs:,} samples in {len(checked):,} tars, {size / 1e6:,.1f} MB, {found.root}"
+        f"{verdict}: {many(pairs, 'sample')} in {many(len(checked), 'tar')},"
+        f" {size / 1e6:,.1f} MB, {found.root}"
     )
 
 

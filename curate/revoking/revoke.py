@@ -25,7 +25,8 @@ from curate.ops.selection.blocklists import hashes_of, lines_of
 from curate.ops.urls import host_of, normalise_url
 from curate.planning.steps import steps_of
 from curate.reasons import DropReason
-from curate.revoking.rewrite import Rewriter, indices_of, read_or_empty
+from curate.revoking.parts import indices_of, read_or_empty
+from curate.revoking.rewrite import Rewriter
 from curate.rundir import revocations
 from curate.rundir.borrowed import borrowed_by
 from curate.rundir.damage import check_content, whole_files

@@ -7,11 +7,9 @@ the end. In a part's tar the image becomes zeros under another name: the places 
 all later parts and rebalanced runs hold, stay true.
 """
 
-import io
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +30,7 @@ from curate.pool.pictures import with_texts
 from curate.reasons import DropReason
 from curate.report.sweeps import SWEEP
 from curate.revoking.lent import Lent
+from curate.revoking.parts import blank_members, indices_of, read_or_empty
 from curate.revoking.recount import recount
 from curate.revoking.shards import RewrittenShards, rewrite_shards
 from curate.rundir.directory import (
@@ -49,7 +48,6 @@ from curate.rundir.directory import (
 from curate.rundir.held import HELD
 from curate.rundir.revocations import Revocations
 from curate.rundir.scratch import remove_scratch
-from curate.rundir.tar import blank_header, blanked
 from curate.rundir.verdicts import NAME, document, vouch
 from curate.schema import Stage
 from curate.stages.balance import DRAWN_BY, by_language, taken
@@ -361,46 +359,3 @@ class Rewriter:
 def _inner_first(folder: str) -> int:
     """The place of a step's folder: the scores of a model before those that they are joined to."""
     return -folder.count("/")
-
-
-def indices_of(run: Run, folder: str) -> list[int]:
-    """The parts of which a folder or its ledgers hold any file, whether they are done or not."""
-    folders = [run.path(folder)]
-    if folder in PART_STAGES:
-        beside = run.ledger(Stage(folder), 0), run.dead(Stage(folder), 0)
-        folders += [url.rpartition("/")[0] for url in beside]
-    indices = {part_index(name) for one in folders for name in files.names(one)}
-    return sorted(index for index in indices if index is not None)
-
-
-def read_or_empty(url: str) -> pa.Table:
-    """The rows of a part or a ledger; none where it was never written."""
-    with suppress(AbsentError):
-        return files.read_table(url)
-    return schema.LEDGER.empty_table()
-
-
-def blank_members(url: str, *, uids: set[str]) -> None:
-    """Overwrite the images of `uids` in a part's tar, which is else as it was; nothing else moves."""
-    if not files.exists(url):
-        return
-    with files.open_read(url) as file:
-        places = blanked(file, stems=uids)
-        if not places:
-            return
-        file.seek(0)
-        with files.atomic_write(url) as target:
-            for at, size in places:
-                copy(file, target, size=at - file.tell())
-                header = blank_header(size)
-                target.write(header)
-                copy(io.BytesIO(bytes(size)), target, size=size)
-                file.seek(at + len(header) + size)
-            copy(file, target, size=files.size(url) - file.tell())
-
-
-def copy(source: IO[bytes], target: IO[bytes], *, size: int) -> None:
-    """Copy the next `size` bytes, a megabyte at a time."""
-    while size > 0 and (block := source.read(min(size, 1 << 20))):
-        target.write(block)
-        size -= len(block)

@@ -206,7 +206,7 @@ def test_a_repaired_copy_keeps_samples_of_any_name(tmp_path: Path) -> None:
     pack(tmp_path / "set/0.tar", some)
     assert [x[0] for x in found(str(tmp_path / "set"))] == ["not_an_image"]
     done = curate("verify", str(tmp_path / "set"), "--fix", str(tmp_path / "out"))
-    assert "4 samples in 1 tars, 1 left out" in done.stdout
+    assert "4 samples in 1 tar, 1 left out" in done.stdout
     assert members(tmp_path / "out/0.tar") == some[1:]
     assert not found(str(tmp_path / "out"))
 
