@@ -39,8 +39,8 @@ def t_to_p(counts: ArrayLike, *, t: float) -> float:
 def p_to_t(counts: ArrayLike, *, p: float) -> int:
     """The count at which the cumulative share of matches, counts ascending, is nearest to `p`.
 
-    The share is inclusive and the smaller count wins a tie. Entries that never match do not take
-    part; without any match the answer is 1.
+    The share is inclusive, and of shares that are as near in double precision the smaller count's
+    wins. Entries that never match do not take part; without any match the answer is 1.
     """
     counts = np.sort(np.asarray(counts, np.int64))
     counts = counts[counts > 0]
