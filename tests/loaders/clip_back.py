@@ -18,9 +18,8 @@ SCORER = shipped("pipelines/demo/scorer")
 
 
 def _serve(app: Any, *, port: int, **_: Any) -> None:
-    from werkzeug.serving import make_server
-
-    make_server("127.0.0.1", port, app).serve_forever()
+    serving = import_module("werkzeug.serving")  # which is there with the program alone
+    serving.make_server("127.0.0.1", port, app).serve_forever()
 
 
 if __name__ == "__main__":
