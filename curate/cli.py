@@ -25,6 +25,7 @@ from curate.commands import (
     peeking,
     planning,
     publishing,
+    recipes,
     revoking,
     scoring,
     subset,
@@ -207,16 +208,7 @@ def show_config(
         print(known[recipe].read_text(), end="")
 
 
-@app.command()
-def recipes() -> None:
-    """List the published recipes that ship with curate."""
-    with one_line_errors():
-        for name, path in config_file.recipes().items():
-            first = path.read_text().splitlines()[0].lstrip("# ")
-            out_console.print(f"{name:24} {first}")
-        out_console.print("\nTo start from one: curate config --recipe NAME > my.yaml")
-
-
+recipes.add_to(app)
 planning.add_to(app)
 balancing.add_to(app)
 revoking.add_to(app)
