@@ -43,9 +43,9 @@ def test_two_workers_that_were_killed_give_the_bytes_of_one(
     process = start(*arguments, "--workers", "2")
     scored = killed / "records" / "annotated" / "score"
     wait_for(process, lambda: len(list(scored.glob("*.json"))) >= 1)
+    os.killpg(process.pid, signal.SIGSTOP)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
-    os.killpg(process.pid, signal.SIGSTOP)
     second = curate(*arguments)
     assert second.returncode == 1
     assert second.stderr.startswith(f"error another curate command is at work in {killed}; wait")
@@ -55,8 +55,6 @@ def test_two_workers_that_were_killed_give_the_bytes_of_one(
     process.communicate()
     assert psutil.wait_procs(workers, timeout=20)[1] == [], "they follow the one that started them"
     assert not (killed / "shards" / "manifest.json").exists()
-    standing = len(list(scored.glob("*.json")))
-    assert 1 <= standing < 6
     done = curate(*arguments, "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert "skipped: prepare 6/6, download 6/6, dedup" in done.stdout
