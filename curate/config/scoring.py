@@ -148,11 +148,12 @@ class FurtherScore(Model):
     """A score by another method than a CLIP model."""
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
-                  "nsfw", "head", "python", "table"] = Field(
+                  "nsfw", "head", "prompts", "python", "table"] = Field(
         examples=["nsfw"],
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
         " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings."
+        " prompts: the image's cosine with the mean of some texts, of stored embeddings."
         " python: one that you write (docs/extending.md). table: columns of a table of yours, joined to"
         " the pairs"
     )  # fmt: skip
@@ -164,6 +165,11 @@ class FurtherScore(Model):
     )
     activation: Literal["none", "relu"] = Field(
         "none", description="between the layers of a head; LAION's aesthetic heads have none"
+    )
+
+    prompts: tuple[str, ...] = Field((), description="texts of kind prompts")
+    templates: tuple[str, ...] = Field(
+        ("{}",), min_length=1, description="what each text is put into, in the place of {}"
     )
 
     call: ImportName | None = Field(
@@ -196,37 +202,55 @@ class FurtherScore(Model):
     )
 
     @model_validator(mode="after")
-    def _is_called(self) -> "FurtherScore":
-        if (self.call is not None) != (self.kind == "python"):
-            raise ValueError("`call` and kind python go together")
-        for key in ("options", "batch_size", "accelerator"):
-            if self.call is None and getattr(self, key):
-                raise ValueError(f"`{key}` is of kind python, not of {self.kind}")
-        return self
-
-    @model_validator(mode="after")
-    def _is_joined(self) -> "FurtherScore":
-        if (self.path is not None) != (self.kind == "table"):
-            raise ValueError("`path` and kind table go together")
-        if self.path is None and (self.on != "uid" or self.key is not None):
-            raise ValueError(f"`on` and `key` are of kind table, not of {self.kind}")
-        if self.columns is not None and self.kind not in ("python", "table"):
-            raise ValueError(f"`columns` are of kinds python and table, not of {self.kind}")
+    def _of_its_kind(self) -> "FurtherScore":
+        for key, kinds in NEEDED.items():
+            if bool(getattr(self, key)) != (self.kind in kinds):
+                raise ValueError(f"`{key}` and kind {_either(kinds)} go together")
+        for key, kinds in OF_KINDS.items():
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if self.kind not in kinds and getattr(self, key) != default:
+                told = "are of kinds" if len(kinds) > 1 else "is of kind"
+                raise ValueError(f"`{key}` {told} {' and '.join(kinds)}, not of {self.kind}")
         if self.call is not None and isinstance(self.columns, tuple):
             raise ValueError("`columns` of kind python are given with their types")
+        for template in self.templates:
+            if "{}" not in template:
+                raise ValueError(f"`templates` holds {template!r}, which has no {{}} for the text")
         return self
+
+    @property
+    def own(self) -> dict[str, object]:
+        """The settings of its kind that change what it gives, by key."""
+        keys = [*NEEDED, *OF_KINDS]
+        return {key: getattr(self, key) for key in keys if self.kind in _KINDS_OF[key]}
 
     @property
     def typed(self) -> dict[str, Kind] | None:
         """The columns with their types, where these are known."""
         return self.columns if isinstance(self.columns, dict) else None
 
-    @model_validator(mode="after")
-    def _fits(self) -> "FurtherScore":
-        if (self.weights is not None) != (self.kind == "head"):
-            raise ValueError("`weights` and kind head go together")
-        if self.activation != "none" and self.kind != "head":
-            raise ValueError(f"`activation` is of a head, not of {self.kind}")
-        if self.parser is not None and self.kind not in ("relations", "actions"):
-            raise ValueError(f"`parser` is of relations and actions, not of {self.kind}")
-        return self
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "call": ("python",),
+    "path": ("table",),
+    "weights": ("head",),
+    "prompts": ("prompts",),
+}
+"""Settings that a further score of these kinds has to have, and no other may."""
+OF_KINDS: dict[str, tuple[str, ...]] = {
+    "parser": ("relations", "actions"),
+    "activation": ("head",),
+    "templates": ("prompts",),
+    "options": ("python",),
+    "batch_size": ("python",),
+    "accelerator": ("python",),
+    "columns": ("python", "table"),
+    "on": ("table",),
+    "key": ("table",),
+}
+"""Settings that a further score of these kinds may have, and no other."""
+_KINDS_OF = NEEDED | OF_KINDS
+
+
+def _either(kinds: tuple[str, ...]) -> str:
+    return " or ".join(kinds)

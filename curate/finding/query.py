@@ -8,14 +8,14 @@ import numpy as np
 from curate.config import Scorer
 from curate.errors import CurateError
 from curate.ops.scores.clip import ClipModel, ClipScorer
+from curate.ops.scores.texts import embed_texts, text_tower
 from curate.ops.scores.vectors import Vectors
 from curate.planning.asked import clip_model
 
 
 def embed_text(scorer: Scorer, text: str) -> Vectors:
     """The unit vector of a text, (width,)."""
-    model = _loaded(_spec(scorer), images=False)
-    found: Vectors = model(model.collate([], [text])).text[0]
+    found: Vectors = embed_texts(text_tower(_spec(scorer)), [text])[0]
     return found
 
 
@@ -27,7 +27,7 @@ def embed_image(scorer: Scorer, content: bytes) -> Vectors:
     CurateError
         Where it cannot be decoded.
     """
-    model = _loaded(_spec(scorer), images=True)
+    model = _loaded(_spec(scorer))
     pixels = model.prepare(content)
     if pixels is None:
         raise CurateError("it is no image that can be decoded")
@@ -40,15 +40,9 @@ def _spec(scorer: Scorer) -> ClipModel:
 
 
 @lru_cache(maxsize=2)
-def _loaded(spec: ClipModel, *, images: bool) -> ClipScorer:
-    """The model on the CPU: for one query it is as quick as a GPU is.
-
-    Without `images` it keeps its text tower alone.
-    """
-    model = spec.on("cpu")
-    if not images:
-        model.drop_images()
-    return model
+def _loaded(spec: ClipModel) -> ClipScorer:
+    """The model on the CPU: for one query it is as quick as a GPU is."""
+    return spec.on("cpu")
 
 
 def check_width(query: Vectors, width: int) -> None:

@@ -9,9 +9,9 @@ from curate.config import Config, Download, FurtherScore, Model, Scorer
 from curate.ops.captions import Choice
 from curate.ops.images.encoder import ImageEncoder
 from curate.ops.scores.clip import ClipModel
-from curate.ops.scores.kinds import builtin
+from curate.ops.scores.kinds import BESIDE, KINDS
 from curate.ops.scores.scoring import ScoreSpec
-from curate.planning.own_scores import own_spec
+from curate.planning.own_scores import spec_of
 from curate.pool.joined import UserTable
 
 PARSER = "en_core_web_sm"
@@ -25,9 +25,8 @@ def runs_model(config: Config) -> bool:
 
 def measured(config: Config) -> dict[str, FurtherScore]:
     """The further scores of the project's own with a step of their own, joined by the model's."""
-    return {
-        name: x for name, x in config.scores.items() if x.kind not in ("head", "python", "table")
-    }
+    apart = ("head", "python", "table", *BESIDE)
+    return {name: x for name, x in config.scores.items() if x.kind not in apart}
 
 
 def headed(config: Config) -> dict[str, FurtherScore]:
@@ -38,17 +37,14 @@ def headed(config: Config) -> dict[str, FurtherScore]:
 def score_spec(name: str, config: Config) -> ScoreSpec:
     """What to load for the further score `name`."""
     further = config.scores[name]
-    if further.call is not None:
-        return own_spec(name, further)
-    options: dict[str, object] = {}
+    more: dict[str, object] = {}
     if further.kind in ("relations", "actions"):
-        options["parser"] = further.parser or PARSER
-    if further.kind == "masked_clip" and config.score:
-        options["model"] = clip_model(config.score, config.score.workers)
+        more["parser"] = further.parser or PARSER
+    if further.kind in KINDS and KINDS[further.kind].model and config.score:
+        more["model"] = clip_model(config.score, config.score.workers)
     if further.weights is not None:
-        weights = files.absolute(further.weights)
-        options |= {"weights": weights, "activation": further.activation}
-    return builtin(further.kind, name=name, **options)
+        more["weights"] = files.absolute(further.weights)
+    return spec_of(name, further, **more)
 
 
 def clip_model(scorer: Scorer, workers: int | None = None) -> ClipModel:

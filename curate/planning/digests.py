@@ -12,6 +12,7 @@ from curate import files, schema
 from curate.config import Config, FurtherScore, Scorer, weights_of
 from curate.config.paths import with_paths
 from curate.ops.scores.batch import EMBEDDINGS
+from curate.ops.scores.kinds import BESIDE
 from curate.planning.asked import clip_model, headed, measured, runs_model, sized_by_pool
 from curate.planning.steps import Kind, Step, Steps
 
@@ -128,6 +129,8 @@ def _measure(step: Step, config: Config, assets: Assets) -> object:
     with_model = [scorer_settings(model, assets)[1:], _run_as(model)] if model else []
     if further.call is not None:
         return [further.model_dump(include={"call", "options", "columns"}), code, with_model]
+    if further.kind in BESIDE:
+        return [further.kind, further.own, code, with_model]
     return [further.model_dump(include={"kind", "parser", "weights", "activation"}), with_model]
 
 

@@ -13,7 +13,7 @@ from curate.config import COLUMN_NAME, Config, FurtherScore
 from curate.errors import CurateError
 from curate.imported import imported, version_of
 from curate.ops.scores.batch import EMBEDDINGS, IMAGE
-from curate.ops.scores.kinds import batch_size_of, reads_of
+from curate.ops.scores.kinds import BESIDE, batch_size_of, builtin, columns_of, reads_of
 from curate.ops.scores.scoring import ScoreSpec
 from curate.planning.tables import tables, with_types
 from curate.schema import Kind
@@ -27,9 +27,20 @@ def own_scores(config: Config) -> dict[str, FurtherScore]:
     return {name: one for name, one in config.scores.items() if one.kind == KIND}
 
 
+def of_embeddings(config: Config) -> dict[str, FurtherScore]:
+    """The scores of the project's own that are made of stored embeddings."""
+    return {name: one for name, one in config.scores.items() if one.kind in BESIDE}
+
+
 def beside(config: Config) -> dict[str, FurtherScore]:
-    """Those whose columns stand in folders of their own: joined tables, then what users write."""
-    return tables(config) | own_scores(config)
+    """Those whose columns stand in folders of their own: joined tables, what is made of embeddings,
+    then what users write."""
+    return tables(config) | of_embeddings(config) | own_scores(config)
+
+
+def is_beside(further: FurtherScore) -> bool:
+    """Whether its columns stand in a folder of its own."""
+    return further.kind in BESIDE or further.call is not None or further.path is not None
 
 
 def with_columns(config: Config) -> Config:
@@ -56,6 +67,8 @@ _NAMES = {"float": "float32", "double": "float64"}
 
 def own_columns(name: str, further: FurtherScore) -> pa.Schema:
     """The columns of a score that is `beside`, as `with_columns` left them."""
+    if further.kind in BESIDE:
+        return columns_of(further.kind, name=name, options=further.own)
     named: Mapping[str, str] = further.typed or {name: "float32"}
     return pa.schema([(x, pa.type_for_alias(kind)) for x, kind in named.items()])
 
@@ -88,6 +101,13 @@ def own_spec(name: str, further: FurtherScore) -> ScoreSpec:
         batch_size=further.batch_size or batch_size_of(found),
         version=version_of(found),
     )
+
+
+def spec_of(name: str, further: FurtherScore, **more: object) -> ScoreSpec:
+    """What to load for a further score; `more` are options that do not stand in its settings."""
+    if further.call is not None:
+        return own_spec(name, further)
+    return builtin(further.kind, name=name, **(further.own | more))
 
 
 def _declared(
@@ -160,7 +180,7 @@ _BATCH = None
 
 
 def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
-    """The digest of each user's score by ``code NAME``, once it is known that it has what it reads.
+    """The digest of each score after the model's by ``code NAME``, once it has what it reads.
 
     `before` are the columns of a pair before those `beside`.
 
@@ -171,8 +191,8 @@ def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
     """
     known = check_table_columns(config, before)
     digests = {}
-    for name, further in own_scores(config).items():
-        spec = own_spec(name, further)
+    for name, further in (of_embeddings(config) | own_scores(config)).items():
+        spec = spec_of(name, further)
         if IMAGE in spec.reads and not config.download.enabled:
             raise CurateError(
                 f"{spec.called} reads images: enable download, or let it say `reads = ()`"

@@ -15,7 +15,7 @@ from curate import files, schema
 from curate.config import Config, FurtherScore, Model, Rule
 from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.asked import captions_in, derived_of, measured, runs_model, sized_by_pool
-from curate.planning.own_scores import beside, own_columns
+from curate.planning.own_scores import beside, is_beside, own_columns
 from curate.planning.rules import stage_of
 from curate.rundir.directory import ANNOTATED, PART_STAGES, Run
 from curate.schema import Stage
@@ -90,7 +90,7 @@ class Step:
         if self.kind is Kind.MEANINGS:
             return pa.schema([schema.VERDICT.field(schema.SEMANTIC)])
         further = self.settings
-        if isinstance(further, FurtherScore) and (further.call or further.path):
+        if isinstance(further, FurtherScore) and is_beside(further):
             return own_columns(self.name, further)
         return pa.schema([])
 
@@ -173,7 +173,7 @@ def steps_of(config: Config) -> Steps:
 
 
 def before_own(config: Config) -> pa.Schema:
-    """The columns of a pair before those of tables and of scores that users write."""
+    """The columns of a pair before those of scores that stand beside."""
     own = beside(config)
     others = {name: one for name, one in config.scores.items() if name not in own}
     steps = steps_of(config.model_copy(update={"scores": others, "select": ()}))

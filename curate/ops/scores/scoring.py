@@ -199,7 +199,7 @@ class Loaded:
         if len(values) != n:
             raise self._wrong(wanted, f"{len(values)}")
         plain = [_plain(value) for value in values]
-        for value in plain:
+        for value in () if pa.types.is_nested(column.type) else plain:
             if not _fits(value, column.type):
                 raise self._wrong(wanted, f"{_short(value)} ({_kind(value)})")
         if pa.types.is_floating(column.type):
