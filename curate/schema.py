@@ -233,12 +233,16 @@ DERIVED = _columns(
     ("norm_sim", _F, "how near the image is to the target set"),
     ("nearest_target", pa.bool_(), "whether the image lies in a cluster that the target set lies in"),
     ("simcore", _I, "round in which SIMCore took the image, from 1; none where it did not"),
+    ("visual_cluster", _I, "number of the cluster that the image lies in, from 0"),
     (SIMILARITY, _F, "cosine of the image to the nearest item of the evaluation sets"),
 )  # fmt: skip
 """What is made of stored embeddings, on request: each in a folder ``annotated/score/COLUMN``.
 
 Null where the image could not be decoded.
 """
+
+NAMES = frozenset({"visual_cluster"})
+"""Columns of numbers that are names: counted as those are, with no mean and no lowest value."""
 
 NEAREST = _columns((ITEM, _S, "item of the evaluation sets that the image is nearest to"))
 """What the folder of the similarity has beside it."""
@@ -383,6 +387,20 @@ OWN = frozenset(
 ) - {*SOFT_CAP.names, *CAPTIONS.names} | {"texts", "given", "failure", ROW, EMBEDDING.name}
 """Names of columns that some step writes beside those of the pool: a score can have none of them, and a
 column of the pool that has is renamed."""
+
+
+def is_label(column: pa.Field) -> bool:
+    """Whether the values of a score are names: texts, flags, or one of `NAMES`."""
+    kind = column.type
+    of_names = pa.types.is_string(kind) or pa.types.is_boolean(kind)
+    return bool(of_names or column.name in NAMES)
+
+
+def is_score(column: pa.Field) -> bool:
+    """Whether the values of a score are amounts."""
+    kind = column.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(is_number and column.name not in NAMES)
 
 
 def kept_name(column: str) -> str:

@@ -15,7 +15,7 @@ from curate import files
 from curate.finding.stored import spread
 from curate.finished.tables import Fates
 from curate.ops.urls import host_names
-from curate.schema import Column, Stage, kept_columns
+from curate.schema import Column, Stage, is_score, kept_columns
 
 _CELLS = 40
 _LOOKED_AT = 16  # parts by which the edges of a histogram are chosen
@@ -98,7 +98,7 @@ def _numbers(a: Fates, b: Fates) -> list[str]:
     for one in (a, b):
         of_pool = kept_columns(one.config.input.columns.kept)
         for x in (*one.steps.added.get(Stage.SCORE, ()), *of_pool):
-            if pa.types.is_integer(x.type) or pa.types.is_floating(x.type):
+            if is_score(x):
                 found[x.name] = None
     return [*found, *_PLAIN]
 

@@ -23,6 +23,7 @@ from curate.config.scoring import (
     Score,
     Scorer,
     SimCore,
+    VisualCluster,
 )
 from curate.schema import OF_SEVERAL, kept_name
 
@@ -57,6 +58,7 @@ __all__ = [
     "Shards",
     "SimCore",
     "Unsure",
+    "VisualCluster",
     "Wfpp",
     "is_file_name",
     "weights_of",

@@ -1,6 +1,6 @@
 """Settings of `score` and `scores`: models, columns derived from their embeddings, other scores."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -33,8 +33,10 @@ class Scorer(Model):
 class Derived(Model):
     """A column that is derived from stored embeddings."""
 
-    gathers: ClassVar[bool] = True
-    """Whether it needs the embeddings of all parts: a barrier."""
+    @property
+    def gathers(self) -> bool:
+        """Whether it needs the embeddings of all parts: a barrier."""
+        return True
 
 
 class NegClipLoss(Derived):
@@ -50,8 +52,6 @@ class NegClipLoss(Derived):
 class NormSim(Derived):
     """The column `norm_sim`: NormSim, the similarity of the image to a target set."""
 
-    gathers: ClassVar[bool] = False
-
     target: FilesPath = Field(
         examples=["target.npy"],
         description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
@@ -60,6 +60,11 @@ class NormSim(Derived):
     norm: Literal["max", 2] = Field(
         "max", description="max: the highest cosine; 2: the root of the sum of their squares"
     )
+
+    @property
+    def gathers(self) -> bool:
+        """A map: a part, and the target set."""
+        return False
 
 
 class NearestTarget(Derived):
@@ -96,6 +101,37 @@ class SimCore(Derived):
     )
 
 
+class VisualCluster(Derived):
+    """The column `visual_cluster`: the number of the cluster, of k-means, that the image lies in.
+
+    From 0, those first that hold most images. The centroids stay in the run, as
+    annotated/score/visual_cluster/centroids.npz.
+    """
+
+    clusters: Positive = Field(1_000, description="centroids of the pool's images, at most")
+    sample: Positive | None = Field(
+        None,
+        description="images to compute the centroids from, about; in the memory of one worker;"
+        " default: 256 a cluster",
+    )
+    iterations: Positive = Field(20, description="rounds of k-means")
+    whiten: Positive | None = Field(
+        None,
+        description="first reduce the embeddings to so many principal components, each of variance 1;"
+        " default: cluster them as they are",
+    )
+    centroids: FilePath | None = Field(
+        None,
+        description="the centroids.npz of another run over the same model, in place of finding some:"
+        " its numbers stay what they are when a pool grows; the other keys then have no effect",
+    )
+
+    @property
+    def gathers(self) -> bool:
+        """Not where the centroids are given."""
+        return self.centroids is None
+
+
 class Score(Scorer):
     """Image-text alignment by an open_clip model."""
 
@@ -106,6 +142,7 @@ class Score(Scorer):
     norm_sim: NormSim | None = Field(None, description="needs `embeddings`")
     nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
     simcore: SimCore | None = Field(None, description="needs `embeddings`")
+    visual_cluster: VisualCluster | None = Field(None, description="needs `embeddings`")
     workers: Positive | None = Field(
         None,
         description="processes of a machine that have the model, spread over its GPUs; default: one a"
@@ -123,13 +160,14 @@ class Score(Scorer):
         return {**self.also, "": self}
 
     @property
-    def derived(self) -> dict[str, NegClipLoss | NormSim | NearestTarget | SimCore]:
+    def derived(self) -> dict[str, Derived]:
         """The columns to derive from the first model's embeddings, by name."""
-        asked = {
+        asked: dict[str, Derived | None] = {
             "neg_clip_loss": self.neg_clip_loss,
             "norm_sim": self.norm_sim,
             "nearest_target": self.nearest_target,
             "simcore": self.simcore,
+            "visual_cluster": self.visual_cluster,
         }
         return {name: one for name, one in asked.items() if one is not None}
 

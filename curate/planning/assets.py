@@ -4,11 +4,12 @@ import difflib
 from collections.abc import Callable, Iterable
 
 from curate import files, schema
-from curate.config import Config, FurtherScore, Scorer, is_file_name
+from curate.config import Config, FurtherScore, Scorer, VisualCluster, is_file_name
 from curate.config.paths import Named, paths_in
 from curate.errors import CurateError
 from curate.ops.scores.clip import known_models, known_tags, known_width
 from curate.ops.scores.vectors import target_files
+from curate.ops.scores.visual import read_clusters
 from curate.ops.selection.blocklists import read_block_lists
 from curate.ops.selection.contamination import EmbeddingModel, check_embeddings, read_evaluation
 from curate.ops.selection.uids import check_subset
@@ -33,6 +34,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     "opt_out_list": read_list,
     "against": read_evaluation,
     "target": target_files,
+    "centroids": read_clusters,
     "path": table_files,
 }
 """What raises where a file is not what its key asks for; block lists and models are read later."""
@@ -68,6 +70,8 @@ def check_assets(config: Config) -> dict[str, str]:
     if config.score is not None and config.download.enabled:
         for name, scorer in config.score.scorers.items():
             _check_scorer(scorer, name=name)
+        if config.score.visual_cluster is not None:
+            _check_clusters(config.score.visual_cluster, model=config.score.model)
     for name, further in config.scores.items():
         _check_further(further, config, name=name)
     return digests
@@ -136,6 +140,23 @@ def _check_further(further: FurtherScore, config: Config, *, name: str) -> None:
         raise CurateError(
             f"{where}.weights: {further.weights} is a head on {head.width} values, the embeddings of"
             f" {model} have {width}"
+        )
+
+
+def _check_clusters(asked: VisualCluster, *, model: str) -> None:
+    """That clusters, given or to be found, fit the embeddings of the model."""
+    width = known_width(model)
+    if width and asked.centroids:
+        given = read_clusters(files.absolute(asked.centroids)).width
+        if given != width:
+            raise CurateError(
+                f"score.visual_cluster.centroids: {asked.centroids} is of embeddings of {given} values,"
+                f" those of {model} have {width}"
+            )
+    elif width and asked.whiten and asked.whiten > width:
+        raise CurateError(
+            f"score.visual_cluster.whiten: {asked.whiten} components of embeddings of {width} values"
+            f" ({model}); give at most that"
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from curate import files, schema
-from curate.config import Config, FurtherScore, Scorer, weights_of
+from curate.config import Config, FurtherScore, Scorer, VisualCluster, weights_of
 from curate.config.paths import with_paths
 from curate.ops.scores.batch import EMBEDDINGS
 from curate.ops.scores.kinds import BESIDE
@@ -155,6 +155,8 @@ def _model(step: Step, config: Config, assets: Assets) -> object:
 def _derive(step: Step, config: Config, assets: Assets) -> object:
     if step.name == schema.SIMILARITY:
         return _sets(config, assets)
+    if isinstance(step.settings, VisualCluster) and step.settings.centroids:
+        return _content(step.settings.centroids, assets)
     own = step.settings and step.settings.model_dump(exclude={"target"})
     target = _content(getattr(step.settings, "target", None), assets)
     return [own, target, config.seed]

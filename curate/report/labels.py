@@ -1,10 +1,9 @@
-"""The scores that are texts or flags: how many pairs have each value, before the rules and after."""
+"""The scores that are names (texts, flags, numbers of clusters): pairs of each, before and after."""
 
 from collections import Counter
 from dataclasses import dataclass
 
-import pyarrow as pa
-
+from curate import schema
 from curate.planning.steps import Steps
 from curate.schema import Stage
 from curate.summaries.tallies import Tallies, What
@@ -32,8 +31,8 @@ class Labels:
 
 
 def labels(scored: Tallies, steps: Steps) -> tuple[Labels, ...]:
-    """The columns of texts and flags of a run whose score stage ran."""
-    columns = [one.name for one in steps.added[Stage.SCORE] if _is_label(one.type)]
+    """The columns of labels of a run whose score stage ran."""
+    columns = [one.name for one in steps.added[Stage.SCORE] if schema.is_label(one)]
     return tuple(
         _labels(name, scored.of_texts(What.SCORED, name), scored.of_texts(What.SELECTED, name))
         for name in columns
@@ -44,7 +43,3 @@ def _labels(name: str, before: Counter[str], after: Counter[str]) -> Labels:
     order = sorted(before, key=lambda text: (-before[text], text))
     found = tuple(Label(text, before[text], after[text]) for text in order[:VALUES])
     return Labels(name, found, len(order) - len(found))
-
-
-def _is_label(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_boolean(kind))

@@ -7,6 +7,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from curate import schema
 from curate.config import Config
 from curate.ops.selection.quantiles import Cuts, Quantile
 from curate.planning.steps import Steps
@@ -91,7 +92,7 @@ def rules(steps: Steps, counts: Mapping[Stage, Totals]) -> tuple[RuleFacts, ...]
 def scores(run: Run, config: Config, steps: Steps, scored: Tallies) -> tuple[Scores, ...]:
     """The scores of a run whose score stage counted `scored`; `steps` are those of `config`."""
     added, derived = steps.added[Stage.SCORE], steps.beside(Stage.SCORE)
-    columns = {field.name: field.type for field in added if _is_number(field.type)}
+    columns = {field.name: field.type for field in added if schema.is_score(field)}
     ahead = PART_STAGES[: PART_STAGES.index(Stage.SCORE)]
     reads = next(stage for stage in reversed(ahead) if run.done(stage))
     cuts = read_cuts(run, Stage.SCORE)
@@ -137,10 +138,6 @@ def _borders(cuts: tuple[Threshold, ...], languages: tuple[LanguageScores, ...])
 
 def _beside(column: str, cut: Threshold, language: str | None) -> tuple[Strip, Strip]:
     return beside(column, cut.value, keeps=cut.keeps, language=language)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _grids(scored: Tallies, name: str, kind: pa.DataType) -> tuple[Grid, dict[str, Grid]]:

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from curate import files, schema
 from curate.config import Config
-from curate.errors import AbsentError
+from curate.errors import AbsentError, CurateError
 from curate.finding.index import remove_indexes
 from curate.finished.subset import write_subset
+from curate.ops.scores.visual import digest_of, read_clusters
 from curate.ops.selection import balancing
 from curate.ops.urls import stripped
 from curate.planning.inputs import pool_format
@@ -40,6 +41,7 @@ from curate.rundir.directory import (
     PAIRS,
     PART_STAGES,
     PLACES_FILE,
+    SCORED,
     SUBSET,
     Run,
     part_index,
@@ -47,7 +49,8 @@ from curate.rundir.directory import (
 )
 from curate.rundir.held import HELD
 from curate.rundir.revocations import Revocations
-from curate.rundir.scratch import remove_scratch
+from curate.rundir.scratch import HELD as HELD_CENTROIDS
+from curate.rundir.scratch import VISUAL, remove_scratch
 from curate.rundir.verdicts import NAME, document, vouch
 from curate.schema import Stage
 from curate.stages.balance import DRAWN_BY, by_language, taken
@@ -76,6 +79,7 @@ class Rewriter:
         self._remove_scratch()
         if self.run.makes(Stage.SCORE):
             remove_indexes(self.run)
+            self._centroids()
         self._stage_clusters()
         prepared = indices_of(self.run, str(Stage.PREPARE))
         if self.run.source is None:
@@ -126,6 +130,19 @@ class Rewriter:
                 index = part_index(name)
                 if index is not None and index not in prepared:
                     files.remove(run.part(Stage.PREPARE, index, PLACES_FILE))
+
+    def _centroids(self) -> None:
+        """Forget the centroids that may be those of one pair; the others say what numbers mean."""
+        url = self.run.path(SCORED, VISUAL, HELD_CENTROIDS)
+        if not files.exists(url):
+            return
+        try:
+            found, digest = read_clusters(url), digest_of(url)
+        except CurateError:  # cut off, so none of what is in it can be left
+            files.remove(url)
+            return
+        if not np.array_equal((left := found.forgetful()).centroids, found.centroids):
+            left.write(url, digest=digest)
 
     @cached_property
     def lent(self) -> Lent | None:

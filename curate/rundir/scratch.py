@@ -30,11 +30,14 @@ CANDIDATES = "candidates"
 TAKEN = "taken.npz"
 CENTROIDS = "centroids.npy"
 HELD = "centroids.npz"
+VISUAL = "visual_cluster"
+"""The folder whose `HELD` is no scratch: its numbers are what a user's list of clusters is about."""
 
 _SCRATCH = {
     str(Stage.DEDUP): (KEYS,),
     files.join(SCORED, schema.SEMANTIC): (WORK, CENTROIDS),
     files.join(SCORED, "nearest_target"): (SAMPLES, HELD),
+    files.join(SCORED, VISUAL): (SAMPLES,),
     files.join(SCORED, "simcore"): (CANDIDATES, CENTROIDS, TAKEN),
     str(Stage.SHARDS): (WORK,),
     **{files.join(x, SUMMARIES): (WORK,) for x in (Stage.PREPARE, Stage.DEDUP, Stage.SCORE)},

@@ -242,11 +242,11 @@ def _scores(
     codes = np.asarray(coded.indices)
     for one in added:
         column = table[one.name]
-        if pa.types.is_string(one.type) or pa.types.is_boolean(one.type):
+        if schema.is_label(one):
             rows = pc.value_counts(column).to_pylist()
             counts = {_label(row["values"]): row["counts"] for row in rows}
             found.count_texts(what, counts, one.name)
-        if not (pa.types.is_integer(one.type) or pa.types.is_floating(one.type)):
+        if not schema.is_score(one):
             continue
         values = column.cast(pa.float64()).to_numpy()
         sound = np.isfinite(values)

@@ -40,6 +40,7 @@ FULL: dict[str, Any] = {
     "score": NAMED | {
         "embeddings": True, "also": {"other": NAMED}, "norm_sim": {"target": "{}/a.npy"},
         "nearest_target": {"target": "{}/b.npy"}, "simcore": {"target": "{}/c", "keep": 5},
+        "visual_cluster": {"centroids": "{}/d.npz"},
     },
     "scores": {"looks": {"kind": "head", "weights": "{}/head.pt"},
                "joined": {"kind": "table", "path": "{}/table.csv"}},

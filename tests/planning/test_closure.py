@@ -11,9 +11,17 @@ from curate.planning.steps import steps_of
 from curate.reasons import FETCH_FAILURES, ROWS, TRANSIENT, DropReason, ErrorCode
 from curate.rundir import cuts, verdicts
 from curate.rundir.damage import OF_ALL_PARTS
-from curate.rundir.directory import CLUSTERS, PART_STAGES, PLACES_FILE, SUBSET, Run, part_index
+from curate.rundir.directory import (
+    CLUSTERS,
+    PART_STAGES,
+    PLACES_FILE,
+    SCORED,
+    SUBSET,
+    Run,
+    part_index,
+)
 from curate.rundir.layout import SUMMARIES
-from curate.rundir.scratch import scratch
+from curate.rundir.scratch import HELD, VISUAL, scratch
 from curate.schema import Stage
 
 OF_NO_STEP = {"run.json", "config.yaml", "input", "shards", "report"}
@@ -23,6 +31,7 @@ READ_LATER = {
     verdicts.FILE,
     schema.GROUPS,
     SUBSET,
+    HELD,
     *(x.rpartition("/")[2] for x in OF_ALL_PARTS),
 }
 """Files of no single part, which those read that come after the step."""
@@ -77,6 +86,7 @@ def test_revocation_knows_the_folder_of_each_step_and_no_file_stands_in_another(
     known = {url.rpartition("/")[0] for url in of_parts}
     known |= {run.path(stage, SUMMARIES) for stage in PART_STAGES}  # `summaries.groups.refresh`
     alone = {run.path(name) for name in OF_ALL_PARTS}
+    alone.add(run.path(SCORED, VISUAL, HELD))  # `Rewriter._centroids`
     removed = tuple(f"{url}/" for stage in PART_STAGES for url in run.folders(stage))
     for path in map(str, filter(Path.is_file, whole.rglob("*"))):
         if path.removeprefix(f"{whole}/").partition("/")[0] not in OF_NO_STEP:

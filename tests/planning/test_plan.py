@@ -17,6 +17,9 @@ from curate import files
 from curate.config import Config, Rule, Scorer
 from curate.errors import CurateError
 from curate.evaluation import hash_sets
+from curate.files import shipped
+from curate.ops.scores.vectors import unit
+from curate.ops.scores.visual import VisualClusters
 from curate.ops.selection.contamination import with_embeddings
 from curate.planning.assets import embedding_model
 from curate.planning.digests import StepDigest
@@ -413,6 +416,20 @@ def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_pat
     assert [x for x in first if first[x].chain != second[x].chain] == [
         "score/annotated/simcore", *FOLDERS[at:],
     ]  # fmt: skip
+    clusters = VisualClusters.find(unit(np.eye(256)), clusters=2, iterations=1, whiten=None, seed=0)
+    clusters.write(str(tmp_path / "c.npz"), digest="d")
+    given = {"centroids": str(tmp_path / "c.npz")}
+    taken = digests(tmp_path, score | {"score.visual_cluster": given})
+    assert taken == digests(tmp_path, score | {"score.visual_cluster": {**given, "clusters": 9}})
+    three, four = (
+        digests(tmp_path, score | {"score.visual_cluster": {"clusters": n}}) for n in (3, 4)
+    )
+    assert [x for x in three if three[x].chain != four[x].chain] == [
+        "score/annotated/visual_cluster", *FOLDERS[at:],
+    ]  # fmt: skip
+    (tmp_path / "c.npz").write_bytes(b"nothing")
+    with pytest.raises(CurateError, match=r"^score.visual_cluster.centroids: .*c.npz"):
+        digests(tmp_path, score | {"score.visual_cluster": given})
     np.save(tmp_path / "target.npy", np.ones((2, 2)))
     assert stale(digests(tmp_path, score)) == everything[1:]
     (tmp_path / "target.npy").unlink()
@@ -422,6 +439,19 @@ def test_columns_of_embeddings_are_steps_between_the_model_and_the_rules(tmp_pat
         ValueError, match="neg_clip_loss is derived from stored embeddings: set embeddings"
     ):
         digests(tmp_path, score | {"score.embeddings": False})
+
+
+def test_clusters_have_to_fit_the_model(tmp_path: Path) -> None:
+    model = shipped("pipelines/demo/scorer/curate-mini.json")
+    common = {"score.model": str(model), "score.embeddings": True}
+    with pytest.raises(CurateError, match=r"visual_cluster.whiten: 300 components .* 256 values"):
+        digests(tmp_path, common | {"score.visual_cluster": {"whiten": 300}})
+    clusters = VisualClusters.find(unit(np.eye(3)), clusters=2, iterations=1, whiten=None, seed=0)
+    clusters.write(str(tmp_path / "c.npz"), digest="d")
+    with pytest.raises(
+        CurateError, match=r"centroids: .*c.npz is of embeddings of 3 values, .* 256"
+    ):
+        digests(tmp_path, common | {"score.visual_cluster": {"centroids": str(tmp_path / "c.npz")}})
 
 
 def test_semantic_duplicates_are_a_step_between_the_columns_and_the_rules(tmp_path: Path) -> None:

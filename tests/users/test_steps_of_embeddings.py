@@ -28,6 +28,8 @@ STEPS = {
     "nearest_target, centroids": "/annotated/score/nearest_target/part-00001.parquet",
     "simcore": "/annotated/score/simcore/taken.npz",
     "simcore, rounds": "/annotated/score/simcore/part-00001.parquet",
+    "visual_cluster": "/annotated/score/visual_cluster/centroids.npz",
+    "visual_cluster, centroids": "/annotated/score/visual_cluster/part-00001.parquet",
     "semdedup": "/annotated/score/semantic_duplicate/part-00001.parquet",
 }
 """A file of each step, at whose writing the step is under way."""
@@ -35,7 +37,9 @@ LEFT = {
     "download": ["annotated/download/part-00001.journal"], "dedup": ["keys"],
     "score": ["annotated/score/part-00001.npz"], "nearest_target": ["samples"],
     "nearest_target, centroids": ["centroids.npz"], "simcore": ["candidates"],
-    "simcore, rounds": ["taken.npz"], "semdedup": ["work", "centroids.npy"],
+    "simcore, rounds": ["taken.npz"], "visual_cluster": ["samples"],
+    "visual_cluster, centroids": ["visual_cluster/centroids.npz"],
+    "semdedup": ["work", "centroids.npy"],
 }  # fmt: skip
 """What stands meanwhile."""
 
@@ -87,6 +91,7 @@ score:
   neg_clip_loss: {{batches: 1, batch_size: 6}}
   nearest_target: {{target: {folder}/target.npy, clusters: {PAIRS}}}
   simcore: {{target: {folder}/target.npy, keep: {PAIRS}, clusters: 2}}
+  visual_cluster: {{clusters: {PAIRS}}}
 semdedup: {{epsilon: 0.0001, clusters: {PAIRS}}}
 balance: {{t: 5}}
 """)

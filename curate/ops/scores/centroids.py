@@ -11,7 +11,8 @@ from curate.ops.hashing import uniform
 from curate.ops.scores.vectors import Stored, Vectors, nearest, unit
 from curate.schema import Column
 
-_ITERATIONS = 20
+ITERATIONS = 20
+"""Rounds of k-means, unless others are asked for."""
 
 
 def save_sample(url: str, uids: Column, stored: Stored, *, share: float, seed: int) -> None:
@@ -41,11 +42,13 @@ def read_sample(urls: Iterable[str]) -> Vectors:
     return np.concatenate(vectors)[order].astype(np.float32)
 
 
-def find_centroids(sample: Vectors, *, clusters: int, seed: int) -> Vectors:
+def find_centroids(
+    sample: Vectors, *, clusters: int, seed: int, iterations: int = ITERATIONS
+) -> Vectors:
     """Centroids of `sample` (n, width), unit vectors of shape (min(clusters, n), width).
 
-    Twenty rounds of Lloyd's algorithm from rows drawn by `seed`; a centroid that loses all its rows
-    is split off another. The same on any number of threads.
+    Rounds of Lloyd's algorithm from rows drawn by `seed`; a centroid that loses all its rows is split
+    off another. The same on any number of threads.
     """
     import faiss
 
@@ -54,7 +57,7 @@ def find_centroids(sample: Vectors, *, clusters: int, seed: int) -> Vectors:
     if k == 0:
         return np.zeros((0, width), np.float32)
     kmeans = faiss.Kmeans(
-        width, k, niter=_ITERATIONS, seed=seed & 0x7FFFFFFF, spherical=True,
+        width, k, niter=iterations, seed=seed & 0x7FFFFFFF, spherical=True,
         min_points_per_centroid=1, max_points_per_centroid=n,
     )  # fmt: skip
     kmeans.train(np.ascontiguousarray(sample, np.float32))

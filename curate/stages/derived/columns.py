@@ -6,13 +6,14 @@ import apache_beam as beam
 
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.stages.derived import nearest, neg_clip_loss, simcore, similarity
+from curate.stages.derived import nearest, neg_clip_loss, simcore, similarity, visual
 
 _TRANSFORMS: dict[str, Callable[[Plan, Step], beam.PTransform]] = {
     "neg_clip_loss": neg_clip_loss.transform,
     "norm_sim": similarity.norm_sim_of,
     "nearest_target": nearest.transform,
     "simcore": simcore.transform,
+    "visual_cluster": visual.transform,
     "evaluation_similarity": similarity.similarity_of,
 }
 

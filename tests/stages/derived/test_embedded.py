@@ -1,5 +1,6 @@
 """Columns of stored embeddings over several parts, against one table of all pairs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from curate import files, schema
 from curate.errors import CurateError
 from curate.ops.scores.centroids import find_centroids
 from curate.ops.scores.vectors import draw_batches, neg_clip_loss, norm_sim, read_target, unit
+from curate.ops.scores.visual import VisualClusters
 from curate.rundir.directory import Part, Run
 from curate.stages.derived.nearest import NearestTarget, NearestTargetStep
 from curate.stages.derived.neg_clip_loss import NegClipLoss, NegClipLossStep, plan_blocks
 from curate.stages.derived.simcore import SimCore, SimCoreStep
 from curate.stages.derived.similarity import NormSimStep
+from curate.stages.derived.visual import VisualCluster, VisualClusterStep
 from curate.stages.part import TakePart
 from tests.ops.scores.test_simcore import naive
 from tests.stages.rundir import drive, lay, rows_of, uid_of
@@ -154,6 +157,64 @@ def test_images_in_the_clusters_of_a_target(run: Run, tmp_path: Path) -> None:
     assert files.read_bytes(run.path(step.folder, "centroids.npz")) == centroids
 
 
+def visual_step(run: Run, **change: Any) -> VisualClusterStep:
+    settings = {"clusters": 4, "sample": 10_000, "iterations": 20, "whiten": 3, "centroids": None,
+                "seed": 5} | change  # fmt: skip
+    return VisualClusterStep(run=run, reads="dedup", digest="d", own="o", **settings)
+
+
+def test_clusters_of_images_are_those_of_one_table_of_all_pairs(run: Run) -> None:
+    parts = lay_embedded(run)
+    step = visual_step(run)
+    drive(run, VisualCluster(step), parts)
+    found = rows_of(run, step.folder, "visual_cluster")
+    known = np.array([i for i in range(sum(SIZES)) if i != LOST])
+    pool = unit(unit(vectors(1))[known].astype(np.float16))
+    whole = VisualClusters.find(pool, clusters=4, iterations=20, whiten=3, seed=5)
+    assert found[LOST] is None
+    assert [found[i] for i in known] == whole.numbers(unit(vectors(1))[known]).tolist()
+    assert sorted(set(found) - {None}) == [0, 1, 2, 3]
+    assert not files.exists(run.path(step.folder, "samples"))
+    before = [files.read_bytes(run.part(step.folder, part.index)) for part in parts]
+    centroids = files.read_bytes(step.file)
+    files.remove(run.part(step.folder, 2, "json"))
+    drive(run, VisualCluster(step), parts[::-1], workers=2)
+    assert [files.read_bytes(run.part(step.folder, part.index)) for part in parts] == before
+    files.remove(step.file)
+    files.remove(run.part(step.folder, 2, "json"))
+    drive(run, VisualCluster(step), parts[::-1], workers=2)
+    assert [files.read_bytes(run.part(step.folder, part.index)) for part in parts] == before
+    assert files.read_bytes(step.file) == centroids
+
+
+def test_a_part_that_is_made_again_is_compared_with_the_centroids_that_stand(run: Run) -> None:
+    """Those of another digest do not stand; given ones need no other part."""
+    parts = lay_embedded(run)
+    other, step = visual_step(run, seed=6), visual_step(run)
+    drive(run, VisualCluster(other), parts)
+    standing = files.read_bytes(step.file)
+    numbers = rows_of(run, step.folder, "visual_cluster")
+    files.remove(run.part(step.folder, 2, "json"))
+    drive(run, VisualCluster(step), parts)
+    assert files.read_bytes(step.file) == standing
+    assert rows_of(run, step.folder, "visual_cluster") == numbers
+    renamed = replace(step, digest="e")
+    drive(run, VisualCluster(renamed), parts)
+    assert files.read_bytes(step.file) != standing
+    assert rows_of(run, step.folder, "visual_cluster") != numbers
+    given = str(Path(run.root) / "given.npz")
+    files.write_bytes(given, standing)
+    taken = replace(step, digest="f", centroids=given)
+    drive(run, VisualCluster(taken), [parts[2]])
+    assert rows_of(run, step.folder, "visual_cluster")[7:19] == numbers[7:19]
+
+
+def test_more_components_than_an_embedding_has_are_refused(run: Run) -> None:
+    parts = lay_embedded(run)
+    with pytest.raises(Exception, match=r"score.visual_cluster.whiten: 7 .* 6 wide"):
+        drive(run, VisualCluster(visual_step(run, whiten=7)), parts)
+
+
 def test_rounds_toward_a_target_are_those_of_one_table_of_all_pairs(
     run: Run, tmp_path: Path
 ) -> None:
@@ -188,5 +249,6 @@ def test_a_pool_without_embeddings_has_no_centroids(run: Run, tmp_path: Path) ->
     drive(run, NegClipLoss(loss_step(run)), parts)
     core = SimCoreStep(**common, target=target, keep=3, clusters=2, tau=0.95, seed=1)
     drive(run, SimCore(core), parts)
-    for name in ("nearest_target", "neg_clip_loss", "simcore"):
+    drive(run, VisualCluster(visual_step(run)), parts)
+    for name in ("nearest_target", "neg_clip_loss", "simcore", "visual_cluster"):
         assert rows_of(run, f"score/annotated/{name}", name) == []
