@@ -9,22 +9,14 @@ from pydantic import ByteSize, Field, model_validator
 
 from curate.config.balance import Balance, Wfpp
 from curate.config.captions import ORIGINAL, Caption, CaptionSource, weights_of
+from curate.config.derived import NearestTarget, NegClipLoss, NormSim, SimCore, VisualCluster
 from curate.config.download import Download
 from curate.config.duplicates import Decontaminate, Dedup, SemDedup
 from curate.config.model import COLUMN_NAME, ImportName, Model, Positive
 from curate.config.paths import CodePath, PlacePath, is_file_name
 from curate.config.pool import Columns, Input, Prepare, Unsure
 from curate.config.rule import Rule
-from curate.config.scoring import (
-    FurtherScore,
-    NearestTarget,
-    NegClipLoss,
-    NormSim,
-    Score,
-    Scorer,
-    SimCore,
-    VisualCluster,
-)
+from curate.config.scoring import FurtherScore, Score, Scorer
 from curate.schema import OF_SEVERAL, kept_name
 
 _OF_IMAGES = ("head", "nsfw", "text_area", "table")

@@ -1,10 +1,19 @@
-"""Settings of `score` and `scores`: models, columns derived from their embeddings, other scores."""
+"""Settings of `score` and `scores`: models and other scores."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from curate.config.model import COLUMN_NAME, Fraction, ImportName, Model, Positive
+from curate.config.derived import (
+    Derived,
+    NearestTarget,
+    NegClipLoss,
+    NormSim,
+    SimCore,
+    VisualCluster,
+)
+from curate.config.model import COLUMN_NAME, ImportName, Model, Positive
 from curate.config.paths import FileOrName, FilePath, FilesPath
 from curate.schema import Kind
 
@@ -28,108 +37,6 @@ class Scorer(Model):
         False,
         description="store the embeddings of image and caption (fp16) as part-*.npz beside the scores",
     )
-
-
-class Derived(Model):
-    """A column that is derived from stored embeddings."""
-
-    @property
-    def gathers(self) -> bool:
-        """Whether it needs the embeddings of all parts: a barrier."""
-        return True
-
-
-class NegClipLoss(Derived):
-    """The column `neg_clip_loss`: negCLIPLoss, the cosine normalised within random batches."""
-
-    batches: Positive = Field(
-        10, description="times that batches are drawn; the column is the mean"
-    )
-    batch_size: Positive = Field(32_768, description="pairs a batch, about")
-    temperature: float = Field(0.01, gt=0, description="tau of the contrastive loss")
-
-
-class NormSim(Derived):
-    """The column `norm_sim`: NormSim, the similarity of the image to a target set."""
-
-    target: FilesPath = Field(
-        examples=["target.npy"],
-        description="image embeddings of the same model: .npy, .npz, or a folder of them such as"
-        " another run's annotated/score",
-    )
-    norm: Literal["max", 2] = Field(
-        "max", description="max: the highest cosine; 2: the root of the sum of their squares"
-    )
-
-    @property
-    def gathers(self) -> bool:
-        """A map: a part, and the target set."""
-        return False
-
-
-class NearestTarget(Derived):
-    """The column `nearest_target`: whether its nearest centroid is that of a target image, too."""
-
-    target: FilesPath = Field(
-        examples=["target.npy"], description="image embeddings, as for norm_sim"
-    )
-    clusters: Positive = Field(100_000, description="centroids of the pool's images, at most")
-    sample: Positive = Field(
-        4_000_000,
-        description="images to compute the centroids from, about; in the memory of one worker",
-    )
-
-
-class SimCore(Derived):
-    """The column `simcore`: the round in which SimCore selects the image for a target set, else null.
-
-    Each round selects the nearest remaining image of each centroid of the target set.
-    """
-
-    target: FilesPath = Field(
-        examples=["target.npy"], description="image embeddings, as for norm_sim"
-    )
-    keep: Positive = Field(
-        examples=[100_000],
-        description="images to select; one worker has as many in memory for each centroid",
-    )
-    clusters: Positive = Field(100, description="centroids of the target set, at most")
-    tau: Fraction | None = Field(
-        None,
-        description="stop before a round whose mean cosine is below this share of the first round's;"
-        " 0.95 in the paper",
-    )
-
-
-class VisualCluster(Derived):
-    """The column `visual_cluster`: the number of the cluster, of k-means, that the image lies in.
-
-    From 0, those first that hold most images. The centroids stay in the run, as
-    annotated/score/visual_cluster/centroids.npz.
-    """
-
-    clusters: Positive = Field(1_000, description="centroids of the pool's images, at most")
-    sample: Positive | None = Field(
-        None,
-        description="images to compute the centroids from, about; in the memory of one worker;"
-        " default: 256 a cluster",
-    )
-    iterations: Positive = Field(20, description="rounds of k-means")
-    whiten: Positive | None = Field(
-        None,
-        description="first reduce the embeddings to so many principal components, each of variance 1;"
-        " default: cluster them as they are",
-    )
-    centroids: FilePath | None = Field(
-        None,
-        description="the centroids.npz of another run over the same model, in place of finding some:"
-        " its numbers stay what they are when a pool grows; the other keys then have no effect",
-    )
-
-    @property
-    def gathers(self) -> bool:
-        """Not where the centroids are given."""
-        return self.centroids is None
 
 
 class Score(Scorer):
@@ -191,7 +98,8 @@ class FurtherScore(Model):
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
         " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings."
-        " prompts: the image's cosine with the mean of some texts, of stored embeddings."
+        " prompts: of stored image embeddings, the cosine with the mean of some texts, or which of"
+        " several groups of texts fits best."
         " python: one that you write (docs/extending.md). table: columns of a table of yours, joined to"
         " the pairs"
     )  # fmt: skip
@@ -205,9 +113,23 @@ class FurtherScore(Model):
         "none", description="between the layers of a head; LAION's aesthetic heads have none"
     )
 
-    prompts: tuple[str, ...] = Field((), description="texts of kind prompts")
+    prompts: tuple[str, ...] = Field(
+        (),
+        description="texts of kind prompts: the column is the cosine of the image with the mean of"
+        " their unit vectors, made a unit vector again",
+    )
+    groups: dict[_ColumnName, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="in place of `prompts`: several such groups of texts by name. NAME_GROUP is the"
+        " share of each in the softmax of the cosines, and NAME the group with the highest",
+    )
     templates: tuple[str, ...] = Field(
         ("{}",), min_length=1, description="what each text is put into, in the place of {}"
+    )
+    temperature: float = Field(
+        0.01,
+        gt=0,
+        description="what the cosines of `groups` are divided by: 0.01 is CLIP's logit scale of 100",
     )
 
     call: ImportName | None = Field(
@@ -251,10 +173,35 @@ class FurtherScore(Model):
                 raise ValueError(f"`{key}` {told} {' and '.join(kinds)}, not of {self.kind}")
         if self.call is not None and isinstance(self.columns, tuple):
             raise ValueError("`columns` of kind python are given with their types")
+        return self
+
+    @model_validator(mode="after")
+    def _of_texts(self) -> "FurtherScore":
+        if self.kind != "prompts":
+            return self
+        if bool(self.prompts) == bool(self.groups):
+            raise ValueError("kind prompts has one of `prompts` and `groups`")
+        if self.groups and len(self.groups) < 2:
+            raise ValueError("`groups` needs two groups or more, of which one fits best")
+        if self.prompts and self.temperature != type(self).model_fields["temperature"].default:
+            raise ValueError("`temperature` is of `groups`: a cosine alone has none")
         for template in self.templates:
             if "{}" not in template:
                 raise ValueError(f"`templates` holds {template!r}, which has no {{}} for the text")
+        for key, texts in {"prompts": self.prompts, **self._named_groups}.items():
+            if any(not text.strip() for text in texts) or (key != "prompts" and not texts):
+                raise ValueError(f"`{key}` holds no text, or an empty one")
+            if again := [text for text, n in Counter(texts).items() if n > 1]:
+                raise ValueError(f"`{key}` holds {again[0]!r} twice")
+        held = {name: sorted(texts) for name, texts in self.groups.items()}
+        for name, sorted_ in held.items():
+            if (same := next(x for x, y in held.items() if y == sorted_)) != name:
+                raise ValueError(f"groups.{name} holds the same texts as groups.{same}")
         return self
+
+    @property
+    def _named_groups(self) -> dict[str, tuple[str, ...]]:
+        return {f"groups.{name}": texts for name, texts in self.groups.items()}
 
     @property
     def own(self) -> dict[str, object]:
@@ -272,13 +219,15 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "call": ("python",),
     "path": ("table",),
     "weights": ("head",),
-    "prompts": ("prompts",),
 }
 """Settings that a further score of these kinds has to have, and no other may."""
 OF_KINDS: dict[str, tuple[str, ...]] = {
     "parser": ("relations", "actions"),
     "activation": ("head",),
+    "prompts": ("prompts",),
+    "groups": ("prompts",),
     "templates": ("prompts",),
+    "temperature": ("prompts",),
     "options": ("python",),
     "batch_size": ("python",),
     "accelerator": ("python",),

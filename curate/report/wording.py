@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.config import Config, Rule
+from curate.planning.own_scores import is_beside, own_columns
 from curate.reasons import ROWS, RULE_PREFIX, rule_reason
 from curate.rundir.directory import Counts
 from curate.schema import MEANINGS, Stage, kept_name
@@ -64,6 +65,8 @@ def meaning(name: str, config: Config) -> str:
             return f"of {one.call or one.path} (scores.{score})"
         if name == score:
             return f"score of kind {one.kind}"
+        if is_beside(one) and name in own_columns(score, one).names:
+            return f"of kind {one.kind} (scores.{score})"
     if config.score and name in config.score.also:
         return f"cosine similarity of image and caption under {config.score.also[name].model}"
     if name == "language" and (model := config.prepare.language_model):

@@ -15,7 +15,7 @@ from curate.config import LOCAL_RUNNER, FurtherScore, Model, Scorer
 from curate.errors import CurateError
 from curate.ops.images.faces import find_faces
 from curate.ops.scores.heads import load_head
-from curate.ops.scores.kinds import try_out
+from curate.ops.scores.kinds import is_made_once, try_out
 from curate.ops.scores.vectors import check_width, read_target
 from curate.planning.asked import clip_model, derived_of, score_spec
 from curate.planning.plan import Plan
@@ -45,7 +45,9 @@ def try_models(plan: Plan, standing: Standing) -> None:
         if step.kind is Kind.FETCH and config.download.faces:
             find_faces(np.zeros((64, 64, 3), np.uint8))
         elif isinstance(step.settings, FurtherScore) and step.kind is not Kind.TABLE:
-            try_out(score_spec(step.name, config))
+            spec = score_spec(step.name, config)
+            if not is_made_once(spec):  # of the model, which is tried itself
+                try_out(spec)
         elif isinstance(step.settings, Scorer):
             if find_spec("torch") is None:
                 raise CurateError(

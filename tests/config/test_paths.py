@@ -20,7 +20,7 @@ NO_FILES = {
     "Download": {"user_agent", "contact", "opt_out", "connect_to", "proxy"},
     "Dedup": {"prefer"},
     "Score": {"accelerator", "min_ram"},
-    "FurtherScore": {"parser", "prompts", "templates", "call", "key", "columns"},
+    "FurtherScore": {"parser", "prompts", "groups", "templates", "call", "key", "columns"},
     "Rule": {"name", "column", "in_", "not_in", "same_as", "per", "matches", "not_matches"},
     "Balance": {"reference"},
     "SoftCap": {"column"},

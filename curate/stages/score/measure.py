@@ -9,7 +9,7 @@ image, caption and columns, is taken over.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import apache_beam as beam
@@ -30,7 +30,8 @@ from curate.ops.scores.batch import (
     Batch,
     Vectors,
 )
-from curate.ops.scores.scoring import ScoreSpec
+from curate.ops.scores.kinds import is_made_once
+from curate.ops.scores.scoring import Loaded, ScoreSpec
 from curate.ops.scores.vectors import stored_vectors
 from curate.planning.asked import measured, score_spec
 from curate.planning.plan import Plan
@@ -41,6 +42,7 @@ from curate.schema import ROW, Stage
 from curate.stages.images import read_images
 from curate.stages.part import PartOutput, PartStep, TakePart, given
 from curate.stages.score.accelerator import on_accelerator
+from curate.stages.score.once import MadeOnce, stands
 
 _PIXELS = 1 << 28  # bytes of decoded images in a batch, about: 256 MiB
 _OF_ROWS = (("uid", pa.string()), ("scored", pa.string()))
@@ -65,8 +67,8 @@ class MeasureStep(PartStep):
         """``annotated/score/NAME``."""
         return files.join(super().folder, self.name)
 
-    def process(self, part: Part) -> PartOutput:
-        """Score the rows that are not known yet."""
+    def process(self, part: Part, made: object = None) -> PartOutput:
+        """Score the rows that are not known yet, by what was `made` for all parts, if anything was."""
         table = self._rows(part)
         scored = scored_of(table, images=self.score.looks, columns=self.score.read_columns)
         known = self._known(part)
@@ -75,10 +77,11 @@ class MeasureStep(PartStep):
         fresh = [row for row, place in enumerate(at) if place is None]
         found = known.select(self.score.schema.names)
         if fresh:
-            made = self._scored(part, table.take(pa.array(fresh)), known=len(at) - len(fresh))
+            score = self._loaded(made)
+            new = self._scored(part, table.take(pa.array(fresh)), score, known=len(at) - len(fresh))
             for place, row in enumerate(fresh, start=len(found)):
                 at[row] = place
-            found = pa.concat_tables([found, made])
+            found = pa.concat_tables([found, new])
         found = found.take(pa.array(at, pa.int64())).combine_chunks()
         if found["error"].null_count == len(found):
             found = found.drop_columns(list(FAILED))
@@ -112,9 +115,12 @@ class MeasureStep(PartStep):
                 old = old.append_column(name, pa.nulls(len(old), pa.string()))
         return old.select(["scored", *wanted.names]).filter(pc.is_null(old["error"]))
 
-    def _scored(self, part: Part, table: pa.Table, *, known: int) -> pa.Table:
+    def _loaded(self, made: object) -> Loaded:
+        options = self.score.options if made is None else {"made": made}
+        return replace(self.score, options=options).load()
+
+    def _scored(self, part: Part, table: pa.Table, score: Loaded, *, known: int) -> pa.Table:
         """The columns of the rows of `table`, counted as they come; `known` others need none."""
-        score = self.score.load()
         found = [self.score.schema.empty_table()]
         at: list[int | None] = [None] * len(table)
         scored = 0
@@ -265,6 +271,8 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         encode_format=config.download.encode_format,
         beside=plan.steps.beside(step.stage),
     )
+    if is_made_once(own.score) and not stands(own, parts=len(plan.parts)):
+        return MadeOnce(own, own.score)
     take = beam.ParDo(TakePart(own))
     further = config.scores[step.name]
     heavy = further.accelerator or further.kind == "masked_clip"
