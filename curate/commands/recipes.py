@@ -52,8 +52,10 @@ class Recipe:
 def recipe_at(path: Path) -> Recipe:
     """The first two lines of a recipe's header: one sentence, then `# For: PURPOSE`.
 
-    Raises:
-        CurateError: the second line names none of the purposes.
+    Raises
+    ------
+    CurateError
+        Where the second line names none of the purposes.
     """
     sentence, line = [*path.read_text(encoding="utf-8").splitlines(), "", ""][:2]
     purpose = line.removeprefix(_LINE)

@@ -146,7 +146,14 @@ class OpenedRun:
         where
             Only those of an expression of pyarrow over the columns of ``table("all")``, as in
             ``pc.field("reason") == "rule:clip_score"``.
+
+        Raises
+        ------
+        CurateError
+            For a limit below 0.
         """
+        if limit is not None and limit < 0:
+            raise CurateError(f"limit {limit}: expected a number of pairs, from 0 on")
         wanted = [uids] if isinstance(uids, str) else uids
         return Pairs(self._fates, uids=wanted, limit=limit, where=where)
 

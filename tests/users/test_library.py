@@ -131,6 +131,9 @@ def test_what_other_values_of_t_keep(small: Path) -> None:
     with pytest.raises(curate.CurateError, match=r"^t 0: expected a number over 0$"):
         opened.sweep([0])
     assert opened.entries.count_rows(filter=pc.field("kept") > 0) > 10
+    assert list(opened.pairs(limit=0)) == []
+    with pytest.raises(curate.CurateError, match="limit -1: expected a number of pairs"):
+        opened.pairs(limit=-1)
 
 
 def test_it_is_rebalanced_and_revoked(run: Path, tmp_path: Path) -> None:
