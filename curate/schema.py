@@ -216,14 +216,17 @@ SCORED = _columns(
 A score is null where the image could not be decoded.
 """
 
+AGREEMENT = "caption_agreement"
 OF_CAPTIONS = pa.schema([
     ("caption_scores", pa.list_(pa.float32())),  # of each of `captions`; null where there is none
     ("caption_at", _I),  # the place among them of the one that is chosen; not of further models
+    (AGREEMENT, pa.list_(pa.float32())),  # cosine of each of them to the first; of ALIP's gates alone
 ])  # fmt: skip
 """What ``annotated/score`` has beside it where pairs have several captions."""
 
 SCORE = _columns("clip_score")
 
+CAPTION_WEIGHTS = "caption_weights"
 SIMILARITY, ITEM = "evaluation_similarity", "evaluation_item"
 """The similarity to evaluation sets, and in the same folder the name of the nearest item."""
 
@@ -235,8 +238,12 @@ DERIVED = _columns(
     ("simcore", _I, "round in which SIMCore took the image, from 1; none where it did not"),
     ("visual_cluster", _I, "number of the cluster that the image lies in, from 0"),
     (SIMILARITY, _F, "cosine of the image to the nearest item of the evaluation sets"),
+    (CAPTION_WEIGHTS, pa.list_(pa.field("element", _F)),
+     "of each of `captions`: what the loss of the pair with it counts (ALIP); none of one that no gate"
+     " weighs"),
 )  # fmt: skip
-"""What is made of stored embeddings, on request: each in a folder ``annotated/score/COLUMN``.
+"""What is made of stored embeddings or of their cosines, on request: each in a folder
+``annotated/score/COLUMN``.
 
 Null where the image could not be decoded.
 """

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, model_validator
 
 from curate.config.balance import Balance, Wfpp
-from curate.config.captions import ORIGINAL, Caption, CaptionSource, weights_of
+from curate.config.captions import ORIGINAL, Alip, Caption, CaptionSource, weights_of
 from curate.config.derived import NearestTarget, NegClipLoss, NormSim, SimCore, VisualCluster
 from curate.config.download import Download
 from curate.config.duplicates import Decontaminate, Dedup, SemDedup
@@ -26,6 +26,7 @@ __all__ = [
     "COLUMN_NAME",
     "LOCAL_RUNNER",
     "ORIGINAL",
+    "Alip",
     "Balance",
     "Beam",
     "Caption",
@@ -213,6 +214,7 @@ class Config(Model):
         if self.caption.choose == "draw" and not any(weights_of(self.captions).values()):
             raise ValueError("caption.choose draw: all weights of `captions` are 0")
         self._duplicates_lend()
+        self._alip_has_both()
         taken = set(map(kept_name, self.input.columns.keep)) | {*self.scores}
         taken |= {*self.score.also} if self.score else set()
         for name in sorted(taken & OF_SEVERAL):
@@ -220,6 +222,28 @@ class Config(Model):
                 f"{name} is a column of a run with `captions`: give what is called so another name"
             )
         return self._best_is_known()
+
+    def _alip_has_both(self) -> None:
+        """That ALIP's gates have the captions that they weigh, and a model that tells of them."""
+        if self.caption.alip is None:
+            return
+        of = self.caption.alip.of
+        others = [name for name in self.captions if name != ORIGINAL]
+        if of not in others:
+            raise ValueError(
+                f"caption.alip.of: no source {of!r} of `captions` beside the pair's own; known:"
+                f" {', '.join(others)}"
+            )
+        for name in others:
+            if self.captions[name].duplicates:
+                raise ValueError(
+                    f"caption.alip: captions of duplicates (captions.{name}) leave pairs again, and the"
+                    " weights that ALIP's gates gave would be of others; leave one of the two out"
+                )
+        if self.score is None or not self.download.enabled:
+            raise ValueError(
+                "caption.alip weighs by a model's cosines: set score.model, with download.enabled"
+            )
 
     def _duplicates_lend(self) -> None:
         """That there are duplicates, and that their captions can leave again, as pairs are revoked."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from curate.config.derived import Derived
 from curate.config.model import Model
 from curate.config.paths import FilesPath
 
@@ -49,6 +50,22 @@ class CaptionSource(Model):
     )
 
 
+class Alip(Derived):
+    """ALIP's gates: the column `caption_weights`, what the loss of each of two captions counts."""
+
+    of: str = Field(
+        examples=["ofa"],
+        description="the source of the captions that are weighed beside the pairs' own; of several of a"
+        " pair the first",
+    )
+    gamma_sample: float = Field(
+        2, gt=0, description="of the gate of the pair, by how its two captions agree"
+    )
+    gamma_pair: float = Field(
+        2, gt=0, description="of the gates of the captions, by how each agrees with the image"
+    )
+
+
 class Caption(Model):
     """Which of a pair's captions is `caption`, and the text in the shards."""
 
@@ -59,6 +76,10 @@ class Caption(Model):
     )
     by: str = Field(
         "clip_score", description="with best: clip_score, or the name of a model of score.also"
+    )
+    alip: Alip | None = Field(
+        None,
+        description="weights for a trainer's two losses, beside the captions; needs score.model",
     )
 
 

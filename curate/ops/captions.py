@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from curate.ops.hashing import uniform
 from curate.ops.strings import Strings
-from curate.schema import CAPTIONS, WITH_LENT, WRITTEN_CAPTIONS, WRITTEN_WITH_LENT, Column
+from curate.schema import (
+    CAPTION_WEIGHTS,
+    CAPTIONS,
+    WITH_LENT,
+    WRITTEN_CAPTIONS,
+    WRITTEN_WITH_LENT,
+    Column,
+)
 
 How: TypeAlias = Literal["all", "draw", "best"]
 SOURCES = "caption_source"
@@ -210,16 +217,35 @@ def figures(pairs: pa.Table) -> dict[str, float]:
 
 
 def score_figures(pairs: pa.Table) -> dict[str, float]:
-    """The same of scores: ``scored`` captions, the sum of their ``score``, and the pairs ``chosen``."""
+    """The same of scores: ``scored`` captions, the sum of their ``score``, and the pairs ``chosen``.
+
+    Where they are weighed, ``weighed`` captions and the sum of their ``loss`` weights, too.
+    """
     each, _ = flattened(pairs["captions"])
     scores = each.field("score").to_numpy(zero_copy_only=False).astype(np.float64)
+    weighed = None
+    if CAPTION_WEIGHTS in pairs.column_names:
+        weighed = flattened(pairs[CAPTION_WEIGHTS])[0].to_numpy(zero_copy_only=False)
     found: dict[str, float] = {}
     for name in each.field("source").unique().to_pylist():
-        ours = scores[np.asarray(pc.equal(each.field("source"), name)) & np.isfinite(scores)]
+        of_it = np.asarray(pc.equal(each.field("source"), name))
+        ours = scores[of_it & np.isfinite(scores)]
         told = f"{FIGURE} {name}"
+        if weighed is not None:
+            losses = weighed[of_it & np.isfinite(weighed)].astype(np.float64)
+            found |= {f"{told} weighed": len(losses), f"{told} loss": round(float(losses.sum()), 6)}
         found |= {f"{told} scored": len(ours), f"{told} score": round(float(ours.sum()), 6)}
         found[f"{told} chosen"] = pc.sum(pc.equal(pairs[SOURCES], name)).as_py() or 0
     return found
+
+
+def written_weights(weights: Column, captions: Column) -> pa.Array:
+    """The column `caption_weights` as it stands in the shards: of the captions that do there."""
+    each, starts = flattened(captions)
+    stays = np.asarray(pc.is_null(each.field("reason")))
+    values = flattened(weights)[0].filter(pa.array(stays))
+    offsets = pa.array(np.append(0, np.cumsum(stays))[starts].astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, values, type=weights.type)
 
 
 def written(captions: Column) -> pa.Array:

@@ -120,10 +120,13 @@ def keeps_shards(config: Config) -> bool:
 
 
 def derived_of(config: Config) -> Mapping[str, Model]:
-    """What is made of the embeddings that the first model of `config` stores, by column."""
+    """What is made of what the first model of `config` stores, by column."""
     if config.score is None or not runs_model(config):
         return {}
+    found: dict[str, Model] = {**config.score.derived}
     sets = config.decontaminate
-    if sets is None or sets.embedding_similarity is None:
-        return config.score.derived
-    return {**config.score.derived, schema.SIMILARITY: sets}
+    if sets is not None and sets.embedding_similarity is not None:
+        found[schema.SIMILARITY] = sets
+    if config.caption.alip is not None:
+        found[schema.CAPTION_WEIGHTS] = config.caption.alip
+    return found

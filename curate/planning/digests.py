@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from curate import files, schema
-from curate.config import Config, FurtherScore, Scorer, VisualCluster, weights_of
+from curate.config import Alip, Config, FurtherScore, Scorer, VisualCluster, weights_of
 from curate.config.paths import with_paths
 from curate.ops.scores.batch import EMBEDDINGS
 from curate.ops.scores.kinds import BESIDE
@@ -157,6 +157,8 @@ def _derive(step: Step, config: Config, assets: Assets) -> object:
         return _sets(config, assets)
     if isinstance(step.settings, VisualCluster) and step.settings.centroids:
         return _content(step.settings.centroids, assets)
+    if isinstance(step.settings, Alip):
+        return step.settings.model_dump()
     own = step.settings and step.settings.model_dump(exclude={"target"})
     target = _content(getattr(step.settings, "target", None), assets)
     return [own, target, config.seed]
@@ -228,10 +230,11 @@ def _beside(step: Step, config: Config, assets: Assets) -> list[object]:
         blocked = [lists, download.block_distance] if lists else []
         return [[asked, assets.get(download.opt_out_list or ""), blocked]]
     if step.kind in (Kind.MODEL, Kind.JOIN) and not step.name:
+        gates = ["agreement"] if config.caption.alip else []
         heads = [
             [name, x.activation, assets[x.weights]]
             for name, x in config.scores.items()
             if x.weights is not None
         ]
-        return [heads] if heads else []
+        return [*([heads] if heads else []), *gates]
     return []

@@ -28,6 +28,7 @@ class Source:
     words: float | None  # likewise
     entries: float | None  # that it matches, likewise
     score: float | None  # likewise, where a model has seen it
+    loss: float | None  # mean of its `caption_weights`, where the gates weigh it
     left: dict[str, int]  # captions that were left out, by reason
     chosen: int  # pairs of the last stage before balancing whose caption is of it
 
@@ -68,6 +69,7 @@ def _source(
         means.get("words"),
         means.get("entries"),
         judged["score"] / judged["scored"] if judged.get("scored") else None,
+        judged["loss"] / judged["weighed"] if judged.get("weighed") else None,
         {x.removeprefix(RULE_PREFIX): n for x, n in sorted(reasons.items())},
         int(judged.get("chosen", 0)),
     )

@@ -16,6 +16,7 @@ NO_FILES = {
     "Unsure": {"language"},
     "Prepare": {"languages"},
     "CaptionSource": {"key", "column"},
+    "Alip": {"of"},
     "Caption": {"by"},
     "Download": {"user_agent", "contact", "opt_out", "connect_to", "proxy"},
     "Dedup": {"prefer"},

@@ -6,7 +6,7 @@ import apache_beam as beam
 
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.stages.derived import nearest, neg_clip_loss, simcore, similarity, visual
+from curate.stages.derived import gates, nearest, neg_clip_loss, simcore, similarity, visual
 
 _TRANSFORMS: dict[str, Callable[[Plan, Step], beam.PTransform]] = {
     "neg_clip_loss": neg_clip_loss.transform,
@@ -15,6 +15,7 @@ _TRANSFORMS: dict[str, Callable[[Plan, Step], beam.PTransform]] = {
     "simcore": simcore.transform,
     "visual_cluster": visual.transform,
     "evaluation_similarity": similarity.similarity_of,
+    "caption_weights": gates.transform,
 }
 
 

@@ -2,8 +2,9 @@
 
 A score is the cosine of the two embeddings as they are stored, in half precision: so it is the same
 whether the image was embedded now or by an earlier run that had other captions. `clip_score` is that of
-the caption that is the pair's. A row whose captions are the same as in an earlier run is taken over; of
-any other row the image's embedding is, where it was stored.
+the caption that is the pair's. For ALIP's gates there is the cosine of each caption to the pair's own,
+too (`schema.AGREEMENT`). A row whose captions are the same as in an earlier run is taken over; of any
+other row the image's embedding is, where it was stored.
 """
 
 import json
@@ -20,7 +21,7 @@ from curate.ops import captions as ops
 from curate.ops.hashing import pair_uids
 from curate.ops.scores.pairs import Embedded
 from curate.rundir.directory import Part, Run
-from curate.schema import Column
+from curate.schema import AGREEMENT, Column
 from curate.stages.images import read_images
 from curate.stages.score.job import IMAGE, TEXT, Job, Scoring
 
@@ -59,6 +60,7 @@ class CaptionsJob(Job):
         self._uids = pairs["uid"].combine_chunks()
         n = len(pairs)
         self._all_scores = np.full(len(self._texts), np.nan, np.float32)
+        self._agreement = np.full(len(self._texts), np.nan, np.float32)
         self._vectors_of: dict[int, NDArray[np.float16]] = {}  # of captions, by place
         self._has_image = np.zeros(n, bool)
         self._known_at = np.full(n, -1)
@@ -112,6 +114,8 @@ class CaptionsJob(Job):
                 texts = np.stack([self._vectors_of[x] for x in some.tolist()]).astype(np.float32)
                 images = self._array(IMAGE, texts.shape[1])[self._of[some]].astype(np.float32)
                 self._all_scores[some] = (texts * images).sum(axis=1)
+                if self._step.agrees:
+                    self._agreement[some] = (texts * self._own_texts(some, texts)).sum(axis=1)
         at = self._known_at
         if self._choice.choose == "best" and self._choice.by in ("clip_score", self._step.name):
             at = self._best(self._all_scores)
@@ -125,11 +129,24 @@ class CaptionsJob(Job):
             self._array(TEXT, len(vector))[row] = np.nan if self._undecodable[row] else vector
         self._at = at
         gone = ~np.isfinite(self._all_scores)
-        scores = pa.ListArray.from_arrays(
-            pa.array(self._starts.astype(np.int32)), pa.array(self._all_scores, mask=gone)
-        )
-        found: dict[str, pa.Array] = {"caption_scores": scores}
-        return found if self._step.name else {**found, "caption_at": pa.array(at.astype(np.int32))}
+        found: dict[str, pa.Array] = {"caption_scores": self._listed(self._all_scores, gone)}
+        if not self._step.name:
+            found["caption_at"] = pa.array(at.astype(np.int32))
+        if self._step.agrees:
+            found[AGREEMENT] = self._listed(self._agreement, ~np.isfinite(self._agreement))
+        return found
+
+    def _listed(self, values: NDArray[np.float32], gone: NDArray[np.bool_]) -> pa.Array:
+        starts = pa.array(self._starts.astype(np.int32))
+        return pa.ListArray.from_arrays(starts, pa.array(values, mask=gone))
+
+    def _own_texts(
+        self, places: NDArray[np.int64], texts: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """For the captions at `places` that of their pair's own; NaN where that was left out."""
+        own = self._starts[self._of[places]]
+        none = np.full(texts.shape[1], np.nan, np.float16)
+        return np.stack([self._vectors_of.get(x, none) for x in own.tolist()]).astype(np.float32)
 
     def _joined(self) -> list[Column]:
         """The further scores; those of models are of the chosen caption, too."""
@@ -151,8 +168,10 @@ class CaptionsJob(Job):
         keys = self._scored.to_pylist()
         places = {key: at for at, key in enumerate(old["scored"].to_pylist()) if key is not None}
         at_npz = {key: at for at, key in enumerate(stored.get("scored", np.array([])).tolist())}
-        if "caption_scores" in old.column_names:
+        needed = {"caption_scores", *([AGREEMENT] if self._step.agrees else [])}
+        if needed <= {*old.column_names}:
             lists = old["caption_scores"].to_pylist()
+            agreement = old[AGREEMENT].to_pylist() if self._step.agrees else None
             chosen = old[self._step.columns.names[2]].is_null().to_pylist()
             for row, key in enumerate(keys):
                 at = places.get(key)
@@ -161,7 +180,9 @@ class CaptionsJob(Job):
                     continue
                 known[row], self._undecodable[row] = True, chosen[at]
                 start, stop = self._starts[row], self._starts[row + 1]
-                self._all_scores[start:stop] = [np.nan if x is None else x for x in lists[at]]
+                self._all_scores[start:stop] = _numbers(lists[at])
+                if agreement is not None:
+                    self._agreement[start:stop] = _numbers(agreement[at])
                 for name in (IMAGE, TEXT) if stored else ():
                     values = stored[self._names()[name]]
                     self._array(name, values.shape[1])[row] = values[place]
@@ -199,6 +220,10 @@ class CaptionsJob(Job):
     def _further(self) -> dict[str, NDArray[np.generic]]:
         images = _hashed(self._images, pa.array([""] * len(self._uids)))
         return {_STORED: np.array(pc.fill_null(images, "").to_pylist(), "S32")}
+
+
+def _numbers(values: list[float | None]) -> list[float]:
+    return [np.nan if x is None else x for x in values]
 
 
 def _hashed(images: pa.Array, texts: Column) -> pa.Array:

@@ -47,6 +47,7 @@ class Scoring(PartStep):
     joined: tuple[str, ...] = ()  # further scores, whose columns are put beside this one's
     heads: tuple[ScoreSpec, ...] = ()  # on stored embeddings, a column each
     choice: Choice | None = None  # where pairs have several captions: which of them is chosen
+    agrees: bool = False  # whether each of them is compared with the pair's own
 
     @property
     def folder(self) -> str:
@@ -60,7 +61,9 @@ class Scoring(PartStep):
         names = [self.name] if self.name else [*schema.SCORE.names, *self.joined, *heads]
         known = [schema.SCORED.field(name) for name in ("uid", "scored")]
         further = schema.OF_CAPTIONS if self.choice else ()
-        more = [x for x in further if not (self.name and x.name == "caption_at")]
+        none = {"caption_at"} if self.name else set()
+        none |= set() if self.agrees else {schema.AGREEMENT}
+        more = [x for x in further if x.name not in none]
         return pa.schema([*known, *((name, pa.float32()) for name in names), *more])
 
 

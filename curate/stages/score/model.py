@@ -123,6 +123,7 @@ def step_of(plan: Plan, step: Step) -> ScoreStep:
         joined=(*config.score.also, *measured(config)) if first else (),
         heads=tuple(score_spec(name, config) for name in headed(config)) if first else (),
         choice=choice_of(config) if config.captions else None,
+        agrees=first and config.caption.alip is not None,
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Shards as Settings
 from curate.errors import AbsentError, DamagedError
-from curate.ops.captions import written
+from curate.ops.captions import written, written_weights
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
@@ -25,7 +25,7 @@ from curate.rundir.held import Held
 from curate.rundir.revocations import rows_of
 from curate.rundir.shards import ShardRecord, read_stats, write_manifest
 from curate.rundir.tar import TarWriter
-from curate.schema import FRONT, OF_PARTS, PARQUET_ALONE, Stage
+from curate.schema import CAPTION_WEIGHTS, FRONT, OF_PARTS, PARQUET_ALONE, Stage
 from curate.stages.images import read_images
 from curate.stages.shards.cut import Shard, Sizes, cut
 
@@ -237,6 +237,10 @@ def _with_written(table: pa.Table) -> pa.Table:
     """`table` with the captions of its pairs as shards have them, where there are several."""
     if "captions" not in table.column_names:
         return table
+    if CAPTION_WEIGHTS in table.column_names:
+        at = table.column_names.index(CAPTION_WEIGHTS)
+        weights = written_weights(table[CAPTION_WEIGHTS], table["captions"])
+        table = table.set_column(at, table.field(at), weights)
     at = table.column_names.index("captions")
     return table.set_column(at, "captions", written(table["captions"]))
 

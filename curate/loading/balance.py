@@ -1,35 +1,25 @@
-"""What a trainer does with the shards of a run, epoch by epoch; it imports neither Beam nor torch.
+"""Which pairs a trainer takes in an epoch, by the balance of a run."""
 
-The stages here are functions over the samples of a WebDataset pipeline, before or after they are
-decoded: ``wds.WebDataset(urls).compose(resample(t=20)).decode("pil")``.
-"""
-
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate import files
-from curate.config import ORIGINAL
 from curate.config import file as config_file
 from curate.errors import CurateError
-from curate.ops import captions as ops
+from curate.loading.samples import Sample, columns_of
 from curate.ops.selection.sampling import Probabilities, drawn, seed_of
 from curate.rundir import counts
 from curate.rundir.directory import Run
 from curate.schema import Stage
 
-__all__ = ["Sampler", "draw_caption", "resample"]
-
-Sample = dict[str, Any]
-"""A pair as WebDataset hands it on: `json` is bytes before it is decoded, and a dict after that."""
 _AHEAD = 64
 """Samples that are looked at together: one by one takes some 0.4 ms each."""
 OfEpoch = float | Callable[[int], float]
@@ -163,113 +153,10 @@ class resample:  # noqa: N801 - a stage, as webdataset's own are called
         return found
 
 
-@dataclass(frozen=True)
-class draw_caption:  # noqa: N801 - a stage, as webdataset's own are called
-    """A WebDataset stage that gives each pair one of its captions, another one each epoch: `txt`.
-
-    The shards are of a run with `captions`. What a pair is given follows from its uid, the epoch and
-    the seed: it is the same in every process, and whatever stands beside the pair.
-
-    Parameters
-    ----------
-    rule
-        ``weights``: by the weights of the sources. In epoch 0, with the run's seed and weights, that
-        is what ``caption.choose: draw`` chose. ``laclip``: the original or one of the others, all
-        alike; one of fewer than two words counts as the original (LaCLIP). ``turns``: one after the
-        other, an epoch each, from one on that is drawn (VeCLIP, of an original and an enriched one).
-    weights
-        Of the sources, in place of those of the run; one that is not named has none. A pair that has
-        captions without a weight alone is given one of these.
-    epoch
-        The epoch, or a function that tells it, as for `resample`.
-    seed
-        Of the draws.
-    """
-
-    rule: Literal["weights", "laclip", "turns"] = "weights"
-    weights: Mapping[str, float] | None = None
-    epoch: int | Callable[[], int] = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.rule not in ("weights", "laclip", "turns"):
-            raise CurateError(f"draw_caption: expected weights, laclip or turns, not {self.rule!r}")
-        if self.weights is not None and self.rule != "weights":
-            raise CurateError(f"draw_caption: {self.rule} takes no weights")
-        for source, weight in (self.weights or {}).items():
-            if not 0 <= weight < float("inf"):
-                raise CurateError(f"draw_caption: the weight of {source} is {weight}")
-
-    def __call__(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """The samples as they come, each with the caption of the epoch."""
-        epoch = self.epoch() if callable(self.epoch) else self.epoch
-        for sample in samples:
-            text = self.of(columns_of(sample), epoch=epoch)
-            key = ".txt" if ".txt" in sample else "txt"
-            as_bytes = isinstance(sample.get(key), bytes)
-            yield {**sample, key: text.encode() if as_bytes else text}
-
-    def of(self, pair: Mapping[str, Any], *, epoch: int) -> str:
-        """The caption of a pair in an epoch, given what its JSON, or its row in the parquet, holds.
-
-        Raises
-        ------
-        CurateError
-            Where it has no list of captions.
-        """
-        if not pair.get("captions"):
-            raise CurateError(
-                f"sample {pair.get('key')}: no captions in its json; the shards are not of a run with"
-                " `captions`"
-            )
-        known: list[dict[str, Any]] = list(pair["captions"])
-        at = ops.draws([pair["uid"]], seed=seed_of(self.seed, epoch=epoch))
-        if self.rule == "turns":
-            first = ops.draws([pair["uid"]], seed=self.seed)[0]
-            return str(known[(int(first * len(known)) + epoch) % len(known)]["caption"])
-        shares = np.full(len(known), 1 / len(known))
-        if self.rule == "weights":
-            shares = self._shares(known)
-        chosen = known[ops.drawn(shares, np.array([0, len(known)]), at=at)[0]]
-        if self.rule == "laclip" and len(chosen["caption"].split()) < _FEWEST_WORDS:
-            chosen = next((x for x in known if x["source"] == ORIGINAL), pair)
-        return str(chosen["caption"])
-
-    def _shares(self, known: list[dict[str, Any]]) -> NDArray[np.float64]:
-        if self.weights is None:
-            return np.array([x["weight"] for x in known])
-        names = list(dict.fromkeys(x["source"] for x in known))
-        sources = np.array([names.index(x["source"]) for x in known])
-        of = np.array([self.weights.get(name, 0.0) for name in names])
-        all_ = np.ones(len(known), bool)
-        return ops.weights(sources, np.zeros(len(known), np.int64), all_, of=of)
-
-
-_FEWEST_WORDS = 2
-"""Of a rewritten caption that LaCLIP takes."""
-
 _TYPES = pa.schema([
     ("uid", pa.string()), ("language", pa.string()), ("matches", pa.list_(pa.int32())),
     ("keep_probability", pa.float64()),
 ])  # fmt: skip
-
-
-def columns_of(sample: Sample) -> dict[str, Any]:
-    """The columns of a sample's JSON.
-
-    Raises
-    ------
-    CurateError
-        Where the sample has none.
-    """
-    found = sample.get("json", sample.get(".json"))
-    if isinstance(found, bytes | str):
-        found = json.loads(found)
-    if not isinstance(found, dict):
-        raise CurateError(
-            f"sample {sample.get('__key__')}: no json; the stage stands before what takes it out"
-        )
-    return found
 
 
 def _table(rows: list[dict[str, Any]], *, t: float | None) -> pa.Table:
