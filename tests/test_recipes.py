@@ -11,6 +11,7 @@ import pytest
 from curate import files
 from curate.config import Config
 from curate.config.file import load, recipes
+from curate.loading import draw_caption
 from curate.ops.hashing import pair_uids
 from curate.ops.selection.quantiles import find_cuts, quantiles_of
 from curate.ops.selection.rules import drops
@@ -202,6 +203,43 @@ def test_veclip_mix_keeps_both_captions(tmp_path: Path) -> None:
         [("original", "caption 1", 0.5), ("vecap", "a caption of what is seen", 0.5)],
     ]
     assert [row["caption"] for row in kept] == ["caption 0", "caption 1"]
+
+
+def test_laclip_mix_gives_the_original_two_times_in_five(tmp_path: Path) -> None:
+    """Four rewrites, of which one is a single word; and a pair that has none."""
+    rewrites = ["A dog at the sea", "Dog", "dog, sand and sea", "The beach of a dog"]
+    rows = [{"url": f"http://x.example/{i}", "caption": f"a dog on sand {i}"} for i in range(3_001)]
+    files.write_table(str(tmp_path / "pool.parquet"), pa.Table.from_pylist(rows))
+    (tmp_path / "captions").mkdir()
+    uids = pair_uids([x["url"] for x in rows], [x["caption"] for x in rows])[1:]
+    table = {"uid": [x for x in uids.to_pylist() for _ in rewrites], "caption": rewrites * 3_000}
+    files.write_table(str(tmp_path / "captions/0.parquet"), pa.table(table))
+    captions = f"captions.rewritten.path={tmp_path}/captions"
+    changes = (f"input.paths={tmp_path}/pool.parquet", captions)
+    config = load(str(recipes()["laclip-mix"]), overrides=changes, out=str(tmp_path / "run"))
+    plan = make_plan(config)
+    for folder, sorted_by in tables_of(plan).items():
+        sort(sorted_by, folder)
+    step = step_of(plan, plan.steps.of(Kind.PREPARE)[0])
+    kept = step.process(plan.parts[0]).kept.to_pylist()
+    assert [x["weight"] for x in kept[0]["captions"]] == [1.0]
+    assert [round(x["weight"], 9) for x in kept[1]["captions"]] == [0.2] * 5
+    take = draw_caption("laclip")
+    taken = [take.of(row, epoch=e) for row in kept[1:] for e in range(4)]
+    assert {take.of(kept[0], epoch=e) for e in range(9)} == {"a dog on sand 0"}
+    original = sum(x.startswith("a dog on sand") for x in taken)
+    assert original / len(taken) == pytest.approx(2 / 5, abs=0.015)
+    assert "Dog" not in taken
+
+
+def test_alip_weights_is_planned_with_its_gates_behind_the_model(tmp_path: Path) -> None:
+    config = recipe("alip-weights")
+    assert config.caption.alip is not None
+    assert (config.caption.alip.gamma_sample, config.caption.alip.gamma_pair) == (2, 2)
+    steps = steps_of(config)
+    (gates,) = (x for x in steps.of(Kind.DERIVE) if x.name == "caption_weights")
+    assert gates.gathers
+    assert "caption_weights" in steps.columns(Stage.SCORE).names
 
 
 @pytest.mark.parametrize("name", ["datacomp-text", "datacomp-clip-l14-30", "dfn", "cat", "tmars"])

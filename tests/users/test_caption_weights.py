@@ -1,5 +1,6 @@
 """ALIP's weights of two captions: from the pool and a table to shards, a loader and the report."""
 
+import json
 from math import exp, fsum
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from curate.loading import weigh_captions
+from curate.commands.demo import serve
+from curate.loading import draw_caption, weigh_captions
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.pairs import Preparer, Scorer
 from tests.users.runs import document, interrupted, moved, pairs, refused, well
@@ -53,11 +55,13 @@ def expected(run: Path) -> dict[int, list[float | None]]:
     """The weights of the captions in the shards by the definition, from the model itself."""
     load = ClipModel(f"{SCORER}/curate-mini.json", f"{SCORER}/curate-mini.safetensors").load
     scorer: Scorer = load()
-    images = {}
+    images: dict[str, Any] = {}
     for path in sorted(run.glob("annotated/score/part-*.npz")):
         with np.load(path) as held:
             (image,) = (held[x] for x in held.files if x.endswith("_img"))
-            images |= dict(zip(held["uid"].astype(str).tolist(), image.astype(np.float64), strict=True))
+            images |= dict(
+                zip(held["uid"].astype(str).tolist(), image.astype(np.float64), strict=True)
+            )
     cosines = {}
     for number, known in KEPT.items():
         sources = [source for source, _ in known]
@@ -80,26 +84,83 @@ def expected(run: Path) -> dict[int, list[float | None]]:
     return found
 
 
+def recipe_run(name: str, source: str, folder: Path) -> Path:
+    """The run of a recipe's own command over the pool above, with the demo's pictures and model."""
+    run = folder / "run"
+    written(folder)
+    (folder / "captions").mkdir()
+    (folder / "recap.parquet").rename(folder / "captions/0.parquet")
+    (folder / "recipe.yaml").write_text(well("config", "--recipe", name))
+    model = [
+        "--set", f"score.model={SCORER}/curate-mini.json",
+        "--set", f"score.pretrained={SCORER}/curate-mini.safetensors",
+    ]  # fmt: skip
+    with serve() as addresses:
+        well(
+            "run", str(folder / "recipe.yaml"), "--out", str(run),
+            "--set", f"input.paths={folder}/pool.jsonl",
+            "--set", f"captions.{source}.path={folder}/captions",
+            "--set", f"download.connect_to={json.dumps(addresses)}",
+            *(model if name == "alip-weights" else ()),
+        )  # fmt: skip
+    return run
+
+
+def test_the_recipe_of_alip(tmp_path: Path) -> None:
+    run = recipe_run("alip-weights", "ofa", tmp_path)
+    scored = {}
+    for path in sorted(run.glob("annotated/score/part-*.parquet")):
+        for row in pq.read_table(path).to_pylist():
+            agreement, scores = row["caption_agreement"], row["caption_scores"]
+            assert agreement[0] is None or agreement[0] == pytest.approx(1, abs=2e-3)
+            if len(scores) > 1 and scores[0] is not None:
+                scored[row["uid"]] = agreement[1], scores[0], scores[1]
+    means = [fsum(x) / len(scored) for x in zip(*scored.values(), strict=True)]
+    assert len(scored) == 5
+    for row in pairs(run):
+        expected: list[float | None] = [None] * len(row["captions"])
+        if row["uid"] in scored:
+            beyond = [x - mean for x, mean in zip(scored[row["uid"]], means, strict=True)]
+            sample = min(1.0, exp(2 * beyond[0]))
+            expected[0] = sample * (1 if sample == 1 else exp(2 * beyond[1]))
+            expected[1] = sample * (1 if sample == 1 else exp(2 * beyond[2]))
+        assert row["caption_weights"] == pytest.approx(expected, abs=1e-6)
+        assert row["caption"] == row["captions"][0]["caption"]
+    well("verify", str(run))
+
+
+def test_the_recipe_of_laclip(tmp_path: Path) -> None:
+    run = recipe_run("laclip-mix", "rewritten", tmp_path)
+    found = {NUMBERS[row["uid"]]: row for row in pairs(run)}
+    texts = [x["caption"] for x in found[7]["captions"]]
+    assert texts == ["an orange cat", "an orange and a cat", "orange"]
+    assert [x["weight"] for x in found[7]["captions"]] == pytest.approx([0.2, 0.4, 0.4])
+    take = draw_caption("laclip")
+    taken = {take.of(found[7], epoch=epoch) for epoch in range(40)}
+    assert taken == {"an orange cat", "an orange and a cat"}, "one of a single word is never taken"
+    assert {take.of(found[6], epoch=epoch) for epoch in range(9)} == {"cat of France"}
+
+
 def weights(run: Path) -> dict[int, list[float | None]]:
     return {NUMBERS[row["uid"]]: row["caption_weights"] for row in pairs(run)}
 
 
 def test_weights_are_alips_of_the_pool(made: Path) -> None:
     assert captions(made) == KEPT
-    asked, found = expected(made), weights(made)
+    asked, known = expected(made), weights(made)
     assert [n for n, x in asked.items() if any(y is not None for y in x)] == [0, 5, 7]
     assert min(x for row in asked.values() for x in row if x is not None) < 1
     for number, row in asked.items():
-        assert found[number] == pytest.approx(row, abs=2e-4), number
-    for _, row in samples(made):
-        assert row["caption_weights"] == pytest.approx(found[NUMBERS[row["uid"]]])
-        assert len(row["caption_weights"]) == len(row["captions"])
+        assert known[number] == pytest.approx(row, abs=2e-4), number
+    for _, pair in samples(made):
+        assert pair["caption_weights"] == pytest.approx(known[NUMBERS[pair["uid"]]])
+        assert len(pair["caption_weights"]) == len(pair["captions"])
     well("verify", str(made))
 
 
 def test_a_loader_has_both_captions_and_their_weights(made: Path) -> None:
     urls = [str(path) for path in sorted(made.glob("shards/*.tar"))]
-    seen = {}
+    seen: dict[bool, dict[int, Any]] = {}
     for decoded in (False, True):
         pipe = wds.WebDataset(urls, shardshuffle=False)
         pipe = pipe.decode() if decoded else pipe
@@ -118,6 +179,13 @@ def test_a_loader_has_both_captions_and_their_weights(made: Path) -> None:
     assert seen[True][6] == ("cat of France", "cat of France", [1.0, 0.0])
     with pytest.raises(Exception, match="no caption_weights in its json"):
         weigh_captions().of({"key": "7", "captions": [{"source": OWN, "caption": "a"}]})
+
+
+def test_load_dataset_reads_the_weights(made: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    found = datasets.load_dataset(str(made / "shards"), cache_dir=str(tmp_path))["train"]
+    assert {NUMBERS[x["uid"]]: x["caption_weights"] for x in found["json"]} == weights(made)
 
 
 def test_the_report_and_explain_tell_what_each_source_counts(made: Path) -> None:
