@@ -54,6 +54,9 @@ FORMATS = {
         "curate.pool.pictures:PICTURES", told=False,
         loose=True, is_table=False, brings_images=True, names_pairs=True, is_folder=True,
     ),
+    "jats": Format(
+        "curate.pool.articles:JATS", told=False, is_table=False, brings_images=True, is_folder=True,
+    ),
 }  # fmt: skip
 """Each format by its name in a configuration."""
 

@@ -60,6 +60,9 @@ class DropReason(_Reason):
         "is input.columns.caption the column of the captions?")
     BAD_URL = Row("bad_url", "The URL is not one that an image can be fetched from over HTTP.",
         "is input.columns.url the column of the URLs?")
+    NO_IMAGE_FILE = Row("no_image_file", "The article names an image of which its package holds no"
+        " file; the value is the name in the article.",
+        "do the packages of input.paths hold the images (.jpg) beside the articles (.nxml)?")
     NOT_IN_SUBSET = Row("not_in_subset", "The pair's uid is not in the subset file that prepare.uids_in"
         " names.",
         "is prepare.uids_in a subset of this pool, and input.columns.uid its column of"

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any, cast
 
 import zstandard
@@ -24,6 +25,11 @@ MEMORY = 1 << 27
 GARBAGE = 1 << 16
 """Bytes after the last member that are taken for padding and ignored, as gzip and bzip2 do."""
 
+PACKAGE_BYTES = 1 << 32
+"""Bytes of a packed file of which any part can be read, at most."""
+
+_IN_MEMORY = 1 << 26
+_COPIED = 1 << 20  # bytes at once
 _PIECE = 1 << 11  # packed bytes unpacked at once: a zstandard block of 4 bytes can hold 128 KB
 _BLOCK = 1 << 14
 _HEAD = 10  # bytes that tell
@@ -188,6 +194,36 @@ class Unpacked(io.RawIOBase):
         if "ictionary" in said:
             return "it was packed with a dictionary of its own; unpack it with that one first"
         return f"its {self.packing} data is damaged: {said}"
+
+
+@contextmanager
+def seekable(url: str, *, size: int | None = None) -> Iterator[IO[bytes]]:
+    """The file at `url`, or if it is packed a copy of what it holds, its first `size` bytes at least.
+
+    The copy is in memory while it is small, else on the disk.
+
+    Raises
+    ------
+    ValueError
+        Where it is cut off or damaged, or holds over `PACKAGE_BYTES`.
+    """
+    with files.open_read(url) as file:
+        if not packing(file.read(_HEAD)):
+            file.seek(0)
+            yield file
+            return
+        file.seek(0)
+        unpacked, held = Unpacked(file), 0
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
+            while (size is None or held < size) and (block := unpacked.read(_COPIED)):
+                held += copy.write(block)
+                if held > PACKAGE_BYTES:
+                    raise ValueError(
+                        f"it holds over {PACKAGE_BYTES >> 30} GB: unpack it first, since what lies in"
+                        " it is read again and again"
+                    )
+            copy.seek(0)
+            yield cast(IO[bytes], copy)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.files import listing
-from curate.formats import AUTO, FORMATS, KNOWN, format_of, named_format
+from curate.formats import AUTO, FORMATS, KNOWN, ending, format_of, named_format
 from curate.planning.sniffing import formats_of, told_formats
 from curate.planning.spreading import Over, here, waited_for
+from curate.pool.articles import MEMBERS, bundles
 from curate.pool.pictures import TEXTS, parted, shared_folder, sizes_of
 from curate.pool.rows import PoolFormat
 from curate.pool.samples import ENDINGS
@@ -94,10 +95,11 @@ def find_pool(config: Config) -> Pool:
         pictures: list[str] = []
         captions = _captions(paths) if form.format == AUTO and not listed.named else set()
         if format_of(form.format).is_folder or (captions and not _has_tables(pooled)):
-            pictures = [path for path in paths if parted(path)[1] in _OF_PICTURES]
+            kind = "images" if form.format == AUTO else form.format
+            pictures = [path for path in paths if _is_member(path, kind)]
             others, pooled = set(paths).difference(pictures), []
             root = _root(pictures, files.absolute(pattern))
-            folder = folders.setdefault(files.spelt(root), PoolFile(root, [], "images"))
+            folder = folders.setdefault(files.spelt(root), PoolFile(root, [], kind))
             folder.companions.extend(x for x in pictures if everything[x] not in placed)
             placed.update(everything[x] for x in pictures)
         elif not listed.named:
@@ -130,7 +132,24 @@ def find_pool(config: Config) -> Pool:
     pool = [one for spelt, one in found.items() if spelt not in images]
     formats = formats_of([one.path for one in pool if not one.format], pool=form)
     pool = [one._replace(format=one.format or formats[one.path]) for one in pool]
-    return Pool((*pool, *(one for one in folders.values() if one.companions)), tuple(notes))
+    gathered = (one for folder in folders.values() for one in _split(folder))
+    return Pool((*pool, *gathered), tuple(notes))
+
+
+def _is_member(path: str, form: str) -> bool:
+    """Whether a file belongs to a folder of this format."""
+    return ending(path) in MEMBERS if form == "jats" else parted(path)[1] in _OF_PICTURES
+
+
+def _split(folder: PoolFile) -> Iterator[PoolFile]:
+    """A folder as one file of the pool; one of very many articles as several, called by their first."""
+    if folder.format != "jats":
+        several = [folder.companions] if folder.companions else []
+    else:
+        several = list(bundles(folder.companions))
+    for members in several:
+        path = folder.path if len(several) == 1 else members[0]
+        yield PoolFile(path, members, folder.format)
 
 
 def _captions(paths: list[str]) -> set[str]:
@@ -240,7 +259,8 @@ def find_inputs(pool: Pool, contents: Contents | None = None) -> tuple[Input, ..
     for name, (path, companions, form) in zip(names_of(pool), pool.files, strict=True):
         if format_of(form).is_folder:  # neither are these read here: there may be millions of them
             sizes = sizes_of(companions)
-            named = [[x.removeprefix(path), size] for x, size in sorted(sizes.items())]
+            root = path if path not in sizes else shared_folder(companions)
+            named = [[x.removeprefix(root), size] for x, size in sorted(sizes.items())]
             found.append({"name": name, "path": path, "format": form, "bytes": sum(sizes.values()),
                           "digest": files.digest_of(named)})  # fmt: skip
             continue

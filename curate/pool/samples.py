@@ -84,7 +84,7 @@ def read_samples(path: str, *, texts: bool = True) -> Iterator[Sample]:
                 " places in them: unpack it first"
             )
         file.seek(0)
-        for archive, member in _members(file):
+        for archive, member in archive_members(file):
             matched = _KEY.match(member.name)
             if matched is None:
                 others += 1
@@ -144,8 +144,11 @@ class _Headers:
         return self._file.read(size)
 
 
-def _members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The files and links of an archive, and of those concatenated to it."""
+def archive_members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The files and links of an archive, and of those concatenated to it.
+
+    Headers are read up to `TEXT_BYTES`, and a file of the archive in pieces of at most that.
+    """
     start: int | None = 0
     while start is not None:
         file.seek(start)

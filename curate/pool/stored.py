@@ -7,7 +7,7 @@ without a place, such as a failed one of img2dataset, is fetched by its URL like
 import json
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import groupby, islice
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 from curate import files
 from curate.errors import CurateError
 from curate.files.texts import decoded
+from curate.files.unpacking import seekable
 from curate.ops.images.boxes import EXPECTED, read_boxes
 from curate.pool.jsonl import documents
 from curate.pool.kept import kinds_of_documents
@@ -62,8 +63,16 @@ class Place(NamedTuple):
 def read_places(places: Iterable[tuple[int, Place]]) -> Iterator[tuple[int, bytes]]:
     """The bytes of the image at each place, with the number of the place, in order."""
     for path, group in groupby(places, key=lambda one: one[1].file):
-        with files.open_read(path) as file:
-            for number, (_, offset, size, *_) in group:
+        ours = list(group)
+        # What is packed, and read from elsewhere than its beginning, is a package of images.
+        end = max(place.offset and place.offset + place.size for _, place in ours)
+        with ExitStack() as opened:
+            try:
+                given = seekable(path, size=end) if end else files.open_read(path)
+                file = opened.enter_context(given)
+            except ValueError as error:
+                raise CurateError(f"{path}: {error}") from None
+            for number, (_, offset, size, *_) in ours:
                 file.seek(offset)
                 content = file.read(size)
                 if len(content) < size:

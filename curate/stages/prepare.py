@@ -293,6 +293,9 @@ class PrepareStep(PartStep):
             sieve.remove(~held, reason=DropReason.NOT_IN_SUBSET)
         if not self.captions:
             sieve.remove(pc.equal(sieve.table["caption"], ""), reason=DropReason.EMPTY_CAPTION)
+        no_file = pc.equal(sieve.table["error"], str(DropReason.NO_IMAGE_FILE))
+        detail = sieve.table["detail"]
+        sieve.remove(pc.fill_null(no_file, False), reason=DropReason.NO_IMAGE_FILE, value=detail)
         url = sieve.table["url"]
         can_be_had = pc.or_(
             pc.match_substring_regex(url, _WEB_URL), pc.is_valid(sieve.table["size"])
