@@ -17,6 +17,7 @@ from curate.commands import (
     balancing,
     browsing,
     comparing,
+    concepts,
     exporting,
     finding,
     hashing,
@@ -219,6 +220,7 @@ exporting.add_to(app)
 verifying.add_to(app)
 peeking.add_to(app)
 finding.add_to(app)
+concepts.add_to(app)
 publishing.add_to(app)
 hashing.add_to(app)
 scoring.add_to(app)

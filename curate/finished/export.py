@@ -30,9 +30,11 @@ class Writer:
 
 Sample = dict[str, bytes]
 """The files of a pair by their endings; `image` is the image, whatever its ending."""
+Members = list[tuple[str, bytes]]
+"""The files of a pair in their order: the ending of each, and what it holds."""
 
 
-def samples(run: Run, shard: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+def members(run: Run, shard: dict[str, Any]) -> Iterator[tuple[str, Members]]:
     """Key and files of each pair of a shard, in order.
 
     Raises
@@ -41,7 +43,8 @@ def samples(run: Run, shard: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
         Where the tar holds other pairs than the manifest says.
     """
     url = run.path(Stage.SHARDS, f"{shard['name']}.tar")
-    pairs, last, found = 0, "", Sample()
+    pairs, last = 0, ""
+    found: Members = []
     try:
         with files.open_read(url) as file, tarfile.open(fileobj=file) as tar:
             for member in tar:
@@ -49,9 +52,9 @@ def samples(run: Run, shard: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
                 content = tar.extractfile(member)
                 if key != last and found:
                     yield last, found
-                    pairs, found = pairs + 1, Sample()
+                    pairs, found = pairs + 1, []
                 last = key
-                found[ending if ending in _TEXTS else "image"] = content.read() if content else b""
+                found.append((ending, content.read() if content else b""))
     except tarfile.TarError as error:
         raise DamagedError(url, str(error)) from None
     if found:
@@ -59,6 +62,12 @@ def samples(run: Run, shard: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
         pairs += 1
     if pairs != shard["pairs"]:
         raise DamagedError(url, f"it holds {pairs:,} of {shard['pairs']:,} pairs")
+
+
+def samples(run: Run, shard: dict[str, Any]) -> Iterator[tuple[str, Sample]]:
+    """The same by what the files are."""
+    for key, found in members(run, shard):
+        yield key, {x if x in _TEXTS else "image": content for x, content in found}
 
 
 def write_mds(run: Run, folder: str) -> None:

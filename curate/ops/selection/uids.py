@@ -42,6 +42,11 @@ def save_uids(url: str, uids: Iterable[str]) -> None:
     if not url.endswith(".npy"):
         files.write_bytes(url, "".join(f"{uid}\n" for uid in each).encode())
         return
+    save_subset(url, each)
+
+
+def save_subset(url: str, each: list[str]) -> None:
+    """Write uids, which differ, as a subset file, sorted."""
     found = np.sort(halves(pa.array(each, pa.string())).view(DTYPE).reshape(-1), order=DTYPE.names)
     files.write_array(url, found)
 
