@@ -189,6 +189,12 @@ FACES = _columns(
 )  # fmt: skip
 """What the download adds where it looks for faces."""
 
+JPEG_QUALITY = _columns(
+    ("jpeg_quality", _I, "that the image as fetched was last saved at, 1 to 100, by its quantisation"
+     " tables; none where it is no JPEG"),
+)  # fmt: skip
+"""What the download adds where it is asked to."""
+
 ROW = "_row"
 """The number of a row among those that were scored: a column while a step is at work."""
 
@@ -354,7 +360,7 @@ ADDED = {
 
 ON_REQUEST = {
     Stage.PREPARE: (LISTED, BOXED, CAPTIONS),
-    Stage.DOWNLOAD: (FACES,),
+    Stage.DOWNLOAD: (FACES, JPEG_QUALITY),
     Stage.DEDUP: (OTHER_CAPTIONS,),
     Stage.SCORE: (DERIVED,),
     Stage.BALANCE: (WFPP, SOFT_CAP),

@@ -164,6 +164,11 @@ class Download(Model):
         description="find: adds their boxes as the column `face_boxes`, their number as `faces`. blur:"
         " blurs them, too. The smallest face found is a 64th of the image's longer side",
     )
+    jpeg_quality: Annotated[bool, Change("fetch", if_set=True)] = Field(
+        False,
+        description="adds the column `jpeg_quality`: 1 to 100, by the quantisation tables of the file as"
+        " fetched; none for other formats",
+    )
     perceptual_hash: Annotated[bool, _FETCH] = Field(
         True, description="compute the PDQ hash of each image"
     )

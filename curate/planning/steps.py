@@ -244,8 +244,9 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
         sized=sized_by_pool(config),
         captions=captions_in(config),
     )
-    if config.download.faces:
-        added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *schema.FACES])
+    faces = schema.FACES if config.download.faces else ()
+    quality = schema.JPEG_QUALITY if config.download.jpeg_quality else ()
+    added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *faces, *quality])
     if config.dedup.keep_captions:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
     if config.balance is not None and config.balance.wfpp is not None:

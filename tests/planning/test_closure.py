@@ -54,7 +54,7 @@ def test_digests_have_each_setting_in_the_part_that_its_change_redoes() -> None:
         later = {x for x in of_it if changes[x].if_set}
         assert default.digested(redoes).keys() == of_it - later
         for name in later:
-            value = {"faces": "find"}[name]
+            value = {"faces": "find", "jpeg_quality": True}[name]
             assert Download.model_validate({name: value}).digested(redoes)[name] == value
     scorer = Scorer(model="m")
     assert scorer_settings(scorer, {})[0] == scorer.model_dump()

@@ -200,6 +200,7 @@ def changed(before: dict[str, StepDigest], after: dict[str, StepDigest], kind: s
         ("download.image_size", 128, "download/annotated"),
         ("download.resize_mode", "border", "download/annotated"),
         ("download.faces", "find", "download/annotated"),
+        ("download.jpeg_quality", True, "download/annotated"),
         ("download.only_if_bigger", False, "download/annotated"),
         ("download.encode_format", "webp", "download/annotated"),
         ("download.encode_quality", 90, "download/annotated"),

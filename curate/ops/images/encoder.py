@@ -24,6 +24,7 @@ from curate.ops.images.faces import find_faces
 from curate.ops.images.formats import RASTER, Header, is_truncated, read_header, sniff
 from curate.ops.images.imagehash import NO_HASH, PerceptualHash, perceptual_hash
 from curate.ops.images.levels import levels, to_bytes
+from curate.ops.images.quantisation import saved_quality
 from curate.reasons import DropReason
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class StoredImage:
     exif: str | None = None  # JSON of the original's tags, if it is kept
     faces: int | None = None  # where they were looked for
     face_boxes: Sequence[Box] | None = None  # in the upright picture, before anything is cut off
+    jpeg_quality: int | None = None  # of the original file, where it was asked for
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class ImageEncoder:
     keep: bool = False  # store the file itself, at its size, where a trainer sees it as it is
     md5: bool = False  # for block lists that hold MD5s
     faces: str | None = None  # `find` or `blur`; neither goes with disable_all_reencoding
+    jpeg_quality: bool = False  # whether to tell that of the original file
 
     def warm_up(self) -> None:
         """Load the kernels, so that the first image need not wait for them."""
@@ -191,6 +194,7 @@ class ImageEncoder:
             exif=read_exif(content) if self.keep_exif else None,
             faces=None if faces is None else len(faces),
             face_boxes=faces,
+            jpeg_quality=saved_quality(content) if self.jpeg_quality else None,
         )
 
     def _check(self, content: bytes, kind: str) -> Header | Refusal:

@@ -51,7 +51,7 @@ def sniff(content: bytes) -> str:
 def is_truncated(content: bytes, kind: str) -> bool:
     """Whether the file ends before its format says so (decoders pad such images with grey)."""
     if kind == "jpeg":
-        last = max((at for _, at in _jpeg_segments(content)), default=2)
+        last = max((at for _, at in jpeg_segments(content)), default=2)
         return content.rfind(b"\xff\xd9", last) < 0
     if kind == "png":
         return b"IEND" not in content[-64:] and b"IEND\xaeB`\x82" not in content
@@ -69,13 +69,14 @@ def read_header(content: bytes, kind: str) -> Header | None:
     return header if header and header.width > 0 and header.height > 0 else None
 
 
-_SCAN = 0xDA
+SCAN = 0xDA
 _APP1 = 0xE1
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of a JPEG's frame header: its size, its components and which table each is quantised by."""
 _EXIF = b"Exif\0\0"
 
 
-def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
+def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
     """The marker of each segment up to the first scan, and the offset of what follows it."""
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF:
@@ -84,18 +85,18 @@ def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
             at += 1
             continue
         yield marker, at + 2
-        if marker == _SCAN:
+        if marker == SCAN:
             return
         at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
 
 
 def _jpeg(content: bytes) -> Header | None:
     orientation, has_exif = 1, False
-    for marker, at in _jpeg_segments(content):
+    for marker, at in jpeg_segments(content):
         if marker == _APP1 and content.startswith(_EXIF, at + 2) and not has_exif:
             size = int.from_bytes(content[at : at + 2], "big")
             orientation, has_exif = _orientation(content[at + 8 : at + size]), True
-        elif marker in _FRAMES:
+        elif marker in FRAMES:
             height, width, channels = struct.unpack(">HHB", content[at + 3 : at + 8])
             return Header(width, height, orientation, has_exif, channels)
     return None
