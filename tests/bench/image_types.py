@@ -81,7 +81,7 @@ def shuffled(pixels: Pixels, *, parts: int, order: NDArray[np.int64]) -> Pixels:
 
 
 def _bytes(levels: NDArray[Any]) -> Pixels:
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
 
 
 def encoded(pixels: Pixels, ending: str = ".png", *flags: int) -> bytes:

@@ -26,7 +26,8 @@ def _scaled() -> NDArray[np.int64]:
     """The luminance table of each quality from 1 to 100, (100, 64), as libjpeg computes it."""
     quality = np.arange(1, 101)
     percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((_LUMINANCE * percent[:, None] + 50) // 100, 1, _LARGEST)
+    scaled = (_LUMINANCE * percent[:, None] + 50) // 100
+    return np.asarray(np.clip(scaled, 1, _LARGEST), np.int64)
 
 
 _LOGARITHMS = np.log(_scaled())

@@ -18,7 +18,7 @@ PICTURE = Image.open(io.BytesIO(PHOTO)).convert("RGB").resize((40, 56))
 
 def saved(image: Image.Image = PICTURE, form: str = "JPEG", **options: object) -> bytes:
     file = io.BytesIO()
-    image.save(file, form, **options)  # type: ignore[arg-type]
+    image.save(file, form, **options)
     return file.getvalue()
 
 

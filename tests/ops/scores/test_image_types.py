@@ -30,7 +30,7 @@ def measured(kind: str, *images: NDArray[np.uint8]) -> list[float | None]:
 
 
 def luminances(pixels: NDArray[np.uint8]) -> Grey:
-    return np.rint(pixels @ np.array([0.299, 0.587, 0.114]))
+    return np.asarray(np.rint(pixels @ np.array([0.299, 0.587, 0.114])), np.float64)
 
 
 def noise(grey: Grey) -> float:
@@ -68,7 +68,7 @@ def shuffled(grey: Grey) -> float:
             below = sum(one < edges[line] for one in others)
             as_much = sum(one == edges[line] for one in others)
             ranks.append((below + as_much / 2) / len(others))
-    return sum(ranks) / 8
+    return float(sum(ranks)) / 8
 
 
 ORACLES: dict[str, Callable[[Grey], float]] = {
@@ -151,7 +151,7 @@ def test_one_colour_has_no_edges_to_tell_blur_by() -> None:
 
 @pytest.mark.parametrize("kind", KINDS_HERE)
 def test_each_is_a_kind_that_needs_no_package(kind: str) -> None:
-    assert FurtherScore(kind=kind).kind == kind  # type: ignore[arg-type]
+    assert FurtherScore(kind=kind).kind == kind
     assert not KINDS[kind].package
     try_out(builtin(kind, name="x"))
 
