@@ -1,6 +1,7 @@
 """A rule of `select`."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -46,6 +47,18 @@ class Rule(Model):
         description="keep texts with a word or phrase of this list, one a line or a JSON array: white"
         "-space separated words, whatever their case, one after the other",
     )
+    in_file: FilePath | None = Field(
+        None,
+        min_length=1,
+        description="keep the values in this list: one a line, or a .csv or .tsv with a column of the"
+        " column's name; of one with a column `keep`, those with yes there",
+    )
+    not_in_file: FilePath | None = Field(
+        None,
+        min_length=1,
+        description="keep what is not in such a list; of a table with a column `drop`, those with yes"
+        " there are dropped. With the column visual_cluster: clusters that somebody has looked at",
+    )
     top_fraction: float | None = Field(
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
@@ -63,7 +76,7 @@ class Rule(Model):
     def _something(self) -> "Rule":
         conditions = (
             self.min, self.max, self.between, self.in_, self.not_in, self.same_as, self.matches,
-            self.not_matches, self.contains_any, self.top_fraction,
+            self.not_matches, self.contains_any, self.in_file, self.not_in_file, self.top_fraction,
         )  # fmt: skip
         given = [condition for condition in conditions if condition is not None]
         forms = [self.column, self.any_of, self.all_of]
@@ -72,7 +85,7 @@ class Rule(Model):
         if self.column is not None and not given:
             raise ValueError(
                 "a rule needs one of min, max, between, in, not_in, same_as, matches, not_matches,"
-                " contains_any, top_fraction (or any_of, all_of)"
+                " contains_any, in_file, not_in_file, top_fraction (or any_of, all_of)"
             )
         if self.per is not None and self.top_fraction is None:
             raise ValueError("`per` needs top_fraction, whose groups it names")
@@ -114,6 +127,13 @@ class Rule(Model):
         keys = {"matches": self.matches, "not_matches": self.not_matches,
                 "contains_any": self.contains_any}  # fmt: skip
         return {key: asked for key, asked in keys.items() if asked is not None}
+
+    @property
+    def lists(self) -> dict[Literal["keep", "drop"], str]:
+        """The lists of values, by what becomes of these."""
+        given: dict[Literal["keep", "drop"], str | None]
+        given = {"keep": self.in_file, "drop": self.not_in_file}
+        return {mark: path for mark, path in given.items() if path is not None}
 
     @property
     def has_quantile(self) -> bool:

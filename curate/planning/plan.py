@@ -28,7 +28,7 @@ from curate.planning.own_scores import check_own_scores, with_columns
 from curate.planning.parts import known_contents, parts_digest, pool_digest
 from curate.planning.pool_columns import with_column_types
 from curate.planning.reading import Readings, read_once
-from curate.planning.rules import check_prefer, check_soft_cap
+from curate.planning.rules import check_lists, check_prefer, check_soft_cap
 from curate.planning.spreading import Over, here
 from curate.planning.steps import Steps, before_own, steps_of
 from curate.pool.own import version_of_reader
@@ -84,6 +84,7 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     pool_of = cache(partial(find_pool, config))
     config = with_columns(with_column_types(config, pool=pool_of, over=over))
     steps = steps_of(config)
+    check_lists(config.select, steps.added)
     if config.dedup.enabled:
         check_prefer(config.dedup.prefer, steps.added)
     if config.balance is not None and config.balance.soft_cap is not None:

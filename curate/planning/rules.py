@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from curate import schema
+from curate import files, schema
 from curate.config import Rule
 from curate.errors import CurateError
+from curate.ops.selection.listed import read_listed
 from curate.ops.text.patterns import check_pattern
 from curate.schema import Stage
 
@@ -45,6 +46,30 @@ def stage_of(rule: Rule, added: Mapping[Stage, pa.Schema]) -> Stage:
     named = ", ".join(name for name in usable if name not in _FEW_RULES)
     told = _unknown(missing, usable, f"known: {named}")
     raise CurateError(f"select rule {rule.label!r}: {told}")
+
+
+def check_lists(rules: Sequence[Rule], added: Mapping[Stage, pa.Schema]) -> None:
+    """That the lists of values that rules name can be read, and hold values of their columns.
+
+    `added` are the columns that each stage adds, of those that run.
+
+    Raises
+    ------
+    CurateError
+        Naming the rule and the file.
+    """
+    known = {field.name: field.type for columns in added.values() for field in columns}
+    for leaf in (leaf for rule in rules for leaf in rule.leaves()):
+        for mark, path in leaf.lists.items():
+            kind = known[str(leaf.column)]
+            key = {"keep": "in_file", "drop": "not_in_file"}[mark]
+            try:
+                url = files.absolute(path)
+                found = read_listed(url, column=str(leaf.column), mark=mark, kind=kind)
+            except CurateError as error:
+                raise CurateError(f"select.{key}: {error}") from None
+            if mark == "keep" and not len(found):
+                raise CurateError(f"select.{key}: {path}: it marks no value: nothing could be kept")
 
 
 def check_prefer(prefer: Sequence[str], added: Mapping[Stage, pa.Schema]) -> None:
@@ -116,6 +141,10 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
                 raise CurateError(f"{where} {key} is over texts, and {leaf.column} is {kind}")
             if key != "contains_any":
                 check_pattern(asked, where=f"{where} {key}")
+        if leaf.lists and not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+            raise CurateError(
+                f"{where} a list is of texts or whole numbers, and {leaf.column} is {kind}"
+            )
         for key, values in (("in", leaf.in_), ("not_in", leaf.not_in)):
             if not _fit(values or (), kind):
                 raise CurateError(

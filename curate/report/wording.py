@@ -157,6 +157,9 @@ def conditions(rule: Rule) -> str:
         asked.append(f'no text that matches "{rule.not_matches}"')
     if rule.contains_any is not None:
         asked.append(f"a text with a word or phrase of {rule.contains_any}")
+    for mark, path in rule.lists.items():
+        named = path.rpartition("/")[2]
+        asked.append(f"{'one' if mark == 'keep' else 'none'} of those in {named}")
     if rule.top_fraction is not None:
         group = f" of its {rule.per}" if rule.per else ""
         asked.append(f"among the highest {100 * rule.top_fraction:.4g}%{group}")

@@ -206,7 +206,8 @@ def test_any_text_survives_a_dump(
         (
             MINIMAL + "select:\n  - column: a\n",
             "run.yaml:4: select.0: a rule needs one of min, max, between, in, not_in, same_as,"
-            " matches, not_matches, contains_any, top_fraction (or any_of, all_of)",
+            " matches, not_matches, contains_any, in_file, not_in_file, top_fraction (or any_of,"
+            " all_of)",
         ),
         (
             MINIMAL + "select:\n  - {name: a, min: 3}\n",
@@ -485,8 +486,8 @@ def test_out_has_the_last_word(tmp_path: Path) -> None:
         ("dedup.policy=all", "--set dedup.policy=all: dedup.policy: expected one of url, image, pair,"
          " caption, strict, or a list of the first 4, not 'all'"),
         ("select=[{column: a}]", "--set select=[{column: a}]: select.0: a rule needs one of min, max,"
-         " between, in, not_in, same_as, matches, not_matches, contains_any, top_fraction (or any_of,"
-         " all_of)"),
+         " between, in, not_in, same_as, matches, not_matches, contains_any, in_file, not_in_file,"
+         " top_fraction (or any_of, all_of)"),
         ("prepare.metadata={en: 3}", "--set prepare.metadata={en: 3}: prepare.metadata.en: input should"
          " be a valid string, not 3"),
         ("balance.p=0.2", "--set balance.p=0.2: balance: give exactly one of t, p, size and wfpp;"

@@ -45,7 +45,8 @@ FULL: dict[str, Any] = {
     },
     "scores": {"looks": {"kind": "head", "weights": "{}/head.pt"},
                "joined": {"kind": "table", "path": "{}/table.csv"}},
-    "select": [{"column": "caption", "contains_any": "{}/phrases.txt"}],
+    "select": [{"column": "caption", "contains_any": "{}/phrases.txt"},
+               {"column": "language", "in_file": "{}/kept.csv", "not_in_file": "{}/left.csv"}],
     "balance": {"t": 5},
     "beam": {"python_path": ["{}/code"]},
 }  # fmt: skip
@@ -95,7 +96,9 @@ def test_each_key_of_texts_is_one_that_names_files_or_one_that_does_not() -> Non
     assert {one.field for one in paths_in(ALL)} == marked
     counts = {one.field for one in paths_in(ALL) if one.mark.counts}
     assert counts >= _READERS.keys()
-    assert counts - _READERS.keys() == {"block_lists", "model", "pretrained", "weights"}
+    assert counts - _READERS.keys() == {
+        "block_lists", "model", "pretrained", "weights", "in_file", "not_in_file",
+    }  # fmt: skip
 
 
 def test_an_earlier_run_s_configuration_can_be_repeated_from_anywhere(

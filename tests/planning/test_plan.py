@@ -621,7 +621,8 @@ def test_an_input_that_cannot_be_cut_is_named(tmp_path: Path) -> None:
         plan(tmp_path, empty)
     (tmp_path / "pool.dat").write_text("x")
     with pytest.raises(
-        CurateError, match=r"pool\.dat: cannot tell the format .*csv, images, img2dataset, jsonl"
+        CurateError,
+        match=r"pool\.dat: cannot tell the format .*csv, images, img2dataset, jats, jsonl",
     ):
         plan(tmp_path, tmp_path / "pool.dat")
     (tmp_path / "broken.parquet").write_text("x")

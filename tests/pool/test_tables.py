@@ -214,7 +214,7 @@ def test_the_format_may_be_given_instead_of_the_ending(tmp_path: Path) -> None:
         rows_of(path)
     assert str(error.value) == (
         f"{path}: cannot tell the format from the name; set input.format to one of"
-        " csv, images, img2dataset, jsonl, parquet, quoted-tsv, tsv, warc, wat, webdataset"
+        " csv, images, img2dataset, jats, jsonl, parquet, quoted-tsv, tsv, warc, wat, webdataset"
     )
 
 

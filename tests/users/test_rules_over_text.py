@@ -78,8 +78,17 @@ def test_another_list_at_that_path_makes_the_pairs_anew(folder: Path) -> None:
      ("{column: caption, not_matches: ''}", "not_matches"),
      ("{column: caption_words, matches: a}", "matches is over texts, and caption_words is int32"),
      ("{column: caption, contains_any: /gone.txt}", "select.contains_any: /gone.txt: no such file"),
-     ("{column: caption, contains_any: ''}", "contains_any")],
+     ("{column: caption, contains_any: ''}", "contains_any"),
+     ("{column: url, in_file: /gone.txt}", "select.in_file: /gone.txt: no such file"),
+     ("{column: url, in_file: EMPTY}", "select.in_file: EMPTY: it marks no value"),
+     ("{column: caption_words, not_in_file: LIST}", "'red fox' is no value of caption_words, which is"),
+     ("{column: language_score, in_file: LIST}", "a list is of texts or whole numbers, and language")],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_a_line(folder: Path, rule: str, told: str) -> None:
     path, out = str(folder / "c.yaml"), str(folder / "other")
+    lists = {"LIST": folder / "told.txt", "EMPTY": folder / "told.csv"}
+    lists["LIST"].write_text("red fox\n")
+    lists["EMPTY"].write_text("url,keep\n")
+    for name, file in lists.items():
+        rule, told = rule.replace(name, str(file)), told.replace(name, str(file))
     assert told in refused("run", path, "--out", out, "--set", f"select=[{rule}]")

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.config import Rule
+from curate.ops.selection.listed import listed
 from curate.ops.selection.quantiles import Cuts, Quantile
 from curate.ops.text.patterns import found_in
 from curate.ops.text.phrases import phrases_of
@@ -44,6 +45,10 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
         conditions.append(pc.invert(found_in(column, rule.not_matches)))
     if rule.contains_any is not None:
         conditions.append(phrases_of(rule.contains_any).are_in(column))
+    for mark, path in rule.lists.items():
+        values = listed(path, column=str(rule.column), mark=mark, kind=column.type)
+        is_in = pc.is_in(column, value_set=values)
+        conditions.append(is_in if mark == "keep" else pc.invert(is_in))
     if rule.top_fraction is not None and rule.column is not None:
         quantile = Quantile(rule.column, rule.top_fraction, rule.per)
         conditions.append(pc.greater_equal(column, _to_reach(table, quantile, cuts)))
