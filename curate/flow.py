@@ -17,7 +17,7 @@ from curate.stages import balance, cuts, download, prepare, select
 from curate.stages.dedup import dedup
 from curate.stages.derived import columns
 from curate.stages.meanings import semantic
-from curate.stages.score import measure, model, table
+from curate.stages.score import entities, measure, model, table
 from curate.stages.shards import shards
 
 TRANSFORMS: dict[Kind, Callable[[Plan, Step], beam.PTransform]] = {
@@ -31,6 +31,7 @@ TRANSFORMS: dict[Kind, Callable[[Plan, Step], beam.PTransform]] = {
     Kind.MODEL: model.transform,
     Kind.JOIN: measure.transform,
     Kind.DERIVE: columns.transform,
+    Kind.ENTITIES: entities.transform,
     Kind.MEANINGS: semantic.transform,
     Kind.SELECT_SCORES: select.transform,
     Kind.BALANCE: balance.transform,

@@ -29,6 +29,9 @@ OF_PARTS, PARQUET_ALONE = set[str](), set[str]()
 """Columns of the last stage that shards leave out, as they are for its parts alone; and those of the
 shards' parquet files that their JSON files leave out."""
 
+MATCHES = "matches"
+"""The column of all entries that a caption holds."""
+
 _S, _I, _F = pa.string(), pa.int32(), pa.float32()
 BOXES = pa.list_(pa.field("element", pa.list_(pa.field("element", pa.float64()))))
 """Boxes in an image: left, top, right, bottom of each, as shares of its width and height."""
@@ -89,7 +92,7 @@ PREPARE = _columns(
     ("language_score", _F, "probability of the most likely language, from 0 to 1"),
     ("caption_chars", _I, "length of the caption in code points"),
     ("caption_words", _I, "length of the caption in words"),
-    ("matches", pa.list_(pa.field("element", pa.int32())),
+    (MATCHES, pa.list_(pa.field("element", pa.int32())),
      "entries that occur in the caption: their ids, ascending", PARQUET_ALONE),
 )  # fmt: skip
 
@@ -98,7 +101,7 @@ LISTED = _columns(
 )
 """What prepare adds where it counts words of a list."""
 
-_MATCHES = PREPARE.field("matches").type
+_MATCHES = PREPARE.field(MATCHES).type
 _OF_TEXT = (
     ("language", _S), ("language_score", _F), ("words_in_list", _I), ("matches", _MATCHES),
 )  # fmt: skip
@@ -327,6 +330,13 @@ ENTRIES = _columns(
     ("kept", pa.int64(), "of these pairs, those in the set"),
 )
 """`entries/entries.parquet`: an entry a row, `kept` counted over the sampled pairs."""
+
+SEEN_ENTRIES = pa.schema([
+    *ENTRIES,
+    *_columns(("mentioned", pa.int64(),
+               "pairs whose captions hold it, where `count` is of those whose images show it")),
+])  # fmt: skip
+"""The same where pairs are counted for the entries that their images show (`balance.on`)."""
 
 HOSTS = _columns(
     ("host", _S, "of the URL"),

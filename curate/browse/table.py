@@ -18,7 +18,7 @@ from curate.browse.connection import Bound, path_of, quoted
 from curate.planning.steps import Steps
 from curate.reasons import DropReason
 from curate.rundir.directory import PART_STAGES, Run, part_index
-from curate.schema import Stage
+from curate.schema import MATCHES, Stage
 
 
 class Verdict(StrEnum):
@@ -56,7 +56,6 @@ _NAMES = frozenset(one.name for one in OWN)
 _OF_EACH = ("uid", "url", "caption")
 PICTURE = ("tar_offset", "tar_size")
 """Where a pair's image lies in the tar of its part."""
-MATCHES = "matches"
 _HIDDEN = {*schema.OF_PARTS, MATCHES}
 _HOST = r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#]*@)?(\[[^\]/]*\]|[^/:?#]+)"
 

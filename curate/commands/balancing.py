@@ -33,6 +33,14 @@ Reference = Annotated[
     typer.Option(help="The language whose t is given; its p goes to the others. Default: RUN's."),
 ]
 
+On = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What to count: matches, or a score of kind entities. Default: as RUN's balance.",
+    ),
+]
+
 
 def rebalance(
     context: typer.Context,
@@ -42,6 +50,7 @@ def rebalance(
     p: Annotated[float | None, typer.Option(help="Share of the matches in the tail.")] = None,
     size: Annotated[int | None, typer.Option(help="Expected number of pairs to keep.")] = None,
     reference: Reference = None,
+    on: On = None,
     workers: Workers = None,
     force: Force = False,
 ) -> None:
@@ -52,7 +61,7 @@ def rebalance(
     """
     with one_line_errors():
         rebalanced(
-            run_directory, out=out, t=t, p=p, size=size, reference=reference, workers=workers,
+            run_directory, out=out, t=t, p=p, size=size, reference=reference, on=on, workers=workers,
             options=beam_options(context), force=force,
         )  # fmt: skip
 
@@ -65,6 +74,7 @@ def rebalanced(
     p: float | None,
     size: int | None,
     reference: str | None,
+    on: str | None,
     workers: int | None,
     options: list[str],
     force: bool,
@@ -86,7 +96,9 @@ def rebalanced(
         named = [("RUN", source.run.root), ("--out", out)]
         check_seen_by_workers(engine, [*named, *((f"prepare.metadata.{x}", y) for x, y in lists)])
         held.enter_context(ahead(engine, out=out))
-        balance = rebalancing.target(t=t, p=p, size=size, reference=reference or source.reference)
+        balance = rebalancing.target(
+            t=t, p=p, size=size, reference=reference or source.reference, on=source.on(on)
+        )
         planned = rebalancing.make_plan(
             source,
             balance=balance,
@@ -103,6 +115,7 @@ def sweep(
         str | None, typer.Option(metavar="N,N,...", help="Expected numbers of pairs to keep.")
     ] = None,
     reference: Reference = None,
+    on: On = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Show what other values of t would keep, from the matches of a run; no image is read.
@@ -123,6 +136,7 @@ def sweep(
                 ts=_numbers(t, option="--t"),
                 sizes=_numbers(size, option="--size"),
                 reference=reference,
+                on=on,
             )
             url = sweeping.write(run, found)
             report = write_report(run, config_file.load(run.path("config.yaml")))

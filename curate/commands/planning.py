@@ -28,7 +28,7 @@ from curate.errors import CurateError, hidden
 from curate.rundir.directory import Run, totals
 from curate.rundir.lock import locked
 from curate.running.recruits import ahead
-from curate.schema import Stage
+from curate.schema import MATCHES, Stage
 
 _OF_TEXT = ("url", "caption", "strict")
 
@@ -165,11 +165,16 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
     dedup = config.dedup.model_copy(update={"prefer": prefer})
     soft_cap = config.balance.soft_cap if config.balance else None
     capped = soft_cap is not None and soft_cap.column not in told
+    balance = None if capped else config.balance
+    by_sight = balance is not None and balance.column in config.scores
+    if balance and by_sight:
+        balance = balance.model_copy(update={"on": MATCHES})
     left_out = {
         "links that are dead": True,
         "duplicate images": config.dedup.enabled and set(config.dedup.policy) - {"url", "caption"},
         **{f"dedup.prefer {x}": by_text for x in config.dedup.prefer if x not in prefer},
         "balance.soft_cap": capped,
+        "which entries images show (balance.on)": by_sight,
         **{f"rule {x.label}": True for x in config.select if x not in of_text},
         "decontaminate": config.decontaminate,
         "semdedup": config.semdedup,
@@ -177,7 +182,7 @@ def text_alone(config: Config) -> tuple[Config, tuple[str, ...]]:
     }
     changed: dict[str, object] = {
         "download": config.download.model_copy(update={"enabled": False}),
-        "balance": None if capped else config.balance,
+        "balance": balance,
         "decontaminate": None, "score": None, "scores": {}, "semdedup": None, "select": of_text,
         "dedup": dedup if by_text else Dedup(enabled=False),
         "caption": Caption() if config.caption.choose == "best" else config.caption,

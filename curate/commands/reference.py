@@ -121,7 +121,7 @@ def reference() -> str:
          "every row that was asked for; with the columns of download", schema.OUTCOME),
         ("dropped/STAGE/part-00000.parquet", "the ledger: pairs that were not wanted", schema.LEDGER),
         ("dead/STAGE/part-00000.parquet", "records that could not be handled", schema.DEAD),
-        ("entries/entries.parquet", "an entry a row", schema.ENTRIES),
+        ("entries/entries.parquet", "an entry a row", schema.SEEN_ENTRIES),
         ("report/hosts.parquet", "a host a row, those with the most pairs first", schema.HOSTS),
         ("report/domains.parquet", "a domain a row, those with the most bytes in the set first",
          schema.DOMAINS),

@@ -16,8 +16,8 @@ from curate.config.model import COLUMN_NAME, ImportName, Model, Positive
 from curate.config.paths import CodePath, PlacePath, is_file_name
 from curate.config.pool import Columns, Input, Prepare, Unsure
 from curate.config.rule import Rule
-from curate.config.scoring import FurtherScore, Score, Scorer
-from curate.schema import OF_SEVERAL, kept_name
+from curate.config.scoring import ENTITIES, FurtherScore, Score, Scorer
+from curate.schema import MATCHES, OF_SEVERAL, kept_name
 
 _OF_IMAGES = ("head", "nsfw", "text_area", "noise", "blur", "brightness", "contrast",
               "shuffled_patches", "table")  # fmt: skip
@@ -25,6 +25,7 @@ _OF_IMAGES = ("head", "nsfw", "text_area", "noise", "blur", "brightness", "contr
 
 __all__ = [
     "COLUMN_NAME",
+    "ENTITIES",
     "LOCAL_RUNNER",
     "ORIGINAL",
     "Alip",
@@ -151,6 +152,12 @@ class Config(Model):
             raise ValueError(
                 f"balance.reference is {by_entries.reference!r} but prepare.metadata has only {have}"
             )
+        seen = [name for name, one in self.scores.items() if one.kind == ENTITIES]
+        if by_entries and by_entries.on not in (MATCHES, *seen):
+            raise ValueError(
+                f"balance.on: no score {by_entries.on!r} of kind {ENTITIES}; known:"
+                f" {', '.join((MATCHES, *seen))}"
+            )
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
@@ -182,6 +189,11 @@ class Config(Model):
             if further.kind == "head" and not (self.score and self.score.embeddings):
                 raise ValueError(
                     f"scores.{name}: a head needs score.model and score.embeddings: true"
+                )
+            if further.kind == ENTITIES and not self.prepare.metadata:
+                raise ValueError(
+                    f"scores.{name}: {ENTITIES} are those of a caption's entries that its image shows:"
+                    " set prepare.metadata, an entry list to match captions with"
                 )
         return self
 

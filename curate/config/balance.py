@@ -5,6 +5,12 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from curate.config.model import Fraction, Model, Positive
+from curate.schema import MATCHES
+
+
+def column_of(on: str) -> str:
+    """The column with the ids, of a language's entries, that a balance `on` this is of."""
+    return on
 
 
 class Wfpp(Model):
@@ -46,6 +52,11 @@ class Balance(Model):
     soft_cap: SoftCap | None = Field(
         None, description="draw pairs by a score, with repeats: the column `weight`"
     )
+    on: str = Field(
+        MATCHES,
+        description="what is counted and sampled by: `matches`, all entries that the caption holds; or"
+        " the name of a score of kind entities, those of them that the image shows",
+    )
     reference: str = Field("en", description="the language whose t is given; its p goes to others")
     write: Literal["kept", "all"] = Field(
         "kept",
@@ -57,6 +68,11 @@ class Balance(Model):
     def by_entries(self) -> bool:
         """Whether pairs are sampled by the counts of their entries."""
         return self.wfpp is None and self.soft_cap is None
+
+    @property
+    def column(self) -> str:
+        """The column with the ids, of a language's entries, that are counted and sampled by."""
+        return column_of(self.on)
 
     @property
     def writes_all(self) -> bool:
@@ -75,6 +91,9 @@ class Balance(Model):
             raise ValueError("soft_cap stands in the place of t, p, size and wfpp")
         if not self.soft_cap and others != 1:
             raise ValueError("give exactly one of t, p, size and wfpp")
+        if not self.by_entries and self.on != MATCHES:
+            other = "wfpp" if self.wfpp else "soft_cap"
+            raise ValueError(f"on: {self.on} goes with t, p or size: {other} goes by no entries")
         if self.wfpp and self.writes_all:
             raise ValueError(
                 "write: all goes with t, p, size or soft_cap: wfpp keeps by rank, not at random"

@@ -89,12 +89,16 @@ class Score(Scorer):
 _ColumnName = Annotated[str, Field(pattern=COLUMN_NAME)]
 
 
+ENTITIES = "entities"
+"""The kind of scores whose column holds ids of entries, which a balance may count."""
+
+
 class FurtherScore(Model):
     """A score by another method than a CLIP model."""
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
                   "nsfw", "noise", "blur", "brightness", "contrast", "shuffled_patches", "head",
-                  "prompts", "python", "table"] = Field(
+                  "prompts", "entities", "python", "table"] = Field(
         examples=["nsfw"],
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
@@ -103,8 +107,9 @@ class FurtherScore(Model):
         " the range of luminances, 0 to 1. shuffled_patches: edges on fifths, 0 to 1, by chance 0.5."
         " head: of CLIP image embeddings. prompts: of stored image embeddings, the cosine with the mean"
         " of some texts, or which of several groups of texts fits best."
-        " python: one that you write (docs/extending.md). table: columns of a table of yours, joined to"
-        " the pairs"
+        " entities: of a caption's entries (prepare.metadata) those that the image shows, as ids, which"
+        " balance.on takes. python: one that you write (docs/extending.md). table: columns of a table"
+        " of yours, joined to the pairs"
     )  # fmt: skip
     parser: str | None = Field(
         None, description="spaCy package for relations and actions; default: en_core_web_sm"
@@ -133,6 +138,15 @@ class FurtherScore(Model):
         0.01,
         gt=0,
         description="what the cosines of `groups` are divided by: 0.01 is CLIP's logit scale of 100",
+    )
+
+    min_similarity: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        examples=[0.2],
+        description="of kind entities: the cosine of an entry's text and the image from which on the"
+        " image shows the entry; what is right depends on the model",
     )
 
     call: ImportName | None = Field(
@@ -167,7 +181,7 @@ class FurtherScore(Model):
     @model_validator(mode="after")
     def _of_its_kind(self) -> "FurtherScore":
         for key, kinds in NEEDED.items():
-            if bool(getattr(self, key)) != (self.kind in kinds):
+            if (getattr(self, key) in (None, ())) == (self.kind in kinds):
                 raise ValueError(f"`{key}` and kind {_either(kinds)} go together")
         for key, kinds in OF_KINDS.items():
             default = type(self).model_fields[key].get_default(call_default_factory=True)
@@ -176,6 +190,9 @@ class FurtherScore(Model):
                 raise ValueError(f"`{key}` {told} {' and '.join(kinds)}, not of {self.kind}")
         if self.call is not None and isinstance(self.columns, tuple):
             raise ValueError("`columns` of kind python are given with their types")
+        for template in self.templates:
+            if "{}" not in template:
+                raise ValueError(f"`templates` holds {template!r}, which has no {{}} for the text")
         return self
 
     @model_validator(mode="after")
@@ -188,9 +205,6 @@ class FurtherScore(Model):
             raise ValueError("`groups` needs two groups or more, of which one fits best")
         if self.prompts and self.temperature != type(self).model_fields["temperature"].default:
             raise ValueError("`temperature` is of `groups`: a cosine alone has none")
-        for template in self.templates:
-            if "{}" not in template:
-                raise ValueError(f"`templates` holds {template!r}, which has no {{}} for the text")
         for key, texts in {"prompts": self.prompts, **self._named_groups}.items():
             if any(not text.strip() for text in texts) or (key != "prompts" and not texts):
                 raise ValueError(f"`{key}` holds no text, or an empty one")
@@ -222,6 +236,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "call": ("python",),
     "path": ("table",),
     "weights": ("head",),
+    "min_similarity": (ENTITIES,),
 }
 """Settings that a further score of these kinds has to have, and no other may."""
 OF_KINDS: dict[str, tuple[str, ...]] = {
@@ -229,7 +244,7 @@ OF_KINDS: dict[str, tuple[str, ...]] = {
     "activation": ("head",),
     "prompts": ("prompts",),
     "groups": ("prompts",),
-    "templates": ("prompts",),
+    "templates": ("prompts", ENTITIES),
     "temperature": ("prompts",),
     "options": ("python",),
     "batch_size": ("python",),

@@ -129,5 +129,6 @@ def share_balanced(config: Config, run: Run, sample: Sample, *, rows: int) -> fl
         return min(balance.size / max(before * factor, 1.0), 1.0)
     if balance.t is None:
         return None
-    found = sweep(open_source(run.root), ts=[balance.t / factor], reference=balance.reference).total
+    ts, source = [balance.t / factor], open_source(run.root)
+    found = sweep(source, ts=ts, reference=balance.reference, on=balance.on).total
     return found.points[0].pairs / found.pairs if found.pairs else None

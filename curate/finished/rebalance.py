@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from curate import files
-from curate.config import Balance, Beam, Config
+from curate.config import ENTITIES, Balance, Beam, Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.planning.assets import check_texts
@@ -21,7 +21,7 @@ from curate.planning.steps import steps_of
 from curate.rundir import borrowed, lock
 from curate.rundir.directory import Part, Run, part_name
 from curate.rundir.revocations import check_settled
-from curate.schema import Stage
+from curate.schema import MATCHES, Stage
 
 _AT_ONCE = 4096  # records that are taken apart together, as Python's objects are ten times as large
 
@@ -40,6 +40,24 @@ class Source:
     def reference(self) -> str:
         """The language whose t is given."""
         return self.config.balance.reference if self.config.balance else "en"
+
+    def on(self, asked: str | None) -> str:
+        """What is counted: `asked`, or where that is None what the run's own balance counts.
+
+        Raises
+        ------
+        CurateError
+            Where the run has no such score.
+        """
+        balance = self.config.balance
+        on = asked or (balance.on if balance else MATCHES)
+        known = (MATCHES, *(x for x, one in self.config.scores.items() if one.kind == ENTITIES))
+        if on not in known:
+            raise CurateError(
+                f"--on {on}: {self.run.root} has no score of kind {ENTITIES} of that name; known:"
+                f" {', '.join(known)}"
+            )
+        return on
 
 
 def open_source(url: str) -> Source:
@@ -93,10 +111,12 @@ def _parts(run: Run, reads: str, records: pa.Table) -> Iterator[Part]:
             yield Part(index, run.part(reads, index), 0, kept, kept=kept, held=held)
 
 
-def target(*, t: float | None, p: float | None, size: int | None, reference: str) -> Balance:
+def target(
+    *, t: float | None, p: float | None, size: int | None, reference: str, on: str = MATCHES
+) -> Balance:
     """The balance that the options of the same names ask for; exactly one of the first three."""
     try:
-        return Balance(t=t, p=p, size=size, reference=reference)
+        return Balance(t=t, p=p, size=size, reference=reference, on=on)
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:

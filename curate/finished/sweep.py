@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate import files
+from curate.config.balance import column_of
 from curate.errors import AbsentError, CurateError, DamagedError
 from curate.finished.rebalance import Source
 from curate.ops.selection import balancing
@@ -41,13 +42,15 @@ def sweep(
     ts: Sequence[float] = (),
     sizes: Sequence[float] = (),
     reference: str | None = None,
+    on: str | None = None,
 ) -> Sweep:
     """Balancing at each t of `ts`, and at those that lead to the expected `sizes`.
 
     Without either: 1, 2, 5, 10, ... up to the count of the most frequent entry. Every other
-    language has the t that gives it the p of the `reference`, as in a run.
+    language has the t that gives it the p of the `reference`, as in a run. Counted is what the run's
+    own balance counts, unless `on` names something else.
     """
-    reference = reference or source.reference
+    reference, on = reference or source.reference, source.on(on)
     metadata = source.config.prepare.metadata
     if reference not in metadata:
         raise CurateError(
@@ -57,34 +60,38 @@ def sweep(
         for value in wanted:
             if not 0 < value < float("inf"):
                 raise CurateError(f"--{option} {value:g}: expected a number over 0")
-    counts = _count(source)
+    counts = _count(source, on=on)
     largest = int(counts[reference].counts.max(initial=1))
-    chosen = {*ts, *_ts_of(source, counts, sizes=sizes, largest=largest, reference=reference)}
+    chosen = {
+        *ts,
+        *_ts_of(source, counts, sizes=sizes, largest=largest, reference=reference, on=on),
+    }
     if not chosen:
         chosen = set(default_ts(largest))
-    curves = _curves(source, counts, ts=sorted(chosen), reference=reference)
+    curves = _curves(source, counts, ts=sorted(chosen), reference=reference, on=on)
     curves.sort(key=lambda one: (-one.matches, one.language))
-    return Sweep(source.digest, reference, total(curves, reference=reference), tuple(curves))
+    whole = total(curves, reference=reference)
+    return Sweep(source.digest, reference, whole, tuple(curves), on)
 
 
-def _count(source: Source) -> Counts:
+def _count(source: Source, *, on: str) -> Counts:
     sizes = {
         language: len(read_entries(files.absolute(path)).concepts)
         for language, path in source.config.prepare.metadata.items()
     }
-    if found := _stored(source, sizes):
+    if found := _stored(source, sizes, on=on):
         return found
     sums = SumCounts(sizes)
     counts = sums.create_accumulator()
-    for table in _tables(source):
-        counts = sums.add_input(counts, counted(table))
+    for table in _tables(source, on=on):
+        counts = sums.add_input(counts, counted(table, on=column_of(on)))
     return counts
 
 
-def _stored(source: Source, sizes: dict[str, int]) -> Counts | None:
+def _stored(source: Source, sizes: dict[str, int], *, on: str) -> Counts | None:
     """What the run's own balance counted; None where it has none, or pairs were revoked since."""
     balance = source.config.balance
-    if balance is None or not balance.by_entries:
+    if balance is None or not balance.by_entries or balance.on != on:
         return None
     entries, thresholds = (
         source.run.path(Stage.BALANCE, x) for x in ("entries.parquet", "thresholds.json")
@@ -104,12 +111,12 @@ def _stored(source: Source, sizes: dict[str, int]) -> Counts | None:
     return found if is_whole else None
 
 
-def _tables(source: Source) -> Iterator[pa.Table]:
-    """The languages and matches of all pairs, those of some parts together."""
+def _tables(source: Source, *, on: str) -> Iterator[pa.Table]:
+    """The languages and entries of all pairs, those of some parts together."""
     parts = {part.index: part for part in source.parts}
 
     def read(index: int) -> pa.Table:
-        return source.run.rows(source.reads, parts[index], columns=["language", "matches"])
+        return source.run.rows(source.reads, parts[index], columns=["language", column_of(on)])
 
     each = (table for _, table in source.run.each(parts, read))
     while tables := list(islice(each, TOGETHER)):
@@ -117,10 +124,16 @@ def _tables(source: Source) -> Iterator[pa.Table]:
 
 
 def _ts_of(
-    source: Source, counts: Counts, *, sizes: Sequence[float], largest: int, reference: str
+    source: Source,
+    counts: Counts,
+    *,
+    sizes: Sequence[float],
+    largest: int,
+    reference: str,
+    on: str,
 ) -> Iterator[float]:
     """The t of each expected size, by the two rounds of a run's search (`SizeSearch`)."""
-    step = Sizes(source.run, source.reads, reference)
+    step = Sizes(source.run, source.reads, reference=reference, on=column_of(on))
 
     def at(grid: NDArray[np.float64]) -> NDArray[np.float64]:
         parts = {part.index: part for part in source.parts}
@@ -139,7 +152,9 @@ def _ts_of(
         yield balancing.interpolate_t(fine, at(fine), size=size)
 
 
-def _curves(source: Source, counts: Counts, *, ts: Sequence[float], reference: str) -> list[Curve]:
+def _curves(
+    source: Source, counts: Counts, *, ts: Sequence[float], reference: str, on: str
+) -> list[Curve]:
     carried = [carry(arrays(counts), t=t, reference=reference) for t in ts]
     entries = sum(len(found.counts) for found in counts.values())
     at_once = max(1, MEMORY // (Expectation.BYTES * max(entries, 1)))
@@ -150,9 +165,9 @@ def _curves(source: Source, counts: Counts, *, ts: Sequence[float], reference: s
             language: Expectation(found.counts, ts=[t[language] for t in pass_])
             for language, found in counts.items()
         }
-        for table in _tables(source):
+        for table in _tables(source, on=on):
             for language, rows in by_language(table):
-                expected[language].add(table["matches"].take(rows))
+                expected[language].add(table[column_of(on)].take(rows))
         for language, one in expected.items():
             points[language] += one.points()
     return [

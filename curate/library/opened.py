@@ -203,6 +203,7 @@ class OpenedRun:
         *,
         sizes: Sequence[float] = (),
         reference: str | None = None,
+        on: str | None = None,
     ) -> "Curves":
         """What balancing at each t of `ts`, or to each size, would keep; see `curate sweep`."""
         from curate.finished.rebalance import open_source
@@ -211,7 +212,7 @@ class OpenedRun:
 
         with self._reading():
             source = open_source(self.root)
-            return Curves(sweep(source, ts=ts, sizes=sizes, reference=reference))
+            return Curves(sweep(source, ts=ts, sizes=sizes, reference=reference, on=on))
 
     def explain(self, pair: str) -> "tuple[Story, ...]":
         """The story of a pair, by its uid or URL, stage by stage; several may have it.
@@ -231,6 +232,7 @@ class OpenedRun:
         p: float | None = None,
         size: int | None = None,
         reference: str | None = None,
+        on: str | None = None,
         workers: int | None = None,
         force: bool = False,
     ) -> "OpenedRun":
@@ -239,8 +241,9 @@ class OpenedRun:
 
         with self._reading():
             rebalanced(
-                self.root, out=str(out), t=t, p=p, size=size, reference=reference, workers=workers,
-                options=[], force=force, remedy="give force=True to replace it, or another out",
+                self.root, out=str(out), t=t, p=p, size=size, reference=reference, on=on,
+                workers=workers, options=[], force=force,
+                remedy="give force=True to replace it, or another out",
             )  # fmt: skip
             return open(str(out))
 

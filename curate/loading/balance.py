@@ -45,7 +45,9 @@ class Sampler:
             run = Run.at(self.shards)
             asked = config_file.load(run.path("config.yaml"))
             if asked.balance is not None and asked.balance.is_online:
-                return counts.of_run(run, seed=asked.seed, reference=asked.balance.reference)
+                return counts.of_run(
+                    run, seed=asked.seed, reference=asked.balance.reference, on=asked.balance.column
+                )
         raise CurateError(
             f"{self.shards}: no {counts.COUNTS} here, which is beside the shards of a run with"
             " balance.write: all; give the folder of its shards, or the run"
@@ -63,7 +65,7 @@ class Sampler:
         ----------
         pairs
             With the columns of the shards' parquet files, or of ``RUN/balance``: of these `uid`, and
-            `language` and `matches`, or without `t` `keep_probability`.
+            `language` and `matches` (or what ``balance.on`` names), or without `t` `keep_probability`.
         t
             As `balance.t`, of the language `balance.reference`; the others have the t of the same p.
             Without it, the balance of the run.
@@ -73,7 +75,7 @@ class Sampler:
         seed = seed_of(self.sampling.seed, epoch=epoch)
         keep = pairs["keep_probability"]
         if t is not None:
-            keep = pa.array(self._at(t).of(pairs["language"], pairs["matches"]))
+            keep = pa.array(self._at(t).of(pairs["language"], pairs[self.sampling.on]))
         return drawn(pairs["uid"], keep, seed=seed)
 
     def _at(self, t: float) -> Probabilities:
@@ -148,23 +150,22 @@ class resample:  # noqa: N801 - a stage, as webdataset's own are called
         if folder not in self._samplers:
             self._samplers[folder] = Sampler(folder)
         sampler = self._samplers[folder]
-        _ = sampler.sampling  # said first where it is not there
-        found: list[int] = sampler.takes(_table(rows, t=t), t=t, epoch=epoch).tolist()
+        on = sampler.sampling.on  # said first where it is not there
+        found: list[int] = sampler.takes(_table(rows, t=t, on=on), t=t, epoch=epoch).tolist()
         return found
 
 
-_TYPES = pa.schema([
-    ("uid", pa.string()), ("language", pa.string()), ("matches", pa.list_(pa.int32())),
-    ("keep_probability", pa.float64()),
-])  # fmt: skip
+_TYPES = {"uid": pa.string(), "language": pa.string(), "keep_probability": pa.float64()}
 
 
-def _table(rows: list[dict[str, Any]], *, t: float | None) -> pa.Table:
-    names = ["uid", "keep_probability"] if t is None else _TYPES.names
+def _table(rows: list[dict[str, Any]], *, t: float | None, on: str) -> pa.Table:
+    """The columns of some samples that `Sampler.takes` reads; `on` is that of their entries."""
+    types = {**_TYPES, on: pa.list_(pa.int32())}
+    names = ["uid", "keep_probability"] if t is None else [*types]
     for row in rows:
         if missing := [name for name in names if name not in row]:
             raise CurateError(
                 f"sample {row.get('key')}: no {missing[0]} in its json; the shards are not of a run"
                 " with balance.write: all"
             )
-    return pa.table({x: pa.array([row[x] for row in rows], _TYPES.field(x).type) for x in names})
+    return pa.table({x: pa.array([row[x] for row in rows], types[x]) for x in names})

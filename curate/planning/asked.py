@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from curate import files, schema
-from curate.config import Config, Download, FurtherScore, Model, Scorer
+from curate.config import ENTITIES, Config, Download, FurtherScore, Model, Scorer
 from curate.ops.captions import Choice
 from curate.ops.images.encoder import ImageEncoder
 from curate.ops.scores.clip import ClipModel
@@ -68,10 +68,12 @@ def sized_by_pool(config: Config) -> bool:
 def parquet_alone(config: Config) -> frozenset[str]:
     """Columns of the shards' parquet files that their JSON files leave out.
 
-    Matches are not among them where a trainer samples by them.
+    Ids of entries are, but for those that a trainer samples by.
     """
-    samples = config.balance is not None and config.balance.is_online
-    return frozenset() if samples else frozenset(schema.PARQUET_ALONE)
+    seen = {name for name, one in config.scores.items() if one.kind == ENTITIES}
+    balance = config.balance
+    sampled = {balance.column} if balance is not None and balance.is_online else set()
+    return frozenset((schema.PARQUET_ALONE | seen) - sampled)
 
 
 def caption_tables(config: Config) -> dict[str, UserTable]:

@@ -180,9 +180,11 @@ def _balance(step: Step, config: Config, assets: Assets) -> object:
     if asked is None:
         raise AssertionError("balance is not configured")
     later: list[object] = [asked.write] if asked.writes_all else []
+    if asked.on != schema.MATCHES:
+        later.append(["on", asked.on])
     if asked.soft_cap:
         later.append(asked.soft_cap.model_dump())
-    return [asked.model_dump(exclude={"write", "soft_cap"}), config.seed, *later]
+    return [asked.model_dump(exclude={"write", "soft_cap", "on"}), config.seed, *later]
 
 
 def _dedup(step: Step, *_: object) -> object:
@@ -213,6 +215,7 @@ _OWN: dict[Kind, Callable[[Step, Config, Assets], object]] = {
     Kind.MODEL: _model,
     Kind.JOIN: lambda step, config, assets: [*measured(config), *headed(config)],
     Kind.DERIVE: _derive,
+    Kind.ENTITIES: _measure,
     Kind.MEANINGS: _meanings,
     Kind.SELECT_SCORES: _score_rules,
     Kind.BALANCE: _balance,

@@ -12,7 +12,7 @@ from enum import Enum
 import pyarrow as pa
 
 from curate import files, schema
-from curate.config import Config, FurtherScore, Model, Rule
+from curate.config import ENTITIES, Config, FurtherScore, Model, Rule
 from curate.ops.selection.quantiles import quantiles_of
 from curate.planning.asked import captions_in, derived_of, measured, runs_model, sized_by_pool
 from curate.planning.own_scores import beside, is_beside, own_columns
@@ -47,6 +47,7 @@ class Kind(Enum):
     JOIN = Nature("Join scores", annotates=True)
     MODEL = Nature("Score", annotates=True, takes_over=True)
     DERIVE = Nature("Derive", annotates=True)
+    ENTITIES = Nature("Look for entries", annotates=True)
     MEANINGS = Nature("Duplicates", annotates=True, gathers=True)
     SELECT_SCORES = Nature("Select scores")
     BALANCE = Nature("Balance", gathers=True)
@@ -224,8 +225,9 @@ def _scores(config: Config) -> Iterator[Step]:
         yield Step(Kind.JOIN, Stage.SCORE)
     for name, derived in derived_of(config).items():
         yield Step(Kind.DERIVE, Stage.SCORE, name, derived)
+    kinds = {"table": Kind.TABLE, ENTITIES: Kind.ENTITIES}
     for name, own in beside(config).items():
-        yield Step(Kind.TABLE if own.path else Kind.MEASURE, Stage.SCORE, name, own)
+        yield Step(kinds.get(own.kind, Kind.MEASURE), Stage.SCORE, name, own)
 
 
 def _meanings(config: Config, rules: tuple[Rule, ...]) -> list[Step]:

@@ -52,7 +52,7 @@ from curate.rundir.revocations import Revocations
 from curate.rundir.scratch import HELD as HELD_CENTROIDS
 from curate.rundir.scratch import VISUAL, remove_scratch
 from curate.rundir.verdicts import NAME, document, vouch
-from curate.schema import Stage
+from curate.schema import MATCHES, Stage
 from curate.stages.balance import DRAWN_BY, by_language, taken
 from curate.stages.dedup.clusters import without_rows
 from curate.stages.prepare import clean, uids_of
@@ -312,13 +312,17 @@ class Rewriter:
         codes = np.asarray(entries["language"].to_pylist(), object)
         places = {code: np.flatnonzero(codes == code) for code in sorted(set(codes))}
         kept = np.zeros(len(entries), np.int64)
-        is_all = self.config.balance is not None and self.config.balance.is_online
-        columns = ["language", "matches", *(DRAWN_BY if is_all else ())]
+        balance = self.config.balance
+        is_all, on = (
+            balance is not None and balance.is_online,
+            balance.column if balance else MATCHES,
+        )
+        columns = ["language", on, *(DRAWN_BY if is_all else ())]
         for table in self.run.tables(Stage.BALANCE, columns=columns):
             if is_all:
                 table = taken(table, seed=self.config.seed)
             for code, rows in by_language(table):
-                ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
+                ids = balancing.match_arrays(table[on].take(pa.array(rows)))[1]
                 kept[places[code]] += np.bincount(ids, minlength=len(places[code]))
         if not np.array_equal(kept, entries["kept"].to_numpy()):
             at = entries.column_names.index("kept")

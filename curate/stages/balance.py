@@ -1,4 +1,4 @@
-"""balance: matched entries of all pairs -> counts -> t and p a language -> the pairs that are kept.
+"""balance: entries of all pairs -> counts -> t and p a language -> the pairs that are kept.
 
 May drop: a pair that the sampling leaves out; none where all are to be written (`balance.write`), for
 a trainer that samples. Counts are sums over packed arrays, a part at a time; sampling is
@@ -56,17 +56,17 @@ def by_language(table: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 
 class CountEntries(beam.DoFn):
-    """Part -> its `Found`; of the pairs that a draw takes, where its seed is given."""
+    """Part -> its `Found` by the ids of a column; of the pairs that a draw takes, given its seed."""
 
-    def __init__(self, run: Run, reads: str, seed: int | None = None) -> None:
-        self._run, self._reads, self._seed = run, reads, seed
+    def __init__(self, run: Run, reads: str, *, on: str, seed: int | None = None) -> None:
+        self._run, self._reads, self._on, self._seed = run, reads, on, seed
 
     @timed
     def process(self, part: Part) -> Iterator[Found]:
-        """Count the matches of one part."""
-        columns = ["language", "matches", *(DRAWN_BY if self._seed is not None else ())]
+        """Count the entries of one part."""
+        columns = ["language", self._on, *(DRAWN_BY if self._seed is not None else ())]
         table = self._run.rows(self._reads, part, columns=columns)
-        yield counted(table if self._seed is None else taken(table, seed=self._seed))
+        yield counted(table if self._seed is None else taken(table, seed=self._seed), on=self._on)
 
 
 DRAWN_BY = ("uid", "keep_probability")
@@ -84,11 +84,11 @@ def drawn_figures(table: pa.Table, *, seed: int) -> dict[str, float]:
     return {DRAWN + language: float(n) for language, n in sorted(languages.items())}
 
 
-def counted(table: pa.Table) -> Found:
-    """What some rows match."""
+def counted(table: pa.Table, *, on: str) -> Found:
+    """The entries of some rows, by the ids of the column `on`."""
     found: Found = {}
     for language, rows in by_language(table):
-        ids = balancing.match_arrays(table["matches"].take(pa.array(rows)))[1]
+        ids = balancing.match_arrays(table[on].take(pa.array(rows)))[1]
         entries, counts = np.unique(ids, return_counts=True)
         found[language] = len(rows), entries, counts
     return found
@@ -132,12 +132,13 @@ def arrays(counts: Counts) -> dict[str, NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class Target:
-    """What the balance aims at; the fields are those of `config.Balance`."""
+    """What the balance aims at, and by which entries; the fields are those of `config.Balance`."""
 
     t: float | None
     p: float | None
     size: int | None
     reference: str
+    on: str = schema.MATCHES  # the column with the ids of the entries
 
     def ts(self, counts: Counts) -> Ts:
         """t of every language, for a target of t or p."""
@@ -154,18 +155,17 @@ class Target:
 class Sizes(beam.DoFn):
     """Part -> (index, expected number of kept pairs at each t of a grid)."""
 
-    def __init__(self, run: Run, reads: str, reference: str) -> None:
-        self._run, self._reads, self._reference = run, reads, reference
+    def __init__(self, run: Run, reads: str, *, reference: str, on: str) -> None:
+        self._run, self._reads, self._reference, self._on = run, reads, reference, on
 
     @timed
     def process(
         self, part: Part, counts: Counts, grid: NDArray[np.float64]
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """The expected sizes of one part."""
-        columns = ["language", "matches"]
-        table = self._run.rows(self._reads, part, columns=columns)
+        table = self._run.rows(self._reads, part, columns=["language", self._on])
         sizes = np.zeros(len(grid))
-        rows = [(x, table["matches"].take(pa.array(r))) for x, r in by_language(table)]
+        rows = [(x, table[self._on].take(pa.array(r))) for x, r in by_language(table)]
         for k, t in enumerate(grid):
             ts = carry(arrays(counts), t=t, reference=self._reference)
             for language, matches in rows:
@@ -186,7 +186,8 @@ class SizeSearch(beam.PTransform):
         self, run: Run, reads: str, target: Target, counts: beam.pvalue.AsSingleton
     ) -> None:
         super().__init__()
-        self._sizes, self._target = Sizes(run, reads, target.reference), target
+        self._sizes = Sizes(run, reads, reference=target.reference, on=target.on)
+        self._target = target
         self._counts = counts
 
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
@@ -249,7 +250,7 @@ class BalanceStep(PartStep):
             language: balancing.entry_probs(counts[language].counts, t=ts[language])
             for language in set(table["language"].to_pylist())
         }
-        keep = pa.array(Probabilities(of_entries).of(table["language"], table["matches"]))
+        keep = pa.array(Probabilities(of_entries).of(table["language"], table[self.target.on]))
         table = table.append_column("keep_probability", keep)
         sieve = Sieve(table, stage=self.stage)
         if self.write_all:
@@ -265,9 +266,15 @@ def _concepts(path: str) -> list[str]:
     return read_entries(path).concepts
 
 
-def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) -> str:
-    """``entries/entries.parquet`` and ``thresholds.json`` from the counts before and after."""
-    tables, thresholds = [schema.ENTRIES.empty_table()], {}
+def write_entries(
+    kept: Counts, counts: Counts, ts: Ts, mentions: Counts | None = None, *, step: BalanceStep
+) -> str:
+    """``entries/entries.parquet`` and ``thresholds.json`` from the counts before and after.
+
+    `mentions` are the counts of all matches, where `counts` are of some of them.
+    """
+    kind = schema.ENTRIES if mentions is None else schema.SEEN_ENTRIES
+    tables, thresholds = [kind.empty_table()], {}
     for language in sorted(counts):
         pairs, found = counts[language]
         t = ts[language]
@@ -277,7 +284,8 @@ def write_entries(kept: Counts, counts: Counts, ts: Ts, *, step: BalanceStep) ->
             pa.array(_concepts(step.metadata[language])), pa.array(found),
             pa.array(balancing.entry_probs(found, t=t)), pa.array(kept[language].counts),
         ]  # fmt: skip
-        tables.append(pa.table(columns, schema=schema.ENTRIES))
+        columns += [] if mentions is None else [pa.array(mentions[language].counts)]
+        tables.append(pa.table(columns, schema=kind))
         thresholds[language] = {
             "t": t, "p": balancing.t_to_p(found, t=t), "pairs": pairs,
             "matches": int(found.sum()), "entries": n, "largest": int(found.max(initial=0)),
@@ -299,7 +307,8 @@ class Balance(beam.PTransform):
         """Count, settle t, sample, count again."""
         step = self._step
         sizes = {language: len(_concepts(path)) for language, path in step.metadata.items()}
-        before = CountEntries(step.run, step.reads)
+        on = step.target.on
+        before = CountEntries(step.run, step.reads, on=on)
         counts = beam.pvalue.AsSingleton(self._count(parts, "Count", before, sizes))
         if step.target.size is not None:
             search = SizeSearch(step.run, step.reads, step.target, counts)
@@ -309,9 +318,15 @@ class Balance(beam.PTransform):
             ts = once | "Settle" >> beam.Map(lambda _, found: step.target.ts(found), counts)
         side = beam.pvalue.AsSingleton(ts)
         sampled = parts | "Sample" >> TakeParts(step, counts, side)
-        after = CountEntries(step.run, step.folder, step.seed if step.write_all else None)
-        kept = self._count(sampled, "Count kept", after, sizes)
-        _ = kept | "Entries" >> beam.Map(write_entries, counts, side, step=step)
+        seed = step.seed if step.write_all else None
+        kept = self._count(
+            sampled, "Count kept", CountEntries(step.run, step.folder, on=on, seed=seed), sizes
+        )
+        more = []
+        if on != schema.MATCHES:
+            all_ = CountEntries(step.run, step.reads, on=schema.MATCHES)
+            more.append(beam.pvalue.AsSingleton(self._count(parts, "Count mentions", all_, sizes)))
+        _ = kept | "Entries" >> beam.Map(write_entries, counts, side, *more, step=step)
         return sampled
 
     def _count(
@@ -335,7 +350,9 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         return softcap.transform(plan, step)
     own = BalanceStep(
         **given(plan, step),
-        target=Target(t=asked.t, p=asked.p, size=asked.size, reference=asked.reference),
+        target=Target(
+            t=asked.t, p=asked.p, size=asked.size, reference=asked.reference, on=asked.column
+        ),
         write_all=asked.writes_all,
         metadata={x: files.absolute(p) for x, p in plan.config.prepare.metadata.items()},
         seed=plan.config.seed,

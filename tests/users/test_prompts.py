@@ -145,7 +145,10 @@ def test_groups_of_the_same_names_as_columns_are_refused(tmp_path: Path) -> None
         ("{kind: prompts, groups: {a: [x], b: [y]}, temperature: 0}", "greater than 0"),
         ("{kind: nsfw, prompts: [x]}", "`prompts` is of kind prompts, not of nsfw"),
         ("{kind: prompts, prompts: [x], templates: [a photo]}", "'a photo', which has no {}"),
-        ("{kind: nsfw, templates: ['the {}']}", "`templates` is of kind prompts, not of nsfw"),
+        (
+            "{kind: nsfw, templates: ['the {}']}",
+            "`templates` are of kinds prompts and entities, not of nsfw",
+        ),
         ("{kind: prompts, prompts: [x]}", "set score.model and score.embeddings: true"),
     ],
 )

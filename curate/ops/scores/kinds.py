@@ -47,6 +47,7 @@ KINDS = {
     "shuffled_patches": Kind("curate.ops.scores.image_types:ShuffledPatches"),
     "head": Kind("curate.ops.scores.heads:HeadScore"),
     "prompts": Kind("curate.ops.scores.prompts:Prompts", beside=True, model=True, once=True),
+    "entities": Kind("curate.ops.scores.entities:Entities", beside=True),
 }
 """RapidOCR depends on another build of OpenCV, which would overwrite this one; hence --no-deps."""
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from curate.ops.kernels import Frozen, nb
 from curate.ops.selection.balancing import Matches, entry_probs, match_arrays, t_to_p
+from curate.schema import MATCHES
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Sweep:
     reference: str  # the language whose t is given; its p goes to the others
     total: Curve
     languages: tuple[Curve, ...]  # most matches first
+    on: str = MATCHES  # what is counted
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Sweep":
@@ -66,6 +68,7 @@ class Sweep:
             reference=document["reference"],
             total=read(document["total"]),
             languages=tuple(read(found) for found in document["languages"]),
+            on=document.get("on", MATCHES),
         )
 
 

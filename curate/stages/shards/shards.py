@@ -68,7 +68,9 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         seed=plan.config.seed,
         kept=download.keeps and not download.disable_all_reencoding,
         parquet_alone=parquet_alone(plan.config),
-        samples=(plan.config.seed, balance.reference) if balance and samples else None,
+        samples=(plan.config.seed, balance.reference, balance.column)
+        if balance and samples
+        else None,
         held=held_by(plan.run) if plan.run.makes(step.stage) else None,
     )
     return Shards(own)

@@ -51,7 +51,8 @@ class ShardStep:
     seed: int = 0  # of the order of mixed shards
     kept: bool = False  # whether an image may be a file of the pool, of another format
     parquet_alone: frozenset[str] = frozenset(PARQUET_ALONE)  # columns that no JSON file has
-    samples: tuple[int, str] | None = None  # seed and reference of the balance that trainers repeat
+    samples: tuple[int, str, str] | None = None
+    """Seed, reference and column of the balance that trainers repeat."""
     held: Held | None = None  # the shards of a set that grows, behind which further ones are cut
 
     @property
@@ -213,8 +214,9 @@ class ShardStep:
             if name not in wanted | {held.HELD}:
                 files.remove(self.path(name))
         if self.samples is not None:
-            seed, reference = self.samples
-            counts.write(self.run, counts.of_run(self.run, seed=seed, reference=reference))
+            seed, reference, on = self.samples
+            found = counts.of_run(self.run, seed=seed, reference=reference, on=on)
+            counts.write(self.run, found)
         url = write_manifest(
             self.run,
             {
