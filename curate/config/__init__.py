@@ -161,6 +161,15 @@ class Config(Model):
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
+        for language, other in self.prepare.counts_as.items():
+            key = f"prepare.counts_as.{language}"
+            if language in self.prepare.metadata:
+                raise ValueError(
+                    f"{key}: {language!r} has a list of its own, prepare.metadata.{language}, which"
+                    " nothing would be matched with: leave one of the two out"
+                )
+            if other not in self.prepare.metadata:
+                raise ValueError(f"{key}: {other!r} has no list in prepare.metadata")
         languages = self.prepare.languages or tuple(self.prepare.metadata)
         unsure = self.prepare.unsure
         if unsure and languages and unsure.language not in languages:

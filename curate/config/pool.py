@@ -1,7 +1,7 @@
 """Settings of `input` and `prepare`."""
 
 import difflib
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
@@ -159,6 +159,18 @@ class Prepare(Model):
     metadata: dict[str, FilePath] = Field(
         default_factory=dict,
         description="entry list of each language: one entry a line, or a JSON array",
+    )
+    counts_as: dict[str, str] = Field(
+        default_factory=dict,
+        description="languages whose captions count as another, which has the list, as in {yue: zh}:"
+        " they are matched with it and counted together, and `language` is the other. The key * stands"
+        " for all without a list of their own",
+    )
+    spacing: Literal["language", "released"] = Field(
+        "language",
+        description="where an entry needs no space beside it. language: at punctuation and characters"
+        " of scripts without spaces, in lists of languages without spaces (Meta CLIP 2). released: as"
+        " its code has it: in all lists, and kana, bopomofo and full-width forms are none of these",
     )
     ignore_case: bool = Field(
         False,

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Config
 from curate.ops.captions import word_count
+from curate.planning.asked import counts_as
 from curate.reasons import DropReason
 from curate.rundir.directory import Run, totals
 from curate.schema import Stage
@@ -50,9 +51,14 @@ def advice(run: Run, config: Config) -> Iterator[str]:
     unmatched = took.get(DropReason.NO_MATCH, 0)
     if unmatched >= _MUCH * rows > 0 and not prepare.ignore_case:
         left = _captions(run, DropReason.NO_MATCH, pairs=unmatched)
-        languages = languages_of(left.captions, model=model, unsure=unsure)["language"]
+        languages = languages_of(
+            left.captions, model=model, unsure=unsure, as_another=counts_as(config)
+        )["language"]
         metadata = {x: files.absolute(path) for x, path in prepare.metadata.items()}
-        folded = match_by_language(left.captions, languages, metadata=metadata, ignore_case=True)
+        folded = match_by_language(
+            left.captions, languages, metadata=metadata, ignore_case=True,
+            released=prepare.spacing == "released",
+        )  # fmt: skip
         gain = left.scaled(pc.greater(pc.list_value_length(folded), 0))
         if gain >= _GAIN * rows:
             yield (

@@ -11,6 +11,7 @@ from curate.ops.images.encoder import ImageEncoder
 from curate.ops.scores.clip import ClipModel
 from curate.ops.scores.kinds import BESIDE, KINDS
 from curate.ops.scores.scoring import ScoreSpec
+from curate.ops.text.language import CountsAs
 from curate.planning.own_scores import spec_of
 from curate.pool.joined import UserTable
 
@@ -103,6 +104,19 @@ def lending(config: Config) -> str | None:
 def choice_of(config: Config) -> Choice:
     """Which of a pair's captions is chosen."""
     return Choice(config.caption.choose, config.caption.by, config.seed)
+
+
+REST = "*"
+"""The key of `prepare.counts_as` that stands for all languages without a list."""
+
+
+def counts_as(config: Config) -> CountsAs | None:
+    """Which languages count as another."""
+    asked = dict(config.prepare.counts_as)
+    if not asked:
+        return None
+    rest = asked.pop(REST, None)
+    return CountsAs(asked, rest=rest, lists=frozenset(config.prepare.metadata))
 
 
 def caption_columns(config: Config) -> dict[str, str]:

@@ -88,6 +88,8 @@ def _prepare(step: Step, config: Config, assets: Assets) -> object:
         *([uids] if uids else ()),
         *(["model", lid] if lid else ()),
         *(["ignore_case"] if prepare.ignore_case else ()),
+        *([["counts as", sorted(prepare.counts_as.items())]] if prepare.counts_as else ()),
+        *([prepare.spacing] if prepare.spacing == "released" else ()),
         *(["sized"] if sized_by_pool(config) else ()),
         *([_captions(config, assets)] if config.captions else ()),
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from curate import files
 from curate.config import Config
 from curate.errors import CurateError
 from curate.ops.text.language import labels
+from curate.planning.asked import REST
 
 _OTHERWISE = {
     code: code_of
@@ -108,7 +109,8 @@ def check_languages(config: Config) -> None:
         Naming the key, the language, and the nearest that there are.
     """
     model = config.prepare.language_model
-    named = list(_named(config))
+    others = set(config.prepare.counts_as.values())  # they need be none that captions are in
+    named = [(where, language) for where, language in _named(config) if language not in others]
     known = set(labels(model and files.absolute(model))) if named else set()
     for where, language in named:
         if language in known:
@@ -126,6 +128,7 @@ def _named(config: Config) -> Iterator[tuple[str, str]]:
     prepare = config.prepare
     yield from (("prepare.languages", x) for x in prepare.languages or ())
     yield from ((f"prepare.metadata.{x}", x) for x in prepare.metadata)
+    yield from ((f"prepare.counts_as.{x}", x) for x in prepare.counts_as if x != REST)
     if prepare.unsure:
         yield "prepare.unsure.language", prepare.unsure.language
     for rule in config.select:

@@ -12,6 +12,7 @@ from curate.config.paths import paths_in
 from curate.errors import CurateError
 from curate.ops.captions import FIGURE, score_figures
 from curate.ops.captions import figures as figures_of_captions
+from curate.planning.asked import counts_as
 from curate.planning.steps import Kind, Steps
 from curate.reasons import TRANSIENT, reached_rules
 from curate.rundir.cuts import read_cuts
@@ -93,7 +94,10 @@ def _figures_of_rules(
         unsure = config.prepare.unsure
         told = (unsure.below, unsure.language) if unsure else None
         try:
-            languages = languages_of(captions, model=config.prepare.language_model, unsure=told)
+            languages = languages_of(
+                captions, model=config.prepare.language_model, unsure=told,
+                as_another=counts_as(config),
+            )  # fmt: skip
         except CurateError:
             return {}  # the model's file, or the package that runs it, is not here any more
         again = {**languages, **measures(captions, words_in=words_in)}

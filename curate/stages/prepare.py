@@ -11,7 +11,7 @@ around URLs and uids is stripped before anything looks at them.
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import apache_beam as beam
 import numpy as np
@@ -27,11 +27,11 @@ from curate.ops.captions import chars_and_words
 from curate.ops.hashing import pair_uids
 from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.ops.selection.uids import is_in_subset, open_subset
-from curate.ops.text.language import identify
+from curate.ops.text.language import CountsAs, identify
 from curate.ops.text.lists import read_words
 from curate.ops.text.matching import Matcher, has_no_spaces
 from curate.ops.urls import stripped
-from curate.planning.asked import sized_by_pool
+from curate.planning.asked import counts_as, sized_by_pool
 from curate.planning.cutting import most_dead
 from curate.planning.inputs import pool_format
 from curate.planning.parts import source_of
@@ -103,13 +103,16 @@ def sizes(width: Column, height: Column) -> dict[str, Column]:
 
 
 def languages_of(
-    captions: pa.Array, *, model: str | None, unsure: tuple[float, str] | None
-) -> dict[str, pa.Array]:
+    captions: pa.Array, *, model: str | None, unsure: tuple[float, str] | None,
+    as_another: CountsAs | None = None,
+) -> dict[str, pa.Array]:  # fmt: skip
     """The columns `language` and `language_score` of an array of captions."""
     languages, scores = identify(captions, model=model)
     if unsure:
         below, language = unsure
         languages = pc.if_else(pc.less(scores, below), language, languages)
+    if as_another:
+        languages = as_another.of(languages)
     return {"language": languages, "language_score": scores}
 
 
@@ -126,17 +129,21 @@ def load_subset(path: str) -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=256)
-def load_matcher(path: str, language: str, *, ignore_case: bool) -> Matcher:
+def load_matcher(path: str, language: str, *, ignore_case: bool, released: bool) -> Matcher:
     """The matcher of an entry list, built once a process."""
     found = read_entries(path)
-    no_space = has_no_spaces(language)
+    no_space: bool | Literal["released"] = "released" if released else has_no_spaces(language)
     return Matcher(found.entries, no_space=no_space, ids=found.ids, ignore_case=ignore_case)
 
 
 def match_by_language(
-    captions: pa.Array, languages: pa.Array, *, metadata: dict[str, str], ignore_case: bool = False
-) -> pa.Array:
-    """The matched ids of each caption in the list of its language; none where there is no list."""
+    captions: pa.Array, languages: pa.Array, *, metadata: dict[str, str], ignore_case: bool = False,
+    released: bool = False,
+) -> pa.Array:  # fmt: skip
+    """The matched ids of each caption in the list of its language; none where there is no list.
+
+    `released`: where entries need no space is as Meta CLIP 2's code has it.
+    """
     found = [pa.array([], schema.PREPARE.field("matches").type)]
     places = []
     codes = np.asarray(languages.to_numpy(zero_copy_only=False), object)
@@ -146,7 +153,8 @@ def match_by_language(
         rest[rows] = False
         if len(rows):
             chosen = captions if len(rows) == len(captions) else captions.take(pa.array(rows))
-            found.append(load_matcher(path, language, ignore_case=ignore_case).match(chosen))
+            matcher = load_matcher(path, language, ignore_case=ignore_case, released=released)
+            found.append(matcher.match(chosen))
             places.append(rows)
     left = np.flatnonzero(rest)
     if len(places) == 1 and not len(left):
@@ -173,7 +181,9 @@ class PrepareStep(PartStep):
     uids_in: str | None = None
     language_model: str | None = None  # a file; else the shipped one
     unsure: tuple[float, str] | None = None  # a probability; the language of what is below it
+    as_another: CountsAs | None = None  # languages that count as another
     ignore_case: bool = False  # in matching
+    released: bool = False  # where entries need no space: as Meta CLIP 2's code has it
     sized: bool = False  # by what the pool says of its images
     captions: Captions | None = None  # beside the pairs' own
 
@@ -230,8 +240,9 @@ class PrepareStep(PartStep):
         captions = sieve.table["caption"].combine_chunks()
         languages = sieve.table["language"].combine_chunks()
         matches = match_by_language(
-            captions, languages, metadata=self.metadata, ignore_case=self.ignore_case
-        )
+            captions, languages, metadata=self.metadata, ignore_case=self.ignore_case,
+            released=self.released,
+        )  # fmt: skip
         self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
         rules = apply_rules(sieve, self.rules, cuts=self.cuts)
         if self.metadata:
@@ -332,7 +343,9 @@ class PrepareStep(PartStep):
     def _tell_languages(self, sieve: Sieve) -> None:
         """Append the languages, and take out the captions in those that are not wanted."""
         captions = sieve.table["caption"].combine_chunks()
-        columns = languages_of(captions, model=self.language_model, unsure=self.unsure)
+        columns = languages_of(
+            captions, model=self.language_model, unsure=self.unsure, as_another=self.as_another
+        )
         self._append(sieve, columns)
         if self._wanted is not None:
             others = pc.invert(pc.is_in(sieve.table["language"], pa.array(self._wanted)))
@@ -357,7 +370,9 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
         uids_in=files.absolute(prepare.uids_in) if prepare.uids_in else None,
         language_model=files.absolute(prepare.language_model) if prepare.language_model else None,
         unsure=(prepare.unsure.below, prepare.unsure.language) if prepare.unsure else None,
+        as_another=counts_as(plan.config),
         ignore_case=prepare.ignore_case,
+        released=prepare.spacing == "released",
         rules=tuple(map(absolute, step.rules)),
         sized=sized_by_pool(plan.config),
         captions=captions_of(plan),

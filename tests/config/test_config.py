@@ -267,6 +267,15 @@ def test_any_text_survives_a_dump(
             " drop such captions, use a rule over language_score",
         ),
         (
+            MINIMAL + "prepare: {metadata: {zh: x, yue: y}, counts_as: {yue: zh}}\n",
+            "run.yaml: prepare.counts_as.yue: 'yue' has a list of its own, prepare.metadata.yue, which"
+            " nothing would be matched with: leave one of the two out",
+        ),
+        (
+            MINIMAL + "prepare: {metadata: {en: x}, counts_as: {yue: zh}}\n",
+            "run.yaml: prepare.counts_as.yue: 'zh' has no list in prepare.metadata",
+        ),
+        (
             MINIMAL + "prepare: {languages: [en, fr], metadata: {en: x}}\n",
             "run.yaml: prepare.languages: 'fr' has no list in prepare.metadata",
         ),

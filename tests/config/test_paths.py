@@ -14,7 +14,7 @@ NO_FILES = {
     "Input": {"format"},
     "Columns": {"url", "caption", "uid", "blur_boxes", "image", "keep"},
     "Unsure": {"language"},
-    "Prepare": {"languages"},
+    "Prepare": {"counts_as", "languages"},
     "CaptionSource": {"key", "column"},
     "Alip": {"of"},
     "Caption": {"by"},

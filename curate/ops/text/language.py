@@ -4,7 +4,8 @@ The shipped model is run by our own kernel, any other by the `fasttext` package.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
 
@@ -112,3 +113,28 @@ def identify(captions: Column, *, model: str | None = None) -> tuple[pa.Array, p
     mask = empty.to_numpy(zero_copy_only=False) | (numbers < 0)
     languages = pa.array(found.labels, pa.string()).take(pa.array(numbers, mask=mask))
     return languages, pa.array(probabilities, mask=mask)
+
+
+@dataclass(frozen=True)
+class CountsAs:
+    """Languages whose captions count as another one, which has an entry list."""
+
+    languages: Mapping[str, str]
+    rest: str | None = None  # what a language counts as that is neither here nor has a list
+    lists: frozenset[str] = frozenset()  # the languages that have one
+
+    def of(self, languages: pa.Array) -> pa.Array:
+        """The language that each counts as, of an array of codes.
+
+        >>> counts = CountsAs({"yue": "zh"}, rest="other", lists=frozenset({"zh", "en"}))
+        >>> counts.of(pa.array(["yue", "en", "tlh"])).to_pylist()
+        ['zh', 'en', 'other']
+        """
+        each = languages.dictionary_encode()
+        named = [self._one(code) for code in each.dictionary.to_pylist()]
+        return pa.array(named, pa.string()).take(each.indices)
+
+    def _one(self, code: str) -> str:
+        if code in self.languages:
+            return self.languages[code]
+        return code if self.rest is None or code in self.lists else self.rest

@@ -13,6 +13,7 @@ hash, so a collision cannot match.
 import string
 import unicodedata
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,36 @@ def needs_no_space(character: str) -> bool:
     return character in string.punctuation or unicodedata.category(character).startswith("P")
 
 
+_RELEASED_RANGES = (
+    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x2E80, 0x2FDF),  # CJK radicals
+    (0x2FF0, 0x2FFF),  # how characters are composed of them
+    (0x3400, 0x4DBF),  # CJK extension A
+    (0x4E00, 0x9FFF),  # CJK
+    (0xF900, 0xFAFF),  # CJK compatibility ideographs
+    (0x20000, 0x2A6DF),  # CJK extension B
+    (0x2A700, 0x2EBEF),  # CJK extensions C to F
+)
+_RELEASED_MARKS = frozenset(string.punctuation) | frozenset(
+    "\u2014\u2018\u2019\u201c\u201d"  # a dash and quotation marks
+    "\u3001\u3002\u3008\u3009\u300a\u300b\u300c\u300d\u300e\u300f\u3010\u3011"
+    "\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f\uff5e"
+)
+
+
+def released_needs_no_space(character: str) -> bool:
+    """The same as Meta CLIP 2's code has it: of kana, bopomofo, full-width forms an entry needs one.
+
+    So it does at punctuation beyond ASCII, but for 25 marks. The code asks this in all lists, whatever
+    the language.
+    """
+    point = ord(character)
+    within = any(low <= point <= high for low, high in _RELEASED_RANGES)
+    return within or character in _RELEASED_MARKS
+
+
 def fold(texts: Column) -> Column:
     """Arrow strings without differences of case: each character's capital, and of that the small one.
 
@@ -90,8 +121,8 @@ class Matcher:
     ----------
     entries : sequence of str, or Arrow array
         The metadata; an entry's id is its position. An entry that stands twice has the first id.
-    no_space : bool
-        Follow the Meta CLIP 2 rule for languages without spaces.
+    no_space : bool or "released"
+        Follow the Meta CLIP 2 rule for languages without spaces; or what its code does in all.
     ids : sequence of int, optional
         The id of each entry in place of its position; synonyms of one concept share an id.
     ignore_case : bool
@@ -117,7 +148,7 @@ class Matcher:
         self,
         entries: Strings,
         *,
-        no_space: bool = False,
+        no_space: bool | Literal["released"] = False,
         ids: Sequence[int] | None = None,
         ignore_case: bool = False,
     ) -> None:
@@ -132,8 +163,9 @@ class Matcher:
             raise ValueError(f"entry {int(np.argmin(lengths))} is empty")
         free = np.zeros(len(entries), np.uint8)  # 1: no space needed before, 2: after
         if no_space:
+            is_free = released_needs_no_space if no_space == "released" else needs_no_space
             for i, entry in enumerate(entries.to_pylist()):
-                free[i] = needs_no_space(entry[0]) | needs_no_space(entry[-1]) << 1
+                free[i] = is_free(entry[0]) | is_free(entry[-1]) << 1
         self._free = free
         self._tokens = grown(content, np.flatnonzero(free == 0), by_character=False)
         self._characters = grown(content, np.flatnonzero(free), by_character=True)

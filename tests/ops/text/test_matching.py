@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 
 from curate.ops.strings import buffers
 from curate.ops.text.classifier import load
-from curate.ops.text.matching import NO_SPACE_LANGUAGES, Matcher, needs_no_space
+from curate.ops.text.matching import (
+    NO_SPACE_LANGUAGES,
+    Matcher,
+    needs_no_space,
+    released_needs_no_space,
+)
 from curate.ops.text.trie import ROOM, Trie, fill
 
 ACUTE = "e\N{COMBINING ACUTE ACCENT}"
@@ -191,6 +196,60 @@ def test_the_languages_without_spaces_are_those_of_the_paper_and_of_the_language
     assert published <= NO_SPACE_LANGUAGES
     labels = set(load("shipped://curate/data/lid.176.ftz").labels)
     assert {"wuu", "yue", "zh"} <= labels
+
+
+RELEASED = [
+    ("\u30ef", False), ("\u3042", False), ("\u3105", False), ("\uff21", False),  # kana, bopomofo, A
+    ("\u732b", True), ("\u3400", True), ("\u4dbf", True), ("\u4dc0", False), ("\u9fff", True),
+    ("\ua000", False), ("\uf900", True), ("\U00020000", True), ("\U0002a6e0", False),
+    ("\U0002a700", True), ("\U0002ebef", True), ("\U00030000", False), ("\u2e7f", False),
+    ("\u2e80", True), ("\u2fe0", False), ("\u2ff0", True), ("\u3005", False), ("\u0e01", True),
+    ("\u0dff", False), ("\u0fff", True), ("\u109f", True), ("\u10a0", False), ("\u1780", True),
+    ("\u19e0", False), ("!", True), ("~", True), ("a", False), ("\u00e9", False), ("\u00bf", False),
+    ("\u3001", True), ("\u30fb", False), ("\u2014", True), ("\u2013", False), ("\uff5e", True),
+    ("\uff0e", False), ("\u300f", True), ("\u3014", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("character", "free"), RELEASED)
+def test_where_entries_need_no_space_in_the_released_code(character: str, free: bool) -> None:
+    assert released_needs_no_space(character) is free
+
+
+def test_the_released_rule_is_by_characters_in_any_list() -> None:
+    def found(entries: list[str], caption: str, no_space: Any) -> list[str]:
+        [ids] = Matcher(entries, no_space=no_space).match([caption]).to_pylist()
+        return [entries[i] for i in ids]
+
+    japanese = ["\u30ef\u30a4\u30f3", "\u8d64", "\u8d64\u30ef\u30a4\u30f3"]
+    assert found(japanese, "\u8d64\u30ef\u30a4\u30f3\u3067\u3059", True) == japanese
+    assert found(japanese, "\u8d64\u30ef\u30a4\u30f3\u3067\u3059", "released") == [japanese[1]]
+    assert found(japanese, "\u8d64\u30ef\u30a4\u30f3 \u3067\u3059", "released") == japanese[1:]
+    assert found(japanese, "\u8d64 \u30ef\u30a4\u30f3 \u3067\u3059", "released") == japanese[:2]
+    english = ["C++", "red", "(a)"]
+    assert found(english, "C++11 in red(a)b", "released") == ["C++", "(a)"]
+    assert found(english, "C++11 in red(a)b", False) == []
+    assert found(english, "a red C++ (a)", False) == english
+
+
+@given(
+    entries=st.lists(nasty_texts.filter(bool), max_size=12),
+    captions=st.lists(nasty_texts, max_size=6),
+)
+@settings(max_examples=300, deadline=None)
+def test_agrees_with_the_released_rule(entries: list[str], captions: list[str]) -> None:
+    entries = entries + [text[i : i + 3] for text in captions for i in range(0, len(text), 2)]
+    expected = []
+    for text in captions:
+        found = set()
+        for entry in entries:
+            before = "" if released_needs_no_space(entry[0]) else " "
+            after = "" if released_needs_no_space(entry[-1]) else " "
+            if before + entry + after in spaced(text):
+                found.add(entries.index(entry))
+        expected.append(sorted(found))
+    matcher = Matcher(entries, no_space="released")
+    assert matcher.match(pa.array(captions, pa.string())).to_pylist() == expected
 
 
 @given(
