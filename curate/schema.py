@@ -387,6 +387,23 @@ def most(stage: Stage) -> pa.Schema:
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 """The values of a column: in one piece, or in several as a table holds them."""
 
+WORD = pa.struct(
+    [
+        ("word", pa.string()),
+        ("start", pa.int32()),  # its characters in the caption; null where the tokenizer moved them
+        ("end", pa.int32()),
+        ("score", pa.float32()),
+        ("misaligned", pa.bool_()),  # whether that is below the threshold
+    ]
+)
+"""A word of a caption that was judged against the image."""
+OF_WORDS = {
+    "": (pa.float32(), "what the words that the image denies add up to; 0 where there is none"),
+    "_cosine": (pa.float32(), 'cosine similarity of the image and "A photo depicts " + caption'),
+    "_words": (pa.list_(WORD), "each word of the caption, and how far the image bears it out"),
+}
+"""The columns of a score of kind misaligned_words by what follows its name, and what they say."""
+
 Kind = Literal["string", "bool", "int64", "float32", "float64"]
 """The types of columns that travel with the pairs, by their names in Arrow."""
 

@@ -166,6 +166,7 @@ def config(folder: Path) -> dict[str, Any]:
         },
         "scores": {
             "taste": {"kind": "head", "weights": str(folder / "head.npy")},
+            "denied": {"kind": "misaligned_words", "below": -1e-4},
             "shade": {"kind": "python", "call": "own_everything:Shade", "batch_size": 8},
         },
         "select": [
@@ -179,7 +180,8 @@ def config(folder: Path) -> dict[str, Any]:
                 {"column": "norm_sim", "top_fraction": 0.9}, {"column": "nearest_target", "in": [True]},
                 {"column": "neg_clip_loss", "min": -5}, {"column": "simcore", "min": 1},
                 {"column": "visual_cluster", "not_in": [4]},
-                {"column": "again", "min": -1}, {"column": "taste", "min": -9},
+                {"column": "again", "min": -1}, {"column": "denied", "min": -9},
+                {"column": "taste", "min": -9},
                 {"column": "tone", "in": ["bright"]}, {"column": "contrast", "min": 0},
             ]},
         ],

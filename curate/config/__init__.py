@@ -16,7 +16,7 @@ from curate.config.model import COLUMN_NAME, ImportName, Model, Positive
 from curate.config.paths import CodePath, PlacePath, is_file_name
 from curate.config.pool import Columns, Input, Prepare, Unsure
 from curate.config.rule import Rule
-from curate.config.scoring import ENTITIES, FurtherScore, Score, Scorer
+from curate.config.scoring import ENTITIES, OF_FOUND, FurtherScore, Score, Scorer
 from curate.schema import MATCHES, OF_SEVERAL, kept_name
 
 _OF_IMAGES = ("head", "nsfw", "text_area", "noise", "blur", "brightness", "contrast",
@@ -27,6 +27,7 @@ __all__ = [
     "COLUMN_NAME",
     "ENTITIES",
     "LOCAL_RUNNER",
+    "OF_FOUND",
     "ORIGINAL",
     "Alip",
     "Balance",

@@ -98,7 +98,7 @@ class FurtherScore(Model):
 
     kind: Literal["relations", "actions", "profanity", "text_area", "text_overlap", "masked_clip",
                   "nsfw", "noise", "blur", "brightness", "contrast", "shuffled_patches", "head",
-                  "prompts", "entities", "python", "table"] = Field(
+                  "prompts", "entities", "misaligned_words", "python", "table"] = Field(
         examples=["nsfw"],
         description="relations, actions, profanity: of the caption (English). text_area: share of the"
         " image. text_overlap: share of the caption that is written in the image. masked_clip: the"
@@ -108,7 +108,9 @@ class FurtherScore(Model):
         " head: of CLIP image embeddings. prompts: of stored image embeddings, the cosine with the mean"
         " of some texts, or which of several groups of texts fits best."
         " entities: of a caption's entries (prepare.metadata) those that the image shows, as ids, which"
-        " balance.on takes. python: one that you write (docs/extending.md). table: columns of a table"
+        " balance.on takes. misaligned_words: what the words that the image denies add up to, 0 where"
+        " there is none; NAME_words has each word with its score, NAME_cosine the cosine that they are"
+        " of. python: one that you write (docs/extending.md). table: columns of a table"
         " of yours, joined to the pairs"
     )  # fmt: skip
     parser: str | None = Field(
@@ -148,6 +150,11 @@ class FurtherScore(Model):
         description="of kind entities: the cosine of an entry's text and the image from which on the"
         " image shows the entry; what is right depends on the model",
     )
+
+    below: float = Field(
+        -5e-5, lt=0, description="the score below which a word is misaligned; the default is CLIP4DM's"
+        " for OpenAI's ViT-B-32, other models need one of their own. A change needs no model",
+    )  # fmt: skip
 
     call: ImportName | None = Field(
         None, description="class or function of kind python, as my_package.scores:Sharpness"
@@ -246,6 +253,7 @@ OF_KINDS: dict[str, tuple[str, ...]] = {
     "groups": ("prompts",),
     "templates": ("prompts", ENTITIES),
     "temperature": ("prompts",),
+    "below": ("misaligned_words",),
     "options": ("python",),
     "batch_size": ("python",),
     "accelerator": ("python",),
@@ -255,6 +263,8 @@ OF_KINDS: dict[str, tuple[str, ...]] = {
 }
 """Settings that a further score of these kinds may have, and no other."""
 _KINDS_OF = NEEDED | OF_KINDS
+OF_FOUND = frozenset({"below"})
+"""Settings that what is found follows from without being computed again."""
 
 
 def _either(kinds: tuple[str, ...]) -> str:

@@ -74,7 +74,13 @@ def parquet_alone(config: Config) -> frozenset[str]:
     seen = {name for name, one in config.scores.items() if one.kind == ENTITIES}
     balance = config.balance
     sampled = {balance.column} if balance is not None and balance.is_online else set()
-    return frozenset((schema.PARQUET_ALONE | seen) - sampled)
+    words = {f"{name}_words" for name in words_of(config)}
+    return frozenset((schema.PARQUET_ALONE | seen | words) - sampled)
+
+
+def words_of(config: Config) -> list[str]:
+    """The scores that judge each word of a caption, which stand in the column NAME_words."""
+    return [name for name, one in config.scores.items() if one.kind == "misaligned_words"]
 
 
 def caption_tables(config: Config) -> dict[str, UserTable]:

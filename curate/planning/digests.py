@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from curate import files, schema
-from curate.config import Alip, Config, FurtherScore, Scorer, VisualCluster, weights_of
+from curate.config import OF_FOUND, Alip, Config, FurtherScore, Scorer, VisualCluster, weights_of
 from curate.config.paths import with_paths
 from curate.ops.scores.batch import EMBEDDINGS
 from curate.ops.scores.kinds import BESIDE
@@ -132,7 +132,8 @@ def _measure(step: Step, config: Config, assets: Assets) -> object:
     if further.call is not None:
         return [further.model_dump(include={"call", "options", "columns"}), code, with_model]
     if further.kind in BESIDE:
-        return [further.kind, further.own, code, with_model]
+        found = {key: x for key, x in further.own.items() if key not in OF_FOUND}
+        return [further.kind, found, code, with_model]
     return [further.model_dump(include={"kind", "parser", "weights", "activation"}), with_model]
 
 
@@ -242,4 +243,7 @@ def _beside(step: Step, config: Config, assets: Assets) -> list[object]:
             if x.weights is not None
         ]
         return [*([heads] if heads else []), *gates]
+    if step.kind is Kind.MEASURE and isinstance(step.settings, FurtherScore):
+        follows = {key: x for key, x in step.settings.own.items() if key in OF_FOUND}
+        return [follows] if follows else []
     return []

@@ -13,7 +13,7 @@ from curate.config import COLUMN_NAME, Config, FurtherScore
 from curate.errors import CurateError
 from curate.imported import imported, version_of
 from curate.ops.scores.batch import EMBEDDINGS, IMAGE
-from curate.ops.scores.kinds import BESIDE, batch_size_of, builtin, columns_of, reads_of
+from curate.ops.scores.kinds import BESIDE, batch_size_of, builtin, columns_of, reads_of, refused
 from curate.ops.scores.scoring import ScoreSpec
 from curate.planning.tables import tables, with_types
 from curate.schema import Kind
@@ -202,6 +202,9 @@ def check_own_scores(config: Config, before: pa.Schema) -> dict[str, str]:
             raise CurateError(
                 f"{spec.called} reads embeddings: set score.model and score.embeddings: true"
             )
+        told = config.score and refused(further.kind, model=config.score.model)
+        if told:
+            raise CurateError(f"{spec.called}: {told}")
         for column in spec.read_columns:
             if column not in known:
                 raise CurateError(f"{spec.called} reads {_unknown(column, known)}")

@@ -7,7 +7,7 @@ from curate.config import Config, Rule
 from curate.planning.own_scores import is_beside, own_columns
 from curate.reasons import ROWS, RULE_PREFIX, rule_reason
 from curate.rundir.directory import Counts
-from curate.schema import MEANINGS, Stage, kept_name
+from curate.schema import MEANINGS, OF_WORDS, WORD, Stage, kept_name
 
 STAGES: dict[Stage, str] = {
     Stage.PREPARE: "clean the text, find its language, match it with the entry list",
@@ -63,6 +63,8 @@ def meaning(name: str, config: Config) -> str:
     for score, one in config.scores.items():
         if name in (one.columns or ()):
             return f"of {one.call or one.path} (scores.{score})"
+        if one.kind == "misaligned_words" and name.removeprefix(score) in OF_WORDS:
+            return OF_WORDS[name.removeprefix(score)][1]
         if name == score:
             return f"score of kind {one.kind}"
         if is_beside(one) and name in own_columns(score, one).names:
@@ -171,5 +173,10 @@ def _value(x: object) -> str:
 
 
 def value(x: object) -> str:
-    """A value of a column, with six significant digits."""
+    """A value of a column, with six significant digits; judged words each with its score."""
+    if isinstance(x, list) and x and isinstance(x[0], dict) and x[0].keys() == set(WORD.names):
+        return ", ".join(
+            f"{one['word']} {one['score']:.2g}{' (misaligned)' if one['misaligned'] else ''}"
+            for one in x
+        )
     return f"{x:.6g}" if isinstance(x, float) else "none" if x is None else _value(x)

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,14 @@ def known_tags(model: str) -> list[str]:
 
 def known_width(model: str) -> int | None:
     """Length of a model's embeddings by its configuration; None where that is not on this machine."""
+    try:
+        return int(known_config(model)["embed_dim"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def known_config(model: str) -> dict[str, Any]:
+    """The configuration of a model; empty where it is not on this machine, or cannot be read."""
     from importlib.util import find_spec
 
     path = model
@@ -71,9 +79,10 @@ def known_width(model: str) -> int | None:
         path = str(Path(folder, "model_configs", f"{model}.json"))
     try:
         with _here(path) as found:
-            return int(json.loads(Path(found).read_text())["embed_dim"])
-    except (OSError, ValueError, KeyError):
-        return None
+            document = json.loads(Path(found).read_text())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def embedding_prefix(model: str) -> str:
@@ -136,7 +145,7 @@ class ClipModel:
         with _loading:
             import torch
 
-            model, preprocess, tokenizer = _open(self, torch.device("cpu"))
+            model, preprocess, tokenizer = opened(self, torch.device("cpu"))
             with torch.inference_mode():
                 image = model.encode_image(preprocess(black())[None])
                 text = model.encode_text(tokenizer([""]))
@@ -178,7 +187,7 @@ class ClipScorer(Preparer):
         self._device = torch.device(device)
         self.on_gpu = self._device.type == "cuda"
         self.out_of_memory = 0
-        model, preprocess, tokenizer = _open(spec, self._device)
+        model, preprocess, tokenizer = opened(spec, self._device)
         size = spec.batch_size or (GPU_BATCH if self.on_gpu else CPU_BATCH)
         super().__init__(preprocess, tokenizer, batch_size=size)
         model.eval()
@@ -274,7 +283,14 @@ class ClipScorer(Preparer):
             return [x.cpu().numpy() for x in ((image * text).sum(dim=1), image, text)]
 
 
-def _open(spec: ClipModel, device: "torch.device") -> tuple[_Model, Preprocess, Tokenizer]:
+def opened(spec: ClipModel, device: "torch.device") -> tuple[_Model, Preprocess, Tokenizer]:
+    """What open_clip makes of `spec`, in single precision on `device`.
+
+    Raises
+    ------
+    CurateError
+        Where it cannot be loaded; the message says what to do.
+    """
     import open_clip
     from safetensors import SafetensorError
 

@@ -48,6 +48,9 @@ KINDS = {
     "head": Kind("curate.ops.scores.heads:HeadScore"),
     "prompts": Kind("curate.ops.scores.prompts:Prompts", beside=True, model=True, once=True),
     "entities": Kind("curate.ops.scores.entities:Entities", beside=True),
+    "misaligned_words": Kind(
+        "curate.ops.scores.misaligned:MisalignedWords", beside=True, model=True
+    ),
 }
 """RapidOCR depends on another build of OpenCV, which would overwrite this one; hence --no-deps."""
 
@@ -68,7 +71,8 @@ def columns_of(kind: str, *, name: str, options: Mapping[str, object]) -> pa.Sch
 def builtin(kind: str, *, name: str, **options: object) -> ScoreSpec:
     """What to load for the score `name` of one of `KINDS`.
 
-    `options` may hold the `parser` of captions by its package.
+    `options` may hold the `parser` of captions by its package. A class with several columns is given
+    the option `name`.
     """
     one, key = KINDS[kind], f"scores.{name}"
     needs = [(one.package, f"{kind} needs the package {one.package}: {one.install}")]
@@ -76,10 +80,13 @@ def builtin(kind: str, *, name: str, **options: object) -> ScoreSpec:
         told = f"{kind} needs the parser {parser}: python -m spacy download {parser}"
         needs.append((str(parser), told))
     found = imported(one.call, key=key)
+    columns = columns_of(kind, name=name, options=options)
+    if len(columns) > 1 and not one.once:
+        options["name"] = name
     return ScoreSpec(
         key,
         one.call,
-        columns_of(kind, name=name, options=options),
+        columns,
         reads=reads_of(found),
         options=options,
         batch_size=batch_size_of(found),
@@ -99,6 +106,15 @@ def made_once(spec: ScoreSpec) -> object:
     """What a score `is_made_once` is loaded with: what its class makes of its options."""
     found: Callable[..., object] = imported(spec.call, key=spec.key).made  # type: ignore[attr-defined]
     return found(name=spec.columns.names[0], **spec.options)
+
+
+def refused(kind: str, *, model: str) -> str | None:
+    """Why a score of this kind cannot be of a model; its class says it by a static `refuses`."""
+    if kind not in KINDS:
+        return None
+    refuses: Callable[[str], str | None] | None
+    refuses = getattr(imported(KINDS[kind].call, key="scores"), "refuses", None)
+    return refuses(model) if refuses else None
 
 
 def reads_of(score: object) -> tuple[str, ...]:

@@ -75,6 +75,16 @@ class ScoreSpec:
         """The columns of `Loaded`'s tables: the score's, and ErrorCode and detail of a failure."""
         return pa.schema([*self.columns, *_FAILED])
 
+    def settled(self, found: pa.Table) -> pa.Table:
+        """What an earlier run found, as options that need no computing have it now.
+
+        The class of such a score says so by a static method `settled(found, options)`.
+        """
+        settle: Callable[..., pa.Table] | None = None
+        if self.kind:
+            settle = getattr(imported(self.call, key=self.key), "settled", None)
+        return settle(found, self.options) if settle else found
+
     def check(self) -> None:
         """Raise a CurateError that says what to install if a package is missing."""
         for package, told in self.needs:
@@ -189,6 +199,8 @@ class Loaded:
 
     def _column(self, values: object, column: pa.Field, n: int) -> pa.Array:
         wanted = f"{n} values of {column.type} for {column.name!r}"
+        if isinstance(values, pa.Array) and values.type == column.type and len(values) == n:
+            return values
         if not isinstance(values, list | tuple):
             try:
                 values = np.asarray(values).tolist()

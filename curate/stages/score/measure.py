@@ -75,7 +75,7 @@ class MeasureStep(PartStep):
         places = {key: at for at, key in enumerate(known["scored"].to_pylist()) if key is not None}
         at = [places.get(key) for key in scored.to_pylist()]
         fresh = [row for row, place in enumerate(at) if place is None]
-        found = known.select(self.score.schema.names)
+        found = self.score.settled(known.select(self.score.schema.names))
         if fresh:
             score = self._loaded(made)
             new = self._scored(part, table.take(pa.array(fresh)), score, known=len(at) - len(fresh))
