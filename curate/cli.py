@@ -16,6 +16,7 @@ from curate import files
 from curate.commands import (
     balancing,
     browsing,
+    clusters,
     comparing,
     concepts,
     exporting,
@@ -220,6 +221,7 @@ exporting.add_to(app)
 verifying.add_to(app)
 peeking.add_to(app)
 finding.add_to(app)
+clusters.add_to(app)
 concepts.add_to(app)
 publishing.add_to(app)
 hashing.add_to(app)

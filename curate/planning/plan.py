@@ -1,6 +1,6 @@
 """What a run will do: the parts of the pool, its steps and a digest for each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
@@ -12,6 +12,7 @@ from curate.config import LOCAL_RUNNER, Config
 from curate.errors import CurateError, DamagedError
 from curate.formats import AUTO, FORMATS
 from curate.machine import allow_requests
+from curate.ops.scores.visual import digest_of
 from curate.planning.assets import check_assets, check_block_lists
 from curate.planning.cutting import cut
 from curate.planning.digests import StepDigest, chain
@@ -28,16 +29,16 @@ from curate.planning.own_scores import check_own_scores, with_columns
 from curate.planning.parts import known_contents, parts_digest, pool_digest
 from curate.planning.pool_columns import with_column_types
 from curate.planning.reading import Readings, read_once
-from curate.planning.rules import check_lists, check_prefer, check_soft_cap
+from curate.planning.rules import check_lists, check_numbers, check_prefer, check_soft_cap
 from curate.planning.spreading import Over, here
 from curate.planning.steps import Steps, before_own, steps_of
 from curate.pool.own import version_of_reader
 from curate.rundir import lock
 from curate.rundir.borrowed import target_options
 from curate.rundir.damage import damaged_documents
-from curate.rundir.directory import Part, Run
+from curate.rundir.directory import SCORED, Part, Run
 from curate.rundir.revocations import check_settled
-from curate.rundir.scratch import NOTES
+from curate.rundir.scratch import NOTES, VISUAL
 from curate.schema import Stage
 
 _LATER = ("blur_boxes", "headless", "image", "image_folders")
@@ -125,11 +126,23 @@ def make_plan(config: Config, *, over: Over = here) -> Plan:
     *earlier, digests = (
         chain(steps, config, assets, start=input_digest, grown=one) for one in (None, *later)
     )
+    _check_clusters(config, digests)
     return Plan(
         config, run, found.parts, steps, digests, inputs, input_digest, blocked=blocked,
         notes=found_pool.notes, damaged=damaged, grown=later[-1] if later else None,
         new=pooled.new, stands=pooled.stands, earlier=tuple(earlier),
     )  # fmt: skip
+
+
+def _check_clusters(config: Config, digests: Mapping[str, StepDigest]) -> None:
+    """That lists of clusters are of those that the run has, or will find."""
+    asked = config.score.visual_cluster if config.score else None
+    step = digests.get(files.join(SCORED, VISUAL))
+    if asked is None or step is None:
+        return
+    given = asked.centroids
+    stamp = digest_of(files.absolute(given)) if given else step.chain
+    check_numbers(config.select, stamp=stamp, key="score.visual_cluster.centroids")
 
 
 def grown_pool(run: Run, config: Config, *, over: Over = here) -> Grown:

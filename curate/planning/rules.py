@@ -8,8 +8,9 @@ import pyarrow as pa
 from curate import files, schema
 from curate.config import Rule
 from curate.errors import CurateError
-from curate.ops.selection.listed import read_listed
+from curate.ops.selection.listed import read_listed, stamp_in
 from curate.ops.text.patterns import check_pattern
+from curate.rundir.scratch import VISUAL
 from curate.schema import Stage
 
 _RULE_STAGES = (Stage.PREPARE, Stage.DOWNLOAD, Stage.SCORE)
@@ -70,6 +71,24 @@ def check_lists(rules: Sequence[Rule], added: Mapping[Stage, pa.Schema]) -> None
                 raise CurateError(f"select.{key}: {error}") from None
             if mark == "keep" and not len(found):
                 raise CurateError(f"select.{key}: {path}: it marks no value: nothing could be kept")
+
+
+def check_numbers(rules: Sequence[Rule], *, stamp: str, key: str) -> None:
+    """That the lists of clusters that rules name are of those whose `stamp` is given.
+
+    Raises
+    ------
+    CurateError
+        Naming the list, and the setting, `key`, that brings its clusters back.
+    """
+    for leaf in (leaf for rule in rules for leaf in rule.leaves() if leaf.column == VISUAL):
+        for path in leaf.lists.values():
+            if (told := stamp_in(files.absolute(path))) and told != stamp:
+                raise CurateError(
+                    f"select: {path}: it is of other clusters than this run's, as the pool or what"
+                    f" comes before them has changed; name the centroids.npz of those in {key}, or"
+                    " look at the new ones: curate clusters"
+                )
 
 
 def check_prefer(prefer: Sequence[str], added: Mapping[Stage, pa.Schema]) -> None:

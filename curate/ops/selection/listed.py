@@ -20,6 +20,8 @@ from curate.formats import ending
 from curate.ops.text.lists import read_items
 
 Mark = Literal["keep", "drop"]
+STAMP = "centroids"
+"""The column of a table of clusters that says which clusters it is of."""
 
 _YES = frozenset(["1", "x", "y", "yes", "true", "keep", "drop"])
 _NO = frozenset(["", "0", "n", "no", "false"])
@@ -61,6 +63,16 @@ def read_listed(path: str, *, column: str, mark: Mark, kind: pa.DataType) -> pa.
                 f"{path}: row {row:,}: {text.strip()[:60]!r} is no value of {column}, which is {kind}"
             ) from None
     return pa.array(found, kind)
+
+
+def stamp_in(path: str) -> str | None:
+    """Which clusters a table says it is of; None of any other list."""
+    delimiter = _TABLES.get(ending(path))
+    if not delimiter:
+        return None
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
+    first: dict[str, str | None] = next(iter(rows), {})
+    return first.get(STAMP) or None
 
 
 def _marked(path: str, *, column: str, mark: Mark, delimiter: str) -> Iterator[tuple[int, str]]:
