@@ -178,8 +178,8 @@ def column(kind: str) -> Callable[[list[Pixels]], list[float]]:
     score = builtin(kind, name=kind).load()
 
     def values(images: list[Pixels]) -> list[float]:
-        found = score(Batch([""] * len(images), images))[kind].to_pylist()
-        return [x for x in found if x is not None]
+        found: list[float] = score(Batch([""] * len(images), images))[kind].to_pylist()
+        return found
 
     return values
 

@@ -6,8 +6,6 @@ what was finer in a larger file is averaged away. `tests/bench/image_types.py` s
 the types, and others that were left out for them.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,13 +22,13 @@ _ALONG = 50  # pixels of a side below which its fifths are no lines of their own
 
 
 class _Measure:
-    """A number an image; null where it is too small, or shows too little, to tell."""
+    """A number an image; never null, which would say that it cannot be decoded."""
 
-    def __call__(self, batch: Batch) -> Sequence[float | None]:
+    def __call__(self, batch: Batch) -> list[float]:
         """Numbers, n of them."""
         return [self.of(_luminances(pixels)) for pixels in batch.images]
 
-    def of(self, grey: Pixels) -> float | None:
+    def of(self, grey: Pixels) -> float:
         """That of an image by its luminances."""
         raise NotImplementedError
 
@@ -44,15 +42,15 @@ class Noise(_Measure):
     noise alone it says four fifths. A plain border (`resize_mode: border`) hides all noise.
     """
 
-    def of(self, grey: Pixels) -> float | None:
-        """Null below ten pixels a side."""
+    def of(self, grey: Pixels) -> float:
+        """0 below ten pixels a side."""
         import cv2
 
         mask = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)
         left = np.abs(cv2.filter2D(grey, cv2.CV_16S, mask)[1:-1, 1:-1])
         tall, wide = (side // _BLOCK for side in left.shape)
         if not tall * wide:
-            return None
+            return 0.0
         blocks = left[: tall * _BLOCK, : wide * _BLOCK].reshape(tall, _BLOCK, wide, _BLOCK)
         size = np.quantile(blocks.mean(axis=(1, 3)), _SMOOTHEST)
         return float(size * np.sqrt(np.pi / 2) / 6)
@@ -66,20 +64,20 @@ class Blur(_Measure):
     to whole levels what is over 4 or so.
     """
 
-    def of(self, grey: Pixels) -> float | None:
-        """Null for an image of one colour."""
+    def of(self, grey: Pixels) -> float:
+        """0 for an image of one colour, which has no edges."""
         import cv2
 
         across, down = (cv2.Sobel(grey, cv2.CV_16S, x, 1 - x) for x in (1, 0))
         gradient = sum(cv2.norm(one, cv2.NORM_L2SQR) for one in (across, down)) / 64
         laplacian = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR)
-        return float(np.sqrt(gradient / laplacian / 2)) if laplacian else None
+        return float(np.sqrt(gradient / laplacian / 2)) if laplacian else 0.0
 
 
 class Brightness(_Measure):
     """The middle of the range of luminances that all pixels but 2 % are in, 0 (black) to 1 (white)."""
 
-    def of(self, grey: Pixels) -> float | None:
+    def of(self, grey: Pixels) -> float:
         """Of an image of one colour, its luminance."""
         dark, light = _range(grey)
         return (dark + light) / 2
@@ -88,7 +86,7 @@ class Brightness(_Measure):
 class Contrast(_Measure):
     """The width of the range of luminances that all pixels but 2 % are in, 0 (one colour) to 1."""
 
-    def of(self, grey: Pixels) -> float | None:
+    def of(self, grey: Pixels) -> float:
         """Of an image of one colour, 0."""
         dark, light = _range(grey)
         return light - dark
@@ -103,10 +101,10 @@ class ShuffledPatches(_Measure):
     leave nearly 1. A crop or a border (`resize_mode`) moves the fifths elsewhere.
     """
 
-    def of(self, grey: Pixels) -> float | None:
-        """Null where a side has fewer than 50 pixels."""
+    def of(self, grey: Pixels) -> float:
+        """0.5 where a side has fewer than 50 pixels."""
         if min(grey.shape) < _ALONG:
-            return None
+            return 0.5
         return float(np.mean([_on_fifths(grey), _on_fifths(grey.T)]))
 
 

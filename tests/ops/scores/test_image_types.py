@@ -21,11 +21,11 @@ Grey = NDArray[np.float64]
 KINDS_HERE = ("noise", "blur", "brightness", "contrast", "shuffled_patches")
 
 
-def measured(kind: str, *images: NDArray[np.uint8]) -> list[float | None]:
+def measured(kind: str, *images: NDArray[np.uint8]) -> list[float]:
     """The column that a configuration of this kind has."""
     table = builtin(kind, name="x").load()(Batch(["a caption"] * len(images), images))
     assert table["error"].null_count == len(images)
-    found: list[float | None] = table["x"].to_pylist()
+    found: list[float] = table["x"].to_pylist()
     return found
 
 
@@ -131,22 +131,22 @@ def test_levels_are_those_of_the_range() -> None:
     assert measured("brightness", pixels) == [pytest.approx(0.2)]
 
 
-@pytest.mark.parametrize(
-    ("side", "known"),
-    [(1, {"brightness", "contrast"}), (9, {"brightness", "contrast", "blur"}),
-     (10, {"brightness", "contrast", "blur", "noise"}), (50, set(KINDS_HERE))],
-)  # fmt: skip
-def test_what_is_too_small_has_no_value(side: int, known: set[str]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
-    assert {kind for kind in KINDS_HERE if measured(kind, pixels) != [None]} == known
+NOTHING = {"noise": 0, "blur": 0, "brightness": 1, "contrast": 0, "shuffled_patches": 0.5}
 
 
-def test_one_colour_has_no_edges_to_tell_blur_by() -> None:
-    grey = np.full((64, 64, 3), 255, np.uint8)
-    found = {kind: measured(kind, grey)[0] for kind in KINDS_HERE}
-    assert found == {
-        "noise": 0, "blur": None, "brightness": 1, "contrast": 0, "shuffled_patches": 0.5,
-    }  # fmt: skip
+@pytest.mark.parametrize("side", [1, 2, 9, 49, 64])
+def test_what_shows_nothing_has_a_value_nevertheless(side: int) -> None:
+    """A null would say that the image cannot be decoded, and the pair would be dead."""
+    white = np.full((side, side, 3), 255, np.uint8)
+    assert {kind: measured(kind, white)[0] for kind in KINDS_HERE} == NOTHING
+
+
+@pytest.mark.parametrize(("kind", "least"), [("noise", 10), ("shuffled_patches", 50)])
+def test_what_is_too_small_has_that_of_what_shows_nothing(kind: str, least: int) -> None:
+    random = np.random.default_rng(0)
+    for size in ((least - 1, 99), (99, least - 1), (least, least)):
+        (found,) = measured(kind, random.integers(0, 256, (*size, 3)).astype(np.uint8))
+        assert (found == NOTHING[kind]) is (size != (least, least))
 
 
 @pytest.mark.parametrize("kind", KINDS_HERE)
@@ -174,7 +174,5 @@ def test_each_tells_images_that_were_made_to_have_its_type(
         stored(changed(type_, pixels, strength=strength, seed=k))
         for k, pixels in enumerate(pictures)
     ]
-    values = [
-        [sign * x for x in found if x is not None] for found in (clean, measured(kind, *made))
-    ]
+    values = [[sign * x for x in found] for found in (clean, measured(kind, *made))]
     assert auc(*values) >= least
