@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from curate.config.model import Model
+from curate.config.model import Model, Positive
 from curate.config.paths import FilePath
 
 
@@ -62,8 +62,17 @@ class Rule(Model):
     top_fraction: float | None = Field(
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
+    top: Positive | None = Field(
+        None,
+        description="so many of the pairs that reach the stage, highest first; of equal ones the same"
+        " ones on every run, by a hash of the uid",
+    )
     per: str | None = Field(
-        None, description="take top_fraction of each group with the same value in this column"
+        None,
+        description="take top_fraction, or top, of each group with the same value in this column",
+    )
+    every: Positive | None = Field(
+        None, description="keep whole numbers that this divides: with cluster_rank every N-th pair"
     )
     any_of: tuple["Rule", ...] | None = Field(
         None, description="rules of which one has to hold, in place of a column"
@@ -77,6 +86,7 @@ class Rule(Model):
         conditions = (
             self.min, self.max, self.between, self.in_, self.not_in, self.same_as, self.matches,
             self.not_matches, self.contains_any, self.in_file, self.not_in_file, self.top_fraction,
+            self.top, self.every,
         )  # fmt: skip
         given = [condition for condition in conditions if condition is not None]
         forms = [self.column, self.any_of, self.all_of]
@@ -85,10 +95,10 @@ class Rule(Model):
         if self.column is not None and not given:
             raise ValueError(
                 "a rule needs one of min, max, between, in, not_in, same_as, matches, not_matches,"
-                " contains_any, in_file, not_in_file, top_fraction (or any_of, all_of)"
+                " contains_any, in_file, not_in_file, top_fraction, top, every (or any_of, all_of)"
             )
-        if self.per is not None and self.top_fraction is None:
-            raise ValueError("`per` needs top_fraction, whose groups it names")
+        if self.per is not None and self.top_fraction is None and self.top is None:
+            raise ValueError("`per` needs top_fraction or top, whose groups it names")
         for low, high, what in ((self.min, self.max, "min {} is over max {}"),
                                 (*(self.between or (None, None)), "between {} and {}")):  # fmt: skip
             if low is not None and high is not None and low > high:
@@ -138,4 +148,4 @@ class Rule(Model):
     @property
     def has_quantile(self) -> bool:
         """Whether the rule has a quantile, which depends on all pairs."""
-        return any(leaf.top_fraction is not None for leaf in self.leaves())
+        return any(leaf.top_fraction or leaf.top for leaf in self.leaves())

@@ -151,10 +151,12 @@ def _check_rule(rule: Rule, known: dict[str, pa.DataType]) -> None:
         kind = known[str(leaf.column)]
         if pa.types.is_nested(kind):
             raise CurateError(f"{where} {leaf.column} is a list")
-        compared = (leaf.min, leaf.max, leaf.between, leaf.top_fraction)
+        compared = (leaf.min, leaf.max, leaf.between, leaf.top_fraction, leaf.top, leaf.every)
         is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         if not is_number and any(bound is not None for bound in compared):
             raise CurateError(f"{where} {leaf.column} is not a number")
+        if leaf.every is not None and not pa.types.is_integer(kind):
+            raise CurateError(f"{where} every is over whole numbers, and {leaf.column} is {kind}")
         for key, asked in leaf.of_text.items():
             if not pa.types.is_string(kind):
                 raise CurateError(f"{where} {key} is over texts, and {leaf.column} is {kind}")

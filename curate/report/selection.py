@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from curate import schema
 from curate.config import Config
-from curate.ops.selection.quantiles import Cuts, Quantile
+from curate.ops.selection.quantiles import Cuts, quantiles_of
 from curate.planning.steps import Steps
 from curate.reasons import ALONE, ONLY, reached_rules, rule_reason
 from curate.report.distributions import Grid, Spread
@@ -198,8 +198,7 @@ def _thresholds(
             low, high = leaf.between or (None, None)
             found += [Threshold(rule.label, x, "above") for x in (leaf.min, low) if x is not None]
             found += [Threshold(rule.label, x, "below") for x in (leaf.max, high) if x is not None]
-            if leaf.top_fraction is not None and leaf.per in (None, "language"):
-                quantile = Quantile(column, leaf.top_fraction, leaf.per)
+            for quantile in quantiles_of([leaf]) if leaf.per in (None, "language") else ():
                 cut = cuts.get((quantile, language if leaf.per else None))
                 if cut is not None:
                     found.append(Threshold(rule.label, float(cut.value), "above"))

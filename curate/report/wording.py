@@ -165,6 +165,11 @@ def conditions(rule: Rule) -> str:
     if rule.top_fraction is not None:
         group = f" of its {rule.per}" if rule.per else ""
         asked.append(f"among the highest {100 * rule.top_fraction:.4g}%{group}")
+    if rule.top is not None:
+        group = f" of its {rule.per}" if rule.per else ""
+        asked.append(f"among the highest {rule.top:,}{group}")
+    if rule.every is not None:
+        asked.append(f"divisible by {rule.every:,}")
     return f"{rule.column} is " + " and ".join(asked)
 
 

@@ -18,6 +18,7 @@ def write_cuts(cuts: Cuts, *, target: str, digest: str) -> Cuts:
         {
             "column": quantile.column,
             "top_fraction": quantile.fraction,
+            **({"top": quantile.top, "tie": cut.tie} if quantile.top else {}),
             "per": quantile.per,
             "group": group,
             "pairs": cut.pairs,
@@ -39,9 +40,10 @@ def read_cuts(run: Run, stage: Stage) -> Cuts:
         Where the file is not what was written.
     """
     return {
-        (Quantile(one["column"], one["top_fraction"], one["per"]), one["group"]): Cut(
-            one["pairs"], one["cut"]
-        )
+        (
+            Quantile(one["column"], one["top_fraction"], one["per"], top=one.get("top", 0)),
+            one["group"],
+        ): Cut(one["pairs"], one["cut"], one.get("tie", 0))
         for one in _stored(run.path(stage, FILE))
     }
 

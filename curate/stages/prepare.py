@@ -25,7 +25,7 @@ from curate.config.paths import absolute
 from curate.errors import CurateError, DamagedError
 from curate.ops.captions import chars_and_words
 from curate.ops.hashing import pair_uids
-from curate.ops.selection.quantiles import Cuts, quantiles_of
+from curate.ops.selection.quantiles import Cuts, quantiles_of, read_by
 from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import CountsAs, identify
 from curate.ops.text.lists import read_words
@@ -262,8 +262,7 @@ class PrepareStep(PartStep):
 
     def sound(self, part: Part) -> pa.Table:
         """The columns that quantiles are of, for the rows that reach the rules."""
-        asked = quantiles_of(self.rules)
-        names = list(dict.fromkeys(x for one in asked for x in (one.column, one.per) if x))
+        names = read_by(quantiles_of(self.rules))
         sieve = self._of_captions(self._sieved(self.incoming(part)))
         if self._wanted or {"language", "language_score"} & set(names):
             self._tell_languages(sieve)

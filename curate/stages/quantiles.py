@@ -92,7 +92,7 @@ class FindCuts(beam.PTransform):
         asked = self._asked
         found = parts.pipeline | "Nothing known" >> beam.Create([{}])
         sides = [beam.pvalue.AsSingleton(side) for side in self._sides]
-        most = max(passes(asked.columns.field(one.column).type) for one in asked.quantiles)
+        most = max(passes(one, asked.columns) for one in asked.quantiles)
         for number in range(most):
             counted = (
                 parts

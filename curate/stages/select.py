@@ -21,7 +21,7 @@ from curate import files
 from curate.config import Config, Rule
 from curate.config.paths import absolute
 from curate.ops.captions import score_figures, with_chosen, with_scores
-from curate.ops.selection.quantiles import Cuts, quantiles_of
+from curate.ops.selection.quantiles import Cuts, quantiles_of, read_by
 from curate.ops.selection.rules import drops, shares
 from curate.ops.text.patterns import first_of
 from curate.planning.asked import runs_model
@@ -139,12 +139,7 @@ class SelectStep(PartStep):
 
     def sound(self, part: Part) -> pa.Table:
         """The columns that quantiles are of, for the rows that did not fail."""
-        asked = quantiles_of(self.rules)
-        names = (
-            {one.column for one in asked}
-            | {one.per for one in asked if one.per}
-            | {*self.scores, *self.judged_by}
-        )
+        names = {*read_by(quantiles_of(self.rules)), *self.scores, *self.judged_by}
         table = self._annotated(part, {"outcome", *names})
         if others := names - {*table.column_names}:
             table = _joined(self.run.rows(self.reads, part, present=others), table)

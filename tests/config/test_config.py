@@ -206,8 +206,8 @@ def test_any_text_survives_a_dump(
         (
             MINIMAL + "select:\n  - column: a\n",
             "run.yaml:4: select.0: a rule needs one of min, max, between, in, not_in, same_as,"
-            " matches, not_matches, contains_any, in_file, not_in_file, top_fraction (or any_of,"
-            " all_of)",
+            " matches, not_matches, contains_any, in_file, not_in_file, top_fraction, top, every (or"
+            " any_of, all_of)",
         ),
         (
             MINIMAL + "select:\n  - {name: a, min: 3}\n",
@@ -219,7 +219,7 @@ def test_any_text_survives_a_dump(
         ),
         (
             MINIMAL + "select: [{column: a, min: 1, per: language}]\n",
-            "run.yaml:3: select.0: `per` needs top_fraction, whose groups it names",
+            "run.yaml:3: select.0: `per` needs top_fraction or top, whose groups it names",
         ),
         (
             MINIMAL + "select:\n  - name: a\n    any_of:\n      - {column: b, mim: 3}\n",
@@ -496,7 +496,7 @@ def test_out_has_the_last_word(tmp_path: Path) -> None:
          " caption, strict, or a list of the first 4, not 'all'"),
         ("select=[{column: a}]", "--set select=[{column: a}]: select.0: a rule needs one of min, max,"
          " between, in, not_in, same_as, matches, not_matches, contains_any, in_file, not_in_file,"
-         " top_fraction (or any_of, all_of)"),
+         " top_fraction, top, every (or any_of, all_of)"),
         ("prepare.metadata={en: 3}", "--set prepare.metadata={en: 3}: prepare.metadata.en: input should"
          " be a valid string, not 3"),
         ("balance.p=0.2", "--set balance.p=0.2: balance: give exactly one of t, p, size and wfpp;"

@@ -254,6 +254,22 @@ def test_fractions_per_language(run: Run) -> None:
     assert gone(run, Stage.SCORE, 4) == [(uid_of(2), "rule:top", "0.375")]
 
 
+def test_so_many_of_each_language(run: Run) -> None:
+    """Ties included, which a fraction keeps all of; a rule is read back as it was taken."""
+    equal = [{"uid": uid_of(i), "language": "en", "clip_score": 0.5} for i in range(20, 30)]
+    parts = [BY_LANGUAGE[:2], equal[:3], [], [*BY_LANGUAGE[2:], *equal[3:]]]
+    rule = Rule(name="three", column="clip_score", top=3, per="language")
+    select(run, Stage.SCORE, parts, rule)
+    cuts = files.read_document(run.path("score", "quantiles.json"))["cuts"]
+    assert [(one["group"], one["pairs"], one["top"], one["cut"]) for one in cuts] == [
+        (None, 1, 3, 0.0), ("de", 2, 3, 0.25), ("en", 13, 3, 0.5), ("fr", 1, 3, 0.125),
+    ]  # fmt: skip
+    stays = rows_of(run, "score", "uid")
+    of_equal = [uid for uid in stays if uid in {row["uid"] for row in equal} | {uid_of(0)}]
+    assert len(of_equal) == 2
+    assert sorted({*stays} - {*of_equal}) == [uid_of(i) for i in (1, 3, 4, 5, 6)]
+
+
 def test_a_rule_over_several_columns_is_one_reason_with_all_values(run: Run) -> None:
     """English and among the best half of the whole pool, as DataComp intersects two filters."""
     both = Rule.model_validate(

@@ -4,6 +4,9 @@ A value is read as an unsigned integer of the same order, 16 bits at a time from
 of one digit say which digit the wanted value has there, and the next pass counts the next digit of
 the values that begin so. Two passes find a 32-bit value, four a 64-bit one; what is held and sent is
 at most 65,536 counts a group. The result does not depend on how the values were spread.
+
+Where a number of rows is wanted, two further passes go over a hash of the uids of those whose value is
+the cut, so that no more of them are taken.
 """
 
 import itertools
@@ -16,12 +19,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.config import Rule
+from curate.ops.hashing import hash64
+from curate.ops.strings import Strings
 from curate.schema import Column
 
 DIGIT = 16
 """Bits a pass."""
 
 _U = np.uint64
+_TIE = 32
+"""Bits of what decides between rows of the same value: a multiple of `DIGIT`."""
+_TIES = 0x74696573
+"""The seed of these, so that they tell nothing of what is drawn for a pair."""
 
 
 class Quantile(NamedTuple):
@@ -31,6 +40,7 @@ class Quantile(NamedTuple):
     fraction: float
     per: str | None = None
     lowest: int = 0  # in place of a fraction: so many values are at or below the cut
+    top: int = 0  # in place of a fraction: so many rows, those with the highest values
 
 
 class Cut(NamedTuple):
@@ -38,6 +48,7 @@ class Cut(NamedTuple):
 
     pairs: int  # that have a value
     value: float | int
+    tie: int = 0  # of rows with this value those reach it whose `ties` are at least so high
 
 
 class Digits(NamedTuple):
@@ -64,18 +75,30 @@ Searches = Mapping[Group, Search]
 
 def quantiles_of(rules: Iterable[Rule]) -> tuple[Quantile, ...]:
     """The quantiles that `rules` ask for, each once."""
-    leaves = [leaf for rule in rules for leaf in rule.leaves()]
-    found = [
-        Quantile(leaf.column, leaf.top_fraction, leaf.per)
-        for leaf in leaves
-        if leaf.column is not None and leaf.top_fraction is not None
-    ]
+    found = []
+    for leaf in (leaf for rule in rules for leaf in rule.leaves()):
+        if leaf.column is not None and leaf.top_fraction is not None:
+            found.append(Quantile(leaf.column, leaf.top_fraction, leaf.per))
+        if leaf.column is not None and leaf.top is not None:
+            found.append(Quantile(leaf.column, 0.0, leaf.per, top=leaf.top))
     return tuple(dict.fromkeys(found))
 
 
-def passes(kind: pa.DataType) -> int:
-    """Passes that a column of this type takes."""
-    return _width(_dtype(kind)) // DIGIT
+def read_by(quantiles: Iterable[Quantile]) -> tuple[str, ...]:
+    """The columns that quantiles are taken over."""
+    names = [x for one in quantiles for x in (one.column, one.per, one.top and "uid") if x]
+    return tuple(dict.fromkeys(names))
+
+
+def ties(uids: Strings) -> NDArray[np.uint64]:
+    """A number below 2**32 for each uid, shape (n,): of equal values that with the highest is first."""
+    return hash64(uids, seed=_TIES) >> _U(64 - _TIE)
+
+
+def passes(quantile: Quantile, columns: pa.Schema) -> int:
+    """Passes that a quantile takes, over columns of these types."""
+    of_values = _width(_dtype(columns.field(quantile.column).type)) // DIGIT
+    return of_values + (_TIE // DIGIT if quantile.top else 0)
 
 
 def _dtype(kind: pa.DataType) -> np.dtype[np.generic]:
@@ -99,17 +122,22 @@ def count_digits(
             wanted = pc.and_(wanted, pc.invert(pc.is_nan(column)))
         wanted = np.asarray(pc.fill_null(wanted, False))
         values = column.filter(pa.array(wanted)).to_numpy()
-        left = _width(values.dtype) - DIGIT * (number + 1)
-        if left < 0 or not len(values):
+        if number >= passes(quantile, table.schema) or not len(values):
             continue
         codes = np.zeros(len(values), np.int64)
         names: list[str | None] = [None]
         if quantile.per is not None:
             codes, names = _groups(table[quantile.per].filter(pa.array(wanted)))
+        left = _width(values.dtype) - DIGIT * (number + 1)
+        known = [searches[quantile, name].prefix if number else 0 for name in names]
         bits = _ordered(values)
-        if number:
-            prefixes = np.array([searches[quantile, name].prefix for name in names], np.uint64)
-            same = bits >> _U(left + DIGIT) == prefixes[codes]
+        if left < 0:  # of the rows whose value is the cut, the ties
+            same = bits == np.array([x >> -left - DIGIT for x in known], np.uint64)[codes]
+            codes, known = codes[same], [x & (1 << -left - DIGIT) - 1 for x in known]
+            bits = ties(table["uid"].filter(pa.array(wanted)).filter(pa.array(same)))
+            left += _TIE
+        if left + DIGIT < 64:
+            same = bits >> _U(left + DIGIT) == np.array(known, np.uint64)[codes]
             bits, codes = bits[same], codes[same]
         digits = (bits >> _U(left)).astype(np.uint16)
         keys, counts = np.unique(codes << DIGIT | digits, return_counts=True)
@@ -154,6 +182,8 @@ def narrow(searches: Searches, counted: Mapping[Group, Digits], *, number: int) 
             rank = min(int(pairs * group[0].fraction), pairs - 1)
             if lowest := group[0].lowest:
                 rank = max(pairs - lowest, 0)
+            if top := group[0].top:
+                rank = min(top, pairs) - 1
         reached = np.cumsum(counts[::-1])
         at = int(np.searchsorted(reached, rank, side="right"))
         above = int(reached[at] - counts[::-1][at])
@@ -163,12 +193,13 @@ def narrow(searches: Searches, counted: Mapping[Group, Digits], *, number: int) 
 
 def cuts_of(searches: Searches, columns: pa.Schema) -> dict[Group, Cut]:
     """The values that all passes found, in the types of `columns`; in the order of the groups."""
-    order = sorted(searches, key=lambda group: (*group[0][:2], group[0].per or "", group[1] or ""))
+    order = sorted(searches, key=lambda x: (*x[0][:2], x[0].per or "", x[0].top, x[1] or ""))
     found = {}
     for group in order:
         pairs, _, bits = searches[group]
         kind = _dtype(columns.field(group[0].column).type)
-        found[group] = Cut(pairs, _value(bits, kind))
+        tie = bits & (1 << _TIE) - 1 if group[0].top else 0
+        found[group] = Cut(pairs, _value(bits >> _TIE if group[0].top else bits, kind), tie)
     return found
 
 
@@ -180,13 +211,13 @@ def find_cuts(tables: Callable[[], Iterable[pa.Table]], quantiles: Iterable[Quan
 
     >>> scores = pa.table({"clip_score": [0.5, 0.1, 0.4, 0.2, 0.3]})
     >>> [(_, cut)] = find_cuts(lambda: [scores], [Quantile("clip_score", 0.4)]).items()
-    >>> cut
-    Cut(pairs=5, value=0.3)
+    >>> cut[:2]
+    (5, 0.3)
     """
     quantiles = tuple(quantiles)
     searches: Searches = {}
     columns = pa.schema([])
-    for number in range(64 // DIGIT):
+    for number in range((64 + _TIE) // DIGIT):
         counted: dict[Group, Digits] = {}
         for table in tables():
             columns = table.schema

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from curate.config import Rule
 from curate.ops.selection.listed import listed
-from curate.ops.selection.quantiles import Cuts, Quantile
+from curate.ops.selection.quantiles import Cuts, Quantile, quantiles_of, ties
 from curate.ops.text.patterns import found_in
 from curate.ops.text.phrases import phrases_of
 from curate.schema import Column
@@ -21,7 +21,8 @@ _NONE: Cuts = {}
 def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool_]:
     """Whether `rule` keeps each row, shape (n,); a null never satisfies a condition.
 
-    `cuts` are the values that a row must reach for a `top_fraction`; a group without one keeps none.
+    `cuts` are the values that a row must reach for a `top_fraction` or `top`; a group without one keeps
+    none.
     """
     kept: NDArray[np.bool_] = np.ones(len(table), np.bool_)
     if rule.any_of is not None:
@@ -49,9 +50,9 @@ def keeps(table: pa.Table, rule: Rule, *, cuts: Cuts = _NONE) -> NDArray[np.bool
         values = listed(path, column=str(rule.column), mark=mark, kind=column.type)
         is_in = pc.is_in(column, value_set=values)
         conditions.append(is_in if mark == "keep" else pc.invert(is_in))
-    if rule.top_fraction is not None and rule.column is not None:
-        quantile = Quantile(rule.column, rule.top_fraction, rule.per)
-        conditions.append(pc.greater_equal(column, _to_reach(table, quantile, cuts)))
+    conditions += [_among(table, quantile, cuts) for quantile in quantiles_of([rule])]
+    if rule.every is not None:
+        conditions.append(_is_divided(column, rule.every))
     for condition in conditions:
         kept &= np.asarray(pc.fill_null(condition, False))
     return kept
@@ -84,14 +85,25 @@ def _same(one: Column, other: Column | pa.Scalar) -> Column:
     return pc.equal(pc.cast(one, pa.int64()), pc.cast(whole, pa.int64(), safe=False))
 
 
-def _to_reach(table: pa.Table, quantile: Quantile, cuts: Cuts) -> pa.Array | pa.Scalar:
-    """The cut of each row's group in the column's type; null where there is none."""
-    ours = {group: cut.value for (of, group), cut in cuts.items() if of == quantile}
-    values = pa.array(ours.values(), table[quantile.column].type)
-    if quantile.per is None:
-        return values[0] if ours else pa.scalar(None, values.type)
-    texts = pc.cast(table[quantile.per], pa.string())
-    return values.take(pc.index_in(texts, pa.array(ours, pa.string())).combine_chunks())
+def _is_divided(column: Column, by: int) -> Column:
+    whole, step = pc.cast(column, pa.int64()), pa.scalar(by, pa.int64())
+    return pc.equal(pc.multiply(pc.divide(whole, step), step), whole)
+
+
+def _among(table: pa.Table, quantile: Quantile, cuts: Cuts) -> Column:
+    """Whether each row reaches the cut of its group; null where there is none."""
+    ours = {group: cut for (of, group), cut in cuts.items() if of == quantile}
+    column = table[quantile.column]
+    at = pa.array(np.zeros(len(table), np.int64), mask=np.full(len(table), not ours))
+    if quantile.per is not None:
+        texts = pc.cast(table[quantile.per], pa.string())
+        at = pc.index_in(texts, pa.array(ours, pa.string())).combine_chunks()
+    values = pa.array([cut.value for cut in ours.values()], column.type).take(at)
+    if not quantile.top:
+        return pc.greater_equal(column, values)
+    least = pa.array([cut.tie for cut in ours.values()], pa.uint64()).take(at)
+    equal = pc.and_(pc.equal(column, values), pc.greater_equal(pa.array(ties(table["uid"])), least))
+    return pc.or_(pc.greater(column, values), equal)
 
 
 def drops(table: pa.Table, rules: Sequence[Rule], *, cuts: Cuts = _NONE) -> NDArray[np.bool_]:

@@ -94,4 +94,6 @@ def test_quantiles_that_rules_ask_for() -> None:
         Rule(column="x", min=1),
     ]
     assert quantiles_of(rules) == (Quantile("x", 0.3), Quantile("x", 0.3, "y"))
-    assert [passes(kind) for kind in (pa.float32(), pa.int32(), pa.float64())] == [2, 2, 4]
+    kinds = pa.schema([("f", pa.float32()), ("i", pa.int32()), ("d", pa.float64())])
+    assert [passes(Quantile(x, 0.5), kinds) for x in "fid"] == [2, 2, 4]
+    assert [passes(Quantile(x, 0, top=5), kinds) for x in "fid"] == [4, 4, 6]

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -131,6 +132,59 @@ def test_a_top_fraction_of_each_group() -> None:
     assert cut_and_kept(table, rule) == [False, True, True, True, False, True, False]
     whole = Rule(column="x", top_fraction=0.4)
     assert cut_and_kept(table, whole) == [False, True, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int64(), pa.int16()], ids=str)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.none() | st.integers(-2, 2))),
+    top=st.integers(1, 9),
+    per=st.sampled_from([None, "group"]),
+    at=st.integers(0, 9),
+)
+@settings(deadline=None, max_examples=40)
+def test_the_top_of_each_group_are_just_so_many(
+    kind: pa.DataType, rows: list[tuple[str | None, int | None]], top: int, per: str | None, at: int
+) -> None:
+    """However many are equal; and the same ones wherever the parts are cut."""
+    columns = [
+        pa.array([f"{i:032x}" for i in range(len(rows))]),
+        pa.array([group for group, _ in rows], pa.string()),
+        pa.array([x for _, x in rows], kind),
+    ]
+    table = pa.table(columns, names=["uid", "group", "x"])
+    rule = Rule(column="x", top=top, per=per)
+    tables = [table[:at], table[at:]]
+    cuts = find_cuts(lambda: tables, quantiles_of([rule]))
+    stays = [bool(x) for part in tables for x in keeps(part, rule, cuts=cuts)]
+    assert stays == cut_and_kept(table, rule)
+    for group in {group for group, _ in rows} if per else {None}:
+        ours = [i for i, (of, _) in enumerate(rows) if not per or of == group]
+        values = sorted((rows[i][1] for i in ours if rows[i][1] is not None), reverse=True)  # type: ignore[type-var]
+        found = sorted((rows[i][1] for i in ours if stays[i]), reverse=True)  # type: ignore[type-var]
+        assert found == values[:top]
+
+
+def test_equal_values_go_by_the_uid_alone() -> None:
+    """A row that is taken among all is taken among fewer, and about half of them in any place."""
+    uids = pa.array([f"{i:032x}" for i in range(2000)])
+    table = pa.table({"uid": uids, "x": pa.array([0.5] * 2000, pa.float32())})
+    rule = Rule(column="x", top=1000)
+    whole = np.array(cut_and_kept(table, rule))
+    assert whole.sum() == 1000
+    assert 430 < whole[:1000].sum() < 570
+    half = np.array(cut_and_kept(table[:1000], Rule(column="x", top=500)))
+    assert (half == whole[:1000]).mean() > 0.9
+
+
+def test_every_nth_of_a_rank() -> None:
+    """Clusters of 1, 4, 5, 6 and 11 keep 1, 1, 1, 2 and 3 of every 5: TL;DR's released N."""
+    sizes = [1, 4, 5, 6, 11]
+    for size, expected in zip(sizes, [1, 1, 1, 2, 3], strict=True):
+        assert sum(kept([*range(size)], Rule(column="x", every=5), kind=pa.int32())) == expected
+    assert kept([0, 1, 5, -5, -4, None], Rule(column="x", every=5), kind=pa.int64()) == [
+        True, False, True, True, False, False,
+    ]  # fmt: skip
+    assert kept([0, 7], Rule(column="x", every=10**9), kind=pa.int16()) == [True, False]
 
 
 leaf_rules = st.one_of(
