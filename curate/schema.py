@@ -246,6 +246,7 @@ DERIVED = _columns(
     ("nearest_target", pa.bool_(), "whether the image lies in a cluster that the target set lies in"),
     ("simcore", _I, "round in which SIMCore took the image, from 1; none where it did not"),
     ("visual_cluster", _I, "number of the cluster that the image lies in, from 0"),
+    ("cluster_rank", _I, "place among the pairs of this cluster, in the order of the pool, from 0"),
     (SIMILARITY, _F, "cosine of the image to the nearest item of the evaluation sets"),
     (CAPTION_WEIGHTS, pa.list_(pa.field("element", _F)),
      "of each of `captions`: what the loss of the pair with it counts (ALIP); none of one that no gate"

@@ -162,7 +162,7 @@ def config(folder: Path) -> dict[str, Any]:
             "neg_clip_loss": {"batches": 2, "batch_size": 16}, "norm_sim": {"target": target},
             "nearest_target": {"target": target, "clusters": 4, "sample": 100},
             "simcore": {"target": target, "keep": 20, "clusters": 3},
-            "visual_cluster": {"clusters": 5, "whiten": 8},
+            "visual_cluster": {"clusters": 5, "whiten": 8}, "cluster_rank": {},
         },
         "scores": {
             "taste": {"kind": "head", "weights": str(folder / "head.npy")},
@@ -179,7 +179,7 @@ def config(folder: Path) -> dict[str, Any]:
             {"name": "derived", "any_of": [
                 {"column": "norm_sim", "top_fraction": 0.9}, {"column": "nearest_target", "in": [True]},
                 {"column": "neg_clip_loss", "min": -5}, {"column": "simcore", "min": 1},
-                {"column": "visual_cluster", "not_in": [4]},
+                {"column": "visual_cluster", "not_in": [4]}, {"column": "cluster_rank", "every": 5},
                 {"column": "again", "min": -1}, {"column": "denied", "min": -9},
                 {"column": "taste", "min": -9},
                 {"column": "tone", "in": ["bright"]}, {"column": "contrast", "min": 0},

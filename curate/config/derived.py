@@ -108,3 +108,7 @@ class VisualCluster(Derived):
     def gathers(self) -> bool:
         """Not where the centroids are given."""
         return self.centroids is None
+
+
+class ClusterRank(Derived):
+    """The column `cluster_rank`: the place of the pair in its visual cluster, from 0, in pool order."""

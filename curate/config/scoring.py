@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from curate.config.derived import (
+    ClusterRank,
     Derived,
     NearestTarget,
     NegClipLoss,
@@ -50,6 +51,7 @@ class Score(Scorer):
     nearest_target: NearestTarget | None = Field(None, description="needs `embeddings`")
     simcore: SimCore | None = Field(None, description="needs `embeddings`")
     visual_cluster: VisualCluster | None = Field(None, description="needs `embeddings`")
+    cluster_rank: ClusterRank | None = Field(None, description="{}; needs `visual_cluster`")
     workers: Positive | None = Field(
         None,
         description="processes of a machine that have the model, spread over its GPUs; default: one a"
@@ -75,6 +77,7 @@ class Score(Scorer):
             "nearest_target": self.nearest_target,
             "simcore": self.simcore,
             "visual_cluster": self.visual_cluster,
+            "cluster_rank": self.cluster_rank,
         }
         return {name: one for name, one in asked.items() if one is not None}
 
@@ -83,6 +86,8 @@ class Score(Scorer):
         for name in self.derived:
             if not self.embeddings:
                 raise ValueError(f"{name} is derived from stored embeddings: set embeddings: true")
+        if self.cluster_rank and not self.visual_cluster:
+            raise ValueError("cluster_rank is of the clusters of visual_cluster: set that, too")
         return self
 
 

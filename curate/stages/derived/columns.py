@@ -6,7 +6,7 @@ import apache_beam as beam
 
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
-from curate.stages.derived import gates, nearest, neg_clip_loss, simcore, similarity, visual
+from curate.stages.derived import gates, nearest, neg_clip_loss, rank, simcore, similarity, visual
 
 _TRANSFORMS: dict[str, Callable[[Plan, Step], beam.PTransform]] = {
     "neg_clip_loss": neg_clip_loss.transform,
@@ -14,6 +14,7 @@ _TRANSFORMS: dict[str, Callable[[Plan, Step], beam.PTransform]] = {
     "nearest_target": nearest.transform,
     "simcore": simcore.transform,
     "visual_cluster": visual.transform,
+    "cluster_rank": rank.transform,
     "evaluation_similarity": similarity.similarity_of,
     "caption_weights": gates.transform,
 }

@@ -17,6 +17,7 @@ from curate.ops.scores.visual import VisualClusters
 from curate.rundir.directory import Part, Run
 from curate.stages.derived.nearest import NearestTarget, NearestTargetStep
 from curate.stages.derived.neg_clip_loss import NegClipLoss, NegClipLossStep, plan_blocks
+from curate.stages.derived.rank import ClusterRank, ClusterRankStep
 from curate.stages.derived.simcore import SimCore, SimCoreStep
 from curate.stages.derived.similarity import NormSimStep
 from curate.stages.derived.visual import VisualCluster, VisualClusterStep
@@ -252,3 +253,40 @@ def test_a_pool_without_embeddings_has_no_centroids(run: Run, tmp_path: Path) ->
     drive(run, VisualCluster(visual_step(run)), parts)
     for name in ("nearest_target", "neg_clip_loss", "simcore", "visual_cluster"):
         assert rows_of(run, f"score/annotated/{name}", name) == []
+
+
+def lay_clusters(run: Run, clusters: list[list[int | None]]) -> list[Part]:
+    """Parts whose images lie in these clusters."""
+    uids = iter(range(10**6))
+    rows = [[{"uid": uid_of(next(uids)), "visual_cluster": x} for x in part] for part in clusters]
+    columns = pa.schema([("uid", pa.string()), ("visual_cluster", pa.int32())])
+    for folder in ("score/annotated/visual_cluster", "score/annotated"):
+        lay(run, folder, rows, columns)
+    of_uids = [[{"uid": row["uid"]} for row in part] for part in rows]
+    return lay(run, "dedup", of_uids, schema.PREPARE)
+
+
+def test_the_rank_in_a_cluster_is_in_the_order_of_the_pool(run: Run) -> None:
+    """Against a count over one table: of clusters of 1, 4, 5, 6 and 11 every fifth is 1, 1, 1, 2, 3."""
+    sizes = {7: 1, 2: 4, 0: 5, 1: 6, 4: 11}
+    pool: list[int | None] = [x for x, n in sizes.items() for _ in range(n)] + [None] * 3
+    np.random.default_rng(3).shuffle(pool)  # type: ignore[arg-type]
+    parts = lay_clusters(run, [pool[:9], [], pool[9:10], [None, None], pool[10:]])
+    step = ClusterRankStep(run=run, reads="dedup", digest="d", own="o")
+    drive(run, ClusterRank(step), parts)
+    found = rows_of(run, step.folder, "cluster_rank")
+    whole = [*pool[:10], None, None, *pool[10:]]
+    seen: dict[int, int] = {}
+    expected: list[int | None] = []
+    for cluster in whole:
+        expected.append(None if cluster is None else seen.get(cluster, 0))
+        if cluster is not None:
+            seen[cluster] = seen.get(cluster, 0) + 1
+    assert found == expected
+    fifths = [x for x, rank in zip(whole, found, strict=True) if rank is not None and rank % 5 == 0]
+    assert [fifths.count(of) for of in sizes] == [1, 1, 1, 2, 3]
+    written = [files.read_bytes(run.part(step.folder, part.index)) for part in parts]
+    files.remove(run.part(step.folder, 4, "json"))
+    files.remove(run.part(step.folder, 0, "json"))
+    drive(run, ClusterRank(step), parts[::-1], workers=2)
+    assert [files.read_bytes(run.part(step.folder, part.index)) for part in parts] == written
