@@ -238,6 +238,7 @@ class Config(Model):
             raise ValueError("caption.choose draw: all weights of `captions` are 0")
         self._duplicates_lend()
         self._alip_has_both()
+        self._joins()
         taken = set(map(kept_name, self.input.columns.keep)) | {*self.scores}
         taken |= {*self.score.also} if self.score else set()
         for name in sorted(taken & OF_SEVERAL):
@@ -245,6 +246,17 @@ class Config(Model):
                 f"{name} is a column of a run with `captions`: give what is called so another name"
             )
         return self._best_is_known()
+
+    def _joins(self) -> None:
+        """That the captions to be joined stay."""
+        if self.caption.join is None:
+            return
+        for name, source in self.captions.items():
+            if source.duplicates:
+                raise ValueError(
+                    f"caption.join: captions of duplicates (captions.{name}) leave pairs again, and"
+                    " would stay in the joined text; leave one of the two out"
+                )
 
     def _alip_has_both(self) -> None:
         """That ALIP's gates have the captions that they weigh, and a model that tells of them."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curate.config.derived import Derived
 from curate.config.model import Model
@@ -77,10 +77,24 @@ class Caption(Model):
     by: str = Field(
         "clip_score", description="with best: clip_score, or the name of a model of score.also"
     )
+    join: str | None = Field(
+        None,
+        min_length=1,
+        description="put this between all captions of a pair that are left, its own first: that is the"
+        " text in the shards. Rules, scores and the balance go by its own before",
+    )
     alip: Alip | None = Field(
         None,
         description="weights for a trainer's two losses, beside the captions; needs score.model",
     )
+
+    @model_validator(mode="after")
+    def _joins_all(self) -> "Caption":
+        if self.join is not None and self.choose != "all":
+            raise ValueError(
+                f"join puts all captions together, and choose is {self.choose}: leave one out"
+            )
+        return self
 
 
 def weights_of(captions: Mapping[str, CaptionSource]) -> dict[str, float]:

@@ -248,6 +248,21 @@ def written_weights(weights: Column, captions: Column) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, values, type=weights.type)
 
 
+def joined(captions: Column, *, by: str) -> dict[str, Column]:
+    """What follows from the caption of each pair, if that is all of its captions that stay, joined.
+
+    Its source is theirs, joined by ``+``.
+    """
+    each, starts = flattened(written(captions))
+    offsets = pa.array(starts.astype(np.int32))
+
+    def of(name: str, between: str) -> Column:
+        return pc.binary_join(pa.ListArray.from_arrays(offsets, each.field(name)), between)
+
+    texts = of("caption", by)
+    return {"caption": texts, SOURCES: of("source", "+"), **chars_and_words(texts)}
+
+
 def written(captions: Column) -> pa.Array:
     """The column `captions` as it stands in the shards: without what was left out."""
     each, starts = flattened(captions)

@@ -201,6 +201,8 @@ def _shards(step: Step, config: Config, assets: Assets) -> object:
     own: dict[str, object] = {"bytes": shards.bytes} if shards.bytes else {"rows": shards.rows}
     if shards.multiple_of is not None:
         own["multiple_of"] = shards.multiple_of
+    if config.captions and config.caption.join is not None:
+        own["join"] = config.caption.join
     return own | ({"mixed": config.seed} if shards.order == "mixed" else {})
 
 

@@ -17,7 +17,7 @@ NO_FILES = {
     "Prepare": {"counts_as", "languages"},
     "CaptionSource": {"key", "column"},
     "Alip": {"of"},
-    "Caption": {"by"},
+    "Caption": {"by", "join"},
     "Download": {"user_agent", "contact", "opt_out", "connect_to", "proxy"},
     "Dedup": {"prefer"},
     "Score": {"accelerator", "min_ram"},

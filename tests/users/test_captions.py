@@ -122,6 +122,49 @@ def test_each_caption_is_judged_and_a_pair_stays_for_any_of_them(made: Path) -> 
     well("verify", str(made))
 
 
+def test_the_text_of_a_pair_is_all_of_its_captions_joined(
+    home: Path, made: Path, tmp_path: Path
+) -> None:
+    """TL;DR's ``original; generated``; what decided about the pair was its own caption alone."""
+    run = moved(made, tmp_path / "run")
+    kept = [path.read_bytes() for path in sorted((run / "balance").glob("part-*"))]
+    well("demo", "--out", str(run), *written(home), "--set", "caption.join='; '", "--force")
+    assert [path.read_bytes() for path in sorted((run / "balance").glob("part-*"))] == kept
+    expected = {uid(n): "; ".join(text for _, text in found) for n, found in KEPT.items()}
+    assert expected[uid(4)] == "pen and cat; dog"
+    assert expected[uid(2)] == "a blue dog on a button"
+    assert {row["uid"]: row["caption"] for row in pairs(run)} == expected
+    for text, row in samples(run):
+        assert text == row["caption"] == expected[row["uid"]]
+        assert [(x["source"], x["caption"]) for x in row["captions"]] == KEPT[NUMBERS[row["uid"]]]
+        assert row["caption_source"] == "+".join(source for source, _ in KEPT[NUMBERS[row["uid"]]])
+        assert (row["caption_chars"], row["caption_words"]) == (len(text), len(text.split()))
+    well("verify", str(run))
+    again = well("demo", "--out", str(run), *written(home), "--set", "caption.join='; '")
+    assert "Nothing to do" in again
+    (tmp_path / "list.txt").write_text(POOL[4]["url"] + "\n")
+    well("revoke", str(run), "--list", str(tmp_path / "list.txt"))
+    assert {row["uid"] for row in pairs(run)} == expected.keys() - {uid(4)}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "caption={join: '; ', choose: draw}",
+            "join puts all captions together, and choose is draw",
+        ),
+        (
+            "captions.lent={duplicates: true}",
+            "captions of duplicates (captions.lent) leave pairs again",
+        ),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(home: Path, change: str, told: str) -> None:
+    options = [*written(home), "--set", "dedup={}", "--set", "caption.join='; '", "--set", change]
+    assert told in refused("demo", "--out", str(home / "not"), *options)
+
+
 def test_weights_are_shared_by_the_captions_that_are_left(made: Path) -> None:
     weights = {
         NUMBERS[row["uid"]]: [round(x["weight"], 6) for x in row["captions"]] for row in pairs(made)

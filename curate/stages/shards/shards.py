@@ -65,6 +65,7 @@ def transform(plan: Plan, step: Step) -> beam.PTransform:
         digest=plan.digests[step.folder].chain,
         settings=plan.config.shards,
         encode_format=download.encode_format,
+        join=plan.config.caption.join,
         seed=plan.config.seed,
         kept=download.keeps and not download.disable_all_reencoding,
         parquet_alone=parquet_alone(plan.config),

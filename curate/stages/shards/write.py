@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from curate import files
 from curate.config import Shards as Settings
 from curate.errors import AbsentError, DamagedError
-from curate.ops.captions import written, written_weights
+from curate.ops.captions import joined, written, written_weights
 from curate.ops.images.encoder import KINDS
 from curate.ops.images.formats import sniff
 from curate.reasons import FETCH_FAILURES, ROWS, SUCCESS
@@ -48,6 +48,7 @@ class ShardStep:
     digest: str
     settings: Settings
     encode_format: str
+    join: str | None = None  # between the captions of a pair, where its text is all of them
     seed: int = 0  # of the order of mixed shards
     kept: bool = False  # whether an image may be a file of the pool, of another format
     parquet_alone: frozenset[str] = frozenset(PARQUET_ALONE)  # columns that no JSON file has
@@ -73,7 +74,7 @@ class ShardStep:
             tar = TarWriter(file)
             for table, images in rows:
                 keys = [f"{shard.name}{i:0{digits}d}" for i in range(count, count + len(table))]
-                table = _with_status(_with_written(table), keys)
+                table = _with_status(_with_written(table, join=self.join), keys)
                 tables.append(_without(table, OF_PARTS))
                 self._add(tar, table, images)
                 count += len(table)
@@ -235,10 +236,13 @@ def _without(table: pa.Table, names: Collection[str]) -> pa.Table:
     return table.select([name for name in table.column_names if name not in names])
 
 
-def _with_written(table: pa.Table) -> pa.Table:
+def _with_written(table: pa.Table, *, join: str | None) -> pa.Table:
     """`table` with the captions of its pairs as shards have them, where there are several."""
     if "captions" not in table.column_names:
         return table
+    for name, column in joined(table["captions"], by=join).items() if join else ():
+        at = table.column_names.index(name)
+        table = table.set_column(at, table.field(at), column.cast(table.field(at).type))
     if CAPTION_WEIGHTS in table.column_names:
         at = table.column_names.index(CAPTION_WEIGHTS)
         weights = written_weights(table[CAPTION_WEIGHTS], table["captions"])
