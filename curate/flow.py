@@ -14,6 +14,7 @@ import apache_beam as beam
 from curate.planning.plan import Plan
 from curate.planning.steps import Kind, Step
 from curate.stages import balance, cuts, download, prepare, select
+from curate.stages.adaptive import nouns, sampling
 from curate.stages.dedup import dedup
 from curate.stages.derived import columns
 from curate.stages.meanings import semantic
@@ -34,7 +35,9 @@ TRANSFORMS: dict[Kind, Callable[[Plan, Step], beam.PTransform]] = {
     Kind.ENTITIES: entities.transform,
     Kind.MEANINGS: semantic.transform,
     Kind.SELECT_SCORES: select.transform,
+    Kind.NOUNS: nouns.transform,
     Kind.BALANCE: balance.transform,
+    Kind.ADAPTIVE: sampling.transform,
     Kind.SHARDS: shards.transform,
 }
 

@@ -164,9 +164,10 @@ class DropReason(_Reason):
         " (semdedup): their embeddings' cosine is over 1 - epsilon; the value is the pair that stays.",
         "see semdedup.epsilon.", after_rules=True)
     # balance
-    SAMPLED_OUT = Row("sampled_out", "Balancing: all entries of the caption are frequent, and chance"
-        " was against the pair; the value is its probability of being kept.",
-        "see balance.t; curate sweep shows what others keep.", intended=True)
+    SAMPLED_OUT = Row("sampled_out", "Balancing: all entries of the caption are frequent (with"
+        " balance.adaptive: what it holds is, or it holds nothing that counts), and chance was against"
+        " the pair; the value is its probability of being kept.",
+        "see balance.t, or balance.adaptive; curate sweep shows what others keep.", intended=True)
     NOT_DRAWN = Row("not_drawn", "Soft cap sampling did not draw the pair once; the value is its"
         " score.",
         "see balance.soft_cap.size.", intended=True)

@@ -286,6 +286,12 @@ SOFT_CAP = _columns(
 )
 """What the balance adds, and alone, where it draws with repeats."""
 
+OF_NOUNS = _columns(
+    ("nouns", pa.list_(pa.field("element", pa.string())),
+     "nouns of the caption: their lemmas, each as often as it occurs", PARQUET_ALONE),
+)  # fmt: skip
+"""What the balance adds where it looks at the nouns of captions."""
+
 WFPP = _columns(
     ("word_score", pa.float64(), "how rare the caption's words are in the pool (WFPP), from 0")
 )
@@ -339,6 +345,26 @@ SEEN_ENTRIES = pa.schema([
 ])  # fmt: skip
 """The same where pairs are counted for the entries that their images show (`balance.on`)."""
 
+PAIRS = _columns(
+    "language",
+    "entry_id",
+    "entry",
+    ("other_id", _I, "line of the other entry, or of its concept"),
+    ("other_entry", _S, "the entry that the same captions match"),
+    "count",
+    "probability",
+    "kept",
+)
+"""`entries/pairs.parquet`: two entries a row that more than tau pairs match together."""
+
+NOUNS = _columns(
+    ("noun", _S, "lemma of a noun"),
+    ("occurrences", pa.int64(), "of it, in the captions of all pairs"),
+    "probability",
+    ("kept_occurrences", pa.int64(), "of these, those in the set"),
+)
+"""`entries/nouns.parquet`: a noun a row that occurs more than tau times."""
+
 HOSTS = _columns(
     ("host", _S, "of the URL"),
     ("pairs", pa.int64(), "that were asked of it"),
@@ -374,7 +400,7 @@ ON_REQUEST = {
     Stage.DOWNLOAD: (FACES, JPEG_QUALITY),
     Stage.DEDUP: (OTHER_CAPTIONS,),
     Stage.SCORE: (DERIVED,),
-    Stage.BALANCE: (WFPP, SOFT_CAP),
+    Stage.BALANCE: (OF_NOUNS, WFPP, SOFT_CAP),
 }
 """The columns that each stage adds where it is asked for them."""
 
@@ -425,7 +451,9 @@ OWN = frozenset(
         DEAD,
     )
     for name in columns.names
-) - {*SOFT_CAP.names, *CAPTIONS.names} | {"texts", "given", "failure", ROW, EMBEDDING.name}
+) - {*SOFT_CAP.names, *OF_NOUNS.names, *CAPTIONS.names} | {
+    "texts", "given", "failure", ROW, EMBEDDING.name,
+}  # fmt: skip
 """Names of columns that some step writes beside those of the pool: a score can have none of them, and a
 column of the pool that has is renamed."""
 

@@ -122,6 +122,8 @@ def reference() -> str:
         ("dropped/STAGE/part-00000.parquet", "the ledger: pairs that were not wanted", schema.LEDGER),
         ("dead/STAGE/part-00000.parquet", "records that could not be handled", schema.DEAD),
         ("entries/entries.parquet", "an entry a row", schema.SEEN_ENTRIES),
+        ("entries/pairs.parquet", "two entries a row, with balance.adaptive", schema.PAIRS),
+        ("entries/nouns.parquet", "a noun a row, with balance.adaptive", schema.NOUNS),
         ("report/hosts.parquet", "a host a row, those with the most pairs first", schema.HOSTS),
         ("report/domains.parquet", "a domain a row, those with the most bytes in the set first",
          schema.DOMAINS),

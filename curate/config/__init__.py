@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from curate.config.balance import Balance, Wfpp
+from curate.config.balance import Adaptive, Balance, Wfpp
 from curate.config.captions import ORIGINAL, Alip, Caption, CaptionSource, weights_of
 from curate.config.derived import NearestTarget, NegClipLoss, NormSim, SimCore, VisualCluster
 from curate.config.download import Download
@@ -29,6 +29,7 @@ __all__ = [
     "LOCAL_RUNNER",
     "OF_FOUND",
     "ORIGINAL",
+    "Adaptive",
     "Alip",
     "Balance",
     "Beam",
@@ -159,6 +160,7 @@ class Config(Model):
                 f"balance.on: no score {by_entries.on!r} of kind {ENTITIES}; known:"
                 f" {', '.join((MATCHES, *seen))}"
             )
+        self._perspectives_have_entities()
         for language in self.prepare.languages or ():
             if self.prepare.metadata and language not in self.prepare.metadata:
                 raise ValueError(f"prepare.languages: {language!r} has no list in prepare.metadata")
@@ -206,6 +208,32 @@ class Config(Model):
                     " set prepare.metadata, an entry list to match captions with"
                 )
         return self
+
+    def _perspectives_have_entities(self) -> None:
+        asked = self.balance.adaptive if self.balance else None
+        if asked is None:
+            return
+        if asked.matched and not self.prepare.metadata:
+            name = next(x for x in asked.perspectives if x != "nouns")
+            raise ValueError(
+                f"balance.adaptive.{name} is of matched entries: give prepare.metadata, an entry list"
+                " to match captions with; or nouns alone"
+            )
+        if asked.nouns is None:
+            return
+        languages = self.prepare.languages or tuple(self.prepare.metadata)
+        if languages and "en" not in languages:
+            kept = ", ".join(languages)
+            raise ValueError(
+                f"balance.adaptive.nouns is of captions in English, and of those in {kept} none is;"
+                " leave it out"
+            )
+        for key, names in (
+            ("input.columns.keep", self.input.columns.keep),
+            ("scores", {**self.scores, **(self.score.also if self.score else {})}),
+        ):
+            if "nouns" in names:
+                raise ValueError(f"{key}: `nouns` is a column of balance.adaptive; rename it")
 
     @model_validator(mode="after")
     def _captions_can_be_chosen(self) -> "Config":

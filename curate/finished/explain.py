@@ -19,6 +19,7 @@ from curate.config import Config
 from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.finding.place import place_in_shards
+from curate.finished import perspectives
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.sampling import drawn
 from curate.ops.urls import WHITE_SPACE, normalise_url
@@ -232,7 +233,9 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
             if stage is Stage.SCORE:
                 has_others = config.semdedup is not None
             others = tuple(_cluster(run, stage, kept["uid"])) if has_others else ()
-            why = _drawn(config, kept) if stage is Stage.BALANCE else ""
+            why = ""
+            if stage is Stage.BALANCE:
+                why = _drawn(config, kept) or perspectives.in_words(run, config, kept)
             if "captions" in added:
                 why = choice_in_words(config, kept)
             chapters.append(Chapter(stage, "kept", added, why=why, others=others))
@@ -245,6 +248,9 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
             reason, value = gone["reason"], gone["value"] or ""
             why = worded(reason, config=config) + _cut(run, config, stage, reason)
             others, standing = (), {}
+            if stage is Stage.BALANCE:
+                told = perspectives.in_words(run, config, {**before, **annotated})
+                why = f"{why} {told}".strip()
             if reason.startswith("duplicate_"):
                 others = tuple(_survivors(run, config, stage, value))
             if stage is Stage.DEDUP:

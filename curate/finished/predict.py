@@ -13,13 +13,13 @@ from curate.schema import Stage
 READS: Mapping[Kind, int] = {
     Kind.PREPARE: 2, Kind.FETCH: 3, Kind.CUTS: 3, Kind.SELECT_IMAGES: 3, Kind.DEDUP: 6, Kind.MEASURE: 4,
     Kind.TABLE: 3, Kind.JOIN: 3, Kind.MODEL: 4, Kind.DERIVE: 6, Kind.ENTITIES: 4, Kind.MEANINGS: 26,
-    Kind.SELECT_SCORES: 4, Kind.BALANCE: 4, Kind.SHARDS: 3,
+    Kind.SELECT_SCORES: 4, Kind.NOUNS: 4, Kind.BALANCE: 4, Kind.ADAPTIVE: 8, Kind.SHARDS: 3,
 }  # fmt: skip
 """Requests of a part at a step that read from a store; tests/users/test_requests.py counts them."""
 WRITES: Mapping[Kind, int] = {
     Kind.PREPARE: 3, Kind.FETCH: 3, Kind.CUTS: 0, Kind.SELECT_IMAGES: 3, Kind.DEDUP: 4, Kind.MEASURE: 2,
     Kind.TABLE: 2, Kind.JOIN: 2, Kind.MODEL: 3, Kind.DERIVE: 2, Kind.ENTITIES: 2, Kind.MEANINGS: 7,
-    Kind.SELECT_SCORES: 3, Kind.BALANCE: 3, Kind.SHARDS: 0,
+    Kind.SELECT_SCORES: 3, Kind.NOUNS: 2, Kind.BALANCE: 3, Kind.ADAPTIVE: 5, Kind.SHARDS: 0,
 }  # fmt: skip
 """Likewise those that write or remove."""
 READS_A_BATCH = 6

@@ -66,6 +66,12 @@ def sized_by_pool(config: Config) -> bool:
     return not config.download.enabled and not asked.isdisjoint(schema.SIZED.names)
 
 
+def keeps_unmatched(config: Config) -> bool:
+    """Whether pairs that match no entry reach the balance: it looks at their nouns as well."""
+    asked = config.balance.adaptive if config.balance else None
+    return asked is not None and asked.nouns is not None
+
+
 def parquet_alone(config: Config) -> frozenset[str]:
     """Columns of the shards' parquet files that their JSON files leave out.
 

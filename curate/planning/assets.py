@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Callable, Iterable
 
 from curate import files, schema
-from curate.config import Config, FurtherScore, Scorer, VisualCluster, is_file_name
+from curate.config import Adaptive, Config, FurtherScore, Scorer, VisualCluster, is_file_name
 from curate.config.paths import Named, paths_in
 from curate.errors import CurateError
+from curate.extras import install, require
 from curate.ops.scores.clip import known_models, known_tags, known_width
 from curate.ops.scores.vectors import target_files
 from curate.ops.scores.visual import read_clusters
@@ -74,7 +75,24 @@ def check_assets(config: Config) -> dict[str, str]:
             _check_clusters(config.score.visual_cluster, model=config.score.model)
     for name, further in config.scores.items():
         _check_further(further, config, name=name)
+    if config.balance is not None and config.balance.adaptive is not None:
+        check_parser(config.balance.adaptive)
     return digests
+
+
+def check_parser(asked: Adaptive) -> None:
+    """That the parser is there with which the balance finds nouns.
+
+    Raises
+    ------
+    CurateError
+        Saying what to install.
+    """
+    if asked.nouns is not None:
+        by = "balance.adaptive.nouns"
+        require("spacy", by=by, command=install("scores"))
+        download = f"python -m spacy download {asked.parser}"
+        require(asked.parser, by=f"{by} (balance.adaptive.parser)", command=download)
 
 
 def check_texts(config: Config, steps: Steps) -> dict[str, str]:

@@ -13,7 +13,14 @@ from curate.config import OF_FOUND, Alip, Config, FurtherScore, Scorer, VisualCl
 from curate.config.paths import with_paths
 from curate.ops.scores.batch import EMBEDDINGS
 from curate.ops.scores.kinds import BESIDE
-from curate.planning.asked import clip_model, headed, measured, runs_model, sized_by_pool
+from curate.planning.asked import (
+    clip_model,
+    headed,
+    keeps_unmatched,
+    measured,
+    runs_model,
+    sized_by_pool,
+)
 from curate.planning.steps import Kind, Step, Steps
 
 FORMAT = 4
@@ -91,6 +98,7 @@ def _prepare(step: Step, config: Config, assets: Assets) -> object:
         *([["counts as", sorted(prepare.counts_as.items())]] if prepare.counts_as else ()),
         *([prepare.spacing] if prepare.spacing == "released" else ()),
         *(["sized"] if sized_by_pool(config) else ()),
+        *(["unmatched"] if prepare.metadata and keeps_unmatched(config) else ()),
         *([_captions(config, assets)] if config.captions else ()),
     ]  # fmt: skip
 
@@ -187,7 +195,14 @@ def _balance(step: Step, config: Config, assets: Assets) -> object:
         later.append(["on", asked.on])
     if asked.soft_cap:
         later.append(asked.soft_cap.model_dump())
-    return [asked.model_dump(exclude={"write", "soft_cap", "on"}), config.seed, *later]
+    if asked.adaptive:
+        later.append(asked.adaptive.model_dump(exclude={"parser"}))
+    own = asked.model_dump(exclude={"write", "soft_cap", "on", "adaptive"})
+    return [own, config.seed, *later]
+
+
+def _nouns(step: Step, config: Config, assets: Assets) -> object:
+    return step.settings and step.settings.model_dump(include={"parser"})
 
 
 def _dedup(step: Step, *_: object) -> object:
@@ -223,7 +238,9 @@ _OWN: dict[Kind, Callable[[Step, Config, Assets], object]] = {
     Kind.ENTITIES: _measure,
     Kind.MEANINGS: _meanings,
     Kind.SELECT_SCORES: _score_rules,
+    Kind.NOUNS: _nouns,
     Kind.BALANCE: _balance,
+    Kind.ADAPTIVE: _balance,
     Kind.SHARDS: _shards,
 }
 """What the output of a step depends on, of its own settings."""

@@ -50,7 +50,9 @@ class Kind(Enum):
     ENTITIES = Nature("Look for entries", annotates=True)
     MEANINGS = Nature("Duplicates", annotates=True, gathers=True)
     SELECT_SCORES = Nature("Select scores")
+    NOUNS = Nature("Parse", annotates=True, takes_over=True)
     BALANCE = Nature("Balance", gathers=True)
+    ADAPTIVE = Nature("Rebalance", gathers=True)
     SHARDS = Nature("Shards", gathers=True, has_parts=False)
 
 
@@ -210,8 +212,17 @@ def _steps_at(stage: Stage, config: Config, rules: tuple[Rule, ...]) -> list[Ste
         select = Step(Kind.SELECT_SCORES, stage, rules=rules)
         return [*_scores(config), *cuts, *_meanings(config, rules), select]
     if stage is Stage.BALANCE:
-        return [Step(Kind.BALANCE, stage, settings=config.balance)]
+        return _balance(config)
     return [Step(Kind.SHARDS, stage, settings=config.shards)] if stage is Stage.SHARDS else []
+
+
+def _balance(config: Config) -> list[Step]:
+    adaptive = config.balance.adaptive if config.balance else None
+    if adaptive is None:
+        return [Step(Kind.BALANCE, Stage.BALANCE, settings=config.balance)]
+    nouns = [Step(Kind.NOUNS, Stage.BALANCE, "nouns", adaptive)]
+    sample = Step(Kind.ADAPTIVE, Stage.BALANCE, settings=config.balance)
+    return [*(nouns if adaptive.nouns is not None else ()), sample]
 
 
 def _scores(config: Config) -> Iterator[Step]:
@@ -251,6 +262,9 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
     added[Stage.DOWNLOAD] = pa.schema([*schema.DOWNLOAD, *faces, *quality])
     if config.dedup.keep_captions:
         added[Stage.DEDUP] = pa.schema([*schema.DEDUP, *schema.OTHER_CAPTIONS])
+    adaptive = config.balance.adaptive if config.balance else None
+    if adaptive is not None and adaptive.nouns is not None:
+        added[Stage.BALANCE] = pa.schema([*schema.OF_NOUNS, *schema.BALANCE])
     if config.balance is not None and config.balance.wfpp is not None:
         added[Stage.BALANCE] = schema.WFPP
     if config.balance is not None and config.balance.soft_cap is not None:

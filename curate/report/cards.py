@@ -96,6 +96,8 @@ def _summary(facts: Facts, config: Config) -> list[str]:
 
 
 def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
+    if facts.perspectives:
+        return _perspectives(facts)
     if not facts.balance:
         return []
     columns = ("language", "t", "tail share p", "matches", "kept", "head", "tail", "never matched")
@@ -116,6 +118,22 @@ def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
             f" t was settled, and matches counted, with {facts.balance.revoked:,} that were revoked"
             " since; what is kept is counted without."
         )
+    return ["", "## Balance", "", text, "", *_table(columns, rows)]
+
+
+def _perspectives(facts: Facts) -> list[str]:
+    columns = ("perspective", "share r", "tau", "entities", "head", "occurrences", "kept",
+               "of the head", "kept")  # fmt: skip
+    rows = [
+        (x.name, significant(x.share), x.tau, x.entities, x.head, x.occurrences, x.kept,
+         x.head_occurrences, x.kept_head)
+        for x in facts.perspectives
+    ]  # fmt: skip
+    text = (
+        "Adaptive rebalancing (ADR): of each perspective, tau is the count with which its entities,"
+        " most frequent first, reach the share r of all occurrences; an entity that occurs f times"
+        " passes with probability tau / f, and a perspective if any of its entities does."
+    )
     return ["", "## Balance", "", text, "", *_table(columns, rows)]
 
 

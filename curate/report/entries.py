@@ -88,7 +88,7 @@ def balance(
     if asked is not None and asked.is_online:
         kept_pairs = _drawn(counts_of)
     thresholds = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))
-    counts, head = _read(run.path(Stage.BALANCE, "entries.parquet"))
+    counts, head = read(run.path(Stage.BALANCE, "entries.parquet"))
     languages = []
     for name, (before, after) in counts.items():
         t = float(thresholds[name]["t"])
@@ -176,7 +176,7 @@ def idle(found: Iterable[Threshold | LanguageBalance], asked: config.Balance | N
     ]
 
 
-def _read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry]]:
+def read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry]]:
     """Counts before and after of each language's entries, and the `HEAD` most frequent entries."""
     pieces: dict[str, list[tuple[Counts, Counts]]] = {}
     top: list[pa.Table] = []

@@ -25,6 +25,7 @@ from curate.report import (
     ledger,
     meanings,
     optouts,
+    perspectives,
     selection,
     sources,
     sweeps,
@@ -98,6 +99,7 @@ class Facts:
     labels: tuple[labels.Labels, ...]
     sources: tuple[sources.Source, ...]  # of captions, where pairs may have several
     balance: entries.Balance | None
+    perspectives: tuple[perspectives.Perspective, ...]  # of an adaptive balance
     sweep: Sweep | None
     examples: tuple[Example, ...]  # kept pairs
     seconds: dict[str, float]  # of work, over all workers, by stage
@@ -164,7 +166,7 @@ def collect(
         funnel.append(StageFacts(Stage.SHARDS, len(shards), counts[final]["kept"], kept, 0, 0))
     origin = origin_of(run, config)
     asked = config.balance
-    has_balance = Stage.BALANCE in stages and asked is not None and asked.by_entries
+    has_balance = Stage.BALANCE in stages and asked is not None and asked.counts_entries
     return Facts(
         pairs=pool,
         kept=funnel[-1].kept,
@@ -207,6 +209,7 @@ def collect(
         )
         if has_balance
         else None,
+        perspectives=perspectives.perspectives(run) if Stage.BALANCE in stages else (),
         sweep=sweeps.stored(run, stages),
         examples=last.examples(First.KEPT),
         seconds={str(stage): float(one["seconds"]) for stage, one in counts.items()},

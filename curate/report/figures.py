@@ -58,7 +58,9 @@ def _figures(facts: Facts) -> Iterator[Figure]:
             if language.kept_matches < 0.99 * language.matches:  # else both curves are one
                 yield _cumulative(language)
     if facts.sweep:
-        yield from sweeps.figures(facts.sweep, balance=facts.balance)
+        yield from sweeps.figures(
+            facts.sweep, balance=None if facts.perspectives else facts.balance
+        )
 
 
 def _funnel(facts: Facts) -> charts.Chart:

@@ -32,6 +32,7 @@ from curate.reasons import DropReason
 from curate.report.sweeps import SWEEP
 from curate.revoking.lent import Lent
 from curate.revoking.parts import blank_members, indices_of, read_or_empty
+from curate.revoking.perspectives import recount_perspectives
 from curate.revoking.recount import recount
 from curate.revoking.shards import RewrittenShards, rewrite_shards
 from curate.rundir.directory import (
@@ -101,6 +102,7 @@ class Rewriter:
         self.shards = rewrite_shards(self.run, self.revoked, self.lent)
         if concerned:
             self._entries()
+            recount_perspectives(self.run)
             self._uids()
         self._put_clusters()
         for stage in self.stages:

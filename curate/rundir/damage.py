@@ -25,9 +25,15 @@ from curate.schema import Stage
 _NUMBER = r"part-\d+\."
 _FIRST = "part-00000."
 
+PERSPECTIVES = "perspectives.json"
+"""What a balance by perspectives counted from each of them."""
+OF_BALANCE = (
+    "entries.parquet", "thresholds.json", "pairs.parquet", "nouns.parquet", PERSPECTIVES,
+)  # fmt: skip
+"""Files that a balance leaves beside its parts."""
 OF_CUTS = tuple(files.join(stage, CUTS) for stage in PART_STAGES)
 OF_ALL_PARTS = (
-    *(files.join(Stage.BALANCE, name) for name in ("entries.parquet", "thresholds.json")), VERDICTS,
+    *(files.join(Stage.BALANCE, name) for name in OF_BALANCE), VERDICTS,
 )  # fmt: skip
 
 

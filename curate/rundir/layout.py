@@ -19,13 +19,15 @@ RUN/
      part-00000.npz                (score, where asked for) the embeddings of these rows
      NAME/part-00000.parquet       (score) the column of a further score, or of one that is made of
                                    embeddings
+     nouns/part-00000.parquet      (balance.adaptive) the nouns of each caption
      semantic_duplicate/           (score) who stays in the place of each pair, if it is none itself
   records/STAGE/ records/annotated/STAGE/
      part-00000.json               a PartRecord, written last: the part is done when it exists
      quantiles.json                the cuts of the stage's rules over a fraction
-  records/dedup/clusters.json  records/balance/thresholds.json
+  records/dedup/clusters.json  records/balance/thresholds.json perspectives.json
   clusters/part-00000.parquet      (dedup) who stays, for the pairs not alone
   entries/entries.parquet          (balance) each entry: count, probability, kept
+          pairs.parquet nouns.parquet  (balance.adaptive) those that occur more than tau times
   places/part-00000.parquet        (prepare) where the images lie that came with the pool
   summaries/STAGE/                 what is counted of each 256 parts, and in which a uid or URL is
   subset/STAGE/uids.npy            (without images) the pairs of the last stage as a DataComp subset
@@ -58,7 +60,11 @@ _BESIDE = {
     f"{Stage.PREPARE}/places": "places",
     f"{Stage.DEDUP}/clusters": "clusters",
     f"{Stage.DEDUP}/keys": "keys",
-    f"{Stage.BALANCE}/entries.parquet": "entries/entries.parquet",
+    **{
+        f"{Stage.BALANCE}/{x}.parquet": f"entries/{x}.parquet"
+        for x in ("entries", "pairs", "nouns")
+    },
+    f"{Stage.BALANCE}/work": "entries/work",
 }
 """What a stage writes beside its parts, but its records."""
 _PLACES = re.compile(r"(part-\d+)\.places\.parquet$")

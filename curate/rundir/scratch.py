@@ -39,6 +39,7 @@ _SCRATCH = {
     files.join(SCORED, "nearest_target"): (SAMPLES, HELD),
     files.join(SCORED, VISUAL): (SAMPLES,),
     files.join(SCORED, "simcore"): (CANDIDATES, CENTROIDS, TAKEN),
+    str(Stage.BALANCE): (WORK,),
     str(Stage.SHARDS): (WORK,),
     **{files.join(x, SUMMARIES): (WORK,) for x in (Stage.PREPARE, Stage.DEDUP, Stage.SCORE)},
 }

@@ -9,7 +9,7 @@ language has the t that gives the same p (Meta CLIP 2).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
@@ -262,17 +262,20 @@ class BalanceStep(PartStep):
 
 
 @lru_cache(maxsize=256)
-def _concepts(path: str) -> list[str]:
+def concepts(path: str) -> list[str]:
+    """The entries of a list by their ids."""
     return read_entries(path).concepts
 
 
 def write_entries(
-    kept: Counts, counts: Counts, ts: Ts, mentions: Counts | None = None, *, step: BalanceStep
-) -> str:
+    kept: Counts, counts: Counts, ts: Ts, mentions: Counts | None = None, *,
+    run: Run, metadata: Mapping[str, str],
+) -> str:  # fmt: skip
     """``entries/entries.parquet`` and ``thresholds.json`` from the counts before and after.
 
     `mentions` are the counts of all matches, where `counts` are of some of them.
     """
+    wfpp.remove_entries(run)
     kind = schema.ENTRIES if mentions is None else schema.SEEN_ENTRIES
     tables, thresholds = [kind.empty_table()], {}
     for language in sorted(counts):
@@ -281,7 +284,7 @@ def write_entries(
         n = len(found)
         columns = [
             pa.array([language] * n), pa.array(np.arange(n, dtype=np.int32)),
-            pa.array(_concepts(step.metadata[language])), pa.array(found),
+            pa.array(concepts(metadata[language])), pa.array(found),
             pa.array(balancing.entry_probs(found, t=t)), pa.array(kept[language].counts),
         ]  # fmt: skip
         columns += [] if mentions is None else [pa.array(mentions[language].counts)]
@@ -290,8 +293,8 @@ def write_entries(
             "t": t, "p": balancing.t_to_p(found, t=t), "pairs": pairs,
             "matches": int(found.sum()), "entries": n, "largest": int(found.max(initial=0)),
         }  # fmt: skip
-    files.write_table(step.run.path(Stage.BALANCE, "entries.parquet"), pa.concat_tables(tables))
-    target = step.run.path(Stage.BALANCE, "thresholds.json")
+    files.write_table(run.path(Stage.BALANCE, "entries.parquet"), pa.concat_tables(tables))
+    target = run.path(Stage.BALANCE, "thresholds.json")
     files.write_json(target, thresholds)
     return target
 
@@ -306,7 +309,7 @@ class Balance(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         """Count, settle t, sample, count again."""
         step = self._step
-        sizes = {language: len(_concepts(path)) for language, path in step.metadata.items()}
+        sizes = {language: len(concepts(path)) for language, path in step.metadata.items()}
         on = step.target.on
         before = CountEntries(step.run, step.reads, on=on)
         counts = beam.pvalue.AsSingleton(self._count(parts, "Count", before, sizes))
@@ -326,7 +329,8 @@ class Balance(beam.PTransform):
         if on != schema.MATCHES:
             all_ = CountEntries(step.run, step.reads, on=schema.MATCHES)
             more.append(beam.pvalue.AsSingleton(self._count(parts, "Count mentions", all_, sizes)))
-        _ = kept | "Entries" >> beam.Map(write_entries, counts, side, *more, step=step)
+        write = beam.Map(write_entries, counts, side, *more, run=step.run, metadata=step.metadata)
+        _ = kept | "Entries" >> write
         return sampled
 
     def _count(

@@ -31,7 +31,7 @@ from curate.ops.text.language import CountsAs, identify
 from curate.ops.text.lists import read_words
 from curate.ops.text.matching import Matcher, has_no_spaces
 from curate.ops.urls import stripped
-from curate.planning.asked import counts_as, sized_by_pool
+from curate.planning.asked import counts_as, keeps_unmatched, sized_by_pool
 from curate.planning.cutting import most_dead
 from curate.planning.inputs import pool_format
 from curate.planning.parts import source_of
@@ -184,6 +184,7 @@ class PrepareStep(PartStep):
     as_another: CountsAs | None = None  # languages that count as another
     ignore_case: bool = False  # in matching
     released: bool = False  # where entries need no space: as Meta CLIP 2's code has it
+    keeps_unmatched: bool = False  # pairs that match no entry
     sized: bool = False  # by what the pool says of its images
     captions: Captions | None = None  # beside the pairs' own
 
@@ -245,7 +246,7 @@ class PrepareStep(PartStep):
         )  # fmt: skip
         self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
         rules = apply_rules(sieve, self.rules, cuts=self.cuts)
-        if self.metadata:
+        if self.metadata and not self.keeps_unmatched:
             lengths = pc.list_value_length(sieve.table["matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
         if isinstance(sieve, EachCaption):
@@ -372,6 +373,7 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
         as_another=counts_as(plan.config),
         ignore_case=prepare.ignore_case,
         released=prepare.spacing == "released",
+        keeps_unmatched=keeps_unmatched(plan.config),
         rules=tuple(map(absolute, step.rules)),
         sized=sized_by_pool(plan.config),
         captions=captions_of(plan),

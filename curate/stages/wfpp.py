@@ -26,6 +26,7 @@ from curate.ops.selection.wfpp import (
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.reasons import DropReason
+from curate.rundir.damage import OF_BALANCE
 from curate.rundir.directory import Part, Run
 from curate.schema import WFPP, Stage
 from curate.stages.part import PartOutput, PartStep, Sieve, TakeParts, given
@@ -103,8 +104,8 @@ class WfppStep(PartStep):
 
 
 def remove_entries(run: Run) -> None:
-    """Remove what a balance by entries has left of another configuration."""
-    for name in ("entries.parquet", "thresholds.json"):
+    """Remove what a balance of another kind has left of another configuration."""
+    for name in OF_BALANCE:
         files.remove(run.path(Stage.BALANCE, name))
 
 

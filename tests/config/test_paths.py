@@ -23,6 +23,7 @@ NO_FILES = {
     "Score": {"accelerator", "min_ram"},
     "FurtherScore": {"parser", "prompts", "groups", "templates", "call", "key", "columns"},
     "Rule": {"name", "column", "in_", "not_in", "same_as", "per", "matches", "not_matches"},
+    "Adaptive": {"parser"},
     "Balance": {"on", "reference"},
     "SoftCap": {"column"},
     "Beam": {"runner", "options"},

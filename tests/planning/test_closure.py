@@ -21,7 +21,7 @@ from curate.rundir.directory import (
     part_index,
 )
 from curate.rundir.layout import SUMMARIES
-from curate.rundir.scratch import HELD, VISUAL, scratch
+from curate.rundir.scratch import HELD, VISUAL, WORK, scratch
 from curate.schema import Stage
 
 OF_NO_STEP = {"run.json", "config.yaml", "input", "shards", "report"}
@@ -75,17 +75,24 @@ def test_each_reason_has_a_sentence_and_a_remedy_and_is_in_the_reference() -> No
 def test_revocation_knows_the_folder_of_each_step_and_no_file_stands_in_another(
     whole: Path,
 ) -> None:
+    check_closed(whole)
+
+
+def check_closed(whole: Path) -> None:
+    """That revocation knows the folder of each step of a run, and no file stands in another."""
     run = Run.at(str(whole))
     steps = steps_of(config_file.load(run.path("config.yaml")))
     folders = [step.folder for step in steps if step.has_parts]
-    assert [x for stage in PART_STAGES for x in run.steps(stage)] == folders
-    assert {x for stage in PART_STAGES for x in run.steps(stage, spare=True)} == {*folders}
+    made = [stage for stage in PART_STAGES if stage in steps.stages]
+    assert [x for stage in made for x in run.steps(stage)] == folders
+    assert {x for stage in made for x in run.steps(stage, spare=True)} == {*folders}
     of_parts = {run.part(x, 0, ending) for x in folders for ending in ("parquet", "json")}
     of_parts |= {url for x in PART_STAGES for url in (run.ledger(x, 0), run.dead(x, 0))}
     of_parts |= {run.part(CLUSTERS, 0), run.part(Stage.PREPARE, 0, PLACES_FILE)}
     known = {url.rpartition("/")[0] for url in of_parts}
     known |= {run.path(stage, SUMMARIES) for stage in PART_STAGES}  # `summaries.groups.refresh`
     alone = {run.path(name) for name in OF_ALL_PARTS}
+    alone |= {run.path(stage, SUBSET) for stage in made}  # `Rewriter._uids`
     alone.add(run.path(SCORED, VISUAL, HELD))  # `Rewriter._centroids`
     removed = tuple(f"{url}/" for stage in PART_STAGES for url in run.folders(stage))
     for path in map(str, filter(Path.is_file, whole.rglob("*"))):
@@ -107,4 +114,5 @@ def test_what_a_step_writes_beside_its_parts_is_scratch_or_read_later(whole: Pat
         seen.update(within)
         base = name.rpartition("/")[2]
         assert within or base in READ_LATER or part_index(base) is not None, url
-    assert seen == names.keys()
+    of_another = run.path(Stage.BALANCE, WORK)  # that has a test in tests/users/test_adaptive.py
+    assert seen == names.keys() - {of_another}

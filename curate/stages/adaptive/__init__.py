@@ -1,0 +1,1 @@
+"""adaptive: what captions hold, from several perspectives -> tau of each -> the pairs that are kept."""
