@@ -13,8 +13,9 @@ from curate.config import Config
 from curate.config.file import load, recipes
 from curate.loading import draw_caption
 from curate.ops.hashing import pair_uids
+from curate.ops.scores.texts import filled
 from curate.ops.selection.quantiles import find_cuts, quantiles_of
-from curate.ops.selection.rules import drops
+from curate.ops.selection.rules import drops, keeps
 from curate.planning.plan import make_plan
 from curate.planning.steps import Kind, steps_of
 from curate.pool.joined import sort
@@ -66,7 +67,61 @@ def test_metaclip_online_is_metaclip_400m_but_for_what_is_written() -> None:
     assert online.balance.model_copy(update={"write": "kept"}) == offline.balance
 
 
+WORDS = {
+    "Remote Sensing of the coast": True, "an earth observing satellite": True,
+    "AERIAL PHOTOGRAPHY of a farm": True, "aerial satellite of the bay": True,
+    "satellite dish on a roof": False, "satellite data of 1999": True, "aerials on a roof": False,
+    "space photo": True, "spaceborne imagery": True, "a space-borne view": True,
+    "space surveillance radar": True, "a space to view": False, "airspace map": False,
+    "seen by Sentinel-2": True, "sentinel 2 stands guard": False, "a LANDSAT scene": True,
+    "a geographic information system": True, "a dog": False, "": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("caption", WORDS)
+def test_the_words_of_rs5m(caption: str) -> None:
+    (words,) = (rule for rule in recipe("remote-sensing").select if rule.label == "words")
+    assert keeps(pa.table({"caption": [caption]}), words).tolist() == [WORDS[caption]]
+
+
+def test_rs5m_compares_with_33_texts_and_cuts_twice_over_the_whole_pool() -> None:
+    config = recipe("remote-sensing")
+    remote = config.scores["remote"]
+    texts = [text for prompt in remote.prompts for text in filled(remote.templates, prompt)]
+    assert len(set(texts)) == 33
+    assert {"remote sensing image", "jpeg corrupted aerial image"} < set(texts)
+    rows = [
+        {"caption": "landsat", "remote": float(10 - i), "view_remote": float(i)} for i in range(10)
+    ]
+    # index int(9.0) of the cosines drops none but ties below; index int(8.0) of the shares is a 1
+    found = fates(config, rows)
+    assert found == ["like_remote_sensing", *["kept"] * 9]
+
+
+def test_pathgen_takes_as_many_of_each_cluster() -> None:
+    config = recipe("pathology-patches")
+    rows: list[Row] = [
+        {"uid": f"{i:032x}", "tissue": i / 64, "visual_cluster": i % 3} for i in range(20)
+    ]
+    rows += [{"uid": f"{i:032x}", "tissue": 0.5, "visual_cluster": 3} for i in range(20, 30)]
+    kept = [row for row, fate in zip(rows, fates(config, rows), strict=True) if fate == "kept"]
+    assert sorted(row["visual_cluster"] for row in kept) == sorted([0, 1, 2, 3] * 4)
+    assert {row["tissue"] for row in kept} == {x / 64 for x in range(8, 20)} | {0.5}
+
+
+def test_tldr_takes_every_fifth_of_a_cluster_and_the_better_half_of_the_pool() -> None:
+    sizes = [1, 4, 5, 6, 11]
+    rows = [{"cluster_rank": i, "clip_score": 0.5, "of": n} for n in sizes for i in range(n)]
+    fate = fates(recipe("tldr"), rows)
+    kept = [row["of"] for row, one in zip(rows, fate, strict=True) if one == "kept"]
+    assert [kept.count(n) for n in sizes] == [1, 1, 1, 2, 3]
+    rows = [{"cluster_rank": i, "clip_score": float(i)} for i in range(20)]
+    fate = fates(recipe("tldr"), rows)  # the cut is at index 10 of 20, the value 9
+    assert [i for i, one in enumerate(fate) if one == "kept"] == [10, 15]
+
+
 TOP = [
+    ("skyscript", "clip_score", 0.3),
     ("datacomp-clip-l14-30", "clip_score", 0.3),
     ("dfn", "clip_score", 0.15),
     ("tmars", "masked_clip_score", 0.5),
@@ -274,7 +329,16 @@ def test_recipes_of_further_scores_are_planned_whole(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["negcliploss-normsim", "datacomp-image", "datacomp-1b", "simcore"]
+    "name",
+    [
+        "negcliploss-normsim",
+        "datacomp-image",
+        "datacomp-1b",
+        "simcore",
+        "remote-sensing",
+        "pathology-patches",
+        "tldr",
+    ],
 )
 def test_recipes_over_stored_embeddings_can_be_planned(name: str) -> None:
     config = recipe(name)

@@ -19,7 +19,7 @@ from curate.config.rule import Rule
 from curate.config.scoring import ENTITIES, OF_FOUND, FurtherScore, Score, Scorer
 from curate.schema import MATCHES, OF_SEVERAL, kept_name
 
-_OF_IMAGES = ("head", "nsfw", "text_area", "noise", "blur", "brightness", "contrast",
+_OF_IMAGES = ("head", "prompts", "nsfw", "text_area", "noise", "blur", "brightness", "contrast",
               "shuffled_patches", "table")  # fmt: skip
 """Kinds of further scores that look at no caption."""
 

@@ -270,7 +270,7 @@ def test_the_rank_in_a_cluster_is_in_the_order_of_the_pool(run: Run) -> None:
     """Against a count over one table: of clusters of 1, 4, 5, 6 and 11 every fifth is 1, 1, 1, 2, 3."""
     sizes = {7: 1, 2: 4, 0: 5, 1: 6, 4: 11}
     pool: list[int | None] = [x for x, n in sizes.items() for _ in range(n)] + [None] * 3
-    np.random.default_rng(3).shuffle(pool)  # type: ignore[arg-type]
+    np.random.default_rng(3).shuffle(pool)
     parts = lay_clusters(run, [pool[:9], [], pool[9:10], [None, None], pool[10:]])
     step = ClusterRankStep(run=run, reads="dedup", digest="d", own="o")
     drive(run, ClusterRank(step), parts)
