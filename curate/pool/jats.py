@@ -64,11 +64,11 @@ def read_article(content: bytes) -> Article:
         Where it is no well-formed XML or no article, or declares entities.
     """
     root = _parsed(content)
-    if not _of(root, "article"):
+    if root.tag != "article":
         raise ValueError(f"it begins with <{str(root.tag)[:40]}>, not with <article>")
     parents = _parents(root)
     ids = {
-        str(one.get("pub-id-type")): _line(one) for one in _front(root) if _of(one, "article-id")
+        str(one.get("pub-id-type")): _line(one) for one in _front(root) if one.tag == "article-id"
     }
     pmc = re.fullmatch(r"(?:PMC)?([0-9]+)(?:\.[0-9]+)?", ids.get("pmcid") or ids.get("pmc") or "")
     mentions = _mentions(root, parents)
@@ -118,10 +118,14 @@ def _parsed(content: bytes) -> Element:
 
 
 def _tree(content: bytes) -> Element:
+    """The elements, each by its name without a namespace; comments are left out."""
     parser = XMLParser(target=TreeBuilder())
     parser.entity.update(_ENTITIES)
     parser.feed(content)
     root: Element = parser.close()
+    for one in root.iter():
+        if one.tag.startswith("{"):
+            one.tag = one.tag.rpartition("}")[2]
     return root
 
 
@@ -138,24 +142,18 @@ def _parents(root: Element) -> dict[Element, Element]:
     return found
 
 
-def _of(one: Element, name: str) -> bool:
-    """Whether an element has this name, in whatever namespace."""
-    tag = one.tag
-    return isinstance(tag, str) and tag.rpartition("}")[2] == name
-
-
 def _front(root: Element) -> Iterator[Element]:
     """The elements of what is known of the article itself, not of one within it."""
     for front in root:
-        if _of(front, "front"):
+        if front.tag == "front":
             for meta in front:
-                if _of(meta, "article-meta"):
+                if meta.tag == "article-meta":
                     yield from meta.iter()
                     return
 
 
 def _first(elements: Iterator[Element], name: str) -> str | None:
-    return next((_line(one)[:_TEXT] or None for one in elements if _of(one, name)), None)
+    return next((_line(one)[:_TEXT] or None for one in elements if one.tag == name), None)
 
 
 def _line(one: Element) -> str:
@@ -171,10 +169,10 @@ def _attribute(one: Element, name: str) -> str | None:
 def _license(root: Element) -> str | None:
     told: list[str] = []
     for one in _front(root):
-        if _of(one, "license_ref") and _line(one):
+        if one.tag == "license_ref" and _line(one):
             return _line(one)[:_TEXT]
-        if _of(one, "license"):
-            links = (_attribute(x, "href") for x in one.iter() if not _of(x, "graphic"))
+        if one.tag == "license":
+            links = (_attribute(x, "href") for x in one.iter() if x.tag != "graphic")
             told += filter(None, [next(filter(None, links), None), _line(one)])
             told += filter(None, [_attribute(one, "license-type")])
     return told[0][:_TEXT] if told else None
@@ -183,16 +181,14 @@ def _license(root: Element) -> str | None:
 def _figures(
     root: Element, parents: dict[Element, Element], mentions: dict[str, list[Element]]
 ) -> Iterator[Figure]:
-    for fig in root.iter():
-        if not _of(fig, "fig"):
-            continue
-        graphic = next((x for x in _own(fig) if _of(x, "graphic")), None)
+    for fig in root.iter("fig"):
+        graphic = next((x for x in _own(fig) if x.tag == "graphic"), None)
         name = _attribute(graphic, "href") if graphic is not None else None
         if graphic is None or not name:
             continue
         caption = _caption(graphic, fig, parents)
         text = None if caption is None else "".join(caption.itertext()).strip()
-        label = next((_line(x) for x in fig if _of(x, "label")), None)
+        label = next((_line(x) for x in fig if x.tag == "label"), None)
         own = {id(x) for x in fig.iter()}
         cited = (
             _line(p) for p in mentions.get(fig.get("id") or "", ()) if id(p) not in own
@@ -209,7 +205,7 @@ def _own(fig: Element) -> Iterator[Element]:
     left = [*reversed(fig)]
     while left:
         one = left.pop()
-        if not _of(one, "fig"):
+        if one.tag != "fig":
             yield one
             left += reversed(one)
 
@@ -226,19 +222,19 @@ def _caption(graphic: Element, fig: Element, parents: dict[Element, Element]) ->
 
 
 def _caption_in(one: Element) -> Element | None:
-    if _of(one, "caption") or _of(one, "fig"):
-        return one if _of(one, "caption") else None
-    return next((x for x in _own(one) if _of(x, "caption")), None)
+    if one.tag == "caption" or one.tag == "fig":
+        return one if one.tag == "caption" else None
+    return next((x for x in _own(one) if x.tag == "caption"), None)
 
 
 def _mentions(root: Element, parents: dict[Element, Element]) -> dict[str, list[Element]]:
     """The paragraphs that cite each figure, by its id; the innermost that the citation stands in."""
     found: dict[str, list[Element]] = {}
-    for xref in root.iter():
-        if not _of(xref, "xref") or xref.get("ref-type") != "fig":
+    for xref in root.iter("xref"):
+        if xref.get("ref-type") != "fig":
             continue
         at: Element | None = xref
-        while at is not None and not _of(at, "p"):
+        while at is not None and at.tag != "p":
             at = parents.get(at)
         if at is not None:
             for rid in (xref.get("rid") or "").split():
