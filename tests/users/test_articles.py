@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.pool.packages import article, figure, folder, package, picture
-from tests.users.runs import curate, moved, pairs, well
+from tests.users.runs import curate, moved, pairs, refused, well
 
 KEEP = ["article", "pmid", "doi", "license", "figure", "label", "mentions"]
 
@@ -145,6 +145,22 @@ def test_a_revoked_figure_is_gone_from_the_run_and_stays_away(made: Path, tmp_pa
         f"PMC{k}" for k in range(1, 9) if k != 4
     ]
     assert Counter(ledger(run)["reason"].to_pylist())["revoked"] == 2
+
+
+def test_a_pool_of_articles_grows_by_a_folder(tmp_path: Path) -> None:
+    """Of one that has other packages than before nothing is taken over in silence."""
+    for k in (1, 2, 3, 4):
+        package(tmp_path / ("old" if k < 3 else "new") / f"PMC{k}.tar.gz", members(k))
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    out = ("--out", str(tmp_path / "run"))
+    well("run", str(config(tmp_path, old)), *out)
+    assert "Grows by 1 file" in well("run", str(config(tmp_path, old, new)), *out)
+    assert sorted(one["article"] for one in pairs(tmp_path / "run")) == [
+        f"PMC{k}" for k in (1, 2, 3, 4)
+    ]
+    package(tmp_path / "new/PMC5.tar.gz", members(5))
+    told = refused("run", str(config(tmp_path, old, new)), *out)
+    assert f"rows came from {new}, no longer in the pool, or not as it was" in told
 
 
 def test_packages_are_read_in_a_store_too(tmp_path: Path) -> None:
