@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from tarfile import TarError
 from typing import IO
@@ -21,7 +22,7 @@ from curate.formats import ending
 from curate.pool.jats import ARTICLE_BYTES, Article, Figure, image_names, read_article
 from curate.pool.pictures import shared_folder, sizes_of
 from curate.pool.reader import Reader, Source
-from curate.pool.rows import BROKEN, PoolFormat, is_of_file, pool_table
+from curate.pool.rows import BROKEN, ENDLESS, PoolFormat, is_of_file, pool_table
 from curate.pool.samples import ENDINGS, archive_members
 from curate.pool.stored import Place
 from curate.reasons import DropReason, ErrorCode
@@ -35,6 +36,7 @@ KINDS: dict[str, str | None] = dict.fromkeys(
 )
 """The columns that a figure has beside its image and its caption."""
 
+_LONGEST = 4_096  # characters of a path in a package; what is longer is left where it is
 _ROWS = 2_000  # a table
 _UNITS = 2_000  # packages, or folders of articles, that are read as one file of the pool
 
@@ -110,7 +112,7 @@ def _read(unit: Sequence[str]) -> Iterator[Row]:
                 raise ValueError(f"no tar that can be read: {_first_line(error)}") from None
             if not found.articles:
                 raise ValueError("there is no article (.nxml) in it")
-            homes = _by_folder(found.images)
+            homes = _by_folder(found)
             for name, place in sorted(found.articles.items()):
                 try:
                     article = read_article(_content(package, place))
@@ -128,17 +130,42 @@ def _read(unit: Sequence[str]) -> Iterator[Row]:
         yield _broken(f"{where}: {_first_line(error).removeprefix(f'{where}: ')}")
 
 
-def _by_folder(images: dict[str, Place]) -> dict[str, dict[str, Place]]:
-    """The images of each folder by their paths in it: those of the folders in it as well."""
-    found: dict[str, dict[str, Place]] = defaultdict(dict)
-    for name, place in images.items():
+@dataclass
+class _Images:
+    """The images in the folder of an article, by their paths in it."""
+
+    places: dict[str, Place] = field(default_factory=dict)
+
+    def find(self, graphic: str) -> tuple[Place | None, str]:
+        """Where the image of a graphic lies, and its name; None of one that is not there."""
+        names = list(image_names(graphic))
+        for name in names:
+            if name in self.places:
+                return self.places[name], name
+        for name in names:
+            if found := self._folded.get(name.lower()):
+                return self.places[found], found
+        return None, names[0] if names else graphic
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        """The names as they are, by what they are in lower case."""
+        return {name.lower(): name for name in reversed(self.places)}
+
+
+def _by_folder(found: _Contents) -> dict[str, _Images]:
+    """The images of each folder with an article: those of the folders in it as well."""
+    homes = {posixpath.split(name)[0]: _Images() for name in found.articles}
+    for name, place in found.images.items():
         folder, inner = posixpath.split(name)
-        found[folder][inner] = place
-        while folder:
+        while True:
+            if folder in homes:
+                homes[folder].places.setdefault(inner, place)
+            if not folder:
+                break
             folder, below = posixpath.split(folder)
             inner = f"{below}/{inner}"
-            found[folder].setdefault(inner, place)
-    return found
+    return homes
 
 
 def _content(package: IO[bytes] | None, place: Place) -> bytes:
@@ -154,8 +181,11 @@ def _content(package: IO[bytes] | None, place: Place) -> bytes:
     return content
 
 
-def _row(article: Article, figure: Figure, images: dict[str, Place], *, called: str) -> Row:
-    place, name = _place(figure.graphic, images)
+def _row(article: Article, figure: Figure, images: _Images, *, called: str) -> Row:
+    place, name = images.find(figure.graphic)
+    if len((figure.caption or "").encode()) > ENDLESS:
+        detail = f"{called}: {figure.figure or name}: a caption of over {ENDLESS:,} bytes"
+        return {"error": str(ErrorCode.BAD_ROW), "detail": detail}
     row: Row = {
         "url": f"file:///{called}/{name}",
         "caption": figure.caption,
@@ -168,26 +198,13 @@ def _row(article: Article, figure: Figure, images: dict[str, Place], *, called: 
     return row | place._asdict()
 
 
-def _place(graphic: str, images: dict[str, Place]) -> tuple[Place | None, str]:
-    """Where the image of a graphic lies, and its name; None of one that is not there."""
-    names = list(image_names(graphic))
-    for name in names:
-        if name in images:
-            return images[name], name
-    folded = {name.lower(): name for name in reversed(images)}
-    for name in names:
-        if found := folded.get(name.lower()):
-            return images[found], found
-    return None, names[0] if names else graphic
-
-
 def _packed(package: IO[bytes], path: str) -> _Contents:
     found = _Contents()
     for _, member in archive_members(package):
         name = posixpath.normpath(member.name).lstrip("/")
         place = Place(path, member.offset_data, member.size)
         kind = ending(name)
-        if not member.isreg() or member.issparse():
+        if not member.isreg() or member.issparse() or len(name) > _LONGEST:
             continue
         if kind in PACKAGES:
             raise ValueError(f"it holds packages, such as {name}: unpack it first")

@@ -29,7 +29,7 @@ _PREFIXES = "".join(
 """What the document type declares of an article that does not say so itself."""
 _DEEPEST = 500
 _CITED = 200_000  # characters of the paragraphs that cite a figure, at most
-_TEXT = 1_000  # of a title or a licence
+_TEXT = 1_000  # of any other text but a caption
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def read_article(content: bytes) -> Article:
         raise ValueError(f"it begins with <{str(root.tag)[:40]}>, not with <article>")
     parents = _parents(root)
     ids = {
-        str(one.get("pub-id-type")): _line(one) for one in _front(root) if one.tag == "article-id"
+        str(one.get("pub-id-type")): _line(one)[:_TEXT]
+        for one in _front(root)
+        if one.tag == "article-id"
     }
     pmc = re.fullmatch(r"(?:PMC)?([0-9]+)(?:\.[0-9]+)?", ids.get("pmcid") or ids.get("pmc") or "")
     mentions = _mentions(root, parents)
@@ -163,7 +165,8 @@ def _line(one: Element) -> str:
 
 def _attribute(one: Element, name: str) -> str | None:
     """An attribute of this name, in whatever namespace."""
-    return next((x.strip() for key, x in one.items() if key.rpartition("}")[2] == name), None)
+    found = (x.strip() for key, x in one.items() if key.rpartition("}")[2] == name)
+    return next((x[:_TEXT] for x in found), None)
 
 
 def _license(root: Element) -> str | None:
@@ -188,14 +191,14 @@ def _figures(
             continue
         caption = _caption(graphic, fig, parents)
         text = None if caption is None else "".join(caption.itertext()).strip()
-        label = next((_line(x) for x in fig if x.tag == "label"), None)
+        label = next((_line(x)[:_TEXT] for x in fig if x.tag == "label"), None)
         own = {id(x) for x in fig.iter()}
         cited = (
             _line(p) for p in mentions.get(fig.get("id") or "", ()) if id(p) not in own
         )  # a caption says nothing of itself
         paragraphs = list(dict.fromkeys(filter(None, cited)))
         yield Figure(
-            graphic=name, caption=text, figure=fig.get("id") or None, label=label or None,
+            graphic=name, caption=text, figure=_attribute(fig, "id") or None, label=label or None,
             mentions="\n\n".join(paragraphs)[:_CITED] or None,
         )  # fmt: skip
 

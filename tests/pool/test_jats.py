@@ -303,6 +303,18 @@ def test_a_package_that_has_changed_since_is_named(tmp_path: Path) -> None:
         images([x | {"offset": x["offset"] + 1_000_000} for x in found])
 
 
+def test_a_caption_without_end_and_a_path_without_end(tmp_path: Path) -> None:
+    long = f"{'a/' * 50_000}a.jpg"
+    given = {
+        "PMC1/x.nxml": article(figure("a", "x" * 1_000_001), figure("b", "y", graphic=long[:-4]))
+    }
+    given |= {"PMC1/a.jpg": picture(1), f"PMC1/{long}": picture(2)}
+    one, other = rows(package(tmp_path / "PMC1.tar.gz", given))
+    assert (one["error"], one["caption"]) == (ErrorCode.BAD_ROW, None)
+    assert one["detail"] == "PMC1: a: a caption of over 1,000,000 bytes"
+    assert other["error"] == DropReason.NO_IMAGE_FILE
+
+
 def test_folders_of_articles_are_read_together_and_packages_by_themselves(tmp_path: Path) -> None:
     paths = ["p/PMC2.tar.gz", "p/PMC1/a.jpg", "p/PMC1/main.nxml", "p/PMC1/figs/b.jpg", "p/far.jpg",
              "p/PMC3/main.nxml.gz", "p/PMC3/c.jpg"]  # fmt: skip
