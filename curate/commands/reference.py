@@ -22,6 +22,7 @@ _RULES = """A rule of `select` is over any column of prepare, download, dedup an
 applies at the first of prepare, download and score that runs and after which its columns exist. So a
 `top_fraction` is of the pairs that reach the rules of its stage: of a column of the pool, those with a
 caption and a URL, before any is fetched; of a score, those whose image came and could be scored.
+All that are equal at its cut stay; `top` takes just so many, of equal ones by a hash of the uid.
 Where nothing is fetched, `original_width`, `original_height`, `smaller_side` and `aspect` are of the
 pool's columns `original_width` and `original_height`.
 Scores of `score.also` and `scores` are columns too, under the names that they are given (float).

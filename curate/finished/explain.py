@@ -35,6 +35,8 @@ from curate.schema import Column, Stage
 from curate.summaries.groups import parts_with
 
 Row = dict[str, Any]
+_MOST_CUTS = 8
+"""Groups of which the cuts are told, where the pair's own is not known."""
 
 _OF_CAPTIONS = ("captions", "caption_source")
 """What a stage may change of a pair that has several captions."""
@@ -246,10 +248,11 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
         if left < len(dropped):
             gone = _at(run, ledger, index, dropped[left])
             reason, value = gone["reason"], gone["value"] or ""
-            why = worded(reason, config=config) + _cut(run, config, stage, reason)
+            row = {**before, **annotated}
+            why = worded(reason, config=config) + _cut(run, config, stage, reason, row=row)
             others, standing = (), {}
             if stage is Stage.BALANCE:
-                told = perspectives.in_words(run, config, {**before, **annotated})
+                told = perspectives.in_words(run, config, row)
                 why = f"{why} {told}".strip()
             if reason.startswith("duplicate_"):
                 others = tuple(_survivors(run, config, stage, value))
@@ -292,16 +295,23 @@ def _standing(row: Row, config: Config) -> Row:
     return {name: row[name] for name in names if name in row}
 
 
-def _cut(run: Run, config: Config, stage: Stage, reason: str) -> str:
-    """The values that a rule of a top fraction came to in this run, in words."""
+def _cut(run: Run, config: Config, stage: Stage, reason: str, *, row: Row) -> str:
+    """The values that a rule of a top fraction came to, in words: that of the row's group, if known."""
     rules = [rule for rule in config.select if rule_reason(rule.label) == reason]
     asked = {quantile for rule in rules for quantile in quantiles_of([rule])}
     found = [
         f"{cut.value:.6g}" + (f" ({group})" if group is not None else "")
         for (quantile, group), cut in read_cuts(run, stage).items()
-        if quantile in asked
+        if quantile in asked and (quantile.per not in row or group == _group(row[quantile.per]))
     ]
+    found[_MOST_CUTS:] = ["…"] if len(found) > _MOST_CUTS else []
     return f" In this run that is from {', '.join(found)} on." if found else ""
+
+
+def _group(value: object) -> str | None:
+    """A value of the column `per`, as cuts name it."""
+    found: str | None = pa.array([value]).cast(pa.string())[0].as_py()
+    return found
 
 
 def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> int | str:

@@ -13,11 +13,11 @@ import apache_beam as beam
 import pyarrow as pa
 
 from curate.ops.selection.quantiles import (
-    Digits,
-    Group,
+    Counted,
     Quantile,
     Searches,
     add_digits,
+    added,
     count_digits,
     cuts_of,
     narrow,
@@ -25,8 +25,6 @@ from curate.ops.selection.quantiles import (
 )
 from curate.rundir.directory import Part
 from curate.stages.timing import timed
-
-Counted = dict[Group, Digits]
 
 
 class CountDigits(beam.DoFn):
@@ -46,26 +44,28 @@ class CountDigits(beam.DoFn):
 class SumDigits(beam.CombineFn):
     """Sums the counts of parts."""
 
-    def create_accumulator(self) -> Counted:
+    def create_accumulator(self) -> list[Counted]:
         """No values."""
-        return {}
+        return []
 
-    def add_input(self, total: Counted, found: Counted) -> Counted:
+    def add_input(self, total: list[Counted], found: Counted) -> list[Counted]:
         """Add the counts of one part."""
-        for group, digits in found.items():
-            total[group] = add_digits(total.get(group), digits)
-        return total
+        return added([*total, found])
 
-    def merge_accumulators(self, totals: Iterable[Counted]) -> Counted:
-        """Add up totals."""
-        merged: Counted = {}
+    def merge_accumulators(self, totals: Iterable[list[Counted]]) -> list[Counted]:
+        """Put totals together."""
+        merged: list[Counted] = []
         for total in totals:
-            merged = self.add_input(merged, total)
+            merged = added([*merged, *total])
         return merged
 
-    def extract_output(self, total: Counted) -> Counted:
-        """The total itself."""
-        return total
+    def compact(self, total: list[Counted]) -> list[Counted]:
+        """Add up what is to travel."""
+        return [add_digits(total)]
+
+    def extract_output(self, total: list[Counted]) -> Counted:
+        """The sum."""
+        return add_digits(total)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,10 @@ def test_pathology_patches(addresses: str, tmp_path: Path) -> None:
     well("run", str(other / "config.yaml"), "--force")
     assert len(pairs(other)) == len({row["visual_cluster"] for row in rows.values()})
     assert {path.name: path.read_bytes() for path in other.glob("annotated/score/*/part-*")} == held
-    assert "among the highest 1 of its visual_cluster" in well("explain", str(other), gone(other))
+    told = well("explain", str(other), uid := gone(other))
+    assert "among the highest 1 of its visual_cluster" in told
+    assert f"({rows[uid]['visual_cluster']}) on" in told, "the cut of its own cluster, and no other"
+    assert " ".join(told.split()).count(" on.") == 1
 
 
 def edited(path: Path, was: str, becomes: str) -> None:

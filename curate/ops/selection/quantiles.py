@@ -2,8 +2,9 @@
 
 A value is read as an unsigned integer of the same order, 16 bits at a time from the top: the counts
 of one digit say which digit the wanted value has there, and the next pass counts the next digit of
-the values that begin so. Two passes find a 32-bit value, four a 64-bit one; what is held and sent is
-at most 65,536 counts a group. The result does not depend on how the values were spread.
+the values that begin so. Two passes find a 32-bit value, four a 64-bit one; what is sent is
+at most 65,536 counts a group, and what is held those of some parts. The result does not depend on how
+the values were spread.
 
 Where a number of rows is wanted, two further passes go over a hash of the uids of those whose value is
 the cut, so that no more of them are taken.
@@ -25,6 +26,8 @@ from curate.schema import Column
 
 DIGIT = 16
 """Bits a pass."""
+AT_ONCE = 32
+"""Counts of parts that are held until they are added up."""
 
 _U = np.uint64
 _TIE = 32
@@ -69,6 +72,7 @@ class Search(NamedTuple):
 Group = tuple[Quantile, str | None]
 """A quantile and the text of the value of `per`; None for a null, and where there is no `per`."""
 
+Counted = Mapping[Group, Digits]
 Cuts = Mapping[Group, Cut]
 Searches = Mapping[Group, Search]
 
@@ -160,18 +164,30 @@ def _runs(codes: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
         yield int(codes[start]), int(start), int(stop)
 
 
-def add_digits(total: Digits | None, found: Digits) -> Digits:
-    """Both counts together."""
-    if total is None:
-        return found
-    digits = np.concatenate([total.digits, found.digits])
+def add_digits(counted: Iterable[Counted]) -> dict[Group, Digits]:
+    """All counts together; many at once, as a group's are added up in one go."""
+    pieces: dict[Group, list[Digits]] = {}
+    for one in counted:
+        for group, found in one.items():
+            pieces.setdefault(group, []).append(found)
+    return {group: _sum(found) for group, found in pieces.items()}
+
+
+def _sum(found: list[Digits]) -> Digits:
+    if len(found) == 1:
+        return found[0]
+    digits = np.concatenate([one.digits for one in found])
     unique, place = np.unique(digits, return_inverse=True)
-    counts = np.zeros(len(unique), np.int64)
-    np.add.at(counts, place, np.concatenate([total.counts, found.counts]))
-    return Digits(unique, counts)
+    weights = np.concatenate([one.counts for one in found]).astype(np.float64)
+    return Digits(unique, np.bincount(place, weights).astype(np.int64))
 
 
-def narrow(searches: Searches, counted: Mapping[Group, Digits], *, number: int) -> Searches:
+def added(counted: list[Counted]) -> list[Counted]:
+    """What is counted so far, as one where it has become much."""
+    return [add_digits(counted)] if len(counted) >= AT_ONCE else counted
+
+
+def narrow(searches: Searches, counted: Counted, *, number: int) -> Searches:
     """What is known once the digits of pass `number` are counted over all values."""
     found = dict(searches)
     for group, (digits, counts) in counted.items():
@@ -218,12 +234,12 @@ def find_cuts(tables: Callable[[], Iterable[pa.Table]], quantiles: Iterable[Quan
     searches: Searches = {}
     columns = pa.schema([])
     for number in range((64 + _TIE) // DIGIT):
-        counted: dict[Group, Digits] = {}
+        counted: list[Counted] = []
         for table in tables():
             columns = table.schema
-            for group, digits in count_digits(table, quantiles, searches, number=number).items():
-                counted[group] = add_digits(counted.get(group), digits)
-        searches = narrow(searches, counted, number=number)
+            found = count_digits(table, quantiles, searches, number=number)
+            counted = added([*counted, found])
+        searches = narrow(searches, add_digits(counted), number=number)
     return cuts_of(searches, columns)
 
 
