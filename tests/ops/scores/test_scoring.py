@@ -146,7 +146,7 @@ def test_one_that_cannot_be_constructed_says_why() -> None:
         spec.load()
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"entities"}))  # it has a step of its own
 def test_each_kind_of_the_projects_own_is_such_a_score(kind: str) -> None:
     """A class that says what it reads; what it gives is asserted where its package is installed."""
     found = imported(KINDS[kind].call, key="scores.x")
@@ -154,7 +154,7 @@ def test_each_kind_of_the_projects_own_is_such_a_score(kind: str) -> None:
     assert list(signature(found.__call__).parameters) == ["self", "batch"]
     spec = builtin(kind, name="x")
     assert KINDS[kind].beside == (not EMBEDDINGS.isdisjoint(spec.reads) and kind != "head")
-    assert spec.columns[0] == pa.field("x", pa.float32())
+    assert spec.columns.field(0) == pa.field("x", pa.float32())
     assert set(spec.reads) <= {IMAGE, *EMBEDDINGS}
     assert spec.batch_size > 0
     assert kind in get_args(FurtherScore.model_fields["kind"].annotation)
