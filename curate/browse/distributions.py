@@ -7,8 +7,9 @@ from typing import NamedTuple
 from curate.browse.connection import Bound, quoted
 from curate.browse.questions import Questions, whole
 from curate.browse.selection import Selection
-from curate.browse.table import MATCHES, Verdict
+from curate.browse.table import Verdict
 from curate.errors import CurateError
+from curate.schema import MATCHES
 
 BARS = 40
 """Bars of a histogram of numbers."""

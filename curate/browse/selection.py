@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from curate.browse.connection import Bound, quoted
-from curate.browse.table import MATCHES, Branch, Pairs, Verdict
+from curate.browse.table import Branch, Pairs, Verdict
 from curate.errors import CurateError
+from curate.schema import MATCHES
 
 Fate = Literal["kept", "left", "absent", "differs"]
 _FATES: tuple[Fate, ...] = ("kept", "left", "absent", "differs")

@@ -10,13 +10,14 @@ from curate.browse.opened import Opened, State
 from curate.browse.pictures import remember
 from curate.browse.questions import Page, Place, Record
 from curate.browse.selection import DUPLICATE, Selection
-from curate.browse.table import MATCHES, OWN, PICTURE
+from curate.browse.table import OWN, PICTURE
 from curate.errors import CurateError
 from curate.finished.explain import Story, stories
+from curate.finished.seen import sights
 from curate.ops.hashing import uniform
 from curate.report.wording import explain
 from curate.rundir.damage import incomplete
-from curate.schema import Stage
+from curate.schema import MATCHES, Stage
 
 if TYPE_CHECKING:
     from curate.finding.map import Map
@@ -172,7 +173,7 @@ def story(state: State, run: int, uid: str) -> Json:
     """All that is known of the pairs with a uid: of each its story, its picture and its cluster."""
     opened = state.runs[run]
     places = state.questions.places(run, uid)
-    rows = state.questions.details(run, places, MATCHES)
+    rows = state.questions.details(run, places, MATCHES, *sights(opened.config))
     found = []
     for one in stories(opened.run, uid):
         at = next((i for i, x in enumerate(places) if _is_of(rows[i], x, one)), None)
@@ -196,7 +197,11 @@ def _more(state: State, run: int, row: Record) -> dict[str, Json]:
     opened, uid = state.runs[run], str(row["uid"])
     told: dict[str, Json] = {}
     if isinstance(matches := row[MATCHES], list):
-        told["entries"] = _named(state, run, [f"{row['language']}:{x}" for x in matches])
+        named = _named(state, run, [f"{row['language']}:{x}" for x in matches])
+        seen = next((row[x] for x in sights(opened.config)), None)
+        if isinstance(seen, list):
+            named = [{**one, "seen": one["entry_id"] in seen} for one in named]
+        told["entries"] = named
     reason = str(row["reason"] or "")
     size = row.get("cluster_size")
     by_meaning = opened.config.semdedup is not None

@@ -20,6 +20,7 @@ from curate.config import file as config_file
 from curate.errors import CurateError
 from curate.finding.place import place_in_shards
 from curate.finished import perspectives
+from curate.finished.seen import counted_entries, with_names
 from curate.ops.selection.quantiles import quantiles_of
 from curate.ops.selection.sampling import drawn
 from curate.ops.urls import WHITE_SPACE, normalise_url
@@ -228,6 +229,8 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
             and (name not in known or (name in _OF_CAPTIONS and before.get(name) != value))
         }
         known |= added.keys()
+        if stage is Stage.SCORE:
+            added = with_names(run, config, added, pair=before)
         if stays:
             if stage is Stage.PREPARE and "matches" in added:
                 added["matches"] = _entries(run, config, index, kept, pair)
@@ -316,14 +319,10 @@ def _group(value: object) -> str | None:
 
 def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> int | str:
     """The matched entries; for a pair that came as far as the balance, with what was counted there."""
-    url = run.path(Stage.BALANCE, "entries.parquet")
     ids = kept["matches"]
-    if not files.exists(url) or not ids:
+    rows = counted_entries(run, kept["language"], ids)
+    if not rows:
         return len(ids)
-    filters = [("language", "=", kept["language"]), ("entry_id", "in", ids)]
-    held = run.state().get("files", {}).get(f"{Stage.BALANCE}/entries.parquet")
-    content = files.Content(*held) if held else None
-    rows = files.read_table(url, content=content, filters=filters).to_pylist()
     ahead = [stage for stage in _stages(run, index) if stage is not Stage.BALANCE]
     if pair.nth >= len(pair.rows(run, ahead[-1], index)):
         return "; ".join(row["entry"] for row in rows)

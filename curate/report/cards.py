@@ -113,6 +113,12 @@ def _balance(facts: Facts, *, ignore_case: bool) -> list[str]:
     )
     if ignore_case:
         text += " Entries were matched whatever their case, unlike MetaCLIP's."
+    if sight := facts.balance.sight:
+        text += (
+            f" Counted are the entries of a caption that its image shows (`{sight.on}`):"
+            f" {sight.seen:,} of {sight.mentions:,} matches; {sight.unseen:,} of the"
+            f" {sight.entries:,} entries that captions mention are seen in none of these images."
+        )
     if facts.balance.revoked:
         text += (
             f" t was settled, and matches counted, with {facts.balance.revoked:,} that were revoked"

@@ -20,6 +20,9 @@ from curate.schema import Stage
 HEAD = 25
 """Entries in the table of the most frequent ones."""
 
+UNSEEN = 15
+"""Entries in the table of those that captions mention and images do not show."""
+
 CURVES = 4
 """Languages, those with most matches first, that get curves."""
 
@@ -49,6 +52,28 @@ class HeadEntry:
 
 
 @dataclass(frozen=True)
+class Mentioned:
+    """An entry that captions mention, and fewer images show."""
+
+    language: str
+    entry: str
+    mentioned: int  # pairs whose captions hold it
+    count: int  # of them, those whose images show it
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Mention and sight compared, where pairs are counted for what their images show."""
+
+    on: str  # the column that is counted
+    mentions: int  # matches of all captions
+    seen: int  # of them, those that the images show
+    entries: int  # that some caption mentions
+    unseen: int  # of them, those that no image of such a pair shows
+    most: tuple[Mentioned, ...]  # those with the most mentions that are not seen
+
+
+@dataclass(frozen=True)
 class LanguageBalance:
     """Threshold and entries of one language."""
 
@@ -75,6 +100,7 @@ class Balance:
     languages: tuple[LanguageBalance, ...]
     head: tuple[HeadEntry, ...]
     revoked: int  # pairs that were counted, and have been revoked since
+    sight: Sight | None = None
 
 
 def balance(
@@ -88,7 +114,9 @@ def balance(
     if asked is not None and asked.is_online:
         kept_pairs = _drawn(counts_of)
     thresholds = files.read_json(run.path(Stage.BALANCE, "thresholds.json"))
-    counts, head = read(run.path(Stage.BALANCE, "entries.parquet"))
+    counts, head, sight = read(run.path(Stage.BALANCE, "entries.parquet"))
+    if sight is not None and asked is not None:
+        sight = replace(sight, on=asked.on)
     languages = []
     for name, (before, after) in counts.items():
         t = float(thresholds[name]["t"])
@@ -114,7 +142,8 @@ def balance(
     languages.sort(key=lambda one: (-one.matches, one.language))
     rest = [replace(one, ranks=(), cumulative=()) for one in languages[CURVES:]]
     revoked = max(0, sum(one.pairs for one in languages) - counts_of["rows"])
-    return Balance(languages=(*languages[:CURVES], *rest), head=tuple(head), revoked=revoked)
+    shown = (*languages[:CURVES], *rest)
+    return Balance(languages=shown, head=tuple(head), revoked=revoked, sight=sight)
 
 
 def _drawn(counts_of: Totals) -> dict[str, int]:
@@ -176,10 +205,11 @@ def idle(found: Iterable[Threshold | LanguageBalance], asked: config.Balance | N
     ]
 
 
-def read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry]]:
-    """Counts before and after of each language's entries, and the `HEAD` most frequent entries."""
+def read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry], Sight | None]:
+    """Counts before and after of each language's entries, the `HEAD` most frequent, and the sight."""
     pieces: dict[str, list[tuple[Counts, Counts]]] = {}
     top: list[pa.Table] = []
+    sight: Sight | None = None
     keys = [("count", "descending"), ("language", "ascending"), ("entry_id", "ascending")]
     with files.open_read(url) as file:
         for batch in pq.ParquetFile(file).iter_batches():
@@ -190,13 +220,34 @@ def read(url: str) -> tuple[dict[str, tuple[Counts, Counts]], list[HeadEntry]]:
                 pieces.setdefault(name, []).append(found)
             best = pa.concat_tables([*top, table.filter(pc.greater(table["count"], 0))])
             top = [best.take(pc.sort_indices(best, sort_keys=keys)[:HEAD])]
+            if "mentioned" in table.column_names:
+                sight = _looked(table, sight)
     counts = {
         name: (np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts]))
         for name, parts in sorted(pieces.items())
     }
     columns = ["language", "entry", "count", "probability", "kept"]
     head = [HeadEntry(**row) for table in top for row in table.select(columns).to_pylist()]
-    return counts, head
+    return counts, head, sight
+
+
+def _looked(table: pa.Table, before: Sight | None) -> Sight:
+    """The sight of some more entries, with those `before`."""
+    mentioned, count = table["mentioned"].to_numpy(), table["count"].to_numpy()
+    first = np.argsort(count - mentioned, kind="stable")[:UNSEEN]
+    rows = table.take(pa.array(first[mentioned[first] > count[first]]))
+    some = rows.select(["language", "entry", "mentioned", "count"]).to_pylist()
+    most = [*(before.most if before else ()), *(Mentioned(**row) for row in some)]
+    most.sort(key=lambda one: one.count - one.mentioned)
+    known = before or Sight("", 0, 0, 0, 0, ())
+    return Sight(
+        on="",
+        mentions=known.mentions + int(mentioned.sum()),
+        seen=known.seen + int(count.sum()),
+        entries=known.entries + int((mentioned > 0).sum()),
+        unseen=known.unseen + int(((mentioned > 0) & (count == 0)).sum()),
+        most=tuple(most[:UNSEEN]),
+    )
 
 
 def _ranks(before: Counts, after: Counts) -> tuple[Point, ...]:

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import curate as library
+from curate.config.file import recipes
 from curate.files import shipped
 from curate.loading import Sampler
+from tests.browse.served import serving
 from tests.users.runs import document, moved, pairs, refused, small_run, well
 
 SCORER = {key: str(shipped(f"pipelines/demo/scorer/curate-mini.{ending}"))
@@ -61,8 +63,8 @@ def test_the_entries_that_each_image_shows(run: Path) -> None:
     images: dict[str, torch.Tensor] = {}
     for path in sorted((run / "annotated/score").glob("part-*.npz")):
         stored = np.load(path)
-        found = torch.from_numpy(next(stored[x] for x in stored if x.endswith("_img"))).float()
-        images |= dict(zip(stored["uid"].astype(str).tolist(), found, strict=True))
+        rows_of = torch.from_numpy(next(stored[x] for x in stored if x.endswith("_img"))).float()
+        images |= dict(zip(stored["uid"].astype(str).tolist(), rows_of, strict=True))
     matches = {row["uid"]: row["matches"] for row in rows(run, "dedup")}
     found = rows(run, "annotated/score/seen")
     assert [row["uid"] for row in found] == [*matches]
@@ -223,3 +225,59 @@ def test_what_cannot_be_is_refused_in_a_line(tmp_path: Path) -> None:
 def test_a_notebook_asks_the_same(run: Path) -> None:
     found = library.open(str(run))
     assert found.sweep([1.0], on="matches").sweep.on == "matches"
+
+
+def test_explain_and_the_report_say_what_is_mentioned_and_not_seen(run: Path) -> None:
+    row = next(x for x in rows(run, "balance") if x["seen"] and len(x["seen"]) < len(x["matches"]))
+    story = library.open(str(run)).explain(row["uid"])[0]
+    told = next(x for x in story.chapters if x.stage == "score").found
+    assert "seen_similarity" not in told
+    named = [one.rsplit(" ", 1)[0] for one in told["seen"].replace(" (not seen)", "").split("; ")]
+    assert named == [WORDS[x] for x in row["matches"]]
+    assert [x for x, one in zip(row["matches"], told["seen"].split("; "), strict=True)
+            if not one.endswith(" (not seen)")] == row["seen"]  # fmt: skip
+
+    found = pq.read_table(run / "entries/entries.parquet").to_pylist()
+    sight = document(run / "report/report.json")["balance"]["sight"]
+    mentioned = [x for x in found if x["mentioned"]]
+    assert sight["on"] == "seen"
+    assert (sight["mentions"], sight["seen"]) == (
+        sum(x["mentioned"] for x in found), sum(x["count"] for x in found),
+    )  # fmt: skip
+    assert (sight["entries"], sight["unseen"]) == (
+        len(mentioned), sum(not x["count"] for x in mentioned),
+    )  # fmt: skip
+    gone = [x["mentioned"] - x["count"] for x in sight["most"]]
+    assert gone == sorted((d for x in found if (d := x["mentioned"] - x["count"])), reverse=True)
+    page = (run / "report/index.html").read_text()
+    assert "By mention and by sight" in page
+    assert f"{sight['seen']:,} of the {sight['mentions']:,} matches" in page
+
+
+def test_browse_marks_the_entries_that_an_image_shows(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    row = next(x for x in rows(run, "balance") if x["seen"] and len(x["seen"]) < len(x["matches"]))
+    with serving(run, selections=tmp_path) as served:
+        (story,) = served.ask("pair", ("uid", row["uid"]))["runs"][0]["stories"]
+        assert {x["entry_id"] for x in story["entries"] if x["seen"]} == set(row["seen"])
+        assert {x["entry_id"] for x in story["entries"]} == set(row["matches"])
+
+
+def test_the_recipe_over_pictures_of_its_own(tmp_path: Path) -> None:
+    pictures = shipped("pipelines/demo/pool/images")
+    lines = map(json.loads, shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines())
+    some = {x["url"].rpartition("/")[2]: x for x in lines}
+    told = [{**x, "image": str(pictures / name)} for name, x in some.items()
+            if (pictures / name).exists()][:40]  # fmt: skip
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(x) + "\n" for x in told))
+    (tmp_path / "en.txt").write_text("\n".join(WORDS) + "\n")
+    well(
+        "run", str(recipes()["mofi"]), "--out", str(tmp_path / "run"),
+        "--set", f"input.paths={tmp_path / 'pool.jsonl'}", "--set", "input.columns.image=image",
+        "--set", f"input.image_folders=[{pictures}]",
+        "--set", f"prepare.metadata.en={tmp_path / 'en.txt'}", "--set", "balance.t=2",
+        "--set", f"score.model={SCORER['model']}", "--set", f"score.pretrained={SCORER['pretrained']}",
+    )  # fmt: skip
+    kept = rows(tmp_path / "run", "balance")
+    assert kept
+    assert all(0 < len(x["entities"]) <= len(x["matches"]) for x in kept)

@@ -138,11 +138,13 @@ function draw(chapter, story) {
 }
 
 function entries(story) {
-  const head = ["entry", "pairs that match", "probability", "kept"];
+  const looked = story.entries.some((one) => one.seen !== undefined);
+  const head = ["entry", ...(looked ? ["image shows it"] : []), "pairs that match", "probability", "kept"];
   return el("section", {}, el("h3", {}, "Entries that it matches"),
     el("div", { class: "scrolls" }, el("table", {}, el("thead", {}, el("tr", {}, head.map((x) => el("th", { scope: "col" }, x)))),
       el("tbody", {}, story.entries.map((one) => el("tr", {},
         el("th", { scope: "row" }, el("button", { type: "button", class: "plain", title: "Pairs that match it", on: { click: () => go({ pair: "", fields: [["entry", one.id]] }) } }, foreign(one.entry))),
+        looked ? el("td", {}, one.seen ? "yes" : "no") : null,
         [one.count, one.probability, one.kept].map((x) => el("td", {}, number(x)))))))));
 }
 

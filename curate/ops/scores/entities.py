@@ -111,7 +111,8 @@ def similarities(matches: Matches, images: Stored, entries: EntryVectors) -> NDA
         wanted, places = np.unique(ids[here], return_inverse=True)
         rows = np.repeat(np.arange(stop - first), np.diff(offsets[first : stop + 1]))
         cosines = _cosines(rows, places.astype(np.int64), some, entries.of(wanted))
-        found[here] = np.where(some.any(axis=1)[rows], cosines, np.nan)
+        known = np.asarray(some.any(axis=1))
+        found[here] = np.where(known[rows], cosines, np.nan)
     return found
 
 
