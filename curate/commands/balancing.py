@@ -4,9 +4,10 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from curate.commands.running import REMEDY, run_plan
 from curate.commands.terminal import (
@@ -26,6 +27,9 @@ from curate.errors import CurateError
 from curate.rundir.directory import Run
 from curate.rundir.lock import locked
 from curate.running.recruits import ahead
+
+if TYPE_CHECKING:
+    from curate.finished.shares import Shares
 
 RunDirectory = Annotated[str, typer.Argument(metavar="RUN", help="A complete run.")]
 Reference = Annotated[
@@ -116,11 +120,19 @@ def sweep(
     ] = None,
     reference: Reference = None,
     on: On = None,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,R,...",
+            help="Not of t, but of balance.adaptive: shares r, each for all its perspectives.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Show what other values of t would keep, from the matches of a run; no image is read.
 
-    The numbers also go to RUN/report/sweep.json and into the report.
+    The numbers also go to RUN/report/sweep.json and into the report. Of a run that is balanced by
+    perspectives (balance.adaptive), or with --share, what other shares would keep is shown alone.
     """
     from curate.commands.progress import tell_report
     from curate.finished import sweep as sweeping
@@ -130,6 +142,11 @@ def sweep(
 
     with one_line_errors():
         run = Run.at(run_directory)
+        if share is not None or (t is None and size is None and is_adaptive(run)):
+            if t is not None or size is not None:
+                raise CurateError("give --share, or --t and --size: they are of different balances")
+            show_shares(run, _numbers(share, option="--share"), as_json=as_json)
+            return
         with reporting(run):
             found = sweeping.sweep(
                 open_source(run_directory),
@@ -149,6 +166,45 @@ def sweep(
             out_console.print(note)
         out_console.print(f"sweep   {url}")
         tell_report(out_console, report)
+
+
+def is_adaptive(run: Run) -> bool:
+    """Whether a run is balanced by perspectives."""
+    balance = config_file.load(run.path("config.yaml")).balance
+    return balance is not None and balance.adaptive is not None
+
+
+def show_shares(run: Run, shares: list[float], *, as_json: bool) -> None:
+    """Print what such a balance would keep at these shares, or at some where none is given."""
+    from curate.finished.rebalance import open_source
+    from curate.finished.shares import expected
+
+    found = expected(open_source(run.root, matched=not is_adaptive(run)), shares=shares)
+    if as_json:
+        print(shown(json.dumps(found.to_json(), ensure_ascii=False)))
+    else:
+        out_console.print(table_of_shares(found))
+
+
+def table_of_shares(found: "Shares") -> Table:
+    """What is expected at each share of a balance by perspectives, for the terminal."""
+    rule = f"more than {found.n_p} to pass, alpha {found.alpha:g}"
+    table = Table(
+        title=f"{found.pairs:,} pairs; {rule}", title_justify="left", box=None,
+        header_style="bold", pad_edge=False,
+    )  # fmt: skip
+    names = list((found.own or found.points[0]).shares)
+    for name in ("share r", *(f"tau {x}" for x in names), "pairs kept", "of all"):
+        table.add_column(name, justify="right", overflow="fold")
+    for at in (*found.points, *([found.own] if found.own else [])):
+        shares = [*dict.fromkeys(f"{at.shares[x]:g}" for x in names)]
+        said = " ".join(f"{at.shares[x]:g}" for x in names) if len(shares) > 1 else shares[0]
+        own = " (RUN)" if at is found.own else ""
+        table.add_row(
+            f"{said}{own}", *(f"{at.taus[x]:,}" for x in names), f"{at.pairs:,.1f}",
+            f"{at.pairs / found.pairs:.1%}" if found.pairs else "",
+        )  # fmt: skip
+    return table
 
 
 def _numbers(text: str | None, *, option: str) -> list[float]:

@@ -214,11 +214,15 @@ def _has_images(run: Run) -> bool:
 
 
 def _show_other_ts(run: Run) -> None:
+    from curate.commands.balancing import is_adaptive, show_shares
     from curate.finished import sweep
     from curate.finished.rebalance import open_source
     from curate.report.sweeps import tables
     from curate.report.write import write_report
 
+    if is_adaptive(run):
+        show_shares(run, [], as_json=False)
+        return
     found = sweep.sweep(open_source(run.root))
     sweep.write(run, found)
     write_report(run, config_file.load(run.path("config.yaml")))

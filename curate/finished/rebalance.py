@@ -60,7 +60,7 @@ class Source:
         return on
 
 
-def open_source(url: str) -> Source:
+def open_source(url: str, *, matched: bool = True) -> Source:
     """The run at `url`; of a rebalanced run, the one that it rebalances.
 
     Raises
@@ -70,7 +70,7 @@ def open_source(url: str) -> Source:
     """
     run = borrowed.open_run(url)
     if run.source:
-        return open_source(run.source)
+        return open_source(run.source, matched=matched)
     state = run.state()
     if state["state"] != "complete":
         raise CurateError(
@@ -78,7 +78,7 @@ def open_source(url: str) -> Source:
             f" curate run {run.path('config.yaml')}"
         )
     config = config_file.load(run.path("config.yaml"))
-    if not config.prepare.metadata:
+    if matched and not config.prepare.metadata:
         raise CurateError(f"{url} has no matches to balance: it ran without prepare.metadata")
     steps = steps_of(config)
     reads = steps.upstream(Stage.BALANCE)

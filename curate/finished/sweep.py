@@ -60,7 +60,7 @@ def sweep(
         for value in wanted:
             if not 0 < value < float("inf"):
                 raise CurateError(f"--{option} {value:g}: expected a number over 0")
-    counts = _count(source, on=on)
+    counts = count(source, on=on)
     largest = int(counts[reference].counts.max(initial=1))
     chosen = {
         *ts,
@@ -74,7 +74,8 @@ def sweep(
     return Sweep(source.digest, reference, whole, tuple(curves), on)
 
 
-def _count(source: Source, *, on: str) -> Counts:
+def count(source: Source, *, on: str) -> Counts:
+    """How often each entry occurs in what reaches the balance, by the column that `on` names."""
     sizes = {
         language: len(read_entries(files.absolute(path)).concepts)
         for language, path in source.config.prepare.metadata.items()

@@ -1,6 +1,7 @@
 """A balance by perspectives (ADR) through the command line: the demo's captions, without images."""
 
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,14 @@ def tau_of(counts: Counter[Any], share: float) -> int:
     raise AssertionError("nothing occurs")
 
 
-def expected(prepared: list[Row]) -> tuple[dict[str, int], dict[str, float]]:
+def expected(
+    prepared: list[Row], shares: dict[str, float] = ASKED
+) -> tuple[dict[str, int], dict[str, float]]:
     """tau of both perspectives, and the probability of each pair by its uid."""
     of = {"entries": [row["matches"] for row in prepared],
           "pairs": [[*itertools.combinations(row["matches"], 2)] for row in prepared]}  # fmt: skip
     counts = {x: Counter(e for some in found for e in some) for x, found in of.items()}
-    taus = {x: tau_of(found, ASKED[x]) for x, found in counts.items()}
+    taus = {x: tau_of(found, shares[x]) for x, found in counts.items()}
     keep = {}
     for i, row in enumerate(prepared):
         lost = 1.0
@@ -285,3 +288,40 @@ def test_a_pair_that_matches_nothing_stays_by_its_nouns(tmp_path: Path, undrawn:
     well("run", path, "--out", str(run), *few)
     assert rows(run, "balance")
     assert "no_match" not in {row["reason"] for row in rows(run, "dropped/prepare")}
+
+
+def test_a_sweep_tells_what_other_shares_are_expected_to_keep(made: Path) -> None:
+    prepared = rows(made, "prepare")
+    found = json.loads(well("sweep", str(made), "--share", "0.3,0.9", "--json"))
+    taus, keep = expected(prepared, ASKED)
+    assert found["own"]["taus"] == taus
+    assert found["own"]["pairs"] == pytest.approx(sum(keep.values()))
+    for point, share in zip(found["points"], (0.3, 0.9), strict=True):
+        taus, keep = expected(prepared, {"entries": share, "pairs": share})
+        assert point["taus"] == taus
+        assert point["pairs"] == pytest.approx(sum(keep.values()))
+    assert found["pairs"] == len(prepared)
+    said = well("sweep", str(made))
+    assert "0.95" in said
+    assert "0.6 0.2 (RUN)" in said
+    of_t = json.loads(well("sweep", str(made), "--t", "2,5", "--json"))
+    assert [point["t"] for point in of_t["total"]["points"]] == [2, 5]
+
+
+def test_a_sweep_over_shares_is_of_numbers_below_one_and_not_of_t(made: Path) -> None:
+    assert "--share 1: expected a number between 0 and 1" in refused(
+        "sweep", str(made), "--share", "1"
+    )
+    assert "different balances" in refused("sweep", str(made), "--share", "0.5", "--t", "2")
+
+
+def test_a_run_balanced_so_is_rebalanced_by_t_and_swept_from_there(
+    made: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "by_t"
+    well("rebalance", str(made), "--out", str(out), "--t", "3")
+    assert not (out / "records/balance" / TOP).exists()
+    found = json.loads(well("sweep", str(out), "--share", "0.3", "--json"))
+    taus, keep = expected(rows(made, "prepare"), {"entries": 0.3, "pairs": 0.3})
+    assert found["points"][0]["taus"] == taus
+    assert found["points"][0]["pairs"] == pytest.approx(sum(keep.values()))

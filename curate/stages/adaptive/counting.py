@@ -129,10 +129,10 @@ def ranges_for(found: Iterable[int], *, counting: Counting) -> int:
 
 
 class Spill(beam.DoFn):
-    """Part -> its file of counted keys: (range, extent) for each piece."""
+    """Part -> its file of counted keys, in the scratch of `at`: (range, extent) for each piece."""
 
-    def __init__(self, run: Run, reads: str, counting: Counting) -> None:
-        self._run, self._reads, self._counting = run, reads, counting
+    def __init__(self, run: Run, reads: str, counting: Counting, *, at: Run) -> None:
+        self._run, self._reads, self._counting, self._at = run, reads, counting, at
 
     @timed
     def process(self, part: Part, n: int) -> Iterator[tuple[int, Extent]]:
@@ -148,7 +148,7 @@ class Spill(beam.DoFn):
                         numbers.append(number)
                         yield keys.tobytes(), counts.astype(np.uint32).tobytes()
 
-        url = _piece_url(self._run, self._counting, part.index)
+        url = _piece_url(self._at, self._counting, part.index)
         extents = list(write_pieces(url, part.index, pieces()))
         yield from zip(numbers, extents, strict=True)
 
@@ -249,7 +249,7 @@ class FindHead(beam.PTransform):
         )
         return (
             parts
-            | "Spill" >> beam.ParDo(Spill(*given), beam.pvalue.AsSingleton(n))
+            | "Spill" >> beam.ParDo(Spill(*given, at=run), beam.pvalue.AsSingleton(n))
             | "By range" >> beam.GroupByKey()
             | "Meet" >> beam.ParDo(Meet(run, counting))
             | "All ranges" >> beam.combiners.ToList()
