@@ -192,5 +192,5 @@ def _points(found: _Found, wanted: Sequence[Mapping[str, float]], rule: Adaptive
         passing = [found.passing(table, x, [one[x] for one in taus]) for x in names]
         for k, each in enumerate(zip(*passing, strict=True)):
             sums[k] += adaptive.keep_probability(each, n_p=rule.n_p, alpha=rule.alpha).sum()
-    each = zip(wanted, taus, sums.tolist(), strict=True)
-    return [Point(dict(of), dict(tau), pairs) for of, tau, pairs in each]
+    told = zip(wanted, taus, sums.tolist(), strict=True)
+    return [Point(dict(of), dict(tau), pairs) for of, tau, pairs in told]

@@ -2,8 +2,7 @@
 
 The pairs are laid out as prepare leaves them, so what is measured is the balance alone, by two workers:
 processor seconds of all processes, and the most memory of a worker and of the launcher. tau is compared
-with that of all pairs of entries counted at once by numpy. Entities per caption: `curate`'s synthetic
-captions as they are, and three of them in one, which is about ten matches a caption.
+with that of all pairs of entries counted at once by numpy. Matches are drawn by Zipf's law.
 """
 
 import multiprocessing
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from curate import Matcher, files, schema
+from curate import files, schema
 from curate.config import Adaptive as Asked
 from curate.ops.hashing import pair_uids
 from curate.ops.selection import occurrences
@@ -28,7 +27,6 @@ from curate.rundir.directory import Part, PartRecord, Run
 from curate.schema import MATCHES, Stage
 from curate.stages.adaptive.sampling import Adaptive, AdaptiveStep
 from curate.stages.balance import Balance, BalanceStep, Target
-from tests.bench import pools
 
 CAPTIONS, ENTRIES, ROWS, WORKERS = 1_000_000, 500_000, 10_000, 2
 ASKED = {"entries": 0.9, "pairs": 0.75}
@@ -44,16 +42,25 @@ class Cost(NamedTuple):
     launcher: float
 
 
-def lay(run: Run, *, entries: list[str], vocabulary: list[str], joined: int) -> list[Part]:
-    """Parts as prepare leaves them; `joined` synthetic captions are one."""
-    matcher, parts = Matcher(entries), []
+def matches(random: np.random.Generator, most: int) -> pa.Array:
+    """Entries of `ROWS` captions, up to `most` each, by Zipf's law, ascending and distinct."""
+    ids = np.floor(ENTRIES ** random.random((ROWS, most))).astype(np.int32) - 1
+    ids.sort(axis=1)
+    stays = np.diff(ids, axis=1, prepend=-1) > 0
+    stays &= np.arange(most) < random.integers(1, most + 1, (ROWS, 1))
+    ends = np.concatenate([[0], np.cumsum(stays.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids[stays]))
+
+
+def lay(run: Run, *, most: int) -> list[Part]:
+    """Parts as prepare leaves them."""
+    random, parts = np.random.default_rng(0), []
     for index, start in enumerate(range(0, CAPTIONS, ROWS)):
-        some = [pools.captions(ROWS, vocabulary=vocabulary, seed=start + k) for k in range(joined)]
-        captions = pc.binary_join_element_wise(*some, " ")
         urls = pa.array([f"https://host.example/{i}" for i in range(start, start + ROWS)])
+        captions = pc.binary_join_element_wise(pair_uids(urls, urls), "of a caption, in full", " ")
         table = pa.table({
             "uid": pair_uids(urls, captions), "url": urls, "caption": captions,
-            "language": pa.array(["en"] * ROWS), "matches": matcher.match(captions),
+            "language": pa.array(["en"] * ROWS), "matches": matches(random, most),
         })  # fmt: skip
         for name in schema.PREPARE.names:
             if name not in table.column_names:
@@ -143,23 +150,16 @@ def whole(run: Run, parts: list[Part]) -> tuple[int, int, int]:
 
 
 def main() -> None:
-    """Both balances at 3.5 and 10 matches a caption."""
-    vocabulary = pools.words(320_000)
-    entries = pools.entries(ENTRIES, vocabulary=vocabulary)
-    for joined in (1, 3):
+    """Both balances at about 3.5 and 10 matches a caption."""
+    for most in (7, 22):
         with tempfile.TemporaryDirectory() as folder:
             run = Run(str(Path(folder, "run")))
             metadata = {"en": str(Path(folder, "en.txt"))}
-            Path(metadata["en"]).write_text("\n".join(entries), encoding="utf-8")
-            parts = lay(run, entries=entries, vocabulary=vocabulary, joined=joined)
-            few = parts[:1]
-            cost(by_perspectives, run, metadata, few)  # compiles what is not yet
-            files.remove(run.path("balance"))
-            files.remove(run.path("balance", "part-00000.json"))
+            Path(metadata["en"]).write_text("\n".join(f"entry {i}" for i in range(ENTRIES)))
+            parts = lay(run, most=most)
             plain = cost(by_t, run, metadata, parts)
-            files.remove(run.path("balance"))
-            for part in parts:
-                files.remove(run.part(Stage.BALANCE, part.index, "json"))
+            for stage in run.folders(Stage.BALANCE):
+                files.remove(stage)
             ours = cost(by_perspectives, run, metadata, parts)
             told = files.read_json(run.path("balance", "perspectives.json"))
             pairs, tau, entities = whole(run, parts)
@@ -172,6 +172,6 @@ def main() -> None:
                     f"a worker {one.worker:,.0f} MB at most, the launcher {one.launcher:,.0f} MB"
                 )
                 print(f"  {name:22} {one.seconds:8.1f} processor seconds; {memory}")
-            print(f"  ratio of the seconds {ours.seconds / plain.seconds:.2f}")
+            print(f"  ratio of the seconds {ours.seconds / plain.seconds:.2f}", flush=True)
             if (found["tau"], found["occurrences"], found["entities"]) != (tau, pairs, entities):
                 raise SystemExit(f"counted {found['tau']}, {found['occurrences']}, not so")
