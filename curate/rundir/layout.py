@@ -20,6 +20,7 @@ RUN/
      NAME/part-00000.parquet       (score) the column of a further score, or of one that is made of
                                    embeddings
      nouns/part-00000.parquet      (balance.adaptive) the nouns of each caption
+     NAME/texts/DIGEST/00000.npy   (score of kind entities) vectors of lists' entries, none of a pair
      semantic_duplicate/           (score) who stays in the place of each pair, if it is none itself
   records/STAGE/ records/annotated/STAGE/
      part-00000.json               a PartRecord, written last: the part is done when it exists
