@@ -102,6 +102,14 @@ LISTED = _columns(
 """What prepare adds where it counts words of a list."""
 
 _MATCHES = PREPARE.field(MATCHES).type
+
+TAGS, BOTH = "tag_entries", "all_entries"
+TAGGED = _columns(
+    (TAGS, _MATCHES, "entries that are tags of the pair: their ids, ascending", PARQUET_ALONE),
+    (BOTH, _MATCHES, "entries that occur in the caption or are tags of the pair: their ids, ascending",
+     PARQUET_ALONE),
+)  # fmt: skip
+"""What prepare adds where the pool has tags."""
 _OF_TEXT = (
     ("language", _S), ("language_score", _F), ("words_in_list", _I), ("matches", _MATCHES),
 )  # fmt: skip
@@ -341,9 +349,9 @@ ENTRIES = _columns(
 SEEN_ENTRIES = pa.schema([
     *ENTRIES,
     *_columns(("mentioned", pa.int64(),
-               "pairs whose captions hold it, where `count` is of those whose images show it")),
+               "pairs whose captions hold it, where `count` is of those that `balance.on` counts")),
 ])  # fmt: skip
-"""The same where pairs are counted for the entries that their images show (`balance.on`)."""
+"""The same where pairs are counted for other entries than those of their captions (`balance.on`)."""
 
 PAIRS = _columns(
     "language",
@@ -396,7 +404,7 @@ ADDED = {
 
 
 ON_REQUEST = {
-    Stage.PREPARE: (LISTED, BOXED, CAPTIONS),
+    Stage.PREPARE: (LISTED, BOXED, CAPTIONS, TAGGED),
     Stage.DOWNLOAD: (FACES, JPEG_QUALITY),
     Stage.DEDUP: (OTHER_CAPTIONS,),
     Stage.SCORE: (DERIVED,),
@@ -493,12 +501,14 @@ def prepared(
     kept: Mapping[str, str],
     sized: bool = False,
     captions: Iterable[pa.Field] = (),
+    tagged: bool = False,
 ) -> pa.Schema:
-    """What prepare adds: `captions`, words counted of a list, boxes, the pool's sizes, what is kept."""
+    """What prepare adds: `captions`, tags, words of a list, boxes, the pool's sizes, what is kept."""
     return pa.schema(
         [
             *PREPARE,
             *captions,
+            *(TAGGED if tagged else ()),
             *(LISTED if listed else ()),
             *(SIZED if sized else ()),
             *(BOXED if boxed else ()),

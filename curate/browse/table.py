@@ -56,7 +56,7 @@ _NAMES = frozenset(one.name for one in OWN)
 _OF_EACH = ("uid", "url", "caption")
 PICTURE = ("tar_offset", "tar_size")
 """Where a pair's image lies in the tar of its part."""
-_HIDDEN = {*schema.OF_PARTS, MATCHES}
+_HIDDEN = {*schema.OF_PARTS, MATCHES, *schema.TAGGED.names}
 _HOST = r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#]*@)?(\[[^\]/]*\]|[^/:?#]+)"
 
 

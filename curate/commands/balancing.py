@@ -41,7 +41,7 @@ On = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What to count: matches, or a score of kind entities. Default: as RUN's balance.",
+        help="What to count: matches, tags, both, or a score of kind entities. Default: as in RUN.",
     ),
 ]
 

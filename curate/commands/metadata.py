@@ -1,4 +1,4 @@
-"""`curate metadata build`: the options of the builder of entry lists."""
+"""`curate metadata`: the options of the builder of entry lists, and the list of a pool's tags."""
 
 import dataclasses
 import time
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.terminal import one_line_errors, out_console
+from curate.commands.terminal import Set, one_line_errors, out_console
 from curate.errors import CurateError
 from curate.metadata.recipe import RECIPES, Limits, Source
 
@@ -143,6 +143,33 @@ def build(
             out_console.print(line)
         out_console.print(
             f"{built.entries:,} entries  {built.path}  {time.monotonic() - started:.0f} s"
+        )
+
+
+@app.command()
+def tags(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A run's YAML file.")],
+    out: Annotated[str, typer.Option("--out", help="The list to write: lines, or a .json.")],
+    set_: Set = None,
+    min_count: Annotated[int, typer.Option(help="Rows that a tag is in, at least.")] = 1,
+) -> None:
+    """List all tags of a pool (input.columns.tags), by name, for prepare.metadata.
+
+    curate metadata tags tag-balance.yaml --min-count 5 --out tags.txt
+    """
+    from curate.config.file import load
+    from curate.metadata.tags import tag_counts, write_list
+
+    with one_line_errors():
+        started = time.monotonic()
+        found = tag_counts(load(config, overrides=tuple(set_ or ())))
+        if not len(found.tags):
+            raise CurateError(f"{config}: no tag in {found.rows:,} rows")
+        written, left = write_list(found, out, min_count=min_count)
+        more = f"; {left:,} left out, which no line of a list holds" if left else ""
+        out_console.print(
+            f"{written:,} of {len(found.tags):,} tags of {found.rows:,} rows{more}  {out}"
+            f"  {time.monotonic() - started:.0f} s"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from curate.config.balance import Adaptive, Balance, Wfpp
+from curate.config.balance import OF_TAGS, Adaptive, Balance, Wfpp
 from curate.config.captions import ORIGINAL, Alip, Caption, CaptionSource, weights_of
 from curate.config.derived import NearestTarget, NegClipLoss, NormSim, SimCore, VisualCluster
 from curate.config.download import Download
@@ -144,6 +144,12 @@ class Config(Model):
     shards: Shards = Shards()
     beam: Beam = Beam()
 
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """What a balance of the run may be `on`."""
+        seen = [name for name, one in self.scores.items() if one.kind == ENTITIES]
+        return MATCHES, *(OF_TAGS if self.input.columns.tags else ()), *seen
+
     @model_validator(mode="after")
     def _languages_have_lists(self) -> "Config":
         by_entries = self.balance if self.balance and self.balance.by_entries else None
@@ -154,11 +160,22 @@ class Config(Model):
             raise ValueError(
                 f"balance.reference is {by_entries.reference!r} but prepare.metadata has only {have}"
             )
-        seen = [name for name, one in self.scores.items() if one.kind == ENTITIES]
-        if by_entries and by_entries.on not in (MATCHES, *seen):
+        known = self.counted
+        if by_entries and by_entries.on not in known:
+            hint = "" if self.input.columns.tags else "; tags and both are of input.columns.tags"
             raise ValueError(
                 f"balance.on: no score {by_entries.on!r} of kind {ENTITIES}; known:"
-                f" {', '.join((MATCHES, *seen))}"
+                f" {', '.join(known)}{hint}"
+            )
+        if self.input.columns.tags and not self.prepare.metadata:
+            raise ValueError(
+                "input.columns.tags: tags are entries of a list: give one in prepare.metadata, which"
+                " may be the list of all tags"
+            )
+        if self.input.columns.tags and self.captions:
+            raise ValueError(
+                "input.columns.tags: tags are of a pair, and `captions` are several of one: leave one"
+                " of the two out"
             )
         self._perspectives_have_entities()
         for language in self.prepare.languages or ():

@@ -5,12 +5,15 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from curate.config.model import Fraction, Model, Positive
-from curate.schema import MATCHES
+from curate.schema import BOTH, MATCHES, TAGS
+
+OF_TAGS = {"tags": TAGS, "both": BOTH}
+"""What a balance may be `on` where the pool has tags, and the column of each."""
 
 
 def column_of(on: str) -> str:
     """The column with the ids, of a language's entries, that a balance `on` this is of."""
-    return on
+    return OF_TAGS.get(on, on)
 
 
 class Wfpp(Model):
@@ -106,8 +109,9 @@ class Balance(Model):
     )
     on: str = Field(
         MATCHES,
-        description="what is counted and sampled by: `matches`, all entries that the caption holds; or"
-        " the name of a score of kind entities, those of them that the image shows",
+        description="what is counted and sampled by: `matches`, all entries that the caption holds;"
+        " `tags`, those that are tags of the pair (input.columns.tags); `both`; or the name of a score"
+        " of kind entities, those of the matches that the image shows",
     )
     reference: str = Field("en", description="the language whose t is given; its p goes to others")
     write: Literal["kept", "all"] = Field(

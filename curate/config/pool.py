@@ -33,6 +33,18 @@ FormatName = Annotated[
 """A format of `curate.formats` by name, or a user's reader as MODULE:NAME."""
 
 
+class Tags(Model):
+    """The column of the pairs' tags, and what separates them."""
+
+    column: str = Field(examples=["tags"], description="of lists; or of texts, with a `separator`")
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        examples=[","],
+        description="what stands between the tags of a text; white space around tags does not count",
+    )
+
+
 class Columns(Model):
     """Names of the input's columns; or positions, for csv and tsv files without a header."""
 
@@ -57,6 +69,12 @@ class Columns(Model):
         description="paths of images that need no download, relative to the folder of the file that"
         " names them, or absolute, also as file://; pairs without one are fetched by their URL",
     )
+    tags: Tags | None = Field(
+        None,
+        description="tags of the pairs, which are entries of the lists of prepare.metadata where they"
+        " are equal to one, and which balance.on may count: a column of lists, or one of texts as in"
+        ' {column: tags, separator: ","}',
+    )
     keep: tuple[str, ...] | dict[str, Kind] = Field(
         (),
         description="further columns to keep with each pair, for rules and the shards: names, or names"
@@ -68,6 +86,11 @@ class Columns(Model):
     def by_place(self) -> bool:
         """Whether columns are given by position: csv and tsv files then have no header."""
         return isinstance(self.url, int)
+
+    @field_validator("tags", mode="before", json_schema_input_type=str | Tags | None)
+    @classmethod
+    def _by_name_alone(cls, value: object) -> object:
+        return {"column": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _told_alike(self) -> "Columns":

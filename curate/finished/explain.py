@@ -32,7 +32,7 @@ from curate.rundir.cuts import read_cuts
 from curate.rundir.damage import check_part
 from curate.rundir.directory import PART_STAGES, PartRecord, Run, step_of
 from curate.rundir.revocations import load_revocations
-from curate.schema import Column, Stage
+from curate.schema import MATCHES, Column, Stage
 from curate.summaries.groups import parts_with
 
 Row = dict[str, Any]
@@ -41,7 +41,7 @@ _MOST_CUTS = 8
 
 _OF_CAPTIONS = ("captions", "caption_source")
 """What a stage may change of a pair that has several captions."""
-_INNER = ("pair", "scored", "error", *schema.OF_CAPTIONS.names, *schema.OF_PARTS)
+_INNER = ("pair", "scored", "error", schema.BOTH, *schema.OF_CAPTIONS.names, *schema.OF_PARTS)
 
 
 @dataclass(frozen=True)
@@ -232,8 +232,9 @@ def _story(run: Run, config: Config, index: int, pair: _Pair) -> Story:
         if stage is Stage.SCORE:
             added = with_names(run, config, added, pair=before)
         if stays:
-            if stage is Stage.PREPARE and "matches" in added:
-                added["matches"] = _entries(run, config, index, kept, pair)
+            for name in (MATCHES, schema.TAGS) if stage is Stage.PREPARE else ():
+                if name in added:
+                    added[name] = _entries(run, index, kept, pair, ids=kept[name])
             has_others = added.get("cluster_size", 1) > 1
             if stage is Stage.SCORE:
                 has_others = config.semdedup is not None
@@ -317,9 +318,8 @@ def _group(value: object) -> str | None:
     return found
 
 
-def _entries(run: Run, config: Config, index: int, kept: Row, pair: _Pair) -> int | str:
-    """The matched entries; for a pair that came as far as the balance, with what was counted there."""
-    ids = kept["matches"]
+def _entries(run: Run, index: int, kept: Row, pair: _Pair, *, ids: list[int]) -> int | str:
+    """The entries of these ids; for a pair that came as far as the balance, with what was counted."""
     rows = counted_entries(run, kept["language"], ids)
     if not rows:
         return len(ids)

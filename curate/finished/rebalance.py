@@ -51,7 +51,7 @@ class Source:
         """
         balance = self.config.balance
         on = asked or (balance.on if balance else MATCHES)
-        known = (MATCHES, *(x for x, one in self.config.scores.items() if one.kind == ENTITIES))
+        known = self.config.counted
         if on not in known:
             raise CurateError(
                 f"--on {on}: {self.run.root} has no score of kind {ENTITIES} of that name; known:"

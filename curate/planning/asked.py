@@ -131,9 +131,13 @@ def counts_as(config: Config) -> CountsAs | None:
     return CountsAs(asked, rest=rest, lists=frozenset(config.prepare.metadata))
 
 
-def caption_columns(config: Config) -> dict[str, str]:
-    """The columns of the pool that captions come from, by source."""
-    named = {name: one.column for name, one in config.captions.items() if not one.path}
+def text_columns(config: Config) -> dict[str, str]:
+    """The columns of the pool that captions and tags come from, by the key that names each."""
+    named = {
+        f"captions.{x}.column": one.column for x, one in config.captions.items() if not one.path
+    }
+    if config.input.columns.tags:
+        named["input.columns.tags"] = config.input.columns.tags.column
     return {name: column for name, column in named.items() if column}
 
 

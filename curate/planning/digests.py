@@ -97,6 +97,7 @@ def _prepare(step: Step, config: Config, assets: Assets) -> object:
         *(["ignore_case"] if prepare.ignore_case else ()),
         *([["counts as", sorted(prepare.counts_as.items())]] if prepare.counts_as else ()),
         *([prepare.spacing] if prepare.spacing == "released" else ()),
+        *([["tags", tags.model_dump()]] if (tags := config.input.columns.tags) else ()),
         *(["sized"] if sized_by_pool(config) else ()),
         *(["unmatched"] if prepare.metadata and keeps_unmatched(config) else ()),
         *([_captions(config, assets)] if config.captions else ()),

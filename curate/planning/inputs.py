@@ -24,8 +24,9 @@ def pool_format(config: Config) -> PoolFormat:
     """How the configured input is read."""
     columns = config.input.columns
     keep = tuple(columns.kept.items())
-    names = {key: x and str(x) for key, x in columns.model_dump(exclude={"keep"}).items()}
-    return PoolFormat(config.input.format, **names, keep=keep, headless=columns.by_place,
+    names = {key: x and str(x) for key, x in columns.model_dump(exclude={"keep", "tags"}).items()}
+    tags = (columns.tags.column, columns.tags.separator) if columns.tags else None
+    return PoolFormat(config.input.format, **names, keep=keep, tags=tags, headless=columns.by_place,
                       image_folders=tuple(map(files.absolute, config.input.image_folders)))  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from curate import schema
 from curate.config import Config
 from curate.errors import CurateError
 from curate.formats import AUTO, FORMATS, format_of
-from curate.planning.asked import caption_columns, sized_by_pool
+from curate.planning.asked import sized_by_pool, text_columns
 from curate.planning.inputs import Pool, PoolFile, find_pool
 from curate.planning.spreading import MANY, Over, here, waited_for
 from curate.pool.kept import common
@@ -41,7 +41,7 @@ def with_column_types(
         typed = dict.fromkeys(more, "float64")
         named = {**wanted, **typed} if isinstance(wanted, dict) else (*wanted, *more)
         return with_column_types(_keeping(config, named), pool=pool, over=over)
-    texts = caption_columns(config)
+    texts = text_columns(config)
     if not set(texts.values()) <= set(wanted):
         more = [name for name in dict.fromkeys(texts.values()) if name not in wanted]
         typed = dict.fromkeys(more, "string")
@@ -67,7 +67,7 @@ def with_column_types(
                 f" {name!r}; known: {', '.join(sorted(seen))}"
             )
         if name not in seen:
-            of = next((f"captions.{x}.column" for x, one in texts.items() if one == name), _KEY)
+            of = next((key for key, one in texts.items() if one == name), _KEY)
             raise CurateError(_unknown(name, list(seen), key=of))
     if isinstance(wanted, dict):
         return config

@@ -256,6 +256,7 @@ def _added(config: Config) -> dict[Stage, pa.Schema]:
         kept=config.input.columns.kept,
         sized=sized_by_pool(config),
         captions=captions_in(config),
+        tagged=config.input.columns.tags is not None,
     )
     faces = schema.FACES if config.download.faces else ()
     quality = schema.JPEG_QUALITY if config.download.jpeg_quality else ()

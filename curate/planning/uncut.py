@@ -11,7 +11,7 @@ from curate.planning.inputs import Pool, names_of
 from curate.planning.spreading import is_much
 from curate.pool.reader import FIRST
 from curate.pool.rows import PoolFormat, UnreadableError
-from curate.pool.tables import check_urls, read_batches, row_groups
+from curate.pool.tables import check_tags, check_urls, read_batches, row_groups
 from curate.rundir.directory import Run
 
 _AT_ONCE = 4
@@ -59,6 +59,7 @@ def check_some(
     """
     first = uncut[0]
     check_urls(first.path, pool=first.read_as(pool))  # the others are like it
+    check_tags(first.path, pool=first.read_as(pool))
     if all(one.format == first.format for one in uncut):
         with suppress(UnreadableError):
             if is_in_place(row_groups(first.path, pool=first.read_as(pool)), size):

@@ -59,6 +59,7 @@ class PoolFormat:
     uid: str | None = None
     blur_boxes: str | None = None
     keep: tuple[tuple[str, str], ...] = ()  # further columns to keep, and their types
+    tags: tuple[str, str | None] | None = None  # the one among these that has tags; their separator
     headless: bool = False  # csv and tsv have no header: columns are named by position
     image: str | None = None  # the column of paths of images that need no download
     image_folders: tuple[str, ...] = ()  # where these may be, beside the folder of the pool's file

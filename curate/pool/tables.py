@@ -14,6 +14,7 @@ from curate import files
 from curate.errors import CurateError
 from curate.formats import FORMATS, format_of
 from curate.ops.text.lists import read_items
+from curate.ops.text.tags import no_list, split_tags
 from curate.pool.columnar import check_texts
 from curate.pool.lines import SHOWN
 from curate.pool.own import Own
@@ -21,7 +22,7 @@ from curate.pool.pictures import BESIDE, parted, with_texts
 from curate.pool.reader import FIRST, Reader, Source
 from curate.pool.rows import BROKEN, PoolFormat, UnreadableError, is_of_file
 from curate.pool.samples import ENDINGS
-from curate.schema import POOL
+from curate.schema import POOL, kept_name
 
 _LOOKED_AT = 100  # rows from which it is inferred whether a column has URLs
 
@@ -76,6 +77,27 @@ def check_urls(path: str, *, pool: PoolFormat) -> None:
             " it in input.columns.image, as in input.columns:"
             f" {{image: {pool.url}, caption: {pool.caption}}}"
         )
+
+
+def check_tags(path: str, *, pool: PoolFormat) -> None:
+    """Raise a CurateError where the first tags of a table are texts that nothing separates."""
+    if pool.tags is None:
+        return
+    column, separator = pool.tags
+    only = replace(pool, uid=None, blur_boxes=None, keep=((column, "string"),))
+    try:
+        if not format_of(pool.of(path)).is_table:
+            return
+        first = next(read_batches(path, pool=only, block_bytes=FIRST), None)
+    except UnreadableError:
+        return  # reported when the pool is split into parts
+    if first is None:
+        return
+    texts = first[kept_name(column)].slice(0, _LOOKED_AT).combine_chunks()
+    bad = split_tags(texts, separator=separator).bad
+    if bad.any():
+        text = texts.filter(pa.array(bad))[0].as_py()
+        raise CurateError(f"{path}: {no_list(text, column=column)}")
 
 
 def _is_path(url: str) -> bool:

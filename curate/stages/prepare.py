@@ -30,6 +30,7 @@ from curate.ops.selection.uids import is_in_subset, open_subset
 from curate.ops.text.language import CountsAs, identify
 from curate.ops.text.lists import read_words
 from curate.ops.text.matching import Matcher, has_no_spaces
+from curate.ops.text.tags import ids_of, listed_ids, no_list, split_tags, union
 from curate.ops.urls import stripped
 from curate.planning.asked import counts_as, keeps_unmatched, sized_by_pool
 from curate.planning.cutting import most_dead
@@ -166,6 +167,33 @@ def match_by_language(
     return pa.concat_arrays(found).take(pa.array(back))
 
 
+def tags_by_language(
+    rows: NDArray[np.int64], tags: pa.Array, languages: pa.Array, *, metadata: dict[str, str],
+    ignore_case: bool = False,
+) -> pa.ListArray:  # fmt: skip
+    """The ids of the entries that the tags of each pair are, in the list of the pair's language.
+
+    `rows` is the pair of each tag, ascending; `languages` are those of the pairs.
+    """
+    codes = np.asarray(languages.to_numpy(zero_copy_only=False), object)[rows]
+    ids = np.full(len(rows), -1, np.int32)
+    for language, path in metadata.items():
+        ours = np.flatnonzero(codes == language)
+        if len(ours):
+            found = read_tags(path)
+            ids[ours] = ids_of(
+                tags.take(pa.array(ours)), entries=found[0], ids=found[1], ignore_case=ignore_case
+            )
+    return listed_ids(rows, ids, n=len(languages))
+
+
+@lru_cache(maxsize=64)
+def read_tags(path: str) -> tuple[pa.Array, list[int] | None]:
+    """The entries of a list and, where these are of concepts, the ids of those; read once a process."""
+    found = read_entries(path)
+    return pa.array(found.entries, pa.string()), found.ids
+
+
 @dataclass(frozen=True)
 class PrepareStep(PartStep):
     """Cleaning, language, matching and text rules on one part."""
@@ -187,6 +215,7 @@ class PrepareStep(PartStep):
     keeps_unmatched: bool = False  # pairs that match no entry
     sized: bool = False  # by what the pool says of its images
     captions: Captions | None = None  # beside the pairs' own
+    tags: tuple[str, str | None] | None = None  # their column, as the run has it, and separator
 
     @cached_property
     def cuts(self) -> Cuts:
@@ -230,6 +259,7 @@ class PrepareStep(PartStep):
             kept=dict(self.pool.keep),
             sized=self.sized,
             captions=self.captions.columns if self.captions else (),
+            tagged=self.tags is not None,
         )
 
     def process(self, part: Part) -> PartOutput:
@@ -245,9 +275,11 @@ class PrepareStep(PartStep):
             released=self.released,
         )  # fmt: skip
         self._append(sieve, {**measures(captions, words_in=self.words_in), "matches": matches})
+        if self.tags:
+            self._append(sieve, self._tagged(sieve, languages))
         rules = apply_rules(sieve, self.rules, cuts=self.cuts)
         if self.metadata and not self.keeps_unmatched:
-            lengths = pc.list_value_length(sieve.table["matches"])
+            lengths = pc.list_value_length(sieve.table[schema.BOTH if self.tags else "matches"])
             sieve.remove(pc.equal(lengths, 0), reason=DropReason.NO_MATCH)
         if isinstance(sieve, EachCaption):
             rules |= sieve.end()
@@ -289,6 +321,8 @@ class PrepareStep(PartStep):
         for error in (ErrorCode.BAD_ROW, ErrorCode.UNREADABLE_FILE):
             rows = pc.fill_null(pc.equal(sieve.table["error"], str(error)), False)
             sieve.remove(rows, reason=error, value=sieve.table["detail"])
+        if self.tags:
+            self._check_tags(sieve)
         if self.pool.uid:
             given = sieve.table["given"]
             sieve.table = sieve.table.set_column(0, "uid", given)
@@ -351,6 +385,24 @@ class PrepareStep(PartStep):
             others = pc.invert(pc.is_in(sieve.table["language"], pa.array(self._wanted)))
             sieve.remove(others, reason=DropReason.LANGUAGE, value=sieve.table["language"])
 
+    def _tagged(self, sieve: Sieve, languages: pa.Array) -> dict[str, Column]:
+        """The columns of the entries that are tags; their texts were seen to be tags."""
+        column, separator = self.tags or ("", None)
+        found = split_tags(sieve.table[column], separator=separator)
+        ids = tags_by_language(
+            found.rows, found.tags, languages, metadata=self.metadata, ignore_case=self.ignore_case
+        )
+        return {schema.TAGS: ids, schema.BOTH: union(sieve.table["matches"], ids)}
+
+    def _check_tags(self, sieve: Sieve) -> None:
+        """Take out the rows whose tags are no list, where nothing separates them."""
+        column, separator = self.tags or ("", None)
+        bad = split_tags(sieve.table[column], separator=separator).bad
+        if bad.any():
+            texts = sieve.table[column].to_pylist()
+            told = [no_list(x, column=column) if y else "" for x, y in zip(texts, bad, strict=True)]
+            sieve.remove(bad, reason=ErrorCode.BAD_ROW, value=pa.array(told))
+
     @staticmethod
     def _append(sieve: Sieve, columns: dict[str, Column]) -> None:
         for name, column in columns.items():
@@ -361,6 +413,7 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
     """What reads and prepares a part under `plan`."""
     prepare = plan.config.prepare
     dead = plan.config.input.max_dead_fraction
+    tags = plan.config.input.columns.tags
     return PrepareStep(
         **given(plan, step),
         pool=pool_format(plan.config),
@@ -377,6 +430,7 @@ def step_of(plan: Plan, step: Step) -> PrepareStep:
         rules=tuple(map(absolute, step.rules)),
         sized=sized_by_pool(plan.config),
         captions=captions_of(plan),
+        tags=(kept_name(tags.column), tags.separator) if tags else None,
         max_dead=most_dead(sum(part.rows for part in plan.parts), fraction=dead),
     )
 

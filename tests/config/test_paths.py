@@ -12,6 +12,7 @@ from curate.planning.assets import _READERS
 
 NO_FILES = {
     "Input": {"format"},
+    "Tags": {"column", "separator"},
     "Columns": {"url", "caption", "uid", "blur_boxes", "image", "keep"},
     "Unsure": {"language"},
     "Prepare": {"counts_as", "languages"},
