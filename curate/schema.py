@@ -349,9 +349,9 @@ ENTRIES = _columns(
 SEEN_ENTRIES = pa.schema([
     *ENTRIES,
     *_columns(("mentioned", pa.int64(),
-               "pairs whose captions hold it, where `count` is of those that `balance.on` counts")),
+               "pairs whose captions hold it, where `count` is of those whose images show it")),
 ])  # fmt: skip
-"""The same where pairs are counted for other entries than those of their captions (`balance.on`)."""
+"""The same where pairs are counted for the entries that their images show (`balance.on`)."""
 
 PAIRS = _columns(
     "language",

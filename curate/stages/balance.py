@@ -326,7 +326,7 @@ class Balance(beam.PTransform):
             sampled, "Count kept", CountEntries(step.run, step.folder, on=on, seed=seed), sizes
         )
         more = []
-        if on != schema.MATCHES:
+        if on not in (schema.MATCHES, *schema.TAGGED.names):
             all_ = CountEntries(step.run, step.reads, on=schema.MATCHES)
             more.append(beam.pvalue.AsSingleton(self._count(parts, "Count mentions", all_, sizes)))
         write = beam.Map(write_entries, counts, side, *more, run=step.run, metadata=step.metadata)
