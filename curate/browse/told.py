@@ -15,6 +15,7 @@ from curate.errors import CurateError
 from curate.finished.explain import Story, stories
 from curate.finished.seen import sights
 from curate.ops.hashing import uniform
+from curate.planning.asked import words_of
 from curate.report.wording import explain
 from curate.rundir.damage import incomplete
 from curate.schema import MATCHES, Stage
@@ -178,6 +179,7 @@ def story(state: State, run: int, uid: str) -> Json:
     for one in stories(opened.run, uid):
         at = next((i for i, x in enumerate(places) if _is_of(rows[i], x, one)), None)
         told: dict[str, Json] = {**asdict(one), "entries": [], "cluster": None, "draw": None}
+        told["words"] = [f"{name}_words" for name in words_of(opened.config)]
         if at is not None:
             told |= {"card": _card(places.pop(at), rows[at]), **_more(state, run, rows.pop(at))}
         found.append(told)

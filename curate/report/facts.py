@@ -17,6 +17,7 @@ from curate.ops.selection.sweeping import Sweep
 from curate.planning.steps import Steps, steps_of
 from curate.reasons import DropReason
 from curate.report import (
+    denied,
     distributions,
     domains,
     duplicates,
@@ -97,6 +98,7 @@ class Facts:
     rules: tuple[selection.RuleFacts, ...]
     scores: tuple[selection.Scores, ...]
     labels: tuple[labels.Labels, ...]
+    words: tuple[denied.Words, ...]
     sources: tuple[sources.Source, ...]  # of captions, where pairs may have several
     balance: entries.Balance | None
     perspectives: tuple[perspectives.Perspective, ...]  # of an adaptive balance
@@ -200,6 +202,7 @@ def collect(
         if Stage.SCORE in stages
         else (),
         labels=labels.labels(found.stages[Stage.SCORE], steps) if Stage.SCORE in stages else (),
+        words=denied.denied(run, config, steps) if Stage.SCORE in stages else (),
         sources=sources.sources(config, counts),
         balance=entries.balance(
             run,

@@ -40,6 +40,8 @@ def examples(facts: Facts) -> list[Example]:
         shown += [cluster.survivor, *cluster.dropped]
     for concept in facts.map.concepts if facts.map else ():
         shown += concept.examples
+    for words in facts.words:
+        shown += [one.pair for one in words.lowest]
     for score in facts.scores:
         shown += [*score.ends.highest, *score.ends.lowest]
         for sheet in score.sheets:

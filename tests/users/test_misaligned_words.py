@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from curate.config import file as config_file
 from curate.files import shipped
 from tests.users.runs import curate, document, moved, refused, small_run, well
 
@@ -111,3 +112,29 @@ def test_revoked_pairs_leave_it(judged: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(asked: list[str], told: str, tmp_path: Path) -> None:
     assert told in refused("demo", "--out", str(tmp_path / "r"), *asked)
     assert not (tmp_path / "r").exists()
+
+
+def test_the_recipe_leaves_out_the_pairs_that_lose_most(tmp_path: Path) -> None:
+    folder = shipped("pipelines/demo/pool/images")
+    pool = shipped("pipelines/demo/pool/pool.jsonl").read_text().splitlines()
+    told = {Path(row["url"]).name: row["caption"] for row in map(json.loads, pool[:120])}
+    with tarfile.open(tmp_path / "pool.tar", "w") as tar:
+        for number, path in enumerate(sorted(folder.glob("*.jpg"))[:25]):
+            (tmp_path / "caption").write_text(told.get(path.name, f"a drawing, {number}"))
+            tar.add(path, f"{number}.jpg")
+            tar.add(tmp_path / "caption", f"{number}.txt")
+    recipe = str(config_file.recipes()["clip4dm"])
+    well("run", recipe, "--out", str(tmp_path / "run"), "--set",
+         f"input.paths={tmp_path / 'pool.tar'}", *(x for key, value in SCORER.items()
+         for x in ("--set", f"score.{key}={value}")), "--set", "part_rows=10")  # fmt: skip
+    scored = pq.read_table(tmp_path / "run/annotated/score/misaligned").to_pylist()
+    kept = pq.read_table(tmp_path / "run/score").to_pylist()
+    sums = sorted((row["misaligned"] for row in scored), reverse=True)
+    cut = sums[int(len(sums) * 0.8)]
+    assert len(sums) > 15
+    assert sorted(row["misaligned"] for row in kept) == sorted(x for x in sums if x >= cut)
+    page = (tmp_path / "run/report/index.html").read_text()
+    assert "Words that images deny" in page
+    lowest = min(scored, key=lambda row: row["misaligned"])
+    word = next(one["word"] for one in lowest["misaligned_words"] if one["misaligned"])
+    assert f"<mark>{word}</mark>" in page

@@ -3,6 +3,7 @@ import { ask, image } from "./api.js";
 import { el, foreign, link, many, number, shown, verdict } from "./dom.js";
 import { list, next, picture } from "./grid.js";
 import { go, state } from "./state.js";
+import { judged, listed, marked } from "./words.js";
 
 const dialog = document.getElementById("pair");
 const CUT = 2000; // characters of a caption that are shown at first
@@ -85,12 +86,14 @@ function likeThis(story) {
 
 function whole(story, version, sides) {
   const card = story.card;
+  const { words } = judged(story);
   return el("article", {},
     el("div", { class: "look" },
       card ? bigPicture(card, version) : el("span", { class: "picture no" }, "no image"),
       el("div", { class: "about" },
         el("p", { class: `verdict ${card?.verdict ?? ""}` }, card ? verdict(card) : ""),
-        el("h2", { id: "pair-title", class: "caption" }, caption(story.caption)),
+        el("h2", { id: "pair-title", class: "caption" }, caption(story.caption, words)),
+        words.some((one) => one.misaligned) ? el("p", { class: "quiet" }, "Marked words: the image denies them.") : null,
         el("p", { class: "url" }, link(story.url)),
         el("dl", { class: "ids" }, el("dt", {}, "uid"), el("dd", {}, el("code", {}, story.uid)), el("dt", {}, "part"), el("dd", {}, String(story.part))),
         placed(story), likeThis(story))),
@@ -110,16 +113,17 @@ function bigPicture(card, version) {
   return card.picture ? el("a", { class: "whole", href: image(version, state.run, card.id, { small: false }), target: "_blank", rel: "noopener", title: "The stored image alone" }, made) : made;
 }
 
-function caption(text) {
+function caption(text, words) {
   if (!text) return el("span", { class: "none" }, text === null ? "caption not kept" : "no caption");
-  if (text.length <= CUT) return foreign(text);
-  const made = el("span", {}, foreign(`${text.slice(0, CUT)}…`), " ",
-    el("button", { type: "button", on: { click: () => made.replaceChildren(foreign(text)) } }, `Show all ${number(text.length)} characters`));
+  if (text.length <= CUT) return marked(text, words);
+  const made = el("span", {}, marked(`${text.slice(0, CUT)}…`, words), " ",
+    el("button", { type: "button", on: { click: () => made.replaceChildren(marked(text, words)) } }, `Show all ${number(text.length)} characters`));
   return made;
 }
 
 function step(chapter, story) {
-  const facts = Object.entries(chapter.found).filter(([name]) => !(name === "matches" && story.entries.length) && name !== "captions");
+  const { column, words } = judged(story);
+  const facts = Object.entries(chapter.found).filter(([name]) => !(name === "matches" && story.entries.length) && !["captions", column].includes(name));
   return el("li", { class: chapter.verdict },
     el("p", { class: "head" }, el("strong", {}, chapter.stage), " ", el("span", { class: `verdict ${chapter.verdict}` }, chapter.verdict),
       chapter.reason ? el("span", { class: "why" }, " ", el("code", {}, chapter.reason), chapter.value ? [" = ", foreign(chapter.value, "code")] : null) : null),
@@ -127,6 +131,7 @@ function step(chapter, story) {
     chapter.stage === "balance" && story.draw !== null ? draw(chapter, story) : null,
     Object.keys(chapter.standing).length ? el("p", { class: "quiet" }, "this pair: ", Object.entries(chapter.standing).map(([name, value]) => [`${name} `, shown(value), "; "])) : null,
     facts.length ? el("dl", {}, facts.map(([name, value]) => el("div", { class: String(value).length > 24 ? "long" : null }, el("dt", {}, name), el("dd", {}, shown(value))))) : null,
+    column in chapter.found ? listed(words) : null,
     chapter.found.captions ? el("ul", { class: "captions" }, chapter.found.captions.map((one) => el("li", {}, el("b", {}, `${one.source} `), one.caption ? foreign(one.caption) : el("em", {}, one.reason ?? "none")))) : null);
 }
 
