@@ -76,7 +76,7 @@ def write_best(
     from curate.concepts.writing import write_rows
     from curate.finding.stored import stored_embeddings
     from curate.finished.indexes import pairs_of
-    from curate.ops.selection.uids import save_subset
+    from curate.ops.selection.uids import halves, save_subset
     from curate.planning.steps import enabled_stages
 
     stages = [x for x in PART_STAGES if x in enabled_stages(config)]
@@ -96,7 +96,7 @@ def write_best(
     _tell(found, asked)
     n = many(len(found.uids), "pair")
     if to.npy is not None:
-        save_subset(files.absolute(to.npy), found.uids)
+        save_subset(files.absolute(to.npy), halves(found.table["uid"]))
         out_console.print(f"uids    {to.npy}  ({n})")
     if to.table is not None:
         write_rows(found.table, files.absolute(to.table))

@@ -49,6 +49,14 @@ def concepts(
             "--prompts", metavar="FILE", help="Write the most frequent name of each, as JSON."
         ),
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            "--export",
+            metavar="FILE",
+            help="Write the uids of the pool's pairs that have a name, as .npy for `prepare.uids_in`.",
+        ),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Count how often concepts occur in the captions of a run's pool, and of what it kept.
@@ -59,6 +67,7 @@ def concepts(
     from curate.concepts.counting import frequencies
     from curate.concepts.names import read_names
     from curate.concepts.writing import ENDINGS, write_counts, write_named
+    from curate.ops.selection.uids import save_subset
     from curate.rundir.borrowed import open_run
 
     with one_line_errors():
@@ -66,6 +75,8 @@ def concepts(
             raise CurateError(f"--workers {workers}: expected 1 or more")
         if out is not None and not out.lower().endswith(ENDINGS):
             raise CurateError(f"--out {out}: expected a name that ends in {', '.join(ENDINGS)}")
+        if export is not None and not export.lower().endswith(".npy"):
+            raise CurateError(f"--export {export}: expected a name that ends in .npy")
         run = open_run(run_directory, for_few=True)
         listed = read_names(files.absolute(names))
         tell_shared(listed)
@@ -83,6 +94,9 @@ def concepts(
         if prompts is not None:
             write_named(found, files.absolute(prompts))
             out_console.print(f"prompts  {prompts}  ({many(len(listed.concepts), 'concept')})")
+        if export is not None:
+            pairs = save_subset(files.absolute(export), found.uids)
+            out_console.print(f"uids     {export}  ({pairs:,})")
 
 
 def tell_shared(concepts: "Concepts") -> None:

@@ -16,6 +16,7 @@ from curate.concepts.names import Concepts
 from curate.config import file as config_file
 from curate.finished.tables import Fates
 from curate.ops.ahead import together
+from curate.ops.selection.uids import halves
 from curate.rundir.directory import Run
 
 TAIL = 0.2
@@ -40,6 +41,7 @@ class Frequencies:
     pairs: tuple[int, int]  # all that there are
     of_names: NDArray[np.int64]  # (names, 2)
     of_concepts: NDArray[np.int64]  # (concepts, 2): pairs with any of its names, each once
+    uids: NDArray[np.uint64]  # halves of those of all pairs with a name, (n, 2), where asked for
 
     @cached_property
     def frequency(self) -> NDArray[np.float64]:
@@ -96,23 +98,31 @@ class _Counted(NamedTuple):
     pairs: tuple[int, int]
     names: tuple[_Of, _Of]
     concepts: tuple[_Of, _Of]
+    uids: NDArray[np.uint64]
+
+
+_NO_UIDS = np.zeros((0, 2), np.uint64)
 
 
 def frequencies(
     run: Run,
     concepts: Concepts,
     *,
+    uids: bool = False,
     threads: int | None = None,
     seen: Callable[[int, int], None] = lambda done, of: None,
 ) -> Frequencies:
     """Count names and concepts in the captions of all pairs of a run, kept or not.
 
-    Of a pair with several captions any counts, once. `seen` is told how many parts are done, and of
-    how many; threads share the tables of names, so that memory does not grow with their number.
+    Of a pair with several captions any counts, once. With `uids` those of the pairs with a name are
+    noted as well, 16 bytes each. `seen` is told how many parts are done, and of how many; threads
+    share the tables of names, so that memory does not grow with their number.
     """
     fates = Fates(run, config_file.load(run.path("config.yaml")))
     parts = fates.parts
-    columns = [x for x in ("caption", "verdict", COLUMN) if x in fates.schema.names]
+    wanted = ("caption", "verdict", COLUMN, *(["uid"] if uids else []))
+    columns = [x for x in wanted if x in fates.schema.names]
+    named: list[NDArray[np.uint64]] = [_NO_UIDS]
     of_names = np.zeros((len(concepts.names), 2), np.int64)
     of_concepts = np.zeros((len(concepts.concepts), 2), np.int64)
     pairs = [0, 0]
@@ -129,12 +139,14 @@ def frequencies(
             pairs[at] += found.pairs[at]
             of_names[found.names[at].numbers, at] += found.names[at].times
             of_concepts[found.concepts[at].numbers, at] += found.concepts[at].times
+        named.append(found.uids)
         seen(done, len(parts))
-    return Frequencies(concepts, (pairs[0], pairs[1]), of_names, of_concepts)
+    return Frequencies(concepts, (pairs[0], pairs[1]), of_names, of_concepts, np.concatenate(named))
 
 
 def _counted(table: pa.Table, concepts: Concepts) -> _Counted:
     found: list[list[NDArray[np.int64]]] = [[], [], [], []]  # names, concepts; of all, of kept ones
+    uids: list[NDArray[np.uint64]] = [_NO_UIDS]
     n_kept = 0
     for start in range(0, len(table), _PAIRS):
         pairs = table.slice(start, _PAIRS)
@@ -142,6 +154,9 @@ def _counted(table: pa.Table, concepts: Concepts) -> _Counted:
         n_kept += int(is_kept.sum())
         named = named_in(pairs, concepts, written=False)
         both = [named.names, named.concepts]
+        if "uid" in table.column_names:
+            rows = np.unique(named.names[0])
+            uids.append(halves(pairs["uid"].take(pa.array(rows))))
         if COLUMN in table.column_names:  # others may be in the set than the pair came with
             in_set = named_in(pairs.filter(pa.array(is_kept)), concepts, written=True)
             of_kept = [in_set.names[1], in_set.concepts[1]]
@@ -151,4 +166,4 @@ def _counted(table: pa.Table, concepts: Concepts) -> _Counted:
             held.append(numbers)
     nothing = np.zeros(0, np.int64)
     of = [_Of(*np.unique(np.concatenate([nothing, *x]), return_counts=True)) for x in found]
-    return _Counted((len(table), n_kept), (of[0], of[2]), (of[1], of[3]))
+    return _Counted((len(table), n_kept), (of[0], of[2]), (of[1], of[3]), np.concatenate(uids))

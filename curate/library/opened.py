@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from curate.rundir.directory import Run
 from curate.schema import DEAD, ENTRIES, LEDGER, Stage
 
 if TYPE_CHECKING:
+    from curate.concepts.counting import Frequencies
     from curate.finished.explain import Story
     from curate.library.compared import Compared
     from curate.library.curves import Curves
@@ -223,6 +224,27 @@ class OpenedRun:
 
         with self._reading(), source_kept(self._run):
             return stories(self._run, pair)
+
+    def concepts(self, names: "Mapping[str, Any] | str | os.PathLike[str]") -> "Frequencies":
+        """How often concepts occur in the captions of the pool, and of what was kept.
+
+        `names` are the names of each concept, ``{"ice cream": ["ice cream", "sundae"]}``, or a file of
+        `curate concepts`. ``.table`` has a name a row, ``.named()`` the most frequent one of each.
+
+        Raises
+        ------
+        CurateError
+            Where a concept has no name, or a name twice or without a word.
+        """
+        from curate.concepts.counting import frequencies
+        from curate.concepts.names import concepts_of, read_names
+
+        with self._reading():
+            if isinstance(names, Mapping):
+                listed = concepts_of(names, called="concepts")
+            else:
+                listed = read_names(files.absolute(os.fspath(names)))
+            return frequencies(self._run, listed)
 
     def rebalance(
         self,

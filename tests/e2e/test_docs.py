@@ -83,6 +83,9 @@ RUN_HERE = {
     ("find.md", 'curate find runs/mine "a red bicycle on a beach"          # the 20 nearest pairs, kept'
      " and dropped"),
     ("find.md", "from curate.finding.search import search"),
+    ("concepts.md", "{"), ("concepts.md", "import curate"),
+    ("concepts.md", "curate concepts runs/mine --names names.json                          # the most"
+     " frequent and the rarest"),
     ("find.md", "curate index runs/mine --format clip-retrieval --out runs/mine-clip"),
     ("library.md", "import curate"),
     ("library.md", "kept = run.table()  # the set: every column of its pairs"),
@@ -218,6 +221,27 @@ def test_what_is_found_in_a_run(tmp_path: Path) -> None:
     kept = pd.read_parquet(tmp_path / "runs/mine-embeddings")
     assert len(kept) == len(pd.read_parquet(tmp_path / "runs/mine/balance"))
     assert (tmp_path / "runs/mine-clip/img_emb/img_emb_0.npy").exists()
+
+
+def test_concepts_of_a_run(tmp_path: Path) -> None:
+    """With one template in place of eighty, which are as many texts."""
+    pool(tmp_path)
+    (tmp_path / "names.json").write_text(block("concepts.md", "{"))
+    commands = block("concepts.md", "curate concepts").replace(
+        "--per 500", "--per 500 --template '{}'"
+    )
+    said = bash(
+        "curate demo --out runs/mine --set input.paths=pairs/*.parquet --set score.embeddings=true\n"
+        + commands + f"python - <<'END'\n{block('concepts.md', 'import curate')}END",
+        tmp_path,
+    )  # fmt: skip
+    best = pd.read_csv(tmp_path / "best.csv")
+    assert {*best["concept"]} == {"flag"}
+    shards = pd.concat(map(pd.read_parquet, (tmp_path / "runs/best").glob("*.parquet")))
+    assert sorted(shards["uid"]) == sorted(best["uid"])
+    assert len(np.load(tmp_path / "best.npy")) == len(best) < len(np.load(tmp_path / "named.npy"))
+    assert f"too few: flag {len(best)}, ice cream 0, hypsiglena 0" in said
+    assert said.rstrip().endswith("{'flag': 'flag', 'tree': 'tree'}")
 
 
 def test_the_library(copied: Copied, tmp_path: Path) -> None:

@@ -16,9 +16,12 @@ import pytest
 import torch
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
+from curate.commands.demo import serve
 from curate.config import file as config_file
+from curate.errors import CurateError
 from curate.files import shipped
 from curate.finding.query import embed_text
+from curate.library.opened import open as opened
 from curate.rundir.directory import Run
 from tests.users import test_captions
 from tests.users.runs import curate, document, moved, pairs, refused, well
@@ -339,6 +342,51 @@ def test_the_caption_that_is_compared_is_the_one_that_is_embedded(tmp_path: Path
         assert row["similarity"] == pytest.approx(cosine, abs=2e-3)
 
 
+def test_the_recipe_searches_captions_and_fetches_what_has_a_name(
+    home: Path, made: Path, names: str, tmp_path: Path
+) -> None:
+    """Its four commands, with the demo's model: the pairs of the run without rules that kept all."""
+    (tmp_path / "real.yaml").write_text(well("config", "--recipe", "real"))
+    scorer = shipped("pipelines/demo/scorer/curate-mini.safetensors")
+    with serve() as addresses:
+        run = "run", f"{tmp_path}/real.yaml", "--set", f"input.paths={home}/pool.jsonl"
+        well(*run, "--out", f"{tmp_path}/captions", "--set", "download.enabled=false",
+             "--set", "score=null", "--set", "select=[]")  # fmt: skip
+        well("concepts", f"{tmp_path}/captions", "--names", names, "--export", f"{tmp_path}/n.npy",
+             "--prompts", f"{tmp_path}/p.json")  # fmt: skip
+        well(*run, "--out", f"{tmp_path}/run", "--set", f"prepare.uids_in={tmp_path}/n.npy",
+             "--set", f"score.model={scorer.with_suffix('.json')}",
+             "--set", f"score.pretrained={scorer}",
+             "--set", f"download.connect_to={json.dumps(addresses)}")  # fmt: skip
+    captions = [json.loads(line)["caption"] or "" for line in (home / "pool.jsonl").open()]
+    prepared = pq.read_table(tmp_path / "run/prepare")["caption"].to_pylist()
+    named = [x for x in captions if any(has(x, concept) for concept in NAMES)]
+    assert {*prepared} <= {*named}
+    assert 0 < len(np.load(tmp_path / "n.npy")) <= len(named)
+    kept = pairs(tmp_path / "run")
+    assert min(row["smaller_side"] for row in kept) >= 85
+    assert {row["uid"] for row in kept} >= {
+        row["uid"] for row in pairs(made)
+        if row["smaller_side"] >= 85 and any(has(row["caption"], concept) for concept in NAMES)
+    }  # fmt: skip
+    well("subset", f"{tmp_path}/run", "--concepts", names, "--per", "5", "--template", TEMPLATES[0],
+         "--table", f"{tmp_path}/t.parquet", "--npy", f"{tmp_path}/b.npy")  # fmt: skip
+    wanted = best_by_definition(tmp_path / "run", TEMPLATES[:1], per=5)
+    assert {concept: [uid for _, uid in rows] for concept, rows in wanted.items()} == {
+        concept: [uid for _, uid in rows]
+        for concept, rows in table_of(tmp_path / "t.parquet").items()
+    }
+    assert document(tmp_path / "p.json")["dog"] == "Dog"
+
+
+def test_from_python(made: Path, names: str) -> None:
+    found = opened(made).concepts(names)
+    assert found.named() == opened(made).concepts(NAMES).named()
+    assert found.table["concept"].to_pylist()[:2] == ["flag", "flag"]
+    with pytest.raises(CurateError, match="concepts: concept 'a' has no names"):
+        opened(made).concepts({"a": []})
+
+
 def test_what_is_refused_in_a_line(small: Path, made: Path, names: str, tmp_path: Path) -> None:
     run = str(made)
     assert "no run here" in refused("concepts", str(tmp_path), "--names", names)
@@ -346,6 +394,7 @@ def test_what_is_refused_in_a_line(small: Path, made: Path, names: str, tmp_path
     assert "ends in .csv, .parquet, .json" in refused(
         "concepts", run, "--names", names, "--out", "x.txt"
     )
+    assert "ends in .npy" in refused("concepts", run, "--names", names, "--export", "x.txt")
     assert "--workers 0" in refused("concepts", run, "--names", names, "--workers", "0")
     assert "give --npy FILE, the file to write" in refused("subset", run)
     assert "--table needs --concepts" in refused(

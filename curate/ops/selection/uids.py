@@ -42,13 +42,20 @@ def save_uids(url: str, uids: Iterable[str]) -> None:
     if not url.endswith(".npy"):
         files.write_bytes(url, "".join(f"{uid}\n" for uid in each).encode())
         return
-    save_subset(url, each)
+    save_subset(url, halves(pa.array(each, pa.string())))
 
 
-def save_subset(url: str, each: list[str]) -> None:
-    """Write uids, which differ, as a subset file, sorted."""
-    found = np.sort(halves(pa.array(each, pa.string())).view(DTYPE).reshape(-1), order=DTYPE.names)
+def save_subset(url: str, uids: NDArray[np.uint64]) -> int:
+    """Write uids as a subset file, sorted and each once; how many there are.
+
+    `uids` are their halves, shape (n, 2).
+    """
+    ordered = uids[np.lexsort(uids.T[::-1])]
+    first = np.ones(len(ordered), np.bool_)
+    first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    found = np.ascontiguousarray(ordered[first]).view(DTYPE).reshape(-1)
     files.write_array(url, found)
+    return len(found)
 
 
 def open_subset(url: str) -> NDArray[np.uint64]:
