@@ -84,7 +84,10 @@ def concepts(
             tell_incomplete(run)
             things = {_PHASE: "parts"}
             with Phases(error_console, every=_EVERY, things=things) as phases:
-                found = frequencies(run, listed, threads=workers, seen=partial(phases.seen, _PHASE))
+                seen = partial(phases.seen, _PHASE)
+                found = frequencies(
+                    run, listed, uids=export is not None, threads=workers, seen=seen
+                )
         for table in _tables(found):
             out_console.print(table)
         _tell(found)

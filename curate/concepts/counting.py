@@ -156,7 +156,7 @@ def _counted(table: pa.Table, concepts: Concepts) -> _Counted:
         both = [named.names, named.concepts]
         if "uid" in table.column_names:
             rows = np.unique(named.names[0])
-            uids.append(halves(pairs["uid"].take(pa.array(rows))))
+            uids.append(halves(pairs["uid"].take(pa.array(rows)).drop_null()))
         if COLUMN in table.column_names:  # others may be in the set than the pair came with
             in_set = named_in(pairs.filter(pa.array(is_kept)), concepts, written=True)
             of_kept = [in_set.names[1], in_set.concepts[1]]
