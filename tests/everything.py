@@ -146,7 +146,7 @@ def config(folder: Path) -> dict[str, Any]:
             "words_in": str(folder / "words.txt"), "uids_in": str(folder / "uids.npy"),
         },
         "download": {
-            "image_size": 96, "faces": "find", "keep_exif": True, "retries": 0,
+            "image_size": 96, "faces": "find", "jpeg_quality": True, "keep_exif": True, "retries": 0,
             "block_lists": [str(folder / "blocked.txt")], "opt_out_list": str(folder / "left.txt"),
         },
         "decontaminate": {
@@ -166,6 +166,7 @@ def config(folder: Path) -> dict[str, Any]:
         },
         "scores": {
             "taste": {"kind": "head", "weights": str(folder / "head.npy")},
+            "grain": {"kind": "noise"},
             "denied": {"kind": "misaligned_words", "below": -1e-4},
             "shade": {"kind": "python", "call": "own_everything:Shade", "batch_size": 8},
         },
@@ -181,7 +182,7 @@ def config(folder: Path) -> dict[str, Any]:
                 {"column": "neg_clip_loss", "min": -5}, {"column": "simcore", "min": 1},
                 {"column": "visual_cluster", "not_in": [4]}, {"column": "cluster_rank", "every": 5},
                 {"column": "again", "min": -1}, {"column": "denied", "min": -9},
-                {"column": "taste", "min": -9},
+                {"column": "taste", "min": -9}, {"column": "grain", "max": 99},
                 {"column": "tone", "in": ["bright"]}, {"column": "contrast", "min": 0},
             ]},
         ],

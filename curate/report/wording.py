@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.config import Config, Rule
+from curate.ops.scores.kinds import KINDS
 from curate.planning.own_scores import is_beside, own_columns
 from curate.reasons import ROWS, RULE_PREFIX, rule_reason
 from curate.rundir.directory import Counts
@@ -66,7 +67,8 @@ def meaning(name: str, config: Config) -> str:
         if one.kind == "misaligned_words" and name.removeprefix(score) in OF_WORDS:
             return OF_WORDS[name.removeprefix(score)][1]
         if name == score:
-            return f"score of kind {one.kind}"
+            says = KINDS[one.kind].says if one.kind in KINDS else ""
+            return says or f"score of kind {one.kind}"
         if is_beside(one) and name in own_columns(score, one).names:
             return f"of kind {one.kind} (scores.{score})"
     if config.score and name in config.score.also:

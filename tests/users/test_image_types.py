@@ -15,6 +15,7 @@ from curate.config import file as config_file
 from curate.files import shipped
 from tests.bench.image_types import changed
 from tests.users.runs import document, moved, well
+from tests.users.test_everything import card_columns
 
 Pixels = NDArray[np.uint8]
 RECIPE = str(config_file.recipes()["visual-types"])
@@ -158,3 +159,11 @@ def test_a_rule_or_an_operator_less_measures_nothing_again(labelled: Path, tmp_p
         for name in was.keys() - blurred - grainy
     }
     assert "noise" not in pq.read_schema(next((run / "shards").glob("*.parquet"))).names
+
+
+def test_the_card_says_what_each_is_and_in_which_unit(labelled: Path) -> None:
+    told = card_columns(labelled)
+    assert told["noise"].endswith("levels of 255, from 0")
+    assert told["blur"].endswith("pixels, from 0")
+    assert all("0" in told[name] for name in SCORES)
+    assert told["jpeg_quality"].startswith("that the image as fetched was last saved at, 1 to 100")

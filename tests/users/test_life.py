@@ -26,7 +26,7 @@ pytestmark = [
 Values = dict[str, dict[str, Any]]
 LIVES: dict[str, tuple[tuple[str, ...], ...]] = {
     "some scores": (("norm_sim", "again", "told"), ("neg_clip_loss", "taste")),
-    "others": (("nearest_target", "shade", "told"), ("simcore", "embedding_similarity")),
+    "others": (("nearest_target", "shade", "grain", "told"), ("simcore", "embedding_similarity")),
     "stages": (("semdedup",), ("dedup",), ("decontaminate", "balance")),
 }
 """What is taken out at each change, when what was out before is put back.
@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "decontaminate": (schema.SIMILARITY,),
 }  # fmt: skip
 """Of steps whose columns have other names than they."""
-OWN = ("clip_score", "again", "taste", "norm_sim", schema.SIMILARITY, "contrast", "tone")
+OWN = ("clip_score", "again", "taste", "grain", "norm_sim", schema.SIMILARITY, "contrast", "tone")
 """Columns whose value for a pair depends on no other pair."""
 REASONS = {
     "told": "rule:told", "decontaminate": "contaminated", "dedup": "duplicate_image",

