@@ -168,6 +168,8 @@ def config(folder: Path) -> dict[str, Any]:
             "taste": {"kind": "head", "weights": str(folder / "head.npy")},
             "grain": {"kind": "noise"},
             "denied": {"kind": "misaligned_words", "below": -1e-4},
+            "seen": {"kind": "entities", "min_similarity": 0.1},
+            "style": {"kind": "prompts", "groups": {"photo": ["a photo"], "other": ["a drawing"]}},
             "shade": {"kind": "python", "call": "own_everything:Shade", "batch_size": 8},
         },
         "select": [
@@ -183,6 +185,7 @@ def config(folder: Path) -> dict[str, Any]:
                 {"column": "visual_cluster", "not_in": [4]}, {"column": "cluster_rank", "every": 5},
                 {"column": "again", "min": -1}, {"column": "denied", "min": -9},
                 {"column": "taste", "min": -9}, {"column": "grain", "max": 99},
+                {"column": "style", "in": ["photo"]}, {"column": "style_other", "max": 1},
                 {"column": "tone", "in": ["bright"]}, {"column": "contrast", "min": 0},
             ]},
         ],

@@ -53,6 +53,10 @@ NOT_HERE = {
     ("browse.md", "curate revoke runs/mine --list bad.txt               # out of the run, and out of"
      " its shards"): "wants a list that was saved by hand; run"
     " by tests/browse/test_questions.py",
+    **{
+        ("captions.md", start): "its model is fetched; run by tests/users/test_caption_weights.py"
+        for start in ("captions:", "from curate.loading import weigh_captions")
+    },
     ("loaders.md", "curate export runs/mine --format wids"): "needs packages that a plain checkout"
     " lacks; each format is written and read by tests/loaders",
     ("README.md", "python -m open_clip_train.main --model ViT-B-32 --batch-size 64 --workers 2 \\"):

@@ -12,6 +12,9 @@ from curate import schema
 from curate.commands.reference import reference
 from curate.config import Columns, Config
 from curate.config import file as config_file
+from curate.planning.own_scores import beside
+from curate.planning.own_scores import own_columns as columns_of
+from curate.stages.score.entities import SIMILARITY
 from tests.users.runs import document, refused
 
 
@@ -24,9 +27,12 @@ def config(whole: Path) -> Config:
 def own_columns(config: Config) -> set[str]:
     """Columns of its tables that are not those of curate: scores and kept ones, as they are called."""
     assert config.score
-    written = (name for one in config.scores.values() for name in one.columns or ())
+    written = (name for key, one in beside(config).items() for name in columns_of(key, one).names)
     kept = map(schema.kept_name, config.input.columns.keep)
-    return {*config.score.also, *config.scores, *written, *kept}
+    cosines = map(
+        SIMILARITY.format, (x for x, one in config.scores.items() if one.kind == "entities")
+    )
+    return {*config.score.also, *config.scores, *written, *kept, *cosines}
 
 
 def card_columns(run: Path) -> dict[str, str]:
@@ -55,7 +61,7 @@ def test_the_card_lists_the_columns_of_the_files_each_with_what_it_says(whole: P
         assert file is not None
         assert list(card) == list(json.load(file))
     written = pq.read_schema(next(whole.glob("shards/*.parquet"))).names
-    assert [name for name in written if name not in card] == ["matches"]
+    assert [name for name in written if name not in card] == ["matches", "denied_words", "seen"]
     croissant = document(whole / "report/croissant.json")
     said = {x["name"]: x["description"] for one in croissant["recordSet"] for x in one["field"]}
     assert all(said.values()), said
