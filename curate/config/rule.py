@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 from curate.config.model import Model, Positive
 from curate.config.paths import FilePath
 
+_CLUSTERS = "drop_clusters"
+
 
 class Rule(Model):
     """Keeps the pairs whose `column` satisfies all given conditions; a null satisfies none.
@@ -59,6 +61,12 @@ class Rule(Model):
         description="keep what is not in such a list; of a table with a column `drop`, those with yes"
         " there are dropped. With the column visual_cluster: clusters that somebody has looked at",
     )
+    drop_clusters: FilePath | None = Field(
+        None,
+        min_length=1,
+        description="in short for the column visual_cluster with not_in_file: the clusters of images"
+        " that this list names are dropped",
+    )
     top_fraction: float | None = Field(
         None, gt=0, le=1, description="of the pairs that reach the stage, highest first"
     )
@@ -80,6 +88,17 @@ class Rule(Model):
     all_of: tuple["Rule", ...] | None = Field(
         None, description="rules that all have to hold, in place of a column"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_full(cls, given: object) -> object:
+        if not isinstance(given, dict) or given.get(_CLUSTERS) is None:
+            return given
+        full = {"name": _CLUSTERS, **given}
+        url = full.pop(_CLUSTERS)
+        if {"column", "not_in_file"} & given.keys():
+            raise ValueError("drop_clusters stands for `column` and not_in_file: give it alone")
+        return {**full, "column": "visual_cluster", "not_in_file": url}
 
     @model_validator(mode="after")
     def _something(self) -> "Rule":
@@ -107,7 +126,7 @@ class Rule(Model):
             if rules is not None and not rules:
                 raise ValueError(f"{key} holds no rule")
             for rule in rules or ():
-                if rule.name:
+                if rule.name not in ("", _CLUSTERS):
                     raise ValueError(
                         f"{rule.name!r} is inside {key}: only the outer rule has a name"
                     )

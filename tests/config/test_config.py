@@ -567,6 +567,20 @@ def test_a_rule_may_be_called_in() -> None:
     assert [(type(value), value) for value in rule.in_] == [(str, "1"), (int, 1), (float, 1.5)]
 
 
+def test_drop_clusters_is_short_for_a_rule_over_a_column(tmp_path: Path) -> None:
+    full = {"name": "drop_clusters", "column": "visual_cluster", "not_in_file": "a.csv"}
+    short = Rule.model_validate({"drop_clusters": "a.csv"})
+    assert short == Rule.model_validate(full)
+    assert Rule(name="plots", drop_clusters="a.csv").label == "plots"
+    either = Rule.model_validate({"name": "x", "any_of": [{"drop_clusters": "a.csv"}, full]})
+    assert either.any_of == (short, short)
+    (tmp_path / "a.yaml").write_text("input: {paths: x}\nselect: [{drop_clusters: a.csv}]\n")
+    (rule,) = load(str(tmp_path / "a.yaml")).select
+    assert rule == short
+    with pytest.raises(ValidationError, match="drop_clusters stands for `column` and not_in_file"):
+        Rule(column="x", drop_clusters="a.csv", min=3)
+
+
 @pytest.mark.parametrize("quality", [0, 9, 10, 95, 100, 101, -1])
 def test_the_quality_of_a_png_is_a_level(quality: int) -> None:
     for encode_format, most in (("jpg", 100), ("webp", 100), ("png", 9)):

@@ -139,7 +139,9 @@ def test_an_expert_names_clusters_and_the_selection_alone_is_done_again(
     assert {int(x["kept_pairs"]) for x in read(out / "clusters.csv") if not x["keep"]} == {0}
     # another mind: what goes, not what stays
     fill(out / "clusters.csv", "drop", shown)
-    well(*command(home, *rule(out / "clusters.csv", "not_in_file"), "--force"))
+    set_, full = rule(out / "clusters.csv", "not_in_file")
+    short = full.replace("name: concept, column: visual_cluster, not_in_file", "drop_clusters")
+    well(*command(home, set_, short, "--force"))
     assert written(run) == before
     assert set(clusters(run)) == plots
     well(*command(home, "--force"))
