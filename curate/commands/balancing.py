@@ -142,12 +142,12 @@ def sweep(
 
     with one_line_errors():
         run = Run.at(run_directory)
-        if share is not None or (t is None and size is None and is_adaptive(run)):
-            if t is not None or size is not None:
-                raise CurateError("give --share, or --t and --size: they are of different balances")
-            show_shares(run, _numbers(share, option="--share"), as_json=as_json)
-            return
+        if share is not None and (t is not None or size is not None):
+            raise CurateError("give --share, or --t and --size: they are of different balances")
         with reporting(run):
+            if share is not None or (t is None and size is None and is_adaptive(run)):
+                show_shares(run, _numbers(share, option="--share"), as_json=as_json)
+                return
             found = sweeping.sweep(
                 open_source(run_directory),
                 ts=_numbers(t, option="--t"),

@@ -41,7 +41,7 @@ from curate.rundir.revocations import check_settled
 from curate.rundir.scratch import NOTES, VISUAL
 from curate.schema import Stage
 
-_LATER = ("blur_boxes", "headless", "image", "image_folders")
+_LATER = ("blur_boxes", "headless", "image", "image_folders", "tags")
 """Fields of a pool's format that its digest holds only where they are set."""
 
 

@@ -47,7 +47,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Coun
                     assert command[0] != "run" or "Nothing to do" in said
                 stored = well("sweep", RUN, "--t", "2,5", "--json")
                 with pytest.MonkeyPatch.context() as uncounted:
-                    uncounted.setattr(sweep, "_stored", lambda *_: None)
+                    uncounted.setattr(sweep, "_stored", lambda *_, **__: None)
                     assert well("sweep", RUN, "--t", "2,5", "--json") == stored
         yield found
 
