@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from curate import schema
+from curate.config import file as config_file
+from curate.planning.asked import parquet_alone
 from tests.everything import config
 from tests.users.runs import document, moved, pairs, well
 from tests.users.test_everything import card_columns
@@ -106,7 +108,8 @@ def check_whole(run: Path) -> None:
     assert list(stages.values())[-1]["kept"] == manifest["pairs"] == len(rows) > 0
     card = card_columns(run)
     assert all(card.values()), card
-    assert [name for name in rows[0] if name not in schema.PARQUET_ALONE] == list(card)
+    alone = parquet_alone(config_file.load(str(run / "config.yaml")))
+    assert [name for name in rows[0] if name not in alone] == list(card)
 
 
 def check_forgotten(run: Path, pair: dict[str, Any]) -> None:
@@ -129,7 +132,7 @@ def check_told(run: Path, uid: str, *, row: dict[str, Any], gone: set[str]) -> N
     [story] = json.loads(well("explain", str(run), uid, "--json"))
     told = {key: x for one in story["chapters"] for key, x in one["found"].items()}
     assert not gone & told.keys()
-    for name in told.keys() & row.keys() - {"status", "matches"}:
+    for name in told.keys() & row.keys() - {"status", "matches", "seen"}:  # told by their names
         near = pytest.approx(row[name], rel=1e-4) if isinstance(row[name], float) else row[name]
         assert told[name] == near, name
     assert {x for x in OWN if row.get(x) is not None and x not in gone} <= told.keys()
@@ -157,7 +160,8 @@ def use(run: Path, *, values: Values, out: set[str], t: int) -> None:
     check_told(run, left, row={x: known[x] for x in OWN if x in known}, gone=gone_columns)
     for row in (*pairs(run), *pairs(other)):
         assert gone_columns.isdisjoint(row)
-        assert {*OWN, *schema.DERIVED.names} - gone_columns <= row.keys()
+        of_captions = {schema.CAPTION_WEIGHTS}  # which this pool's pairs have one of
+        assert {*OWN, *schema.DERIVED.names} - gone_columns - of_captions <= row.keys()
         known = values.get(row["uid"], {})  # of a pair that was a duplicate nothing is known
         for name in known.keys() & {*OWN} - gone_columns:
             assert row[name] == pytest.approx(known[name], abs=1e-5), name
