@@ -6,6 +6,8 @@ what was finer in a larger file is averaged away. `tests/bench/image_types.py` s
 the types, and others that were left out for them.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,16 +23,16 @@ _PARTS = 5  # patches along each side
 _ALONG = 50  # pixels of a side below which its fifths are no lines of their own
 
 
-class _Measure:
+class _Measure(ABC):
     """A number an image; never null, which would say that it cannot be decoded."""
 
     def __call__(self, batch: Batch) -> list[float]:
         """Numbers, n of them."""
         return [self.of(_luminances(pixels)) for pixels in batch.images]
 
+    @abstractmethod
     def of(self, grey: Pixels) -> float:
         """That of an image by its luminances."""
-        raise NotImplementedError
 
 
 class Noise(_Measure):

@@ -6,7 +6,6 @@ drawn by a keyed hash of the uid, so of bounded size; samples and centroids trav
 is then compared with the centroids by itself. A retry finds the same.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,27 +13,26 @@ import apache_beam as beam
 import numpy as np
 
 from curate import config, files
-from curate.ops.scores.centroids import find_centroids, holding, read_sample, save_sample
+from curate.ops.scores.centroids import find_centroids, holding, read_sample
 from curate.ops.scores.vectors import check_width, nearest, read_target
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.rundir.directory import Part
-from curate.rundir.scratch import HELD, SAMPLES, work
-from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
+from curate.rundir.scratch import HELD, SAMPLES
+from curate.stages.derived.column import read_vectors, survey
+from curate.stages.derived.sample import DrawSample, SampledStep
 from curate.stages.part import PartOutput, TakePart, given
 from curate.stages.timing import timed
 
 
 @dataclass(frozen=True)
-class NearestTargetStep(DerivedStep):
+class NearestTargetStep(SampledStep):
     """Whether each image lies in a cluster that the target set lies in."""
 
     column: ClassVar[str] = "nearest_target"
 
     target: str
     clusters: int
-    sample: int
-    seed: int
 
     def process(self, part: Part, _: int) -> PartOutput:
         """The side input, the number of centroids, only says that they are written."""
@@ -45,29 +43,6 @@ class NearestTargetStep(DerivedStep):
             found = files.read_arrays(self.run.path(self.folder, HELD))
             values[known] = found["held"][nearest(vectors[known], found["centroids"])[0]]
         return self.output(part, values, known)
-
-    def sample_file(self, index: int) -> str:
-        """The file of a part's sample; it is removed once the centroids are found."""
-        return work(self.run, self.folder, SAMPLES, f"part-{index:05d}.npz")
-
-
-class DrawSample(beam.DoFn):
-    """Part -> its index, once its share of the sample is written."""
-
-    def __init__(self, step: NearestTargetStep) -> None:
-        self._step = step
-
-    @timed
-    def process(self, part: Part, pool: Survey) -> Iterator[int]:
-        """Nothing where all is done."""
-        step = self._step
-        if pool.done or not part.kept:
-            return
-        save_sample(
-            step.sample_file(part.index), step.uids(part), read_stored(step.run, part.index),
-            share=step.sample / pool.rows, seed=step.seed,
-        )  # fmt: skip
-        yield part.index
 
 
 @timed

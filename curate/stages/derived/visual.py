@@ -5,7 +5,6 @@ uid, and stay in the run: a part that is made again, with or without pairs that 
 compared with the same ones. Where they are given, each part is a step of its own.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,14 +15,15 @@ import numpy as np
 
 from curate import config, files
 from curate.errors import CurateError
-from curate.ops.scores.centroids import read_sample, save_sample
+from curate.ops.scores.centroids import read_sample
 from curate.ops.scores.vectors import check_width
 from curate.ops.scores.visual import VisualClusters, digest_of, read_clusters
 from curate.planning.plan import Plan
 from curate.planning.steps import Step
 from curate.rundir.directory import Part
-from curate.rundir.scratch import HELD, SAMPLES, VISUAL, work
-from curate.stages.derived.column import DerivedStep, Survey, read_stored, read_vectors, survey
+from curate.rundir.scratch import HELD, SAMPLES, VISUAL
+from curate.stages.derived.column import read_vectors, survey
+from curate.stages.derived.sample import DrawSample, SampledStep
 from curate.stages.part import PartOutput, TakePart, given
 from curate.stages.timing import timed
 
@@ -31,17 +31,15 @@ _A_CLUSTER = 256  # images a centroid are enough, as faiss has it
 
 
 @dataclass(frozen=True)
-class VisualClusterStep(DerivedStep):
+class VisualClusterStep(SampledStep):
     """The number of the cluster of each image."""
 
     column: ClassVar[str] = VISUAL
 
     clusters: int
-    sample: int
     iterations: int
     whiten: int | None
     centroids: str | None  # a file of them
-    seed: int
 
     def process(self, part: Part, _: int = 0) -> PartOutput:
         """The side input, the number of centroids, only says that they are written."""
@@ -66,34 +64,11 @@ class VisualClusterStep(DerivedStep):
             return digest_of(self.file) == self.digest
         return False
 
-    def sample_file(self, index: int) -> str:
-        """The file of a part's sample; it is removed once the centroids are found."""
-        return work(self.run, self.folder, SAMPLES, f"part-{index:05d}.npz")
-
 
 @lru_cache(maxsize=1)
 def clusters_at(url: str, *, digest: str) -> VisualClusters:
     """The clusters in a file, which a process reads once for the step of this digest."""
     return read_clusters(url)
-
-
-class DrawSample(beam.DoFn):
-    """Part -> its index, once its share of the sample is written."""
-
-    def __init__(self, step: VisualClusterStep) -> None:
-        self._step = step
-
-    @timed
-    def process(self, part: Part, pool: Survey) -> Iterator[int]:
-        """Nothing where all is done, or the centroids stand."""
-        step = self._step
-        if pool.done or not part.kept or step.stand:
-            return
-        save_sample(
-            step.sample_file(part.index), step.uids(part), read_stored(step.run, part.index),
-            share=step.sample / pool.rows, seed=step.seed,
-        )  # fmt: skip
-        yield part.index
 
 
 @timed
